@@ -1,5 +1,8 @@
 """The errors a user sees as one line."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class WsssError(Exception):
     """Unusable input or wrong usage. The message is one line: what is wrong, the file, and the remedy."""
@@ -7,3 +10,17 @@ class WsssError(Exception):
 
 class ImageError(WsssError):
     """One image cannot be read or seeded; the others are not affected."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> WsssError:
+    """The error for a name nobody knows: lists the known ones and the nearest match.
+
+    Args:
+        kind: what was asked for, e.g. ``"data set"``.
+        name: what the user wrote.
+        known: the names there are.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, 1, 0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return WsssError(f"unknown {kind} '{name}'; known: {', '.join(names)}.{hint}")
