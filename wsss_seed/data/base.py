@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .classes import ClassSet
+from .images import read_labels, read_rgb
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,25 @@ class Boxes:
     classes: np.ndarray
 
 
-class Dataset(ABC):
-    """A finite, ordered, re-iterable collection of samples with one class set."""
+class Dataset:
+    """A finite, ordered, re-iterable collection of samples with one class set.
+
+    Images and label maps are read from the files that the samples name; a dataset that draws or rasterises them
+    overrides the methods.
+
+    Attributes:
+        name: ``voc``, ``coco``, ``folder`` or ``toyland``.
+        split: the part of the dataset, which also names its list.
+        class_set: the classes.
+        samples: the samples in order.
+        labels_source: where the image-level labels come from, for the record (C4); None where there are none.
+    """
 
     name: str
     split: str
     class_set: ClassSet
-    samples: list[Sample]
+    samples: Sequence[Sample]
+    labels_source: str | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -54,13 +66,17 @@ class Dataset(ABC):
     def __getitem__(self, i: int) -> Sample:
         return self.samples[i]
 
-    @abstractmethod
     def image(self, sample: Sample) -> np.ndarray:
         """The image, uint8 (H, W, 3) RGB. Raises ImageError if it cannot be read."""
+        assert sample.image is not None
+        return read_rgb(sample.image)
 
     def mask(self, sample: Sample) -> np.ndarray | None:
-        """The ground-truth label map, uint8 (H, W) with 0 background, 1..K, 255 ignore; None where there is none."""
-        return None
+        """The ground-truth label map, uint8 (H, W) with 0 background, 1..K, 255 ignore; None where there is none.
+
+        Raises ImageError if it cannot be read. That its size is the image's is for the caller to check.
+        """
+        return None if sample.mask is None else read_labels(sample.mask)
 
     def boxes(self, sample: Sample) -> Boxes | None:
         """The ground-truth boxes (for the oracle mode only); None where there are none."""
@@ -69,4 +85,4 @@ class Dataset(ABC):
     @property
     def has_masks(self) -> bool:
         """Whether ground truth exists for every sample."""
-        return False
+        return all(s.mask is not None for s in self.samples)

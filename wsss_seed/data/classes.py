@@ -1,11 +1,34 @@
-"""Class sets: names, prompt phrases, background phrases, palette and per-class thresholds, as TOML data."""
+"""Class sets: names, prompt phrases, background phrases, palette and per-class thresholds, as TOML data.
+
+A class set file looks like this; only ``classes`` and the names are required::
+
+    max_candidates = 6                       # classes label-free classification may propose for one image
+    background = ["grass", "sky"]            # phrases of what is no class; without it, those of VOC
+    palette = [[0, 0, 0], [128, 0, 0]]       # RGB of labels 0, 1, ...; the rest, or all, as VOC has it
+    classes = [                              # in label order 1..K
+      { name = "sofa", phrases = ["couch", "sofa"], prompt = "sofa", parts = ["cushion"] },
+      { name = "cat" },                      # phrases: the name with spaces for underscores; prompt: the first phrase
+    ]
+    [thresholds."gd.box_thr"]                # a setting's value for single classes
+    sofa = 0.25
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..errors import WsssError, unknown_name
+from .text import read_lines, read_text
 
 IGNORE = 255
+MAX_CLASSES = 254  # labels are uint8, 0 is background and 255 ignore
+BACKGROUND_NAMES = ("background", "_background_", "__background__")
 
 
 @dataclass(frozen=True)
@@ -33,3 +56,197 @@ class ClassSet:
     part_phrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     max_candidates: int = 6
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        spellings = [(p, i) for i, phrases in enumerate(self.phrases) for p in phrases]
+        names = [(n, i) for i, n in enumerate(self.names)]
+        return {word.casefold(): i for word, i in [*reversed(spellings), *reversed(names)]}
+
+    def find(self, name: str) -> int | None:
+        """The foreground index of a class by its name or, failing that, one of its phrases, in any case; else None."""
+        return self._index.get(name.strip().casefold())
+
+
+def voc_palette() -> tuple[tuple[int, int, int], ...]:
+    """The 256 colours of VOC: the bits of an index go in turn to R, G and B, from the highest bit down (C5)."""
+
+    def channel(index: int, first: int) -> int:
+        return sum((index >> (3 * k + first) & 1) << (7 - k) for k in range(3))
+
+    return tuple((channel(i, 0), channel(i, 1), channel(i, 2)) for i in range(256))
+
+
+def known_class_sets() -> tuple[str, ...]:
+    """The names of the class sets that come with the package."""
+    return ("voc", "coco", "toyland")
+
+
+def load_class_set(spec: str | Path) -> ClassSet:
+    """Find a class set.
+
+    Args:
+        spec: ``voc``, ``coco`` or ``toyland``; the path of a TOML file (see this module) or of a text file with one
+            name a line, ``name`` or ``name: phrase, phrase``, optionally with ``background`` as its first line; or
+            names separated by commas, ``"cat, dog"``. A text file or list that merely repeats the names of a known
+            class set is that class set, phrases included.
+
+    Raises:
+        WsssError: none of these, or names that are empty, repeated or more than 254.
+    """
+    text = str(spec).strip()
+    if text.casefold() in known_class_sets():
+        return _known(text.casefold())
+    path = Path(text)
+    try:
+        is_file = path.is_file()
+    except (OSError, ValueError):  # too long for a file name, or holding a NUL
+        is_file = False
+    if is_file:
+        return _from_toml(read_text(path), path.stem, str(path)) if _is_toml(path) else _from_text(path)
+    if _is_toml(path) or path.suffix.casefold() == ".txt" or (len(path.parts) > 1 and "," not in text):
+        raise WsssError(f"{path}: no such class set file")
+    if "," in text:
+        names = [n.strip() for n in text.removesuffix(",").split(",")]
+        return _plain("custom", [(n, ()) for n in names], f"class names {text[:60]!r}")
+    error = unknown_name("class set", text, known_class_sets())
+    raise WsssError(f"{error} Names of classes need a comma between them, or behind a single one")
+
+
+def _is_toml(path: Path) -> bool:
+    return path.suffix.casefold() == ".toml"
+
+
+@cache
+def _known(name: str) -> ClassSet:
+    file = resources.files(__package__) / "classsets" / f"{name}.toml"
+    return _from_toml(file.read_text("utf-8"), name, file.name)
+
+
+def _from_text(path: Path) -> ClassSet:
+    entries: list[tuple[str, tuple[str, ...]]] = []
+    for _, line in read_lines(path):
+        name, _, rest = line.partition(":")
+        entries.append((name.strip(), tuple(p.strip() for p in rest.split(",") if p.strip())))
+    if entries and entries[0][0].casefold() in BACKGROUND_NAMES:
+        del entries[0]
+    return _plain(path.stem, entries, str(path))
+
+
+def _plain(name: str, entries: list[tuple[str, tuple[str, ...]]], where: str) -> ClassSet:
+    """A class set of names and perhaps phrases."""
+    names = tuple(n for n, _ in entries)
+    if not any(phrases for _, phrases in entries):
+        for known in known_class_sets():
+            if _known(known).names == names:
+                return _known(known)
+    return _build({"classes": [{"name": n, "phrases": list(p)} for n, p in entries]}, name, where)
+
+
+def _from_toml(text: str, name: str, where: str) -> ClassSet:
+    try:
+        return _build(tomllib.loads(text), name, where)
+    except tomllib.TOMLDecodeError as e:
+        raise WsssError(f"{where}: not valid TOML ({e})") from None
+
+
+_KEYS = {"classes": list, "background": list, "palette": list, "thresholds": dict, "max_candidates": int}
+_CLASS_KEYS = {"name": str, "phrases": list, "prompt": str, "parts": list}
+
+
+def _build(table: Mapping[str, Any], name: str, where: str) -> ClassSet:
+    """A class set from the table of a TOML file; ``where`` is named in errors."""
+    _check_keys(table, _KEYS, where)
+    names: list[str] = []
+    phrases: list[tuple[str, ...]] = []
+    prompts: list[str] = []
+    parts: dict[str, tuple[str, ...]] = {}
+    seen: set[str] = set()
+    for n, entry in enumerate(table.get("classes", []), 1):
+        here = f"{where}: class {n}"
+        if not isinstance(entry, dict):
+            raise WsssError(f'{here} must be a table such as {{ name = "cat" }}')
+        _check_keys(entry, _CLASS_KEYS, here)
+        own = _check_name(entry.get("name", ""), here)
+        if own.casefold() in seen:
+            raise WsssError(f"{here}: the name {own!r} is there twice")
+        seen.add(own.casefold())
+        names.append(own)
+        phrases.append(_words(entry.get("phrases", []), here) or (own.replace("_", " "),))
+        prompts.append(entry.get("prompt") or phrases[-1][0])
+        if "parts" in entry:
+            parts[own] = _words(entry["parts"], here)
+    if not names:
+        raise WsssError(f"{where}: no class; name at least one")
+    if len(names) > MAX_CLASSES:
+        raise WsssError(f"{where}: {len(names)} classes; a label map has room for {MAX_CLASSES}")
+    foreground = {w.casefold() for ws in (*phrases, names) for w in ws}
+    background = _words(table.get("background", []), where) if "background" in table else _known("voc").background
+    max_candidates = table.get("max_candidates", 6)
+    if max_candidates < 1:
+        raise WsssError(f"{where}: max_candidates must be at least 1")
+    return ClassSet(
+        name=name,
+        names=tuple(names),
+        phrases=tuple(phrases),
+        prompts=tuple(prompts),
+        background=tuple(b for b in background if b.casefold() not in foreground),
+        palette=_palette(table.get("palette", []), where),
+        part_phrases=parts,
+        thresholds=_thresholds(table.get("thresholds", {}), names, where),
+        max_candidates=max_candidates,
+    )
+
+
+def _check_keys(table: Mapping[str, Any], known: Mapping[str, type], where: str) -> None:
+    for key, value in table.items():
+        if key not in known:
+            raise WsssError(f"{where}: {unknown_name('key', key, known)}")
+        if not isinstance(value, known[key]) or isinstance(value, bool):
+            raise WsssError(f"{where}: {key} must be a {known[key].__name__}")
+
+
+def _check_name(name: str, where: str) -> str:
+    name = name.strip()
+    if not name:
+        raise WsssError(f"{where}: empty name; remove the comma or line")
+    if not name.isprintable():
+        raise WsssError(f"{where}: the name {name!r} contains a control character")
+    if name.casefold() in BACKGROUND_NAMES:
+        raise WsssError(f"{where}: background is label 0 in every class set; leave {name!r} out")
+    return name
+
+
+def _words(values: Iterable[Any], where: str) -> tuple[str, ...]:
+    """Phrases without repetition, in order."""
+    words = []
+    for value in values:
+        if not isinstance(value, str) or not value.strip():
+            raise WsssError(f"{where}: {value!r} is not a phrase")
+        words.append(value.strip())
+    return tuple(dict.fromkeys(words))
+
+
+def _palette(colours: list[Any], where: str) -> tuple[tuple[int, int, int], ...]:
+    given = []
+    for colour in colours:
+        if not (isinstance(colour, list) and len(colour) == 3 and all(type(v) is int and 0 <= v <= 255 for v in colour)):
+            raise WsssError(f"{where}: palette colour {colour!r} is not three numbers 0..255")
+        given.append((colour[0], colour[1], colour[2]))
+    if len(given) > 256:
+        raise WsssError(f"{where}: {len(given)} palette colours; at most 256")
+    return (*given, *voc_palette()[len(given) :])
+
+
+def _thresholds(tables: Mapping[str, Any], names: list[str], where: str) -> dict[str, dict[str, float]]:
+    out: dict[str, dict[str, float]] = {}
+    for key, values in tables.items():
+        if not isinstance(values, dict):
+            raise WsssError(f'{where}: thresholds of {key!r} must be a table; quote the key: [thresholds."{key}..."]')
+        for name, value in values.items():
+            if name not in names:
+                raise WsssError(f"{where}: {unknown_name(f'class in the thresholds of {key!r}', name, names)}")
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise WsssError(f"{where}: threshold {key!r} of {name!r} is not a number")
+        out[key] = {name: float(value) for name, value in values.items()}
+    return out

@@ -1,0 +1,155 @@
+"""The one reader of images and the one reader of label maps. Nothing else in the package opens an image file.
+
+Every image becomes uint8 RGB by these rules, whatever its format:
+
+- Pixels are taken as stored: an EXIF orientation is not applied. The annotations of VOC and COCO, PIL and
+  torchvision's VOCSegmentation go by the stored pixels, a label map has no EXIF to rotate it back, and so a mask always
+  has the size that ``PIL.Image.open(path).size`` tells. ``is_rotated`` finds the images this concerns, so that the user
+  can be told to turn the pixels themselves.
+- 16-bit channels keep their high byte, which scales 0..65535 to 0..255.
+- Transparent pixels show white; the colour that a file hides below them is not seen by anyone looking at it.
+- Greyscale, palette and CMYK are converted as PIL does. Of an animation the first frame is read.
+"""
+
+from __future__ import annotations
+
+import stat
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import ImageError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+MAX_PIXELS = 50_000_000
+
+_ORIENTATION = 0x0112
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+
+# PIL's warning about very large images would come before our own error, and remarks on damaged metadata help nobody.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+def _open(path: Path) -> Image.Image:
+    """Open an image file: its header is read, its pixels are not."""
+    try:
+        info = path.stat()
+    except OSError as e:
+        raise ImageError(f"{path}: cannot be read ({e.strerror or e})") from None
+    except ValueError:
+        raise ImageError(f"{str(path)!r}: not a file name") from None
+    if stat.S_ISDIR(info.st_mode):
+        raise ImageError(f"{path}: a folder, not an image; rename it")
+    if not stat.S_ISREG(info.st_mode):  # opening a pipe would wait for ever
+        raise ImageError(f"{path}: not a regular file")
+    if info.st_size == 0:
+        raise ImageError(f"{path}: empty file; copy the image again")
+    try:
+        image = Image.open(path)
+    except Image.DecompressionBombError:
+        raise _too_large(path) from None
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{path}: not an image, or of a format that is not supported; convert it to JPEG or PNG") from None
+    except OSError as e:
+        if e.errno is not None:
+            raise ImageError(f"{path}: cannot be read ({e.strerror})") from None
+        raise _damaged(path, e) from None
+    except Exception as e:  # PIL's parsers let errors of many types through
+        raise _damaged(path, e) from None
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise _too_large(path, image.width * image.height)
+    return image
+
+
+def _too_large(path: Path, pixels: int = 0) -> ImageError:
+    size = f"{pixels / 1e6:.1f} megapixels" if pixels else "far too many pixels"
+    return ImageError(f"{path}: {size}, more than {MAX_PIXELS // 10**6} megapixels; shrink it or cut it into tiles")
+
+
+def _damaged(path: Path, cause: Exception) -> ImageError:
+    why = " ".join(str(cause).split())[:200] or type(cause).__name__
+    return ImageError(f"{path}: damaged or truncated image ({why}); copy or export it again")
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """Read an image file by the rules of this module.
+
+    Returns:
+        uint8 (H, W, 3) RGB, writable, in the orientation and size in which the file stores it.
+
+    Raises:
+        ImageError: not a readable image, or more than 50 megapixels.
+    """
+    path = Path(path)
+    with _open(path) as image:
+        try:
+            image.load()
+            return _to_rgb(path, image)
+        except ImageError:
+            raise
+        except Exception as e:
+            raise _damaged(path, e) from None
+
+
+def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:
+    # PIL reads 16-bit grey as "I" from PNG before version 11 and from PNM; other 32-bit images have no known range.
+    if image.mode in _SIXTEEN_BIT or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        grey = (np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, 2)
+    if image.mode in ("I", "F", "LAB"):
+        kind = "LAB colours" if image.mode == "LAB" else "32-bit pixels"
+        raise ImageError(f"{path}: {kind} have no agreed conversion to RGB; save it with 8 bits a channel in RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+def is_rotated(path: Path) -> bool:
+    """Whether viewers turn or mirror the image by its EXIF orientation, which ``read_rgb`` does not.
+
+    Raises:
+        ImageError: not a readable image.
+    """
+    with _open(Path(path)) as image:
+        try:
+            return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+        except Exception:  # unreadable EXIF data turns nothing
+            return False
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Read a label map from a palette or greyscale image: always the indices, never the colours they stand for (T27).
+
+    Returns:
+        uint8 (H, W), writable: 0 background, 1..K class, 255 ignore, as stored; which values occur is not checked.
+
+    Raises:
+        ImageError: not a readable image, or one that does not hold one index of 8 bits for each pixel.
+    """
+    path = Path(path)
+    with _open(path) as image:
+        if image.format in ("JPEG", "MPO", "WEBP"):
+            raise ImageError(f"{path}: {image.format} blurs label values; save label maps as palette or greyscale PNG")
+        # PIL stretches greyscale of 1, 2 or 4 bits to 0..255; whether its writer meant that cannot be known.
+        if image.mode == "1" or (image.mode == "L" and image.tile[0].args in ("L;2", "L;4")):
+            raise ImageError(f"{path}: fewer than 8 bits a pixel leave the label values open; save it with 8 bits")
+        if image.mode not in ("P", "L", "I", *_SIXTEEN_BIT):
+            raise ImageError(
+                f"{path}: a label map must hold class numbers, this image holds {image.mode} colours; "
+                "save it as palette or greyscale PNG"
+            )
+        try:
+            values = np.array(image)
+        except Exception as e:
+            raise _damaged(path, e) from None
+    if values.dtype != np.uint8:
+        if values.min() < 0 or values.max() > 255:
+            raise ImageError(f"{path}: label values up to {values.max()}, more than 255; save a label map of 8 bits")
+        values = values.astype(np.uint8)
+    return values
