@@ -1,0 +1,255 @@
+"""Train the miniature CLIP on views of toyland and their captions alone.
+
+    python train_clip.py --world DIR --out DIR
+
+Three stages: small crops of one object, then scenes, windows and crops at two larger sizes. A batch's captions are
+taken apart into their phrases; the image-text loss is a softmax over the batch's different phrases, where an image has
+as many positives as its caption has phrases, in both directions. A class or place that a caption leaves open
+counts neither way. Stopped at any time, the same command goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from clip_data import CAPTIONS, CONCEPTS, PRESENT, UNKNOWN, K, Views, average_precision, sentence
+from make_bpe import BUNDLED
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.model import CLIP, resize_pos_embed
+from open_clip.tokenizer import SimpleTokenizer
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from world import arrays
+
+from wsss_seed.data.toyland import CLASSES
+
+CONTEXT = 32  # start, 16 learned context vectors, name, full stop, end, and room for longer names
+EMBED_DIM = 128
+VISION = {"layers": 6, "width": 128, "head_width": 32, "patch_size": 8, "pool_type": "tok"}
+TEXT = {"context_length": CONTEXT, "width": 128, "heads": 4, "layers": 3}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training. ``floor`` is the share of the peak learning rates left at the end of the cosine."""
+
+    size: int
+    batch: int
+    steps: int
+    muon: float
+    adamw: float
+    warmup: int
+    floor: float
+    crops: float
+    empty: float
+    places: float
+
+
+STAGES = (
+    Stage(48, 128, 1500, 4e-3, 1e-3, 100, 0.1, crops=0.96, empty=0.04, places=0.3),
+    Stage(96, 64, 2000, 3e-3, 1e-3, 50, 0.1, crops=0.35, empty=0.06, places=0.5),
+    Stage(128, 32, 1500, 1e-3, 5e-4, 50, 0.0, crops=0.3, empty=0.06, places=0.5),
+)
+
+
+def build(size: int, tokenizer: SimpleTokenizer) -> CLIP:
+    """The model at one image size, with random weights."""
+    text = {**TEXT, "vocab_size": tokenizer.vocab_size}
+    return CLIP(embed_dim=EMBED_DIM, vision_cfg={**VISION, "image_size": size}, text_cfg=text)
+
+
+def normalised(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
+    """uint8 (n, s, s, 3) to float32 (n, 3, s, s) with CLIP's mean and deviation."""
+    x = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
+    return (x - mean) / std
+
+
+def loss_of(logits: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
+    """Softmax with several positives, image to text and text to image.
+
+    Args:
+        logits: float (n, m) of n images and m phrases.
+        facts: int (n, m) with PRESENT, ABSENT or UNKNOWN; each row and column has a PRESENT.
+    """
+    logits = logits.masked_fill(facts == UNKNOWN, -1e4)
+    positive = (facts == PRESENT).float()
+    to_text = positive / positive.sum(1, keepdim=True)
+    to_image = positive / positive.sum(0, keepdim=True)
+    return -(
+        0.7 * (to_text * logits.log_softmax(1)).sum(1).mean() + 0.3 * (to_image * logits.log_softmax(0)).sum(0).mean()
+    )
+
+
+def optimisers(model: CLIP, stage: Stage) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of both towers' blocks, AdamW for everything else."""
+    named = [(n, p) for n, p in model.named_parameters()]
+    blocks = [p for n, p in named if p.ndim == 2 and "resblocks" in n]
+    rest = [p for n, p in named if not (p.ndim == 2 and "resblocks" in n)]
+    groups = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": 0.05},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [
+        torch.optim.AdamW(groups, lr=stage.adamw, betas=(0.9, 0.98)),
+        torch.optim.Muon(blocks, lr=stage.muon, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+    ]
+
+
+def scheduled(stage: Stage, step: int) -> float:
+    """Factor of the learning rates: linear warm-up times cosine to the stage's floor."""
+    cosine = 0.5 + 0.5 * math.cos(math.pi * step / stage.steps)
+    return min(1.0, (step + 1) / stage.warmup) * (stage.floor + (1 - stage.floor) * cosine)
+
+
+@torch.inference_mode()
+def evaluate(model: CLIP, tokenizer: SimpleTokenizer, views: Views, scenes: int, objects: int) -> tuple[float, float]:
+    """Accuracy on crops of 1.3 times the object, and mAP of whole scenes, by cosine with the class phrases."""
+    model.eval()
+    device, size = model.logit_scale.device, model.visual.image_size[0]
+    texts = [template.format(name) for name in CLASSES for template in CAPTIONS]
+    text = model.encode_text(tokenizer(texts).to(device), normalize=True).view(K, len(CAPTIONS), -1).mean(1)
+    text = F.normalize(text, dim=1)
+
+    def cosines(boxes: list[tuple[int, np.ndarray]]) -> np.ndarray:
+        out = []
+        for at in range(0, len(boxes), 100):
+            pixels = np.stack([views.pixels(i, box, size) for i, box in boxes[at : at + 100]])
+            out.append(model.encode_image(normalised(pixels, device), normalize=True) @ text.T)
+        return torch.cat(out).cpu().numpy()
+
+    crops = [(i, j) for i in range(len(views)) for j in views.objects(i)][:objects]
+    truth = np.array([views.data["classes"][i, j] for i, j in crops])
+    accuracy = float((cosines([(i, views.crop(i, j, 1.3)) for i, j in crops]).argmax(1) == truth).mean())
+    present = np.zeros((scenes, K), bool)
+    for i in range(scenes):
+        present[i, views.data["classes"][i, views.objects(i)]] = True
+    return accuracy, average_precision(cosines([(i, views.whole(i)) for i in range(scenes)]), present)
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint in one piece."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def train(
+    world: Path, out: Path, images: int, device: torch.device, minutes: float, stages: tuple[Stage, ...] = STAGES
+) -> None:
+    """Run what is left of the stages; a checkpoint and a line of the curve every ``minutes``."""
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer = SimpleTokenizer(bpe_path=str(BUNDLED), context_length=CONTEXT)
+    train_views, val = Views(arrays("train", images, world)), Views(arrays("val", 500, world))
+    last = out / "last.pt"
+    state: dict[str, Any] = torch.load(last, map_location="cpu", weights_only=True) if last.exists() else {}
+    rng = np.random.default_rng()
+    torch.manual_seed(0)
+    samples, spent, begun = state.get("samples", 0), state.get("core_minutes", 0.0), time.process_time()
+    if device.type == "cpu":  # torch's fused attention is several times slower backward in bf16 at these sizes
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+
+    for number, stage in enumerate(stages):
+        if number < state.get("stage", 0):
+            continue
+        model = build(stage.size, tokenizer).to(device)
+        if number == state.get("stage", -1):
+            model.load_state_dict(state["model"])
+        elif state:
+            resize_pos_embed(state["model"], model)
+            model.load_state_dict(state["model"])
+        opts = optimisers(model, stage)
+        step = 0
+        rng = np.random.default_rng((number, 0))
+        if number == state.get("stage", -1):
+            step = state["step"]
+            rng.bit_generator.state = state["rng"]
+            for opt, saved in zip(opts, state["optimisers"], strict=True):
+                opt.load_state_dict(saved)
+        rates = [[g.get("peak", g["lr"]) for g in opt.param_groups] for opt in opts]
+        for opt in opts:
+            for group in opt.param_groups:
+                group.setdefault("peak", group["lr"])
+        since, average, started, done = time.monotonic(), None, time.monotonic(), 0
+        while step < stage.steps:
+            for opt, peaks in zip(opts, rates, strict=True):
+                for group, peak in zip(opt.param_groups, peaks, strict=True):
+                    group["lr"] = peak * scheduled(stage, step)
+            model.train()
+            pixels, facts = train_views.draw(rng, stage.batch, stage.size, stage.crops, stage.empty, stage.places)
+            named = np.flatnonzero((facts == PRESENT).any(0))
+            tokens = tokenizer([sentence(rng, CONCEPTS[c]) for c in named]).to(device)
+            kernels = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
+            with sdpa_kernel(kernels), torch.autocast(device.type, torch.bfloat16):
+                image = model.encode_image(normalised(pixels, device), normalize=True)
+                text = model.encode_text(tokens, normalize=True)
+            logits = model.logit_scale.exp() * image.float() @ text.float().T
+            loss = loss_of(logits, torch.from_numpy(facts[:, named]).to(device))
+            for opt in opts:
+                opt.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for opt in opts:
+                opt.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(0, math.log(50))
+            step, samples, done = step + 1, samples + stage.batch, done + stage.batch
+            average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
+            if step < stage.steps and time.monotonic() - since < minutes * 60:
+                continue
+            speed = done / (time.monotonic() - started)
+            full = step == stage.steps
+            crop, mean_ap = evaluate(model, tokenizer, val, 500 if full else 250, 1000 if full else 500)
+            core = spent + (time.process_time() - begun) / 60
+            state = {
+                "stage": number,
+                "step": step,
+                "model": model.state_dict(),
+                "optimisers": [opt.state_dict() for opt in opts],
+                "rng": rng.bit_generator.state,
+                "samples": samples,
+                "core_minutes": core,
+            }
+            save(last, state)
+            row = {
+                "stage": number + 1,
+                "size": stage.size,
+                "step": step,
+                "samples": samples,
+                "core_minutes": round(core, 2),
+                "loss": round(average, 4),
+                "logit_scale": round(model.logit_scale.exp().item(), 2),
+                "crop_accuracy": round(crop, 4),
+                "map": round(mean_ap, 4),
+                "samples_per_second": round(speed, 1),
+            }
+            first = not (out / "curve.csv").exists()
+            with (out / "curve.csv").open("a", newline="") as f:
+                writer = csv.DictWriter(f, row)
+                if first:
+                    writer.writeheader()
+                writer.writerow(row)
+            print(row, flush=True)
+            since, started, done = time.monotonic(), time.monotonic(), 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--world", type=Path, default=Path("runs/world"), help="folder of world.py's arrays")
+    parser.add_argument("--out", type=Path, default=Path("runs/clip"), help="checkpoint and curve")
+    parser.add_argument("--images", type=int, default=40000, help="training scenes")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=2.5, help="between checkpoints")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    train(args.world, args.out, args.images, torch.device(args.device), args.minutes)
