@@ -1,6 +1,7 @@
 """Train the miniature CLIP on views of toyland and their captions alone.
 
     python train_clip.py --world DIR --out DIR
+    python train_clip.py --out DIR --export ../../wsss_seed/models/tiny
 
 Three stages: small crops of one object, then scenes, windows and crops at two larger sizes. A batch's captions are
 taken apart into their phrases; the image-text loss is a softmax over the batch's different phrases, where an image has
@@ -12,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import math
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +30,7 @@ from make_bpe import BUNDLED
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP, resize_pos_embed
 from open_clip.tokenizer import SimpleTokenizer
+from safetensors.torch import save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from world import arrays
 
@@ -143,6 +147,22 @@ def save(path: Path, state: dict[str, Any]) -> None:
     os.replace(part, path)
 
 
+def export(checkpoint: Path, folder: Path) -> None:
+    """Write a checkpoint as a folder for ``load_clip``: arguments of open_clip's CLIP, fp16 weights, vocabulary."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    weights = {name: value.half().contiguous() for name, value in state["model"].items()}
+    size = STAGES[state["stage"]].size
+    vocabulary = len(weights["token_embedding.weight"])
+    text = {**TEXT, "vocab_size": vocabulary, "tokenizer_kwargs": {"bpe_path": BUNDLED.name}}
+    config = {"embed_dim": EMBED_DIM, "vision_cfg": {**VISION, "image_size": size}, "text_cfg": text}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(weights, folder / "clip.safetensors")
+    (folder / "clip.safetensors").chmod(0o644)
+    (folder / "clip.json").write_text(json.dumps(config, indent=2) + "\n")
+    if folder != BUNDLED.parent:
+        shutil.copy(BUNDLED, folder)
+
+
 def train(
     world: Path, out: Path, images: int, device: torch.device, minutes: float, stages: tuple[Stage, ...] = STAGES
 ) -> None:
@@ -250,6 +270,10 @@ if __name__ == "__main__":
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=2.5, help="between checkpoints")
+    parser.add_argument("--export", type=Path, help="only write the last checkpoint of --out to this folder")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if args.export:
+        export(args.out / "last.pt", args.export.resolve())
+        raise SystemExit
     train(args.world, args.out, args.images, torch.device(args.device), args.minutes)
