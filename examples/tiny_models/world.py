@@ -1,6 +1,6 @@
 """Toyland as arrays for training: every image resized to a longest side of 128 and padded, drawn once and kept on disk.
 
-    python world.py --images 40000 --out DIR
+python world.py --images 40000 --out DIR
 """
 
 from __future__ import annotations

@@ -148,7 +148,10 @@ def _distractor(d: Dice, h: int, w: int) -> Patch:
         t, half = d.uniform(0, 1), d.uniform(1.5, 6)
         c, s = float(cos(t)), float(sin(t))
         points = np.array(
-            [(x + a * r * c - b * half * s, y + a * r * s + b * half * c) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+            [
+                (x + a * r * c - b * half * s, y + a * r * s + b * half * c)
+                for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+            ]
         )
     else:
         t = d.uniform(0, 1) + d.uniform(0.3, 0.8) * np.arange(12) / 11
@@ -222,9 +225,7 @@ def draw(index: int, split: str = "test", seed: int = 0) -> Scene:
     # The sum of four random bytes is nearly normal, with standard deviation 147.8.
     noise = d.bytes(4, height, width, 4).astype(np.int32).sum(0) - 510
     image = image + gray * noise[:, :, 3:].astype(np.float32) + tint * noise[:, :, :3].astype(np.float32)
-    objects = [
-        ToyObject(CLASSES.index(s.name), s.colour, int(n)) for s, n in zip(shapes, seen, strict=True)
-    ]
+    objects = [ToyObject(CLASSES.index(s.name), s.colour, int(n)) for s, n in zip(shapes, seen, strict=True)]
     lookup = np.array([0] + [o.index + 1 for o in objects], np.uint8)
     return Scene(
         image=np.floor(np.clip(image, 0, 255) + np.float32(0.5)).astype(np.uint8),

@@ -215,9 +215,7 @@ def _snowman(d: Dice) -> list[Part]:
         parts.append(Part(_ellipse(0, y, 0.05, 0.05, 8), DARK, 0))
     if d.chance(0.5):
         for s in (-1, 1):
-            parts.append(
-                Part(_poly((s * 0.3, -0.2), (s * 0.85, -0.5), (s * 0.83, -0.58), (s * 0.28, -0.29)), TWIG, 3)
-            )
+            parts.append(Part(_poly((s * 0.3, -0.2), (s * 0.85, -0.5), (s * 0.83, -0.58), (s * 0.28, -0.29)), TWIG, 3))
     return parts
 
 

@@ -1,0 +1,55 @@
+"""The command line: one module per command, each parses, calls, shows. No algorithm lives here."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import WsssError
+from . import datasets, evaluate, generate, models, show
+
+app = typer.Typer(
+    name="wsss-seed",
+    help="Turn photographs without pixel labels into semantic-segmentation masks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("generate")(generate.generate)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(models.app, name="models")
+app.add_typer(datasets.app, name="datasets")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wsss-seed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line. Exit status: 0 well, 1 some images failed, 2 unusable input or usage, 130 interrupted."""
+    try:
+        app()
+    except WsssError as error:
+        show.error(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        show.error("interrupted; run the same command again to go on")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

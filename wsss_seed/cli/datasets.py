@@ -1,0 +1,90 @@
+"""``wsss-seed datasets``: what can be read, whether it is sound, and worlds to draw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import WsssError, unknown_name
+from . import options, show
+
+app = typer.Typer(help="List, check and make datasets.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(json: options.Json = False) -> None:
+    """List the datasets that can be read and the class sets."""
+    from ..data import DATASETS
+    from ..data.classes import known_class_sets, load_class_set
+
+    sets = {name: load_class_set(name) for name in known_class_sets()}
+    if json:
+        show.as_json({"datasets": DATASETS, "class_sets": {n: list(c.names) for n, c in sets.items()}})
+        return
+    show.table("Datasets", ["name", "what it is"], [[n, text] for n, text in DATASETS.items()])
+    show.table(
+        "Class sets",
+        ["name", "classes", "names"],
+        [
+            [n, str(len(c.names)), ", ".join(c.names[:8]) + (", ..." if len(c.names) > 8 else "")]
+            for n, c in sets.items()
+        ],
+    )
+
+
+@app.command()
+def check(
+    dataset: options.Dataset,
+    root: options.Root = None,
+    split: options.Split = None,
+    classes: options.Classes = None,
+    labels: options.Labels = "auto",
+    images: options.Images = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the drawn world (toyland).")] = 0,
+    json: options.Json = False,
+) -> None:
+    """Read every image, mask and label of a dataset and say what is wrong. Exit status 1 when something is."""
+    from ..data import open_dataset
+    from ..data.check import check_dataset
+
+    data = open_dataset(dataset, root, split, classes, labels, images, seed)
+    report = check_dataset(data)
+    if json:
+        show.as_json(report.to_json())
+    else:
+        report_lines = report.to_json()
+        problems = report_lines.pop("problems")
+        show.table(
+            f"{data.name} {data.split}", ["", ""], [[k.replace("_", " "), str(v)] for k, v in report_lines.items()]
+        )
+        for problem in problems:
+            show.out.print(problem, markup=False)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def make(
+    world: Annotated[str, typer.Argument(help="The world to draw: toyland.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    split: Annotated[str, typer.Option("--split", help="train, val or test; they share no image.")] = "test",
+    images: Annotated[int, typer.Option("--images", help="How many images.", min=1)] = 100,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed, another world.", min=0)] = 0,
+) -> None:
+    """Draw a world to disk as a VOC tree, for ``--dataset voc --root OUT --classes toyland``."""
+    from ..data.toyland import SPLITS
+    from ..data.toyland.tree import write_tree
+
+    if world != "toyland":
+        raise unknown_name("world", world, ["toyland"])
+    if split not in SPLITS:
+        raise unknown_name("split of toyland", split, SPLITS)
+    try:
+        write_tree(out, split, images, seed)
+    except OSError as error:
+        raise WsssError(
+            f"{error.filename or out}: cannot be written ({error.strerror}); choose another --out"
+        ) from None
+    show.out.print(f"{images} images in {out}", markup=False)

@@ -1,0 +1,153 @@
+"""``wsss-seed generate``: images in, pseudo-masks out."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import WsssError
+from . import options, show
+from .evaluate import show_evaluation
+
+if TYPE_CHECKING:
+    from ..evaluation.evaluate import Evaluation
+    from ..run.generate import RunResult
+
+Shard = Annotated[str | None, options.option("--shard", help="I/N: do the I-th (from 1) of N equal parts.")]
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """``"I/N"`` (1-based) as (index from 0, N); None as (0, 1)."""
+    if text is None:
+        return 0, 1
+    try:
+        i, n = (int(part) for part in text.split("/"))
+    except ValueError:
+        i = n = 0
+    if not 1 <= i <= n:
+        raise WsssError(f"--shard {text}: expected I/N with 1 <= I <= N, e.g. --shard 1/4")
+    return i - 1, n
+
+
+def generate(
+    ctx: typer.Context,
+    dataset: options.Dataset,
+    root: options.Root = None,
+    split: options.Split = None,
+    backend: Annotated[str | None, options.option("--backend", help="How seeds are made. Default: dino-sam.")] = None,
+    labels: options.Labels = "auto",
+    classes: options.Classes = None,
+    models: Annotated[
+        str | None, options.option("--models", help="Model set. Default: tiny for toyland, else base.")
+    ] = None,
+    clip: Annotated[str | None, options.option("--clip", help="CLIP instead of the model set's.")] = None,
+    sam: Annotated[str | None, options.option("--sam", help="SAM instead of the model set's.")] = None,
+    detector: Annotated[str | None, options.option("--detector", help="Detector instead of the model set's.")] = None,
+    device: options.Device = "auto",
+    out: Annotated[Path | None, options.option("--out", "-o", help="Run folder. Default: seeds/DATASET-SPLIT.")] = None,
+    images: options.Images = None,
+    limit: Annotated[int | None, options.option("--limit", help="Do the first N images only.", min=1)] = None,
+    shard: Shard = None,
+    overwrite: Annotated[bool, options.option("--overwrite", help="Make finished masks again.")] = False,
+    seed: Annotated[int, options.option("--seed", help="Random seed; for toyland also the world's.", min=0)] = 0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A backend setting, e.g. gd.box_thr=0.25.")
+    ] = None,
+    json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Make a pseudo-mask for every image of a dataset, and score them where ground truth exists.
+
+    Running the same command again goes on where it stopped.
+    """
+    from ..data import open_dataset
+
+    part = parse_shard(shard)
+    overrides = options.settings_of(ctx, set_ or [])
+    data = open_dataset(dataset, root, split, classes, labels, images, seed)
+
+    from ..models.zoo import ModelSet, versions
+    from ..run.generate import generate as run
+    from ..run.progress import Progress
+    from ..seeding.backends import BackendRequest, build_seeder
+
+    backend = backend or "dino-sam"
+    model_set = ModelSet(
+        models or ("tiny" if data.class_set.name == "toyland" else "base"),
+        device,
+        clip=clip,
+        sam=sam,
+        detector=detector,
+    )
+    if model_set.world and model_set.world != data.class_set.name:
+        show.warning(
+            f"the models of '{model_set.name}' were trained on {model_set.world} and know nothing else: these masks show "
+            "that the plumbing works, not what the method can do; use --models base for photographs"
+        )
+    seeder = build_seeder(backend, BackendRequest(data.class_set, model_set, overrides))
+    out = out or Path("seeds") / f"{data.name}-{data.split}"
+    settings: dict[str, Any] = {
+        "dataset": {"name": data.name, "split": data.split, "seed": seed},
+        "labels": data.labels_source,
+        "class_set": {"name": data.class_set.name, "names": list(data.class_set.names)},
+        "backend": {"name": backend, **seeder.settings},
+        "models": model_set.weights(),
+    }
+    about = {"versions": versions(), "device": model_set.device, "command": shlex.join(sys.argv)}
+    show.message(
+        f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes, labels: "
+        f"{data.labels_source or 'none'}; {backend} with model set '{model_set.name}' on {model_set.device}"
+    )
+    result = run(
+        data,
+        seeder,
+        out,
+        settings=settings,
+        about=about,
+        limit=limit,
+        shard=part,
+        overwrite=overwrite,
+        progress=Progress(show.err),
+    )
+    for name, error in result.failed[:20]:
+        show.error(f"{name}: {error}" if name not in error else error)
+    if len(result.failed) > 20:
+        show.error(f"and {len(result.failed) - 20} more; see {out / 'manifest.jsonl'}")
+    evaluation = None
+    if data.has_masks and not result.interrupted:
+        from ..evaluation.evaluate import evaluate
+
+        evaluation = evaluate(out, data, ids=result.ids)
+    if json:
+        show.as_json(_as_json(result, evaluation))
+    else:
+        _show(result, evaluation)
+    if result.interrupted:
+        show.error("interrupted; run the same command again to go on")
+    raise typer.Exit(result.exit_status)
+
+
+def _as_json(result: RunResult, evaluation: Evaluation | None) -> dict[str, Any]:
+    return {
+        "out": str(result.out),
+        "images": len(result.ids),
+        "made": result.made,
+        "skipped": result.skipped,
+        "failed": [{"id": name, "error": error} for name, error in result.failed],
+        "seconds": round(result.seconds, 3),
+        "interrupted": result.interrupted,
+        "evaluation": evaluation and evaluation.to_json(),
+    }
+
+
+def _show(result: RunResult, evaluation: Evaluation | None) -> None:
+    before = f", {result.skipped} finished before" if result.skipped else ""
+    failed = f", {len(result.failed)} failed" if result.failed else ""
+    if evaluation is not None:
+        show_evaluation(evaluation)
+    show.result(f"{result.made} masks made{before}{failed}, in {result.seconds:.1f} s")
+    show.result(f"masks: {result.out / 'SegmentationClass'}")

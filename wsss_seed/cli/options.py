@@ -1,0 +1,96 @@
+"""Options that several commands share, and where their values come from.
+
+Precedence: option, then the environment (``WSSS_SEED_<OPTION>``), then ``--config FILE.toml``, then the default.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import WsssError, unknown_name
+
+
+def option(*names: str, help: str, **kwargs: Any) -> Any:
+    """A typer option that can also be set by ``WSSS_SEED_<NAME>``."""
+    long = next(n for n in names if n.startswith("--"))
+    env = "WSSS_SEED_" + long.split("/")[0].lstrip("-").replace("-", "_").upper()
+    return typer.Option(*names, help=help, envvar=env, show_envvar=False, **kwargs)
+
+
+def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested TOML tables as dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, name + ".") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """``key=value`` of ``--set``; the value is read as TOML where it is TOML, else as a string."""
+    key, sep, value = text.partition("=")
+    if not sep or not key:
+        raise WsssError(f"--set {text}: expected KEY=VALUE, e.g. --set gd.box_thr=0.25")
+    try:
+        return key.strip(), tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _load_config(ctx: typer.Context, path: Path | None) -> Path | None:
+    if path is None or ctx.resilient_parsing:
+        return path
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise WsssError(f"{path}: cannot be read ({error.strerror}); give --config an existing TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WsssError(f"{path}: not valid TOML ({error}); correct the file") from None
+    ctx.obj = flatten(table.pop("settings", {}))
+    known = {p.name.replace("_", "-"): p.name for p in ctx.command.params if p.name}
+    defaults: dict[str, Any] = {}
+    for key, value in table.items():
+        if key.replace("_", "-") not in known:
+            raise unknown_name(f"option in {path}:", key, [*known, "settings"])
+        defaults[known[key.replace("_", "-")]] = value
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    return path
+
+
+def settings_of(ctx: typer.Context, pairs: list[str]) -> dict[str, Any]:
+    """The backend settings of ``[settings]`` in the config file, with ``--set`` going before them."""
+    return {**(ctx.obj or {}), **dict(parse_setting(p) for p in pairs)}
+
+
+Dataset = Annotated[str, option("--dataset", "-d", help="voc, coco, folder or toyland.")]
+Root = Annotated[Path | None, option("--root", help="Folder of the dataset; toyland needs none.")]
+Split = Annotated[
+    str | None,
+    option(
+        "--split", help="Split or list name. Default: train for voc, the first annotations for coco, test for toyland."
+    ),
+]
+Classes = Annotated[
+    str | None, option("--classes", help='Class set: voc, coco, toyland, a file, or names as in "cat, dog".')
+]
+Labels = Annotated[
+    str, option("--labels", help="Image-level labels: auto (look beside the dataset), none (label-free), or a file.")
+]
+Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Images = Annotated[int | None, option("--images", help="How many images of toyland to draw (default 100).", min=1)]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="TOML file with any of these options, and [settings] for the backend.",
+        is_eager=True,
+        callback=_load_config,
+        envvar="WSSS_SEED_CONFIG",
+        show_envvar=False,
+    ),
+]

@@ -1,0 +1,47 @@
+"""What goes to the terminal: results on standard output, messages on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def message(text: str) -> None:
+    err.print(text, markup=False)
+
+
+def warning(text: str) -> None:
+    err.print(f"warning: {text}", style="yellow", markup=False)
+
+
+def error(text: str) -> None:
+    err.print(f"error: {text}", style="red", markup=False)
+
+
+def result(text: str) -> None:
+    out.print(text, markup=False)
+
+
+def as_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.2f}"
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table; every column but the first is right-aligned."""
+    t = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        t.add_column(column, justify="right" if i else "left", overflow="fold")
+    for row in rows:
+        t.add_row(*row)
+    out.print(t, markup=False)

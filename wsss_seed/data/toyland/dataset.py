@@ -1,0 +1,83 @@
+"""Toyland as a dataset: images drawn when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import overload
+
+import numpy as np
+
+from ...errors import WsssError, unknown_name
+from ..base import Boxes, Dataset, Sample
+from ..classes import ClassSet
+from .scene import SPLITS, Scene, draw
+
+# Image, labels, mask and boxes of one sample are asked for one after the other, by a few threads at most.
+_scene = lru_cache(maxsize=32)(draw)
+
+
+class Toyland(Dataset):
+    """The first images of a toyland split, with exact labels, masks and boxes. Nothing is stored.
+
+    Args:
+        class_set: toyland's class set, perhaps with other phrases or thresholds.
+        split: ``train``, ``val`` or ``test``; they share no image.
+        images: how many.
+        seed: another seed is another world.
+
+    Raises:
+        WsssError: unknown split, no image, or a seed outside 0..2**32 - 1.
+    """
+
+    name = "toyland"
+
+    def __init__(self, class_set: ClassSet, split: str = "test", images: int = 100, seed: int = 0):
+        if split not in SPLITS:
+            raise unknown_name("split of toyland", split, SPLITS)
+        if images < 1:
+            raise WsssError(f"toyland with {images} images; draw at least 1")
+        if not 0 <= seed < 2**32:
+            raise WsssError(f"seed {seed} of toyland is out of range; use 0..{2**32 - 1}")
+        self.split, self.seed, self.class_set = split, seed, class_set
+        self.samples = _Samples(split, images, seed)
+        self.labels_source = "drawn"
+
+    def scene(self, sample: Sample) -> Scene:
+        """All that is known about a sample's image. Shared between calls: not to be written to."""
+        return _scene(int(sample.id.removeprefix(f"{self.split}_")), self.split, self.seed)
+
+    def image(self, sample: Sample) -> np.ndarray:
+        return self.scene(sample).image.copy()
+
+    def mask(self, sample: Sample) -> np.ndarray:
+        return self.scene(sample).labels.copy()
+
+    def boxes(self, sample: Sample) -> Boxes:
+        scene = self.scene(sample)
+        return Boxes(scene.boxes, np.array([o.index for o in scene.objects], np.int64))
+
+    @property
+    def has_masks(self) -> bool:
+        return True
+
+
+class _Samples(Sequence[Sample]):
+    """Samples whose labels are known once their image is drawn, so they are made one at a time."""
+
+    def __init__(self, split: str, count: int, seed: int):
+        self.split, self.count, self.seed = split, count, seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    @overload
+    def __getitem__(self, i: int) -> Sample: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Sample]: ...
+    def __getitem__(self, i: int | slice) -> Sample | list[Sample]:
+        at = range(self.count)[i]
+        return [self[j] for j in at] if isinstance(at, range) else self._sample(at)
+
+    def _sample(self, index: int) -> Sample:
+        return Sample(f"{self.split}_{index:06d}", labels=_scene(index, self.split, self.seed).present)

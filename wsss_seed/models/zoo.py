@@ -1,0 +1,185 @@
+"""Model sets and checkpoints as data: a name leads to three models, their weights and their calibrated settings."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from platformdirs import user_cache_path
+
+from ..errors import WsssError, unknown_name
+
+if TYPE_CHECKING:
+    from .clip import Clip
+    from .detector import Detector
+    from .sam import Sam
+
+ROLES = ("clip", "sam", "detector")
+_LIBRARIES = ("torch", "torchvision", "open_clip_torch", "segment-anything", "groundingdino-py", "transformers")
+_HERE = Path(str(files(__package__)))
+TINY = _HERE / "tiny"
+
+
+def home() -> Path:
+    """The folder of downloaded checkpoints: ``WSSS_SEED_HOME``, else the platform's cache folder."""
+    return Path(os.environ.get("WSSS_SEED_HOME") or user_cache_path("wsss-seed"))
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries the models come from."""
+    return {name: version(name) for name in _LIBRARIES}
+
+
+@dataclass(frozen=True)
+class ModelSetSpec:
+    """A named trio of models.
+
+    Attributes:
+        title: one line for the user.
+        clip, sam, detector: names of the models.
+        world: class set the models were trained on, where they know nothing else.
+        settings: backend name -> dotted setting key -> value, calibrated for these weights on a validation split.
+    """
+
+    title: str
+    clip: str
+    sam: str
+    detector: str
+    world: str | None = None
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def model_sets() -> dict[str, ModelSetSpec]:
+    """The model sets by name, bundled first."""
+    paths = sorted((_HERE / "sets").glob("*.toml"), key=lambda p: (p.stem != "tiny", p.stem))
+    return {p.stem: ModelSetSpec(**tomllib.loads(p.read_text("utf-8"))) for p in paths}
+
+
+def _checkpoints(role: str) -> dict[str, dict[str, str]]:
+    return tomllib.loads((_HERE / "checkpoints.toml").read_text("utf-8")).get(role, {})
+
+
+def find_weights(role: str, name: str) -> dict[str, str | None]:
+    """Where the weights of a model are.
+
+    Args:
+        role: ``clip``, ``sam`` or ``detector``.
+        name: ``tiny``, a checkpoint's name, or a path.
+
+    Returns:
+        ``state`` (bundled, present, missing, or library: open_clip fetches and keeps it itself), ``path`` and ``url``
+        (None where not known).
+
+    Raises:
+        WsssError: unknown name.
+    """
+    if name == "tiny":
+        return {"state": "bundled", "path": str(TINY / f"{role}.safetensors"), "url": None}
+    known = _checkpoints(role)
+    if name in known:
+        path = home() / known[name]["file"]
+        return {"state": "present" if path.exists() else "missing", "path": str(path), "url": known[name]["url"]}
+    if Path(name).exists():
+        return {"state": "present", "path": name, "url": None}
+    if role == "clip":
+        return {"state": "library", "path": None, "url": None}
+    raise unknown_name(f"{role} model", name, [*known, "tiny", "a path"])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+class ModelSet:
+    """Three frozen models on one device, each loaded when first asked for."""
+
+    def __init__(
+        self,
+        name: str,
+        device: str = "auto",
+        *,
+        clip: str | None = None,
+        sam: str | None = None,
+        detector: str | None = None,
+    ):
+        known = model_sets()
+        if name not in known:
+            raise unknown_name("model set", name, known)
+        spec = known[name]
+        chosen = {"clip": clip, "sam": sam, "detector": detector}
+        self.name = name
+        self.names = {role: chosen[role] or getattr(spec, role) for role in ROLES}
+        self.world = spec.world if all(n == "tiny" for n in self.names.values()) else None
+        self._settings = spec.settings
+        self._weights = {role: find_weights(role, n) for role, n in self.names.items()}
+        self._device = device
+
+    def settings(self, backend: str) -> Mapping[str, Any]:
+        """The backend's settings calibrated for this set, dotted key to value."""
+        return self._settings.get(backend, {})
+
+    def weights(self) -> dict[str, dict[str, str | None]]:
+        """Name and SHA-256 of each model's weights (None where the library keeps the file itself)."""
+        return {
+            role: {"name": self.names[role], "sha256": _sha256(Path(w["path"])) if self._is_file(w) else None}
+            for role, w in self._weights.items()
+        }
+
+    @staticmethod
+    def _is_file(weights: Mapping[str, str | None]) -> bool:
+        return bool(weights["path"]) and Path(str(weights["path"])).is_file()
+
+    @cached_property
+    def device(self) -> str:
+        """The device the models run on: the one asked for, or the first GPU, or the CPU.
+
+        Raises:
+            WsssError: a device that this machine or this build of torch lacks.
+        """
+        import torch
+
+        if self._device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.empty(0, device=self._device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise WsssError(f"--device {self._device} cannot be used ({reason}); try --device cpu") from None
+        return self._device
+
+    def _file(self, role: str) -> str:
+        """What the loader takes: a bundled model's folder, a checkpoint's path, or the name as it is."""
+        found = self._weights[role]
+        if found["state"] == "missing":
+            raise WsssError(
+                f"{self.names[role]}: no weights at {found['path']}; download {found['url']} to there, "
+                f"give --{role} a path, or use --models tiny"
+            )
+        return str(TINY) if found["state"] == "bundled" else found["path"] or self.names[role]
+
+    @cached_property
+    def clip(self) -> Clip:
+        from .clip import load_clip
+
+        return load_clip(self._file("clip"), self.device)
+
+    @cached_property
+    def sam(self) -> Sam:
+        from .sam import load_sam
+
+        return load_sam(self._file("sam"), self.device)
+
+    @cached_property
+    def detector(self) -> Detector:
+        from .grounding_dino import load_grounding_dino
+
+        return load_grounding_dino(self._file("detector"), self.device)

@@ -1,0 +1,59 @@
+"""Backends by name: recipes that build a seeder, found through the entry-point group ``wsss_seed.backends``.
+
+Our own backends are registered in the same way as a third party's: an entry point whose object is a function
+``build(request: BackendRequest) -> Seeder``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from ..data.classes import ClassSet
+from ..errors import WsssError, unknown_name
+from .base import Seeder
+
+if TYPE_CHECKING:
+    from ..models.zoo import ModelSet
+
+GROUP = "wsss_seed.backends"
+
+
+@dataclass(frozen=True)
+class BackendRequest:
+    """What a backend is given to build its seeder.
+
+    Attributes:
+        class_set: the classes to find.
+        models: the model set; each model is loaded when it is first asked for.
+        overrides: the user's settings, dotted key to value; they go before the model set's calibrated ones.
+    """
+
+    class_set: ClassSet
+    models: ModelSet
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+def backends() -> dict[str, EntryPoint]:
+    """The installed backends by name."""
+    return {e.name: e for e in entry_points(group=GROUP)}
+
+
+def build_seeder(name: str, request: BackendRequest) -> Seeder:
+    """Build the seeder of a backend.
+
+    Raises:
+        WsssError: no such backend, or it cannot be imported.
+    """
+    known = backends()
+    if name not in known:
+        raise unknown_name("backend", name, known)
+    try:
+        build = known[name].load()
+    except ImportError as error:
+        raise WsssError(
+            f"backend '{name}' cannot be imported ({error}); install the package that provides it again"
+        ) from error
+    return build(request)
