@@ -47,9 +47,3 @@ def main() -> None:
     except WsssError as error:
         show.error(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        show.error("interrupted; run the same command again to go on")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)

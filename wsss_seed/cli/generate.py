@@ -85,8 +85,8 @@ def generate(
     )
     if model_set.world and model_set.world != data.class_set.name:
         show.warning(
-            f"the models of '{model_set.name}' were trained on {model_set.world} and know nothing else: these masks show "
-            "that the plumbing works, not what the method can do; use --models base for photographs"
+            f"the models of '{model_set.name}' were trained on {model_set.world} and know nothing else: these masks "
+            "show that the plumbing works, not what the method can do; use --models base for photographs"
         )
     seeder = build_seeder(backend, BackendRequest(data.class_set, model_set, overrides))
     out = out or Path("seeds") / f"{data.name}-{data.split}"

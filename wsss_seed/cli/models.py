@@ -26,11 +26,10 @@ def list_(json: options.Json = False) -> None:
     if json:
         show.as_json(rows)
         return
-    show.table(
-        "Model sets",
-        ["set", *ROLES, "what it is"],
-        [[r["set"], *(f"{m['name']} ({m['state']})" for m in r["models"].values()), r["title"]] for r in rows],
-    )
+    for r in rows:
+        show.result(f"{r['set']}: {r['title']}")
+        for role, m in r["models"].items():
+            show.result(f"  {role:9} {m['name']} ({m['state']})")
     missing = {(m["name"], m["path"], m["url"]) for r in rows for m in r["models"].values() if m["state"] == "missing"}
     for name, path, url in sorted(missing):
         show.out.print(f"{name}: download {url} to {path}", markup=False)
