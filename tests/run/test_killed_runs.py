@@ -1,0 +1,133 @@
+"""Runs that end before their end leave a folder that the next one completes to the same bytes."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import killed_runs as runs
+import pytest
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    status, messages = runs.finish(out, "--images", str(runs.IMAGES))
+    assert status == 0, messages
+    return runs.contents(out)
+
+
+def test_killed_at_random_moments(tmp_path, undisturbed):
+    dice = random.Random(12)
+    made = []
+    for i in range(12):
+        out = tmp_path / str(i)
+        made.append(runs.killed_and_resumed(out, dice))
+        assert runs.contents(out) == undisturbed, f"run {i}, killed after {made[-1]} masks"
+    assert len(set(made)) > 3, f"the moments were hardly random: {made}"
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(tmp_path, undisturbed, kind):
+    out = tmp_path / "run"
+    process = runs.start(out, "--images", str(runs.IMAGES), "--pause", "0.05")
+    runs.wait_for(lambda: (out / "manifest.jsonl").exists() and (out / "manifest.jsonl").read_bytes().count(b"\n") >= 3)
+    process.send_signal(kind)
+    _, messages = process.communicate()
+    assert process.returncode == 130, messages
+    left = runs.contents(out)
+    done = [line["id"] for line in left["manifest.jsonl"]]
+    assert 3 <= len(done) < runs.IMAGES
+    for name in done:  # what was under way is finished, and what is listed is there
+        assert left[f"SegmentationClass/{name}.png"] == undisturbed[f"SegmentationClass/{name}.png"]
+    assert left["ImageSets/Segmentation/val.txt"].decode().split() == done
+    assert not list(out.rglob("*.part"))
+    assert runs.finish(out, "--images", str(runs.IMAGES))[0] == 0
+    assert runs.contents(out) == undisturbed
+
+
+def test_concurrent_shards_share_a_folder(tmp_path, undisturbed):
+    out = tmp_path / "run"
+    shards = [runs.start(out, "--images", str(runs.IMAGES), "--pause", "0.01", "--shard", f"{i}/3") for i in (1, 2, 3)]
+    for process in shards:
+        _, messages = process.communicate()
+        assert process.returncode == 0, messages
+    assert runs.contents(out) == undisturbed
+
+
+def test_killed_shards(tmp_path, undisturbed):
+    out = tmp_path / "run"
+    shards = [runs.start(out, "--images", str(runs.IMAGES), "--pause", "0.02", "--shard", f"{i}/2") for i in (1, 2)]
+    runs.wait_for((out / "manifest.shard-2-of-2.jsonl").exists)
+    runs.wait_for((out / "manifest.shard-1-of-2.jsonl").exists)
+    runs.wait_for(lambda: len(list(out.rglob("SegmentationClass/*/*.png"))) > 5)
+    shards[0].kill()
+    for process in shards:
+        process.communicate()
+    assert runs.finish(out, "--images", str(runs.IMAGES))[0] == 0  # without shards, taking over what they made
+    assert runs.contents(out) == undisturbed
+
+
+def test_second_process_is_refused(tmp_path):
+    out = tmp_path / "run"
+    first = runs.start(out, "--images", "1000", "--pause", "0.05")
+    runs.wait_for((out / "manifest.jsonl").exists)
+    status, messages = runs.finish(out, "--images", "1000", "--shard", "1/2")
+    first.kill()
+    first.communicate()
+    assert status == 2
+    assert "another process is writing" in messages
+
+
+def test_same_shard_twice_is_refused(tmp_path):
+    out = tmp_path / "run"
+    first = runs.start(out, "--images", "1000", "--pause", "0.05", "--shard", "1/2")
+    runs.wait_for((out / "manifest.shard-1-of-2.jsonl").exists)
+    status, messages = runs.finish(out, "--images", "1000", "--shard", "1/2")
+    first.kill()
+    first.communicate()
+    assert status == 2
+    assert "another process is doing shard 1/2" in messages
+
+
+def test_file_size_limit_stops_with_one_line(tmp_path, undisturbed):
+    """The manifest outgrows the limit in the middle of a line; EFBIG is handled like a full disk."""
+    out = tmp_path / "run"
+    status, messages = runs.finish(out, "--images", str(runs.IMAGES), "--cut", "6000")
+    assert status == 2
+    assert messages.count("\n") == 1
+    assert "make room and give the same command again" in messages
+    manifest = (out / "manifest.jsonl").read_bytes()
+    assert manifest.endswith(b"\n")
+    assert manifest.count(b"\n") > 3
+    assert not list(out.rglob("*.part"))
+    assert runs.finish(out, "--images", str(runs.IMAGES))[0] == 0
+    assert runs.contents(out) == undisturbed
+
+
+def _in_small_disk(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    mount = f"mount -t tmpfs -o size=600k tmpfs {folder} && cd {folder} && {script}"
+    return subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, text=True)
+
+
+def test_full_disk(tmp_path, undisturbed):
+    """A file system of 600 kB, at first filled but for 120 kB."""
+    disk, copy = tmp_path / "disk", tmp_path / "copy"
+    disk.mkdir()
+    if shutil.which("unshare") is None or _in_small_disk(disk, "true").returncode:
+        pytest.skip("needs a user namespace to mount a small file system")
+    command = f"{runs.sys.executable} {runs.SCRIPT} {disk}/run --images {runs.IMAGES}"
+    script = (
+        f"dd if=/dev/zero of=filler bs=1k count=480 2>/dev/null; {command}; echo $?; find run -name '*.part';"
+        f"find run/SegmentationClass -name '*.png' | wc -l; rm filler; {command}; echo $?; cp -a run {copy}"
+    )
+    result = _in_small_disk(disk, f"export PYTHONPATH={Path(runs.wsss_seed.__file__).parents[1]}; {script}")
+    full, made, resumed = result.stdout.split()
+    assert (full, resumed) == ("2", "0"), result
+    assert 0 < int(made) < runs.IMAGES
+    assert result.stderr.count("\n") == 1
+    assert "no space left; what is finished stays" in result.stderr
+    assert runs.contents(copy) == undisturbed

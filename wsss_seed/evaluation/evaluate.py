@@ -1,0 +1,253 @@
+"""Compare a folder of label maps with ground truth, over a whole list."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.base import Dataset
+from ..data.classes import IGNORE
+from ..data.images import read_labels
+from ..data.text import read_lines
+from ..errors import ImageError, WsssError, unknown_name
+from ..output.run_folder import CLASSES, MASKS
+from ..threads import ahead
+from . import metrics
+from .boundary import boundary_counts
+from .confusion import confusion_matrix, joint_histogram
+from .metrics import POLICIES, Policy
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures over a whole list, as fractions; None where they do not exist.
+
+    There are figures only if every image of the list could be compared: leaving some out would make the rest look
+    better than the list is (T41).
+
+    Attributes:
+        names: the classes, background first.
+        images: length of the list.
+        policy: what a predicted 255 counts as in all figures but ``miou_by_policy``.
+        missing: ids without a prediction.
+        errors: id and error of what could not be compared (unreadable, of another size, values beyond the classes).
+        confusion: int64 (C, C + 1), rows ground truth, columns predictions, the last one predicted 255.
+        miou: mean IoU over the classes, background included, that have a ground-truth pixel.
+        per_class_iou: IoU by name; None for a class without a ground-truth pixel.
+        pixel_accuracy: share of pixels that are right.
+        boundary_iou: mean over the classes of the IoU of the bands along the outlines, 2 % of the diagonal wide.
+        per_class_boundary_iou: the same by name.
+        coverage: share of the pixels whose prediction is not 255.
+        miou_by_policy: ``miou`` under each policy.
+    """
+
+    names: tuple[str, ...]
+    images: int
+    policy: Policy
+    missing: tuple[str, ...]
+    errors: tuple[tuple[str, str], ...]
+    confusion: np.ndarray = field(repr=False)
+    miou: float | None
+    per_class_iou: dict[str, float | None]
+    pixel_accuracy: float | None
+    boundary_iou: float | None
+    per_class_boundary_iou: dict[str, float | None]
+    coverage: float | None
+    miou_by_policy: dict[str, float | None]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image of the list was compared."""
+        return not self.missing and not self.errors
+
+    @property
+    def exit_status(self) -> int:
+        """0 with figures, 2 without."""
+        return 0 if self.complete else 2
+
+    def to_json(self) -> dict[str, Any]:
+        """The evaluation as plain JSON values."""
+        return {
+            "miou": self.miou,
+            "per_class_iou": self.per_class_iou,
+            "pixel_accuracy": self.pixel_accuracy,
+            "boundary_iou": self.boundary_iou,
+            "per_class_boundary_iou": self.per_class_boundary_iou,
+            "coverage": self.coverage,
+            "miou_by_policy": self.miou_by_policy,
+            "policy": self.policy,
+            "images": self.images,
+            "missing": list(self.missing),
+            "errors": [{"id": name, "error": error} for name, error in self.errors],
+        }
+
+
+def evaluate(
+    pred: Path,
+    gt: Dataset | Path,
+    *,
+    ids: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    policy: Policy = "background",
+    step: Callable[[], None] | None = None,
+) -> Evaluation:
+    """Compare label maps with ground truth at the original resolution, with one confusion matrix for the whole list.
+
+    Args:
+        pred: folder of index PNGs named ``<id>.png``, or a run folder.
+        gt: a dataset with ground truth, or a folder of index PNGs, or a folder that has them in SegmentationClass.
+        ids: the list; by default every image of ``gt``.
+        names: the classes, background first; by default the dataset's, else those of ``classes.txt`` beside the
+            predictions or the ground truth.
+        policy: what a predicted 255 counts as.
+        step: called after each image.
+
+    Missing, unreadable, wrongly sized and out-of-range label maps are listed in the result, which then has no figures.
+
+    Raises:
+        WsssError: a folder is missing, the list is empty or has an id twice, or the classes are unknown.
+    """
+    if policy not in POLICIES:
+        raise unknown_name("policy", policy, POLICIES)
+    masks = mask_folder(pred)
+    truth_of, every = _ground_truth(gt)
+    ids = every() if ids is None else list(ids)
+    if not ids:
+        raise WsssError(
+            f"{gt if isinstance(gt, Path) else gt.name}: no ground truth to compare with; check --gt and --list"
+        )
+    name, times = Counter(ids).most_common(1)[0]
+    if times > 1:
+        raise WsssError(f"the list has '{name}' {times} times; name each image once")
+    if names is None:
+        names = ("background", *gt.class_set.names) if isinstance(gt, Dataset) else _class_names(pred, gt)
+    classes = len(names)
+
+    def compare(name: str) -> tuple[np.ndarray, np.ndarray] | None:
+        path = masks / f"{name}.png"
+        if not path.exists():
+            return None
+        prediction, truth = read_labels(path), truth_of(name)
+        if prediction.shape != truth.shape:
+            sizes = " but ".join(f"{shape[1]} x {shape[0]}" for shape in (prediction.shape, truth.shape))
+            raise ImageError(f"{path}: {sizes} pixels in ground truth; predictions have the size of the image")
+        histogram = joint_histogram(truth, prediction)
+        for axis, what in ((1, "ground truth"), (0, "prediction")):
+            beyond = np.flatnonzero(histogram.sum(axis=axis)[classes:IGNORE])
+            if beyond.size:
+                raise ImageError(f"{path}: {what} has the value {classes + beyond[0]}, but there are {classes} classes")
+        return histogram, _boundary(truth, prediction, policy)
+
+    histogram = np.zeros((256, 256), dtype=np.int64)
+    bands = np.zeros((3, 256), dtype=np.int64)
+    missing: list[str] = []
+    errors: list[tuple[str, str]] = []
+    workers = min(8, os.cpu_count() or 1)
+    for name, counts in ahead(compare, ids, workers=workers, depth=2 * workers):
+        try:
+            compared = counts.result()
+        except ImageError as error:
+            errors.append((name, str(error)))
+        else:
+            if compared is None:
+                missing.append(name)
+            else:
+                histogram += compared[0]
+                bands += compared[1]
+        if step is not None:
+            step()
+    return _figures(tuple(names), len(ids), policy, missing, errors, histogram, bands)
+
+
+def mask_folder(folder: Path) -> Path:
+    """Where a folder keeps its label maps: in SegmentationClass if it has one, else in itself.
+
+    Raises WsssError if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise WsssError(f"{folder}: no such folder; give the folder of the label maps")
+    inner = folder / MASKS
+    return inner if inner.is_dir() else folder
+
+
+def read_ids(path: Path) -> list[str]:
+    """The ids of a list file, one a line. Raises WsssError if it cannot be read."""
+    return [line for _, line in read_lines(path)]
+
+
+def _ground_truth(gt: Dataset | Path) -> tuple[Callable[[str], np.ndarray], Callable[[], list[str]]]:
+    """How to get the ground truth of an id, and all ids there are. Errors of one image are ImageErrors."""
+    if isinstance(gt, Dataset):
+        samples = {sample.id: sample for sample in gt}
+
+        def of_dataset(name: str) -> np.ndarray:
+            mask = gt.mask(samples[name]) if name in samples else None
+            if mask is None:
+                raise ImageError(f"{name}: no ground truth in {gt.name} {gt.split}; take it off the list")
+            return mask
+
+        return of_dataset, lambda: list(samples)
+    folder = mask_folder(gt)
+    return (
+        lambda name: read_labels(folder / f"{name}.png"),
+        lambda: sorted(path.relative_to(folder).as_posix().removesuffix(".png") for path in folder.rglob("*.png")),
+    )
+
+
+def _class_names(pred: Path, gt: Path) -> list[str]:
+    for folder in (pred, gt):
+        for path in (folder / CLASSES, folder.parent / CLASSES):
+            if path.is_file() and (path.parent == folder or folder.name == MASKS):
+                return read_ids(path)
+    raise WsssError(f"{pred}: no {CLASSES} beside the label maps; name the classes with --classes")
+
+
+def _boundary(truth: np.ndarray, prediction: np.ndarray, policy: Policy) -> np.ndarray:
+    ignored = prediction == IGNORE
+    if policy == "background":
+        return boundary_counts(truth, np.where(ignored, np.uint8(0), prediction))
+    return boundary_counts(truth, prediction, ignored if policy == "skip" else None)
+
+
+def _figures(
+    names: tuple[str, ...],
+    images: int,
+    policy: Policy,
+    missing: Sequence[str],
+    errors: Sequence[tuple[str, str]],
+    histogram: np.ndarray,
+    bands: np.ndarray,
+) -> Evaluation:
+    complete = not missing and not errors
+
+    def figure(value: float) -> float | None:
+        return float(value) if complete and not math.isnan(value) else None
+
+    confusion = confusion_matrix(histogram, len(names))
+    resolved = metrics.resolve_ignored(confusion, policy)
+    iou = metrics.iou(resolved)
+    boundary = metrics.boundary_iou(bands[:, : len(names)])
+    return Evaluation(
+        names=names,
+        images=images,
+        policy=policy,
+        missing=tuple(missing),
+        errors=tuple(errors),
+        confusion=confusion,
+        miou=figure(metrics.mean(iou)),
+        per_class_iou={name: figure(value) for name, value in zip(names, iou, strict=True)},
+        pixel_accuracy=figure(metrics.pixel_accuracy(resolved)),
+        boundary_iou=figure(metrics.mean(boundary)),
+        per_class_boundary_iou={name: figure(value) for name, value in zip(names, boundary, strict=True)},
+        coverage=figure(metrics.coverage(confusion)),
+        miou_by_policy={
+            other: figure(metrics.mean(metrics.iou(metrics.resolve_ignored(confusion, other)))) for other in POLICIES
+        },
+    )

@@ -1,0 +1,1 @@
+"""What goes out: index PNGs, the manifest, the run folder."""

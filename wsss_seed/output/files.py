@@ -1,0 +1,82 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_PART = re.compile(r"\.[0-9a-f]{16}\.part")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a kill at any moment, finds the former file or the whole new one.
+
+    A link that stands at ``path`` is replaced, never written through. Folders are made. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def fill(part: Path) -> None:
+        with open(part, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    put_in_place(path, fill)
+
+
+def put_in_place(path: Path, make: Callable[[Path], object]) -> None:
+    """Let ``make`` create a temporary file beside ``path`` and rename it to ``path``."""
+    # A name of fixed length: one that holds the file's own name could be too long where that name just fits.
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        make(part)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """``write_bytes`` of UTF-8; undecodable bytes of file names pass through unchanged."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """``write_text`` of an indented JSON object."""
+    write_text(path, json.dumps(plain(value), indent=2) + "\n")
+
+
+def is_part(path: Path) -> bool:
+    """Whether a file is the unfinished rest of a write that was killed."""
+    return _PART.fullmatch(path.name) is not None
+
+
+def remove_parts(folders: Iterable[Path]) -> None:
+    """Remove what killed writes left in the folders. Only for who is alone in them."""
+    for folder in folders:
+        for part in folder.rglob(".*.part"):
+            if is_part(part):
+                part.unlink(missing_ok=True)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: numpy values as numbers and lists, tuples as lists, NaN and infinities as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    return str(value)

@@ -1,0 +1,62 @@
+"""One lock file a run folder, so that processes do not get in each other's way."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows has other locks; there a run goes without, and shards are refused
+    fcntl = None  # type: ignore[assignment]
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+class Lock:
+    """An advisory lock on a file. The system frees it when the process ends, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+    def take(self, *, shared: bool, wait: float = 0.0) -> bool:
+        """Take the lock, or change it from exclusive to shared. False if it stays taken for ``wait`` seconds.
+
+        Where the system has no locks the answer is True; ask ``works`` where that is not enough.
+        """
+        end = time.monotonic() + wait
+        while not self._try(shared):
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def works(self) -> bool:
+        """Whether the file system has locks."""
+        return self._call("LOCK_SH") is not None
+
+    def release(self) -> None:
+        """Let go of the lock; the file stays open for another ``take``."""
+        self._call("LOCK_UN")
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def _try(self, shared: bool) -> bool:
+        return self._call("LOCK_SH" if shared else "LOCK_EX") is not False
+
+    def _call(self, kind: str) -> bool | None:
+        """True: taken. False: another process has it. None: there are no locks here."""
+        if fcntl is None:
+            return None
+        try:
+            fcntl.flock(self._descriptor, getattr(fcntl, kind) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return None
+            raise
+        return True

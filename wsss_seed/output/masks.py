@@ -1,0 +1,52 @@
+"""Label maps, confidence and images as PNG files. Label maps are read by ``data.images.read_labels``."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .files import write_bytes
+
+
+def write_mask(path: Path, labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> str:
+    """Write a label map as a mode P PNG with 256 palette entries; the same labels give the same bytes.
+
+    Args:
+        labels: uint8 (H, W); 0 background, 1..K foreground, 255 ignore.
+        palette: 256 RGB colours.
+
+    Returns the SHA-256 of the file. Raises ValueError for anything but a uint8 map and 256 colours, OSError where the
+    file cannot be written.
+    """
+    if labels.dtype != np.uint8 or labels.ndim != 2 or not labels.size:
+        raise ValueError(f"a label map is uint8 (H, W), not {labels.dtype} {labels.shape}")
+    if len(palette) != 256:
+        # Pillow packs few colours into few bits: with 21 entries 255 would come back as 15.
+        raise ValueError(f"a palette has 256 colours, not {len(palette)}")
+    image = Image.fromarray(labels)
+    image.putpalette(bytes(value for colour in palette for value in colour))
+    data = _png(image, bits=8)
+    write_bytes(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_confidence(path: Path, confidence: np.ndarray) -> None:
+    """Write a confidence map, float (H, W) in 0..1, as an 8-bit L PNG (0..255). Raises OSError."""
+    grey = np.rint(np.clip(confidence, 0.0, 1.0) * 255.0).astype(np.uint8)
+    write_bytes(path, _png(Image.fromarray(grey)))
+
+
+def write_rgb(path: Path, image: np.ndarray) -> None:
+    """Write uint8 (H, W, 3) as a PNG, without loss, whatever the suffix of ``path``. Raises OSError."""
+    write_bytes(path, _png(Image.fromarray(image)))
+
+
+def _png(image: Image.Image, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", **options)
+    return buffer.getvalue()

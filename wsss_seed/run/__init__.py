@@ -1,0 +1,1 @@
+"""Many images: order, resume, shards, errors, progress."""

@@ -1,0 +1,218 @@
+"""The loop that turns a dataset into a run folder."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.base import Dataset, Sample
+from ..data.classes import IGNORE
+from ..errors import ImageError, WsssError
+from ..output.manifest import Record
+from ..output.run_folder import RunFolder, write_error
+from ..seeding.base import LoadedSample, Seed, Seeder
+from ..threads import Behind, ahead
+from .progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did.
+
+    Attributes:
+        out: the run folder.
+        ids: the images this run was to do, in the dataset's order (its shard, up to its limit).
+        skipped: how many of them were finished before.
+        made: how many were seeded now.
+        failed: id and error of those that have no mask.
+        seconds: wall time.
+        interrupted: whether it was stopped before its end.
+        concluded: whether manifest, list and totals are up to date; of several shards the last to end sees to that.
+    """
+
+    out: Path
+    ids: tuple[str, ...]
+    skipped: int
+    made: int
+    failed: tuple[tuple[str, str], ...]
+    seconds: float
+    interrupted: bool
+    concluded: bool
+
+    @property
+    def exit_status(self) -> int:
+        """0 all well, 1 some images failed, 130 interrupted."""
+        if self.interrupted:
+            return 130
+        return 1 if self.failed else 0
+
+
+def generate(
+    dataset: Dataset,
+    seeder: Seeder,
+    out: Path,
+    *,
+    settings: Mapping[str, Any],
+    about: Mapping[str, Any] | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    prefetch: int = 2,
+) -> RunResult:
+    """Seed a dataset into a run folder, going on where an earlier run with the same settings stopped.
+
+    Images decode ahead and PNGs are written behind, in threads with bounded queues. An image that cannot be read or
+    seeded becomes a line in the manifest and is tried again by the next run. On Ctrl-C or SIGTERM the writes under way
+    are finished and the result says ``interrupted``. Each image is seeded by itself, so the masks do not depend on
+    where a run was interrupted or how it was divided.
+
+    Args:
+        dataset: the images; ``image`` and ``boxes`` are called from threads.
+        seeder: makes the seeds. If it has a true attribute ``needs_boxes`` it is given ground-truth boxes.
+        out: the run folder.
+        settings: everything that determines the masks, as JSON values.
+        about: further facts for ``run.json``.
+        split: name of the list file; the dataset's split by default.
+        limit: do the first so many images of the dataset.
+        shard: do every n-th of them, (index from 0, n).
+        overwrite: make finished masks again, and allow other settings.
+        progress: where to show how far it is.
+        prefetch: how many images to decode ahead.
+
+    Raises:
+        WsssError: the folder cannot be used, or the seeder says that no image can be seeded.
+    """
+    start = time.monotonic()
+    index, count = shard
+    samples = dataset.samples[:limit][index::count]
+    _refuse_own_images(samples, out)
+    failed: dict[str, str] = {}
+    made = 0
+    interrupted = concluded = False
+    counting = threading.Lock()
+    split = split or dataset.split or "all"
+    with RunFolder(
+        out, dataset.class_set, settings, about=about, split=split, shard=shard, overwrite=overwrite
+    ) as folder:
+        finished = set() if overwrite else folder.finished(sample.id for sample in samples)
+        todo = [sample for sample in samples if sample.id not in finished]
+
+        def through(record: Record) -> None:
+            nonlocal made
+            with counting:
+                if record.status == "ok":
+                    made += 1
+                else:
+                    failed[record.id] = record.error or ""
+                if progress is not None:
+                    progress.step(failed=record.status != "ok")
+
+        def load(sample: Sample) -> LoadedSample:
+            boxes = dataset.boxes(sample) if getattr(seeder, "needs_boxes", False) else None
+            return LoadedSample(sample, dataset.image(sample), boxes)
+
+        def save(loaded: LoadedSample, seed: Seed, seconds: float) -> None:
+            through(folder.save(loaded.sample, loaded.image, seed, seconds))
+
+        def fail(sample: Sample, error: str, seconds: float) -> None:
+            through(folder.fail(sample, error, seconds))
+
+        try:
+            if progress is not None:
+                progress.start(len(samples), len(finished))
+            # Nothing is written from this thread, so that an interrupt cannot tear a line.
+            with (
+                _terminable(),
+                Behind[None](workers=2, depth=4) as writer,
+                closing(ahead(load, todo, workers=2, depth=prefetch)) as images,
+            ):
+                for sample, image in images:
+                    begin = time.monotonic()
+                    try:
+                        loaded = image.result()
+                        begin = time.monotonic()
+                        (seed,) = seeder.seed([loaded])
+                        _check(seed, loaded.image, len(dataset.class_set.names))
+                    except Exception as error:
+                        if isinstance(error, WsssError) and not isinstance(error, ImageError):
+                            raise  # nothing about this image: the others would end the same way
+                        log.debug("%s failed", sample.id, exc_info=True)
+                        writer.submit(fail, sample, _describe(error), time.monotonic() - begin)
+                    else:
+                        writer.submit(save, loaded, seed, time.monotonic() - begin)
+        except KeyboardInterrupt:
+            interrupted = True
+        except OSError as error:
+            raise write_error(out, error) from error
+        finally:
+            if progress is not None:
+                progress.stop()
+        try:
+            concluded = folder.conclude([sample.id for sample in dataset.samples])
+        except OSError as error:
+            raise write_error(out, error) from error
+    return RunResult(
+        out=out,
+        ids=tuple(sample.id for sample in samples),
+        skipped=len(finished),
+        made=made,
+        failed=tuple((sample.id, failed[sample.id]) for sample in samples if sample.id in failed),
+        seconds=time.monotonic() - start,
+        interrupted=interrupted,
+        concluded=concluded,
+    )
+
+
+def _refuse_own_images(samples: Sequence[Sample], out: Path) -> None:
+    """A run folder that lay among its own images would be fed with its own output."""
+    folder = out.absolute()
+    for sample in samples:
+        if sample.image is not None and folder in sample.image.absolute().parents:
+            raise WsssError(f"{out}: the dataset's images lie in this folder ({sample.image}); choose another --out")
+
+
+def _check(seed: Seed, image: np.ndarray, classes: int) -> None:
+    """Raise ValueError unless the seed keeps its promises; a wrong mask on disk would be found too late."""
+    shape = image.shape[:2]
+    if seed.labels.dtype != np.uint8 or seed.labels.shape != shape:
+        raise ValueError(f"the seeder gave labels {seed.labels.dtype} {seed.labels.shape}, not uint8 {shape}")
+    if ((seed.labels > classes) & (seed.labels != IGNORE)).any():
+        raise ValueError(f"the seeder gave labels beyond the {classes} classes")
+    if seed.confidence.shape != shape or not np.isfinite(seed.confidence).all():
+        raise ValueError(f"the seeder gave confidence {seed.confidence.shape} or not finite, not {shape}")
+    if any(not 0 <= c < classes for c in (*seed.present, *seed.scores)):
+        raise ValueError(f"the seeder named classes beyond the {classes} of the class set")
+
+
+def _describe(error: Exception) -> str:
+    return str(error) if isinstance(error, ImageError) else f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, with which schedulers end a job, interrupts like Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

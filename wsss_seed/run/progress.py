@@ -1,0 +1,68 @@
+"""How far a run is, on standard error: a bar at a terminal, two lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        if not task.speed:
+            return Text("")
+        return Text(f"{task.speed:.1f} images/s" if task.speed >= 1 else f"{1 / task.speed:.1f} s/image")
+
+
+class Progress:
+    """Images done, rate, time left and failures so far. ``step`` may be called from threads."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._bar: Bar | None = None
+        self._total = self._done = self._failed = 0
+        self._start = 0.0
+
+    def start(self, total: int, finished: int) -> None:
+        """Begin with ``total`` images, of which ``finished`` need nothing more."""
+        self._total, self._done, self._failed, self._start = total, finished, 0, time.monotonic()
+        if not self._console.is_terminal:
+            before = f", {finished} of them finished before" if finished else ""
+            self._say(f"seeding {total} images{before}")
+            return
+        self._bar = Bar(
+            TextColumn("seeding"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[failures]}", style="red"),
+            console=self._console,
+            redirect_stdout=False,  # standard output is for results
+        )
+        self._task = self._bar.add_task("seeding", total=total, completed=finished, failures="")
+        self._bar.start()
+
+    def step(self, *, failed: bool) -> None:
+        """One more image is through."""
+        self._done += 1
+        self._failed += failed
+        if self._bar is not None:
+            self._bar.update(self._task, advance=1, failures=f"{self._failed} failed" if self._failed else "")
+
+    def stop(self) -> None:
+        """End, however the run ended."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        elif self._start:
+            seconds = time.monotonic() - self._start
+            failures = f", {self._failed} failed" if self._failed else ""
+            self._say(f"{self._done} of {self._total} images done in {seconds:.1f} s{failures}")
+        self._start = 0.0
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,62 @@
+"""Work done ahead of its use and behind its making, with queues that cannot grow."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def ahead(
+    function: Callable[[T], R], items: Iterable[T], *, workers: int, depth: int
+) -> Generator[tuple[T, Future[R]], None, None]:
+    """``(item, future of function(item))`` in order, while up to ``depth`` later items are worked on in threads.
+
+    No more than ``depth`` + 1 results exist at a time. Close the iterator to drop what is not wanted any more.
+    """
+    todo = iter(items)
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        try:
+            waiting = deque((item, pool.submit(function, item)) for item in islice(todo, max(1, depth)))
+            while waiting:
+                ready = waiting.popleft()
+                waiting.extend((item, pool.submit(function, item)) for item in islice(todo, 1))
+                yield ready
+                del ready  # or the item's result would live until the next one is asked for
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Behind(Generic[R]):
+    """Threads that work off what is handed to them; ``submit`` waits where ``depth`` pieces are under way.
+
+    The first error stops the caller at its next ``submit`` or at the end. Leaving the context waits for everything
+    handed over, also when it is left because of an error.
+    """
+
+    def __init__(self, *, workers: int, depth: int) -> None:
+        self._pool = ThreadPoolExecutor(max(1, workers))
+        self._depth = max(1, depth)
+        self._pending: deque[Future[R]] = deque()
+
+    def submit(self, function: Callable[..., R], *args: Any) -> None:
+        while self._pending and (len(self._pending) >= self._depth or self._pending[0].done()):
+            self._pending.popleft().result()
+        self._pending.append(self._pool.submit(function, *args))
+
+    def __enter__(self) -> Behind[R]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True)
+        if kind is None:
+            while self._pending:
+                self._pending.popleft().result()
