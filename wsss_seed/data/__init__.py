@@ -1,0 +1,127 @@
+"""What comes in: datasets, class sets, image-level labels, and the one reader of images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import WsssError, unknown_name
+from .base import Boxes, Dataset, Sample
+from .classes import ClassSet, load_class_set
+from .ids import check_id
+from .images import read_labels, read_rgb
+from .labels import Labels, find_image_labels, read_image_labels
+
+__all__ = [
+    "DATASETS",
+    "Boxes",
+    "ClassSet",
+    "Dataset",
+    "Sample",
+    "check_id",
+    "load_class_set",
+    "open_dataset",
+    "read_labels",
+    "read_rgb",
+]
+
+DATASETS = {
+    "voc": "PASCAL VOC 2012, or any tree laid out like it (a run folder, a toyland tree)",
+    "coco": "COCO, or any file of COCO instances with its images",
+    "folder": "any folder tree of images; needs --classes",
+    "toyland": "a drawn world with exact ground truth; needs no files",
+}
+
+
+def open_dataset(
+    name: str,
+    root: str | Path | None = None,
+    split: str | None = None,
+    classes: str | Path | None = None,
+    labels: str | Path = "auto",
+    images: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Open a dataset.
+
+    Args:
+        name: ``voc``, ``coco``, ``folder`` or ``toyland``.
+        root: its folder; toyland has none.
+        split: its list; each dataset has a default, folder has no splits.
+        classes: a class set as ``load_class_set`` finds it; required for folder, else the dataset's own.
+        labels: where image-level labels come from: ``auto`` takes what toyland and COCO know themselves and otherwise
+            looks beside the dataset (``find_image_labels``), ``none`` takes none, anything else is a file.
+        images: how many images of toyland to draw, 100 without it.
+        seed: of toyland's world.
+
+    Returns:
+        The dataset. Samples that the label file does not know have labels None.
+
+    Raises:
+        WsssError: anything of this is missing, unknown or does not fit together; the message says what to do.
+    """
+    if name not in DATASETS:
+        raise unknown_name("dataset", name, DATASETS)
+    if name != "toyland" and images is not None:
+        raise WsssError(f"a number of images is for toyland, which draws them; {name} has its own (see --limit)")
+    if name != "toyland" and root is None:
+        raise WsssError(f"dataset {name} needs the folder it is in; give --root")
+    class_set = None if classes is None else load_class_set(classes)
+    labels = str(labels)
+    dataset: Dataset
+    beside: list[Path] = []
+    if name == "toyland":
+        dataset = _toyland(root, split, class_set, 100 if images is None else images, seed, labels == "auto")
+    elif name == "voc":
+        from .voc import Voc, voc_class_set, voc_root
+
+        beside = [voc_root(Path(str(root))), Path(str(root))]
+        dataset = Voc(beside[0], class_set or voc_class_set(beside[0]), split)
+    elif name == "coco":
+        from .coco import Coco
+
+        dataset = Coco(Path(str(root)), class_set, split)
+    else:
+        beside = [Path(str(root))]
+        dataset = _folder(beside[0], split, class_set)
+
+    if labels == "none":
+        _set_labels(dataset, {}, None)
+    elif labels != "auto":
+        source = Path(labels)
+        found = read_image_labels(source, [s.id for s in dataset], dataset.class_set)
+        if not found:
+            raise WsssError(f"{source}: knows none of the {len(dataset)} images, such as {dataset[0].id!r}")
+        _set_labels(dataset, found, source)
+    elif dataset.labels_source is None:
+        _set_labels(dataset, *find_image_labels(beside, [s.id for s in dataset], dataset.class_set))
+    return dataset
+
+
+def _toyland(
+    root: str | Path | None, split: str | None, class_set: ClassSet | None, images: int, seed: int, labelled: bool
+) -> Dataset:
+    from .toyland.dataset import Toyland
+
+    toyland = load_class_set("toyland")
+    if root is not None:
+        raise WsssError(f"toyland is drawn and has no folder; to read {root} use --dataset voc --classes toyland")
+    if class_set is not None and class_set.names != toyland.names:
+        raise WsssError(f"class set '{class_set.name}' does not have toyland's classes: {', '.join(toyland.names)}")
+    return Toyland(class_set or toyland, split or "test", images, seed, labelled)
+
+
+def _folder(root: Path, split: str | None, class_set: ClassSet | None) -> Dataset:
+    from .folder import Folder
+
+    if class_set is None:
+        raise WsssError('dataset folder needs class names; give --classes FILE or --classes "cat, dog"')
+    if split not in (None, Folder.split):
+        raise WsssError(f"a folder has no split {split!r}; leave --split out, or give the part's own folder as --root")
+    return Folder(root, class_set)
+
+
+def _set_labels(dataset: Dataset, labels: Labels, source: Path | None) -> None:
+    if source is not None or dataset.labels_source is not None:
+        dataset.samples = [replace(s, labels=labels.get(s.id)) for s in dataset]
+    dataset.labels_source = None if source is None else str(source.resolve())

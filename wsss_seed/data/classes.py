@@ -16,7 +16,7 @@ A class set file looks like this; only ``classes`` and the names are required::
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
@@ -42,7 +42,8 @@ class ClassSet:
         prompts: for each class the one string that prompt learning and CLIP-ES use.
         background: phrases of what is no class.
         palette: 256 RGB colours.
-        part_phrases: extra detector phrases by class name that trade precision for a table's definition (off by default).
+        part_phrases: extra detector phrases by class name that trade precision for a
+            table's definition (off by default).
         thresholds: setting key -> class name -> value, e.g. ``{"gd.box_thr": {"person": 0.25}}``.
         max_candidates: how many classes label-free classification may propose for one image.
     """
@@ -108,7 +109,7 @@ def load_class_set(spec: str | Path) -> ClassSet:
         raise WsssError(f"{path}: no such class set file")
     if "," in text:
         names = [n.strip() for n in text.removesuffix(",").split(",")]
-        return _plain("custom", [(n, ()) for n in names], f"class names {text[:60]!r}")
+        return class_set_of("custom", [(n, ()) for n in names], f"class names {text[:60]!r}")
     error = unknown_name("class set", text, known_class_sets())
     raise WsssError(f"{error} Names of classes need a comma between them, or behind a single one")
 
@@ -130,11 +131,15 @@ def _from_text(path: Path) -> ClassSet:
         entries.append((name.strip(), tuple(p.strip() for p in rest.split(",") if p.strip())))
     if entries and entries[0][0].casefold() in BACKGROUND_NAMES:
         del entries[0]
-    return _plain(path.stem, entries, str(path))
+    return class_set_of(path.stem, entries, str(path))
 
 
-def _plain(name: str, entries: list[tuple[str, tuple[str, ...]]], where: str) -> ClassSet:
-    """A class set of names and perhaps phrases."""
+def class_set_of(name: str, entries: Sequence[tuple[str, Sequence[str]]], where: str) -> ClassSet:
+    """A class set of names, each with phrases or none; the known one where only its names are given.
+
+    Raises:
+        WsssError: names that are empty, repeated or more than 254; ``where`` says where they were found.
+    """
     names = tuple(n for n, _ in entries)
     if not any(phrases for _, phrases in entries):
         for known in known_class_sets():
@@ -230,7 +235,8 @@ def _words(values: Iterable[Any], where: str) -> tuple[str, ...]:
 def _palette(colours: list[Any], where: str) -> tuple[tuple[int, int, int], ...]:
     given = []
     for colour in colours:
-        if not (isinstance(colour, list) and len(colour) == 3 and all(type(v) is int and 0 <= v <= 255 for v in colour)):
+        numbers = colour if isinstance(colour, list) else []
+        if len(numbers) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in numbers):
             raise WsssError(f"{where}: palette colour {colour!r} is not three numbers 0..255")
         given.append((colour[0], colour[1], colour[2]))
     if len(given) > 256:

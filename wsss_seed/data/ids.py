@@ -46,7 +46,7 @@ def check_id(id: str, where: str = "") -> str:
     """
     fault = _fault(id)
     if fault:
-        raise WsssError(f"{where + ': ' if where else ''}image id {ascii(id)} {fault}; rename the image")
+        raise WsssError(f"{where + ': ' if where else ''}image id {id!a} {fault}; rename the image")
     return id
 
 

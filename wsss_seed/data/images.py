@@ -52,7 +52,7 @@ def _open(path: Path) -> Image.Image:
     except Image.DecompressionBombError:
         raise _too_large(path) from None
     except Image.UnidentifiedImageError:
-        raise ImageError(f"{path}: not an image, or of a format that is not supported; convert it to JPEG or PNG") from None
+        raise ImageError(f"{path}: not an image, or of an unsupported format; convert it to JPEG or PNG") from None
     except OSError as e:
         if e.errno is not None:
             raise ImageError(f"{path}: cannot be read ({e.strerror})") from None
@@ -123,6 +123,12 @@ def is_rotated(path: Path) -> bool:
             return False
 
 
+def _raw_mode(image: Image.Image) -> str:
+    """How the pixels lie in a PNG file that is open and not yet decoded; empty for other formats."""
+    tiles = getattr(image, "tile", None)
+    return str(tiles[0][3]) if tiles and image.format == "PNG" else ""
+
+
 def read_labels(path: Path) -> np.ndarray:
     """Read a label map from a palette or greyscale image: always the indices, never the colours they stand for (T27).
 
@@ -137,7 +143,7 @@ def read_labels(path: Path) -> np.ndarray:
         if image.format in ("JPEG", "MPO", "WEBP"):
             raise ImageError(f"{path}: {image.format} blurs label values; save label maps as palette or greyscale PNG")
         # PIL stretches greyscale of 1, 2 or 4 bits to 0..255; whether its writer meant that cannot be known.
-        if image.mode == "1" or (image.mode == "L" and image.tile[0].args in ("L;2", "L;4")):
+        if image.mode == "1" or (image.mode == "L" and _raw_mode(image) in ("L;2", "L;4")):
             raise ImageError(f"{path}: fewer than 8 bits a pixel leave the label values open; save it with 8 bits")
         if image.mode not in ("P", "L", "I", *_SIXTEEN_BIT):
             raise ImageError(

@@ -36,6 +36,8 @@ def read_json(path: Path) -> Any:
         WsssError: the file cannot be read, is not UTF-8 or not JSON.
     """
     try:
-        return json.loads(read_text(path))
+        return json.loads(path.read_bytes())
+    except OSError as e:
+        raise WsssError(f"{path}: cannot be read ({e.strerror or e})") from None
     except (ValueError, RecursionError) as e:
         raise WsssError(f"{path}: not valid JSON ({e})") from None

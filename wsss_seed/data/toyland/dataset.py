@@ -25,6 +25,7 @@ class Toyland(Dataset):
         split: ``train``, ``val`` or ``test``; they share no image.
         images: how many.
         seed: another seed is another world.
+        labelled: whether the samples have image-level labels, which are then exact.
 
     Raises:
         WsssError: unknown split, no image, or a seed outside 0..2**32 - 1.
@@ -32,7 +33,9 @@ class Toyland(Dataset):
 
     name = "toyland"
 
-    def __init__(self, class_set: ClassSet, split: str = "test", images: int = 100, seed: int = 0):
+    def __init__(
+        self, class_set: ClassSet, split: str = "test", images: int = 100, seed: int = 0, labelled: bool = True
+    ):
         if split not in SPLITS:
             raise unknown_name("split of toyland", split, SPLITS)
         if images < 1:
@@ -40,8 +43,8 @@ class Toyland(Dataset):
         if not 0 <= seed < 2**32:
             raise WsssError(f"seed {seed} of toyland is out of range; use 0..{2**32 - 1}")
         self.split, self.seed, self.class_set = split, seed, class_set
-        self.samples = _Samples(split, images, seed)
-        self.labels_source = "drawn"
+        self.samples = _Samples(split, images, seed, labelled)
+        self.labels_source = "drawn" if labelled else None
 
     def scene(self, sample: Sample) -> Scene:
         """All that is known about a sample's image. Shared between calls: not to be written to."""
@@ -65,19 +68,20 @@ class Toyland(Dataset):
 class _Samples(Sequence[Sample]):
     """Samples whose labels are known once their image is drawn, so they are made one at a time."""
 
-    def __init__(self, split: str, count: int, seed: int):
-        self.split, self.count, self.seed = split, count, seed
+    def __init__(self, split: str, size: int, seed: int, labelled: bool):
+        self.split, self.size, self.seed, self.labelled = split, size, seed, labelled
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
     @overload
     def __getitem__(self, i: int) -> Sample: ...
     @overload
     def __getitem__(self, i: slice) -> list[Sample]: ...
     def __getitem__(self, i: int | slice) -> Sample | list[Sample]:
-        at = range(self.count)[i]
+        at = range(self.size)[i]
         return [self[j] for j in at] if isinstance(at, range) else self._sample(at)
 
     def _sample(self, index: int) -> Sample:
-        return Sample(f"{self.split}_{index:06d}", labels=_scene(index, self.split, self.seed).present)
+        labels = _scene(index, self.split, self.seed).present if self.labelled else None
+        return Sample(f"{self.split}_{index:06d}", labels=labels)

@@ -154,9 +154,9 @@ def _distractor(d: Dice, h: int, w: int) -> Patch:
             ]
         )
     else:
-        t = d.uniform(0, 1) + d.uniform(0.3, 0.8) * np.arange(12) / 11
-        outer = np.stack([x + r * cos(t), y + r * sin(t)], 1)
-        inner = np.stack([x + 0.6 * r * cos(t), y + 0.6 * r * sin(t)], 1)
+        turns = d.uniform(0, 1) + d.uniform(0.3, 0.8) * np.arange(12) / 11
+        outer = np.stack([x + r * cos(turns), y + r * sin(turns)], 1)
+        inner = np.stack([x + 0.6 * r * cos(turns), y + 0.6 * r * sin(turns)], 1)
         points = np.concatenate([outer, inner[::-1]])
     return fill(points, h, w)
 

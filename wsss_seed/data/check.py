@@ -1,0 +1,136 @@
+"""Whether a dataset is sound: every image, label map and label read once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import WsssError
+from .base import Dataset, Sample
+from .classes import IGNORE
+from .images import is_rotated
+
+
+@dataclass
+class Report:
+    """What ``check_dataset`` found.
+
+    Attributes:
+        images: how many samples.
+        smallest, largest: width and height of the images with the fewest and the most pixels.
+        masks: how many label maps could be read.
+        labelled: how many samples have image-level labels.
+        labels_source: where these come from.
+        images_per_class: class name -> images that show it, by the label maps or else by the labels.
+        ignore_share: share of label-map pixels that are 255.
+        no_background: how many label maps have no background pixel.
+        labels_differ: how many images have labels and a label map that name different classes; VOC's detection and
+            segmentation labels disagree on hundreds of images (C4), so this alone is no fault.
+        rotated: how many images have an EXIF orientation, which is not applied.
+        problems: a line for each fault.
+    """
+
+    dataset: str
+    split: str
+    classes: int
+    images: int = 0
+    smallest: tuple[int, int] | None = None
+    largest: tuple[int, int] | None = None
+    masks: int = 0
+    labelled: int = 0
+    labels_source: str | None = None
+    images_per_class: dict[str, int] = field(default_factory=dict)
+    ignore_share: float | None = None
+    no_background: int = 0
+    labels_differ: int = 0
+    rotated: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values, ``problems`` among them."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
+
+
+def check_dataset(dataset: Dataset, on_image: Callable[[], object] = lambda: None) -> Report:
+    """Read a whole dataset, one image at a time, and say what is wrong with it.
+
+    Problems are images and label maps that cannot be read, missing label maps where others exist, label maps of another
+    size than their image or with values outside 0..K and 255, and ids that differ only in upper and lower case, which
+    collide on some file systems.
+
+    Args:
+        dataset: any dataset.
+        on_image: called after each image, e.g. to show progress.
+    """
+    names = dataset.class_set.names
+    report = Report(dataset.name, dataset.split, len(names), labels_source=dataset.labels_source)
+    per_class: Counter[int] = Counter()
+    some_masks = dataset.has_masks or any(s.mask is not None for s in dataset)
+    ignored = pixels = 0
+    folded: dict[str, str] = {}
+    for sample in dataset:
+        report.images += 1
+        twin = folded.setdefault(sample.id.casefold(), sample.id)
+        if twin != sample.id:
+            report.problems.append(f"{sample.id}: differs from {twin} only in upper and lower case; rename one of them")
+        size = _check_image(dataset, sample, report)
+        labels = _check_mask(dataset, sample, size, report) if some_masks else None
+        if labels is not None:
+            counts = np.bincount(labels.ravel(), minlength=256)
+            ignored, pixels = ignored + int(counts[IGNORE]), pixels + labels.size
+            report.no_background += int(counts[0] == 0)
+        shown = None if labels is None else tuple(int(v) - 1 for v in np.unique(labels) if 0 < v <= len(names))
+        if sample.labels is not None:
+            report.labelled += 1
+            report.labels_differ += int(shown is not None and shown != sample.labels)
+        per_class.update(shown if shown is not None else sample.labels or ())
+        on_image()
+    report.images_per_class = {name: per_class[i] for i, name in enumerate(names)}
+    report.ignore_share = ignored / pixels if pixels else None
+    return report
+
+
+def _check_image(dataset: Dataset, sample: Sample, report: Report) -> tuple[int, int] | None:
+    """Height and width of the image; None where it cannot be read."""
+    try:
+        height, width = dataset.image(sample).shape[:2]
+        report.rotated += int(sample.image is not None and is_rotated(sample.image))
+    except WsssError as e:
+        report.problems.append(str(e))
+        return None
+    size = (width, height)
+    if report.smallest is None or width * height < report.smallest[0] * report.smallest[1]:
+        report.smallest = size
+    if report.largest is None or width * height > report.largest[0] * report.largest[1]:
+        report.largest = size
+    return height, width
+
+
+def _check_mask(dataset: Dataset, sample: Sample, size: tuple[int, int] | None, report: Report) -> np.ndarray | None:
+    """The label map where it is sound enough to be counted."""
+    try:
+        labels = dataset.mask(sample)
+    except WsssError as e:
+        report.problems.append(str(e))
+        return None
+    if labels is None:
+        report.problems.append(f"{sample.id}: no label map, though other images have one")
+        return None
+    report.masks += 1
+    where = sample.mask or sample.id
+    classes = len(dataset.class_set.names)
+    strange = [int(v) for v in np.unique(labels) if classes < v < IGNORE]
+    if strange:
+        shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
+        report.problems.append(
+            f"{where}: label values {shown} are none of 0..{classes} and {IGNORE}; check the class set"
+        )
+    if size is not None and labels.shape != size:
+        report.problems.append(
+            f"{where}: the label map is {labels.shape[1]}x{labels.shape[0]}, its image {size[1]}x{size[0]}"
+        )
+    return labels

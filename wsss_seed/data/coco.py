@@ -1,0 +1,181 @@
+"""COCO instances and every file of that format."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ImageError, WsssError, unknown_name
+from .base import Boxes, Dataset, Sample
+from .classes import IGNORE, ClassSet, class_set_of, load_class_set
+from .ids import check_id, check_ids
+from .labels import coco_image_labels
+from .text import read_json
+
+_PREFIX = "instances_"
+# COCO numbers its 80 categories 1..90 and leaves these out.
+_UNUSED = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+CATEGORY_IDS = tuple(i for i in range(1, 91) if i not in _UNUSED)
+
+
+class Coco(Dataset):
+    """The images of a COCO instances file, in its order; ids are their file names without suffix.
+
+    Ground truth is rasterised: instances in descending area, so that the smaller end on top, crowd regions as their
+    class or, if ``ignore_crowds``, as 255. Labels 1..80 follow the order of the category ids (C3). Scores on it should
+    name this rule, which ``mask_rule`` puts in words.
+
+    Args:
+        root: folder with annotations/instances_<split>.json, and the images in it, in images/, <split>/ or
+            images/<split>/.
+        class_set: the classes; without it COCO's 80, or the file's own categories by id where these are others.
+            Categories outside the class set are background.
+        split: the part between ``instances_`` and ``.json`` or an unambiguous beginning of it; without it the first
+            that begins with ``train``, else the first.
+        ignore_crowds: paint crowd regions 255 instead of their class.
+
+    Raises:
+        WsssError: no such file, not COCO instances, or images that are missing or have unusable names.
+    """
+
+    name = "coco"
+
+    def __init__(
+        self, root: Path, class_set: ClassSet | None = None, split: str | None = None, ignore_crowds: bool = False
+    ):
+        self.split, self.path = _annotation_file(root, split)
+        self.ignore_crowds = ignore_crowds
+        table = read_json(self.path)
+        if not isinstance(table, dict):
+            raise WsssError(f"{self.path}: not COCO instances (no JSON object)")
+        self.class_set = class_set or _class_set(table, self.path)
+        labels = list(coco_image_labels(table, self.class_set, str(self.path)))
+        # Category id -> label; categories outside the class set are not in it.
+        index = {c["id"]: self.class_set.find(c["name"]) for c in table["categories"]}
+        self._label = {id: i + 1 for id, i in index.items() if i is not None}
+        ids = [os.path.splitext(name)[0] for name, _ in labels]
+        if not ids:
+            raise WsssError(f"{self.path}: no image")
+        check_ids(ids, lambda i: f"{self.path}, image {table['images'][i]['id']}")
+        images = _Images(root, self.split, self.path)
+        self.samples = [Sample(id, images.find(name), present) for id, (name, present) in zip(ids, labels, strict=True)]
+        self._images = dict(zip(ids, table["images"], strict=True))
+        self._annotations: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+        for annotation in table["annotations"]:
+            if annotation["category_id"] in self._label:
+                self._annotations[annotation["image_id"]].append(annotation)
+        self._has_masks = any(a.get("segmentation") for a in table["annotations"])
+        self.labels_source = str(self.path.resolve())
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the annotations have polygons or run-length masks, or only boxes."""
+        return self._has_masks
+
+    @property
+    def mask_rule(self) -> str:
+        """How the ground truth is made, to be recorded with scores."""
+        crowds = "255" if self.ignore_crowds else "their class"
+        return f"instances of {self.path.name} painted in descending area, crowds as {crowds}"
+
+    def mask(self, sample: Sample) -> np.ndarray | None:
+        """The rasterised label map, uint8 (H, W) in the size the file gives the image.
+
+        Raises:
+            ImageError: a polygon or run-length mask of the image is malformed.
+        """
+        from pycocotools import mask as rle
+
+        if not self._has_masks:
+            return None
+        image = self._images[sample.id]
+        try:
+            height, width = int(image["height"]), int(image["width"])
+            out = np.zeros((height, width), np.uint8)
+            regions = []
+            for a in self._annotations[image["id"]]:
+                shape = a.get("segmentation")
+                if isinstance(shape, list):
+                    polygons = [p for p in shape if len(p) >= 6]  # four numbers would be taken for a box
+                    shape = rle.merge(rle.frPyObjects(polygons, height, width)) if polygons else None
+                elif shape and isinstance(shape["counts"], list):
+                    shape = rle.frPyObjects(shape, height, width)
+                if not shape:  # covers no pixel
+                    continue
+                value = IGNORE if self.ignore_crowds and a.get("iscrowd") else self._label[a["category_id"]]
+                regions.append((-float(a.get("area", rle.area(shape))), value, rle.decode(shape)))
+            for _, value, region in sorted(regions, key=lambda r: r[0]):
+                out[region.astype(bool)] = value
+        except Exception as e:  # pycocotools checks little and raises much
+            why = f"{type(e).__name__}: {e}"
+            raise ImageError(f"{self.path}: image {image['id']} has a malformed annotation ({why})") from None
+        return out
+
+    def boxes(self, sample: Sample) -> Boxes:
+        """The boxes of the image's objects, crowd regions left out.
+
+        Raises:
+            ImageError: a box is malformed.
+        """
+        image = self._images[sample.id]
+        objects = [a for a in self._annotations[image["id"]] if not a.get("iscrowd")]
+        try:
+            xywh = np.array([a["bbox"] for a in objects], np.float32).reshape(len(objects), 4)
+        except (KeyError, ValueError, TypeError) as e:
+            raise ImageError(f"{self.path}: image {image['id']} has a malformed box ({e})") from None
+        classes = [self._label[a["category_id"]] - 1 for a in objects]
+        return Boxes(np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1), np.array(classes, np.int64))
+
+
+def _annotation_file(root: Path, split: str | None) -> tuple[str, Path]:
+    if not root.is_dir():
+        raise WsssError(f"{root}: no such folder")
+    files = [p for folder in (root, root / "annotations") for p in sorted(folder.glob(_PREFIX + "*.json"))]
+    known = {p.stem.removeprefix(_PREFIX): p for p in files}
+    if not known:
+        raise WsssError(f"{root}: no annotations/{_PREFIX}<split>.json")
+    if split is None:
+        split = next((s for s in sorted(known) if s.startswith("train")), min(known))
+    if split not in known:
+        longer = [s for s in known if s.startswith(split)]
+        if len(longer) != 1:
+            raise WsssError(f"{root}: {unknown_name('split', split, known)}")
+        split = longer[0]
+    return split, known[split]
+
+
+def _class_set(table: dict[str, Any], path: Path) -> ClassSet:
+    """COCO's class set if the categories are some of its 80, else one of the file's categories in order of id."""
+    coco = load_class_set("coco")
+    official = dict(zip(CATEGORY_IDS, coco.names, strict=True))
+    try:
+        categories = sorted((c["id"], str(c["name"])) for c in table["categories"])
+    except (KeyError, TypeError) as e:
+        raise WsssError(f"{path}: not COCO instances ({type(e).__name__}: {e})") from None
+    if all(official.get(id) == name for id, name in categories):
+        return coco
+    return class_set_of(path.stem, [(name, ()) for _, name in categories], str(path))
+
+
+class _Images:
+    """Finds image files, listing each folder once: asking for 120,000 files one by one would take long."""
+
+    def __init__(self, root: Path, split: str, path: Path):
+        self.path = path
+        self.folders = [f for f in (root / "images" / split, root / split, root / "images", root) if f.is_dir()]
+        self.names: dict[Path, frozenset[str]] = {}
+
+    def find(self, name: str) -> Path:
+        check_id(name, str(self.path))
+        for folder in self.folders:
+            file = folder / name
+            if file.parent not in self.names:
+                self.names[file.parent] = frozenset(os.listdir(file.parent)) if file.parent.is_dir() else frozenset()
+            if file.name in self.names[file.parent]:
+                return file
+        looked = ", ".join(str(f) for f in self.folders)
+        raise WsssError(f"{self.path}: image {name} is missing (looked in {looked}); complete the images or the file")

@@ -1,0 +1,346 @@
+"""Image-level labels: which classes an image shows, in the forms in which the field keeps them.
+
+``cls_labels.npy``
+    a pickled dict, id -> 0/1 vector of K values, or of K + 1 with background first; ids are text or numbers (2010005582
+    is 2010_005582, 9 is 000000000009)
+text list (``.txt``)
+    a line an image: ``id 3 14``, ``id cat, traffic light``; with a tab behind the id it may hold spaces
+CSV (``.csv``, ``.tsv``)
+    with header ``image,label``: names or indices parted by ``;`` or ``|``, or each in a row of its own; or with header
+    ``image`` and class names: a column of 0/1 for each class
+JSON
+    ``{"id": ["cat", 14]}``, or COCO instances
+folder
+    of VOC annotations, ``<id>.xml``
+
+Indices count foreground classes from 0. A name is a class's name or one of its phrases, in any case. An id may carry a
+folder and a suffix (``train2014/COCO_train2014_000000000009.jpg``). Files that list each object of an image (COCO, VOC)
+may have classes beyond the class set, which are passed over; an unknown name anywhere else is an error.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from ..errors import WsssError, unknown_name
+from .classes import BACKGROUND_NAMES, ClassSet
+from .images import SUFFIXES
+from .npy import read_npy
+from .text import read_json, read_lines, read_text
+
+Labels = dict[str, tuple[int, ...]]
+
+# What `auto` looks for beside a dataset, in this order; then annotations/instances_*.json, then Annotations/*.xml.
+AUTO_FILES = ("cls_labels.npy", "cls_labels.txt", "image_labels.json", "labels.csv", "labels.txt")
+
+_IMAGE_COLUMNS = ("image", "id", "image_id", "file", "filename", "file_name", "path", "name", "img")
+_LABEL_COLUMNS = ("label", "labels", "class", "classes", "category", "categories")
+
+
+def read_image_labels(path: Path, ids: Sequence[str], class_set: ClassSet) -> Labels:
+    """Read the image-level labels of a dataset from a file, or a folder of VOC annotations.
+
+    Args:
+        path: a file in one of the forms above.
+        ids: the ids of the dataset; what the file says of other images is checked and left out.
+        class_set: the classes that names and indices refer to.
+
+    Returns:
+        id -> foreground indices, ascending; ids the file does not know are not in it.
+
+    Raises:
+        WsssError: unreadable, of none of the forms, or an entry with an unknown class, an index out of range or a
+            vector of another length; the message names file and entry.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_xml(path, ids, class_set)
+    if not path.exists():
+        raise WsssError(f"{path}: no such label file")
+    readers = {".npy": _read_npy, ".json": _read_json, ".csv": _read_csv, ".tsv": _read_csv, ".txt": _read_list}
+    reader = readers.get(path.suffix.casefold())
+    if reader is None:
+        raise WsssError(f"{path}: {unknown_name('form of label file', path.suffix, readers)}")
+    return _match(reader(path, class_set), ids)
+
+
+def find_image_labels(folders: Iterable[Path], ids: Sequence[str], class_set: ClassSet) -> tuple[Labels, Path | None]:
+    """Look for image-level labels beside a dataset: the first source that knows one of its images.
+
+    Returns:
+        the labels as ``read_image_labels`` gives them, and where they were found; nothing and None without any.
+
+    Raises:
+        WsssError: a source was found and does not fit the class set.
+    """
+    for folder in folders:
+        candidates = [folder / name for name in AUTO_FILES]
+        candidates += sorted((folder / "annotations").glob("instances_*.json"))
+        for path in (*candidates, folder / "Annotations"):
+            if not (path.is_dir() if path.name == "Annotations" else path.is_file()):
+                continue
+            try:
+                labels = read_image_labels(path, ids, class_set)
+            except WsssError as e:
+                raise WsssError(f"{e} (found beside the dataset; --labels none or FILE passes it over)") from None
+            if labels:
+                return labels, path
+    return {}, None
+
+
+# ---- which entry is which image
+
+
+_VOC_OR_COCO = re.compile(r"(?:^|[/_])(?:(\d{4})_(\d{6})|(\d{12}))$")
+
+
+def _number(name: str) -> int | None:
+    """The number by which VOC (2010_005582) and COCO (..._000000000009) images are also known."""
+    m = _VOC_OR_COCO.search(name)
+    return int("".join(filter(None, m.groups()))) if m else None
+
+
+def _match(entries: Labels, ids: Sequence[str]) -> Labels:
+    """The entries that belong to ids: by the same name, else without suffix and leading folders, else by number."""
+    found = {id: entries[id] for id in ids if id in entries}
+    if len(found) == len(ids):
+        return found
+    missing = {id for id in ids if id not in found}
+    numbers: dict[int | None, list[str]] = {}
+    for id in missing:
+        if (n := _number(id)) is not None:
+            numbers.setdefault(n, []).append(id)
+    for entry, labels in entries.items():
+        if entry in found:
+            continue
+        name, suffix = os.path.splitext(entry)
+        if suffix.casefold() not in SUFFIXES:
+            name = entry
+        while name not in missing and "/" in name:
+            name = name.partition("/")[2]
+        if name not in missing:
+            same = numbers.get(int(name) if name.isascii() and name.isdigit() else _number(name), [])
+            name = same[0] if len(same) == 1 else ""
+        if name:
+            found.setdefault(name, labels)
+    return found
+
+
+# ---- which class a word is
+
+
+_INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*")
+
+
+def _index(word: Any, class_set: ClassSet, where: str) -> int | None:
+    """The foreground index of a name or an index; None for background."""
+    count = len(class_set.names)
+    if isinstance(word, str):
+        index = class_set.find(word)
+        if index is not None:
+            return index
+        if word.strip().casefold() in BACKGROUND_NAMES:
+            return None
+        if not _INTEGER.fullmatch(word):
+            raise WsssError(f"{where}: {unknown_name('class', word.strip(), class_set.names)}")
+        word = int(word)
+    if isinstance(word, bool) or not isinstance(word, int):
+        raise WsssError(f"{where}: {word!r} is neither a class name nor an index")
+    if not 0 <= word < count:
+        raise WsssError(f"{where}: class index {word} is out of range; {count} classes have the indices 0..{count - 1}")
+    return word
+
+
+def _indices(words: Iterable[Any], class_set: ClassSet, where: str) -> tuple[int, ...]:
+    return tuple(sorted({i for w in words if (i := _index(w, class_set, where)) is not None}))
+
+
+def _words(text: str, class_set: ClassSet) -> list[str]:
+    """Names or indices in a text, parted by ``;``, ``|`` or ``,``, else by white space."""
+    if re.search("[;|,]", text):
+        return [w for w in re.split("[;|,]", text) if w.strip()]
+    return [text] if class_set.find(text) is not None else text.split()
+
+
+# ---- the forms
+
+
+def _read_npy(path: Path, class_set: ClassSet) -> Labels:
+    table = read_npy(path)
+    if not isinstance(table, dict):
+        raise WsssError(f"{path}: holds a {type(table).__name__}; expected a dict of image id -> 0/1 vector")
+    count = len(class_set.names)
+    entries: Labels = {}
+    for key, value in table.items():
+        where = f"{path}: entry {key!r}"
+        if isinstance(key, bool) or not isinstance(key, str | int | np.integer):
+            raise WsssError(f"{where}: an image id must be text or a number")
+        try:
+            vector = np.asarray(value)
+        except ValueError:
+            raise WsssError(f"{where}: not a vector") from None
+        if vector.shape not in ((count,), (count + 1,)) or vector.dtype.kind not in "fiub":
+            raise WsssError(
+                f"{where}: shape {vector.shape} of {vector.dtype}; {count} classes need {count} numbers, "
+                f"or {count + 1} with background first"
+            )
+        if not ((vector == 0) | (vector == 1)).all():
+            raise WsssError(f"{where}: holds other values than 0 and 1")
+        entries[str(key)] = tuple(np.flatnonzero(vector[-count:]).tolist())
+    return entries
+
+
+def _read_list(path: Path, class_set: ClassSet) -> Labels:
+    suffixed = re.compile(rf"(\S.*?(?:{'|'.join(map(re.escape, SUFFIXES))}))(?:\s+(.*))?", re.IGNORECASE)
+    entries: Labels = {}
+    known: Labels = {}  # most lines of a long list end like one before
+    for number, line in read_lines(path):
+        where = f"{path}, line {number}"
+        if "\t" in line:
+            name, _, rest = line.partition("\t")
+        elif m := suffixed.fullmatch(line):
+            name, rest = m[1], m[2] or ""
+        else:
+            name, _, rest = line.partition(" ")
+        labels = known.get(rest)
+        if labels is None:
+            labels = known[rest] = _indices(_words(rest.strip(), class_set), class_set, where)
+        if entries.setdefault(name.strip(), labels) != labels:
+            raise WsssError(f"{where}: {name.strip()!r} is there twice with different classes")
+    return entries
+
+
+def _read_csv(path: Path, class_set: ClassSet) -> Labels:
+    text = read_text(path)
+    header = text.partition("\n")[0]
+    delimiter = max(",", "\t", ";", key=header.count)
+    try:
+        rows = list(csv.reader(text.split("\n"), delimiter=delimiter, strict=True))
+    except csv.Error as e:
+        raise WsssError(f"{path}: not valid CSV ({e})") from None
+    titles = [t.strip() for t in rows[0]]
+    lower = [t.casefold() for t in titles]
+    image = next((lower.index(t) for t in _IMAGE_COLUMNS if t in lower), None)
+    if image is None:
+        raise WsssError(f"{path}: no header line with a column 'image'; write image,label above the first row")
+    label = next((lower.index(t) for t in _LABEL_COLUMNS if t in lower), None)
+    columns = {}
+    if label is None:
+        columns = {i: _index(t, class_set, f"{path}, header") for i, t in enumerate(titles) if i != image}
+    entries: Labels = {}
+    for number, row in enumerate(rows[1:], 2):
+        where = f"{path}, line {number}"
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) != len(titles):
+            raise WsssError(f"{where}: {len(row)} cells under {len(titles)} columns")
+        if label is not None:
+            labels = _indices(_words(row[label].strip(), class_set), class_set, where)
+        else:
+            labels = tuple(c for i, c in columns.items() if _flag(row[i], where) and c is not None)
+        entries[row[image].strip()] = tuple(sorted({*entries.get(row[image].strip(), ()), *labels}))
+    return entries
+
+
+def _flag(cell: str, where: str) -> bool:
+    try:
+        return {"": False, "0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}[
+            cell.strip().casefold()
+        ]
+    except KeyError:
+        raise WsssError(f"{where}: {cell!r} in the column of a class; expected 0 or 1") from None
+
+
+def _read_json(path: Path, class_set: ClassSet) -> Labels:
+    table = read_json(path)
+    if not isinstance(table, dict):
+        raise WsssError(f'{path}: holds no JSON object; expected {{"id": ["name", ...]}} or COCO instances')
+    if isinstance(table.get("images"), list) and isinstance(table.get("annotations"), list):
+        return dict(coco_image_labels(table, class_set, str(path)))
+    entries: Labels = {}
+    for id, words in table.items():
+        words = words if isinstance(words, list) else [words]
+        entries[id] = _indices(words, class_set, f"{path}: entry {id!r}")
+    return entries
+
+
+def coco_image_labels(
+    table: Mapping[str, Any], class_set: ClassSet, where: str
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Image-level labels of COCO instances: (file name, foreground indices) for each image, in order.
+
+    Crowd regions count, categories outside the class set do not.
+
+    Raises:
+        WsssError: not COCO instances, or no category is of the class set; ``where`` names the file.
+    """
+    try:
+        index = {c["id"]: class_set.find(c["name"]) for c in table["categories"]}
+        present: dict[Any, set[int]] = {image["id"]: set() for image in table["images"]}
+        for annotation in table["annotations"]:
+            i = index[annotation["category_id"]]
+            if i is not None:
+                present[annotation["image_id"]].add(i)
+        names = [(image["id"], str(image["file_name"])) for image in table["images"]]
+    except (KeyError, TypeError, AttributeError) as e:
+        raise WsssError(f"{where}: not COCO instances ({type(e).__name__}: {e})") from None
+    if index and all(i is None for i in index.values()):
+        shown = ", ".join(c["name"] for c in table["categories"][:5])
+        raise WsssError(f"{where}: none of its categories ({shown}, ...) is in class set '{class_set.name}'")
+    return ((name, tuple(sorted(present[id]))) for id, name in names)
+
+
+def _read_xml(folder: Path, ids: Sequence[str], class_set: ClassSet) -> Labels:
+    entries: Labels = {}
+    strange: set[str] = set()
+    for id in ids:
+        try:
+            names = [name for name, _ in read_voc_objects(folder / f"{id}.xml")]
+        except FileNotFoundError:
+            continue
+        found = [class_set.find(n) for n in names]
+        strange.update(n for n, i in zip(names, found, strict=True) if i is None)
+        entries[id] = tuple(sorted({i for i in found if i is not None}))
+    if strange and not any(entries.values()):
+        shown = ", ".join(sorted(strange)[:5])
+        raise WsssError(f"{folder}: none of the objects ({shown}) is of a class in class set '{class_set.name}'")
+    return entries
+
+
+def read_voc_objects(path: Path) -> list[tuple[str, tuple[float, float, float, float] | None]]:
+    """The objects of a VOC annotation: class name, and x0 y0 x1 y1 in pixels (the file counts from 1, ends included).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        WsssError: not a VOC annotation.
+    """
+    try:
+        root = ElementTree.fromstring(path.read_bytes())
+        objects = []
+        for element in root.iterfind("object"):
+            name = (element.findtext("name") or "").strip()
+            if not name:
+                raise ValueError("an object without name")
+            box = element.find("bndbox")
+            corners = None
+            if box is not None:
+                x0, y0, x1, y1 = (float(box.findtext(k) or "nan") for k in ("xmin", "ymin", "xmax", "ymax"))
+                if not (x0 <= x1 and y0 <= y1):
+                    raise ValueError(f"the box of {name!r} is empty or incomplete")
+                corners = (x0 - 1, y0 - 1, x1, y1)
+            objects.append((name, corners))
+        return objects
+    except FileNotFoundError:
+        raise
+    except OSError as e:
+        raise WsssError(f"{path}: cannot be read ({e.strerror or e})") from None
+    except (ElementTree.ParseError, ValueError, LookupError) as e:
+        raise WsssError(f"{path}: not a VOC annotation ({e})") from None

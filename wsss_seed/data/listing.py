@@ -1,0 +1,58 @@
+"""Which files lie below a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import WsssError
+from .images import SUFFIXES
+
+
+def image_files(folder: Path) -> Iterator[tuple[str, str]]:
+    """The images below a folder in sorted order: path relative to it without suffix, and with.
+
+    Hidden files and folders are skipped, and so are run folders, so that a run's own masks never become its images.
+    Links to files and folders are followed. Whatever bears an image's suffix counts: a folder called ``x.jpg`` is given
+    out, not entered, so that reading it says what is wrong.
+
+    Raises:
+        WsssError: the folder cannot be listed.
+    """
+    return _walk(folder, "", set())
+
+
+def index_images(folder: Path) -> dict[str, str]:
+    """The images below a folder: id -> path relative to it.
+
+    Raises:
+        WsssError: as ``image_files``, or two images with the same id.
+    """
+    files: dict[str, str] = {}
+    for id, file in image_files(folder):
+        if files.setdefault(id, file) != file:
+            raise WsssError(f"{folder}: {files[id]} and {file} have the same id; rename or remove one of them")
+    return files
+
+
+def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+    try:
+        info = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda e: e.name)
+    except OSError as e:
+        raise WsssError(f"{folder}: cannot be listed ({e.strerror or e})") from None
+    if (info.st_dev, info.st_ino) in seen:  # a link to a folder above
+        return
+    seen.add((info.st_dev, info.st_ino))
+    names = {e.name for e in entries}
+    if prefix and {"run.json", "SegmentationClass"} <= names:
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        stem, suffix = os.path.splitext(entry.name)
+        if suffix.casefold() in SUFFIXES:
+            yield prefix + stem, prefix + entry.name
+        elif entry.is_dir():
+            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", seen)

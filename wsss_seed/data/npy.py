@@ -1,0 +1,78 @@
+"""``cls_labels.npy``: a pickled dict of arrays, read without running what a pickle can ask to be run."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import WsssError
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """How pickles of protocol 2 write bytes: as latin-1 text to be encoded."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes in encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+def _allowed() -> dict[tuple[str, str], Any]:
+    """What rebuilds arrays and numbers of NumPy, under the module names of NumPy 1 and 2."""
+    # An empty array's own pickle names the functions that rebuild arrays and scalars; they have no public name.
+    rebuild, scalar = np.empty(0).__reduce__()[0], np.float32(0).__reduce__()[0]
+    names: dict[tuple[str, str], Any] = {
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("_codecs", "encode"): _encode,
+    }
+    for core in ("numpy.core", "numpy._core"):
+        names[f"{core}.multiarray", "_reconstruct"] = rebuild
+        names[f"{core}.multiarray", "scalar"] = scalar
+    # Pickles of protocol 5 keep an array's bytes apart.
+    from_buffer = np.empty(0).__reduce_ex__(5)[0]
+    for core in ("numpy.core", "numpy._core"):
+        names[f"{core}.numeric", "_frombuffer"] = from_buffer
+    return names
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Loads dicts, lists, tuples, numbers, text and NumPy arrays; refuses every other name before it is imported."""
+
+    _names = _allowed()
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self._names[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
+
+
+def read_npy(path: Path) -> Any:
+    """The object saved in a ``.npy`` file: an array, or what a 0-d object array holds.
+
+    Raises:
+        WsssError: not a whole ``.npy`` file, or one that holds more than numbers, text and arrays in containers.
+    """
+    try:
+        with open(path, "rb") as file:
+            version = np.lib.format.read_magic(file)
+            read_header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }.get(version)
+            if read_header is None:
+                raise ValueError(f"version {version}")
+            _, _, dtype = read_header(file)
+            if not dtype.hasobject:
+                file.seek(0)
+                return np.lib.format.read_array(file, allow_pickle=False)
+            value = _ArraysOnly(file, encoding="latin1").load()
+    except OSError as e:
+        raise WsssError(f"{path}: cannot be read ({e.strerror or e})") from None
+    except pickle.UnpicklingError as e:
+        raise WsssError(f"{path}: refused, its pickle holds more than arrays or is damaged: {e}") from None
+    except Exception as e:  # a damaged pickle fails in as many ways as it has instructions
+        raise WsssError(f"{path}: not a readable .npy file ({type(e).__name__}: {e}); save it again") from None
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value

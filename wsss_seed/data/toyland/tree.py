@@ -1,0 +1,93 @@
+"""Toyland on disk, as a VOC tree that every other tool reads.
+
+OUT/JPEGImages/<id>.jpg                  quality 95, colours not subsampled
+OUT/SegmentationClass/<id>.png           index PNG, 0 background, 1..12 class
+OUT/SegmentationObject/<id>.png          index PNG, 0 background, 1..n object
+OUT/ImageSets/Segmentation/<split>.txt   ids
+OUT/image_labels.json, captions.json     id -> class names, id -> sentence
+OUT/class_names.txt                      one name a line, background first
+OUT/toyland.json                         the seed, and the number of images of each split
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ...errors import WsssError, unknown_name
+from ..classes import load_class_set
+from ..text import read_json
+from .dataset import Toyland
+from .scene import SPLITS
+
+MARKER = "toyland.json"
+
+
+def write_tree(out: Path, split: str, images: int, seed: int) -> None:
+    """Write the first images of a toyland split as a VOC tree; ``--dataset voc --root OUT`` then reads it.
+
+    Each file is written whole or not at all, and the list comes last: a write that was broken off leaves no split
+    behind and can be repeated. Splits of one seed share a tree. Label maps are exact; the photographs lose what JPEG loses.
+
+    Args:
+        out: the folder; new, empty, or a toyland tree of the same seed.
+        split: ``train``, ``val`` or ``test``.
+        images: how many.
+        seed: of the world.
+
+    Raises:
+        WsssError: the folder holds something else, or another number of images of this split.
+        OSError: it cannot be written.
+    """
+    # data/ comes before output/ in the house; only what is written here needs its writers.
+    from ...output.files import write_bytes, write_json, write_text
+    from ...output.masks import write_mask
+
+    out = Path(out)
+    if split not in SPLITS:
+        raise unknown_name("split of toyland", split, SPLITS)
+    class_set = load_class_set("toyland")
+    world = Toyland(class_set, split, images, seed)
+    splits = _splits(out, split, images, seed)
+    write_json(out / MARKER, {"seed": seed, "splits": splits})
+    labels, captions = {}, {}
+    for sample in world:
+        scene = world.scene(sample)
+        write_bytes(out / "JPEGImages" / f"{sample.id}.jpg", _jpeg(scene.image))
+        write_mask(out / "SegmentationClass" / f"{sample.id}.png", scene.labels, class_set.palette)
+        write_mask(out / "SegmentationObject" / f"{sample.id}.png", scene.instances, class_set.palette)
+        labels[sample.id] = [class_set.names[i] for i in scene.present]
+        captions[sample.id] = scene.caption
+    for name, new in (("image_labels.json", labels), ("captions.json", captions)):
+        old = read_json(out / name) if (out / name).exists() else {}
+        write_json(out / name, dict(sorted({**old, **new}.items())))
+    write_text(out / "class_names.txt", "\n".join(("background", *class_set.names)) + "\n")
+    write_text(out / "ImageSets" / "Segmentation" / f"{split}.txt", "".join(f"{i}\n" for i in labels))
+
+
+def _splits(out: Path, split: str, images: int, seed: int) -> dict[str, int]:
+    """The splits the tree will have. Raises WsssError where it must not be written."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return {split: images}
+    if not (out / MARKER).is_file():
+        raise WsssError(f"{out}: exists and is no toyland tree; choose a new or empty folder")
+    table: Any = read_json(out / MARKER)
+    splits = table.get("splits") if isinstance(table, dict) else None
+    if not isinstance(splits, dict):
+        raise WsssError(f"{out / MARKER}: damaged; remove the folder and write it again")
+    if table.get("seed") != seed:
+        raise WsssError(f"{out}: holds toyland of seed {table.get('seed')}, not {seed}; choose another folder")
+    finished = (out / "ImageSets" / "Segmentation" / f"{split}.txt").exists()
+    if finished and splits.get(split) != images:
+        raise WsssError(f"{out}: holds {splits.get(split)} images of {split}, not {images}; choose another folder")
+    return {**splits, split: images}
+
+
+def _jpeg(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()

@@ -1,0 +1,159 @@
+"""PASCAL VOC 2012 and every tree laid out like it, a run folder and a toyland tree among them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import WsssError, unknown_name
+from .base import Boxes, Dataset, Sample
+from .classes import ClassSet, load_class_set
+from .ids import check_id, check_ids
+from .images import SUFFIXES, read_labels
+from .labels import read_voc_objects
+from .listing import index_images
+from .text import read_lines
+
+# One name of the split for another: both spellings of the augmented list are common.
+_SPELLINGS = {"train_aug": "trainaug", "trainaug": "train_aug"}
+_PAIR = re.compile(rf"(\S+(?:{'|'.join(map(re.escape, SUFFIXES))}))(?:\s+(\S+))?", re.IGNORECASE)
+
+
+def voc_root(root: Path) -> Path:
+    """The folder that holds JPEGImages: the given one, or VOC2012 or VOCdevkit/VOC2012 in it.
+
+    Raises:
+        WsssError: none of them does.
+    """
+    for inner in (".", "VOC2012", "VOCdevkit/VOC2012"):
+        if (root / inner / "JPEGImages").is_dir():
+            return root / inner
+    if not root.is_dir():
+        raise WsssError(f"{root}: no such folder")
+    raise WsssError(f"{root}: no VOC tree; it has no folder JPEGImages, VOC2012 or VOCdevkit/VOC2012")
+
+
+def voc_class_set(root: Path) -> ClassSet:
+    """The classes of a VOC tree: those its class_names.txt or classes.txt lists, else VOC's own."""
+    for name in ("class_names.txt", "classes.txt"):
+        if (root / name).is_file():
+            return load_class_set(root / name)
+    return load_class_set("voc")
+
+
+class Voc(Dataset):
+    """A split of a VOC tree.
+
+    The split is a list in ImageSets/Segmentation whose lines are ids, or ``JPEGImages/x.jpg SegmentationClass/x.png``.
+    Without its list, train_aug is all of SegmentationClassAug but the images of val. Ground truth comes from
+    SegmentationClass, for train_aug from SegmentationClassAug where that has the image (C1).
+
+    Args:
+        root: the folder with JPEGImages.
+        class_set: the classes of its label maps.
+        split: name of the list; without it ``train``, or the only list there is.
+
+    Raises:
+        WsssError: no such list, a list without ids, or a line that is no id, repeats one or names a missing image.
+    """
+
+    name = "voc"
+
+    def __init__(self, root: Path, class_set: ClassSet, split: str | None = None):
+        self.root, self.class_set = root, class_set
+        lists = {p.stem: p for p in sorted((root / "ImageSets" / "Segmentation").glob("*.txt"))}
+        aug = root / "SegmentationClassAug"
+        known = {**lists, **({"train_aug": aug} if "trainaug" not in lists and aug.is_dir() else {})}
+        self.split = split or _default_split(root, known)
+        if self.split not in known and _SPELLINGS.get(self.split) in known:
+            self.split = _SPELLINGS[self.split]
+        if self.split not in known:
+            raise WsssError(f"{root}: {unknown_name('split', self.split, known)}")
+        images = index_images(root / "JPEGImages")
+        if self.split in lists:
+            rows = _read_list(lists[self.split], images)
+        else:
+            val = {id for id, _, _ in _read_list(lists["val"], images)} if "val" in lists else set()
+            augmented = sorted(index_images(aug).items())
+            rows = [(id, None, str(aug / file)) for id, file in augmented if id in images and id not in val]
+        if not rows:
+            raise WsssError(f"{lists.get(self.split, aug)}: no image")
+        check_ids([id for id, _, _ in rows], lambda i: rows[i][2])
+        folders = ["SegmentationClass"]
+        if self.split in _SPELLINGS:
+            folders.insert(0, "SegmentationClassAug")
+        masks = [(root / f, index_images(root / f)) for f in folders if (root / f).is_dir()]
+        self.samples = [
+            Sample(id, root / "JPEGImages" / images[id], mask=self._mask_path(id, mask, masks, where))
+            for id, mask, where in rows
+        ]
+
+    def _mask_path(
+        self, id: str, listed: str | None, masks: list[tuple[Path, dict[str, str]]], where: str
+    ) -> Path | None:
+        if listed is None:
+            return next((folder / files[id] for folder, files in masks if id in files), None)
+        path = self.root / check_id(listed, where)
+        if not path.is_file():
+            raise WsssError(f"{where}: no such label map {path}")
+        return path
+
+    def boxes(self, sample: Sample) -> Boxes | None:
+        """The boxes of Annotations/<id>.xml, else those round each instance of SegmentationObject.
+
+        Raises:
+            WsssError: the annotation is damaged or its instances and classes differ in size.
+        """
+        try:
+            objects = read_voc_objects(self.root / "Annotations" / f"{sample.id}.xml")
+        except FileNotFoundError:
+            path = self.root / "SegmentationObject" / f"{sample.id}.png"
+            labels = self.mask(sample) if path.is_file() else None
+            return None if labels is None else _instance_boxes(read_labels(path), labels, path)
+        found = [(corners, i) for name, corners in objects if corners and (i := self.class_set.find(name)) is not None]
+        return Boxes(
+            np.array([c for c, _ in found], np.float32).reshape(-1, 4), np.array([i for _, i in found], np.int64)
+        )
+
+
+def _default_split(root: Path, known: Mapping[str, Path]) -> str:
+    if "train" in known or len(known) == 1:
+        return "train" if "train" in known else next(iter(known))
+    if known:
+        raise WsssError(f"{root}: name a split; there are {', '.join(sorted(known))}")
+    raise WsssError(f"{root}: no list of images; ImageSets/Segmentation has no .txt file")
+
+
+def _read_list(path: Path, images: Mapping[str, str]) -> list[tuple[str, str | None, str]]:
+    """The rows of a list: id, label map if the line names one, and the place of the line for messages."""
+    rows: list[tuple[str, str | None, str]] = []
+    for number, line in read_lines(path):
+        where = f"{path}, line {number}"
+        id, mask = line, None
+        if line not in images and (pair := _PAIR.fullmatch(line)):
+            file = pair[1].removeprefix("/").removeprefix("JPEGImages/")
+            id, mask = file[: file.rindex(".")], pair[2] and pair[2].removeprefix("/")
+        check_id(id, where)
+        if id not in images:
+            raise WsssError(f"{where}: missing image JPEGImages/{id}.jpg (or another suffix); complete tree or list")
+        rows.append((id, mask, where))
+    return rows
+
+
+def _instance_boxes(instances: np.ndarray, labels: np.ndarray, path: Path) -> Boxes:
+    """Boxes round the instances of a map (0 background, 255 outline), each of the class most of its pixels have."""
+    if instances.shape != labels.shape:
+        raise WsssError(f"{path}: size {instances.shape[::-1]} differs from the label map's {labels.shape[::-1]}")
+    corners, classes = [], []
+    for value in np.unique(instances[(instances != 0) & (instances != 255)]):
+        inside = instances == value
+        votes = np.bincount(labels[inside], minlength=256)
+        votes[[0, 255]] = 0
+        if votes.any():
+            y, x = np.nonzero(inside)
+            corners.append((x.min(), y.min(), x.max() + 1, y.max() + 1))
+            classes.append(int(votes.argmax()) - 1)
+    return Boxes(np.array(corners, np.float32).reshape(-1, 4), np.array(classes, np.int64))
