@@ -31,7 +31,8 @@ def write_tree(out: Path, split: str, images: int, seed: int) -> None:
     """Write the first images of a toyland split as a VOC tree; ``--dataset voc --root OUT`` then reads it.
 
     Each file is written whole or not at all, and the list comes last: a write that was broken off leaves no split
-    behind and can be repeated. Splits of one seed share a tree. Label maps are exact; the photographs lose what JPEG loses.
+    behind and can be repeated. Splits of one seed share a tree. Label maps are exact; the images lose what
+    JPEG loses.
 
     Args:
         out: the folder; new, empty, or a toyland tree of the same seed.
