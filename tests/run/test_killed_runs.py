@@ -108,26 +108,37 @@ def test_file_size_limit_stops_with_one_line(tmp_path, undisturbed):
     assert runs.contents(out) == undisturbed
 
 
-def _in_small_disk(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
-    mount = f"mount -t tmpfs -o size=600k tmpfs {folder} && cd {folder} && {script}"
-    return subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, text=True)
+def _in_small_disk(folder: Path, script: str, options: str = "rw") -> subprocess.CompletedProcess[str]:
+    """Run a script where ``folder`` is a file system of its own, of 600 kB; skip where that is not allowed."""
+    folder.mkdir()
+    unshare = ["unshare", "-rm", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size=600k,{options} tmpfs {folder} && cd {folder}"
+    if shutil.which("unshare") is None or subprocess.run([*unshare, mount], capture_output=True).returncode:
+        pytest.skip("needs a user namespace to mount a small file system")
+    environment = f"export PYTHONPATH={Path(runs.wsss_seed.__file__).parents[1]}"
+    return subprocess.run([*unshare, f"{mount}; {environment}; {script}"], capture_output=True, text=True)
 
 
 def test_full_disk(tmp_path, undisturbed):
     """A file system of 600 kB, at first filled but for 120 kB."""
     disk, copy = tmp_path / "disk", tmp_path / "copy"
-    disk.mkdir()
-    if shutil.which("unshare") is None or _in_small_disk(disk, "true").returncode:
-        pytest.skip("needs a user namespace to mount a small file system")
     command = f"{runs.sys.executable} {runs.SCRIPT} {disk}/run --images {runs.IMAGES}"
     script = (
         f"dd if=/dev/zero of=filler bs=1k count=480 2>/dev/null; {command}; echo $?; find run -name '*.part';"
         f"find run/SegmentationClass -name '*.png' | wc -l; rm filler; {command}; echo $?; cp -a run {copy}"
     )
-    result = _in_small_disk(disk, f"export PYTHONPATH={Path(runs.wsss_seed.__file__).parents[1]}; {script}")
+    result = _in_small_disk(disk, script)
     full, made, resumed = result.stdout.split()
     assert (full, resumed) == ("2", "0"), result
     assert 0 < int(made) < runs.IMAGES
     assert result.stderr.count("\n") == 1
     assert "no space left; what is finished stays" in result.stderr
     assert runs.contents(copy) == undisturbed
+
+
+def test_read_only_disk(tmp_path):
+    disk = tmp_path / "disk"
+    result = _in_small_disk(disk, f"{runs.sys.executable} {runs.SCRIPT} {disk}/run; echo $?", "ro")
+    assert result.stdout == "2\n", result
+    assert result.stderr.count("\n") == 1
+    assert "cannot be written (Read-only file system); choose another --out" in result.stderr

@@ -1,0 +1,152 @@
+"""Who may hold a run folder, and what it holds where links are not possible."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss_seed.data.base import Sample
+from wsss_seed.data.classes import ClassSet, voc_palette
+from wsss_seed.errors import WsssError
+from wsss_seed.output import run_folder
+from wsss_seed.output.run_folder import RunFolder, mask_path, place_image
+from wsss_seed.seeding.base import Seed
+
+CATS = ClassSet("cats", ("cat",), (("cat",),), ("cat",), ("grass",), voc_palette())
+SEED = Seed(np.array([[0, 1], [1, 255]], np.uint8), np.ones((2, 2), np.float32), (0,), {0: np.float32(0.9)})
+IMAGE = np.zeros((2, 2, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(run_folder, "LOCK_WAIT", 0.1)
+
+
+def hold(path, settings=None, **options):
+    return RunFolder(path, CATS, settings or {"a": 1}, **options)
+
+
+def save(folder, name):
+    return folder.save(Sample(name), IMAGE, SEED, 0.1)
+
+
+def test_one_whole_run_at_a_time(tmp_path):
+    with hold(tmp_path):
+        for shard in ((0, 1), (0, 2)):
+            with pytest.raises(WsssError, match="another process is writing"):
+                hold(tmp_path, shard=shard)
+    with hold(tmp_path):
+        pass
+
+
+def test_shards_beside_each_other_but_not_twice_the_same(tmp_path):
+    with hold(tmp_path, shard=(0, 2)), hold(tmp_path, shard=(1, 2)):
+        with pytest.raises(WsssError, match="doing shard 1/2"):
+            hold(tmp_path, shard=(0, 2))
+        with pytest.raises(WsssError, match="another process is writing"):
+            hold(tmp_path)
+        with pytest.raises(WsssError, match="a 1 -> 2"):
+            hold(tmp_path, {"a": 2}, shard=(0, 3))
+        with pytest.raises(WsssError, match="other shards are writing with other settings: a 1 -> 2"):
+            hold(tmp_path, {"a": 2}, shard=(0, 3), overwrite=True)
+
+
+def test_the_last_shard_to_end_concludes(tmp_path):
+    with hold(tmp_path, shard=(0, 2), split="val") as first:
+        save(first, "a")
+        with hold(tmp_path, shard=(1, 2), split="val") as second:
+            save(second, "b")
+            assert second.finished(["a", "b", "c"]) == {"a", "b"}
+            assert not first.conclude(["b", "a"])
+            assert not (tmp_path / "manifest.jsonl").exists()
+            assert second.conclude(["b", "a"])
+    assert (tmp_path / "ImageSets/Segmentation/val.txt").read_text() == "b\na\n"
+    assert [path.name for path in tmp_path.glob("*.jsonl")] == ["manifest.jsonl"]
+
+
+def test_a_finished_image_needs_all_its_files(tmp_path):
+    with hold(tmp_path) as folder:
+        for name in "abcd":
+            save(folder, name)
+        (tmp_path / "SegmentationClass/a.png").unlink()
+        (tmp_path / "Confidence/b.png").unlink()
+        (tmp_path / "JPEGImages/c.jpg").unlink()
+        assert folder.finished("abcd") == {"d"}
+
+
+def test_unfinished_writes_are_cleaned_at_the_next_start(tmp_path):
+    with hold(tmp_path) as folder:
+        save(folder, "sub/a")
+    part = tmp_path / "SegmentationClass/sub/.0123456789abcdef.part"
+    part.write_bytes(b"half")
+    with hold(tmp_path, shard=(0, 2)), hold(tmp_path, shard=(1, 2)):
+        assert not part.exists()
+        part.write_bytes(b"half")  # another shard's, under way
+        with hold(tmp_path, shard=(0, 3)):
+            assert part.exists()
+
+
+def test_killed_before_anything_was_written(tmp_path):
+    """A lock file and half a run.json are no foreign folder."""
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".0123456789abcdef.part").write_bytes(b"{")
+    with hold(tmp_path):
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+            ".lock",
+            "classes.txt",
+            "manifest.jsonl",
+            "run.json",
+        ]
+
+
+def test_classes_file_is_made_again(tmp_path):
+    with hold(tmp_path):
+        (tmp_path / "classes.txt").unlink()
+    with hold(tmp_path):
+        assert (tmp_path / "classes.txt").read_text() == "background\ncat\n"
+
+
+def test_about_is_recorded_but_not_compared(tmp_path):
+    with hold(tmp_path, about={"weights": {"clip": "ab"}, "versions": {"torch": "2"}}):
+        text = (tmp_path / "run.json").read_text()
+    assert '"clip": "ab"' in text
+    assert '"torch": "2"' in text
+    assert '"wsss_seed"' in text
+    with hold(tmp_path, about={"weights": {}}):
+        pass
+
+
+def test_overwrite_removes_only_what_a_run_writes(tmp_path):
+    with hold(tmp_path) as folder:
+        save(folder, "a")
+    (tmp_path / "notes.txt").write_text("mine")
+    with hold(tmp_path, {"a": 2}, overwrite=True):
+        assert not mask_path(tmp_path, "a").exists()
+        assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_hard_link_and_copy_where_there_are_no_symbolic_links(tmp_path, monkeypatch):
+    source = tmp_path / "source.png"
+    Image.fromarray(IMAGE).save(source)
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    place_image(tmp_path / "out" / "a.jpg", source, IMAGE)
+    assert (tmp_path / "out/a.jpg").samefile(source)
+    monkeypatch.setattr(os, "link", refuse)
+    place_image(tmp_path / "out" / "b.jpg", source, IMAGE)
+    assert not (tmp_path / "out/b.jpg").samefile(source)
+    assert (tmp_path / "out/b.jpg").read_bytes() == source.read_bytes()
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_a_link_follows_a_moved_image(tmp_path):
+    for name in ("old.png", "new.png"):
+        Image.fromarray(IMAGE).save(tmp_path / name)
+        place_image(tmp_path / "a.jpg", tmp_path / name, IMAGE)
+        assert os.readlink(tmp_path / "a.jpg") == str(tmp_path / name)
