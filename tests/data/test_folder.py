@@ -1,0 +1,152 @@
+"""Any folder tree of images as a dataset, and how datasets are opened."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss_seed.data import DATASETS, open_dataset
+from wsss_seed.errors import ImageError, WsssError
+
+
+def photo(path: Path, width: int = 4, height: int = 3) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(path)
+    return path
+
+
+def test_a_tree_is_listed_by_id(tmp_path: Path):
+    for name in ("b.JPG", "sub/b.png", "a.jpeg", "sub/deep/été 1.webp", "Z.bmp", "y.tif", "y2.TIFF", "x.y.png"):
+        photo(tmp_path / name)
+    for name in (".hidden.jpg", ".cache/c.jpg"):
+        photo(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    d = open_dataset("folder", tmp_path, classes="cat, dog")
+    assert [s.id for s in d] == ["Z", "a", "b", "sub/b", "sub/deep/été 1", "x.y", "y", "y2"]
+    assert [d.image(s).shape for s in d] == [(3, 4, 3)] * 8
+    assert (d.name, d.split, d.labels_source, d.has_masks) == ("folder", "all", None, False)
+    assert {s.labels for s in d} == {None}
+    assert d.mask(d[0]) is d.boxes(d[0]) is None
+    assert list(d) == list(d)  # can be read again
+
+
+def test_what_bears_an_images_suffix_fails_by_itself(tmp_path: Path):
+    photo(tmp_path / "good.jpg")
+    photo(tmp_path / "x.jpg" / "inside.jpg")
+    (tmp_path / "broken.png").symlink_to("nowhere.png")
+    (tmp_path / "empty.png").touch()
+    d = open_dataset("folder", tmp_path, classes="cat, dog")
+    assert [s.id for s in d] == ["broken", "empty", "good", "x"]
+    for i in (0, 1, 3):
+        with pytest.raises(ImageError):
+            d.image(d[i])
+    assert d.image(d[2]).shape == (3, 4, 3)
+
+
+def test_links_are_followed_once(tmp_path: Path):
+    photo(tmp_path / "far" / "a.jpg")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "linked").symlink_to(tmp_path / "far")
+    (root / "self").symlink_to(root)
+    assert [s.id for s in open_dataset("folder", root, classes="cat,")] == ["linked/a"]
+
+
+def test_a_run_folder_inside_is_not_read(tmp_path: Path):
+    photo(tmp_path / "a.jpg")
+    photo(tmp_path / "out" / "SegmentationClass" / "a.png")
+    assert len(open_dataset("folder", tmp_path, classes="cat,")) == 2
+    (tmp_path / "out" / "run.json").write_text("{}")
+    assert [s.id for s in open_dataset("folder", tmp_path, classes="cat,")] == ["a"]
+
+
+def test_the_same_stem_twice_in_one_folder(tmp_path: Path):
+    photo(tmp_path / "s/a.jpg")
+    photo(tmp_path / "t/a.jpg")
+    assert len(open_dataset("folder", tmp_path, classes="cat,")) == 2
+    photo(tmp_path / "s/a.png")
+    with pytest.raises(WsssError, match=r"s/a\.jpg and s/a\.png have the same id"):
+        open_dataset("folder", tmp_path, classes="cat,")
+
+
+@pytest.mark.parametrize("name", ["a\nb.jpg", "a\\b.jpg", "a .jpg", b"a\xff.jpg"])
+def test_names_that_cannot_be_ids(tmp_path: Path, name: str | bytes):
+    path = os.path.join(os.fsencode(tmp_path), os.fsencode(name))
+    try:
+        with open(path, "wb"):
+            pass
+    except OSError:
+        pytest.skip("this file system does not take the name")
+    with pytest.raises(WsssError, match="rename the image") as e:
+        open_dataset("folder", tmp_path, classes="cat,")
+    assert "\n" not in str(e.value).removeprefix(str(tmp_path / os.fsdecode(name)))
+
+
+def test_labels_beside_a_folder(tmp_path: Path):
+    for name in ("a.jpg", "s/b.jpg", "c.jpg"):
+        photo(tmp_path / name)
+    (tmp_path / "labels.csv").write_text("image,label\na.jpg,cat\ns/b.jpg,dog;cat\n")
+    d = open_dataset("folder", tmp_path, classes="cat, dog")
+    assert [(s.id, s.labels) for s in d] == [("a", (0,)), ("c", None), ("s/b", (0, 1))]
+    assert d.labels_source == str((tmp_path / "labels.csv").resolve())
+    assert open_dataset("folder", tmp_path, classes="cat, dog", labels="none").labels_source is None
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"c": ["dog"]}))
+    d = open_dataset("folder", tmp_path, classes="cat, dog", labels=other)
+    assert [s.labels for s in d] == [None, (1,), None]
+    other.write_text(json.dumps({"elsewhere": ["dog"]}))
+    with pytest.raises(WsssError, match="knows none of the 3 images, such as 'a'"):
+        open_dataset("folder", tmp_path, classes="cat, dog", labels=other)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "vco"}, "unknown dataset 'vco'; known: coco, folder, toyland, voc. Did you mean 'voc'"),
+        ({"name": "voc"}, "dataset voc needs the folder it is in; give --root"),
+        ({"name": "coco"}, "give --root"),
+        ({"name": "folder", "classes": "cat,"}, "give --root"),
+        ({"name": "folder", "root": "."}, "folder needs class names"),
+        ({"name": "folder", "root": "nowhere", "classes": "cat,"}, "nowhere: no such folder"),
+        ({"name": "folder", "root": ".", "classes": "cat,"}, "no image below it; images end in .jpg"),
+        ({"name": "folder", "root": ".", "classes": "cat,", "split": "val"}, "a folder has no split 'val'"),
+        ({"name": "folder", "root": ".", "classes": "cat,", "images": 3}, "a number of images is for toyland"),
+        ({"name": "voc", "root": "nowhere"}, "nowhere: no such folder"),
+        ({"name": "voc", "root": "."}, "no VOC tree"),
+        ({"name": "coco", "root": "."}, "no annotations/instances_<split>.json"),
+        ({"name": "coco", "root": "nowhere"}, "nowhere: no such folder"),
+        ({"name": "toyland", "root": "."}, "toyland is drawn and has no folder"),
+        ({"name": "toyland", "split": "tset"}, "unknown split of toyland 'tset'"),
+        ({"name": "toyland", "images": 0}, "draw at least 1"),
+        ({"name": "toyland", "seed": -1}, "seed -1 of toyland is out of range"),
+        ({"name": "toyland", "classes": "voc"}, "class set 'voc' does not have toyland's classes"),
+        ({"name": "toyland", "labels": "nothing.txt"}, "nothing.txt: no such label file"),
+    ],
+)
+def test_unusable_input_is_answered_in_one_line(tmp_path: Path, monkeypatch, options: dict, message: str):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WsssError) as e:
+        open_dataset(**options)
+    assert message in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+def test_opening_a_dataset_loads_no_torch():
+    code = (
+        "import sys; from wsss_seed.data import open_dataset; from wsss_seed.data.check import check_dataset\n"
+        "check_dataset(open_dataset('toyland', images=1))\n"
+        "print([m for m in ('torch', 'pycocotools', 'cv2') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_every_dataset_is_described():
+    assert set(DATASETS) == {"voc", "coco", "folder", "toyland"}
