@@ -1,0 +1,347 @@
+"""The dino-sam seeder: modes, fallbacks and independence, with a detector for a world of flat rectangles."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from wsss_seed.data.base import Boxes, Sample
+from wsss_seed.data.classes import load_class_set
+from wsss_seed.errors import ImageError, WsssError
+from wsss_seed.models.detector import Queries
+from wsss_seed.seeding.base import LoadedSample
+from wsss_seed.seeding.dino_sam import DinoSam, Settings, flatten, override
+
+CLASSES = replace(load_class_set("red, green, blue"), background=("sky", "sea"))
+RED, GREEN, BLUE = range(3)
+OPEN = {  # every class is a candidate and every box is accepted, whatever random weights say
+    "clip.tau_glob": 0.0,
+    "clip.scale": 1.0,
+    "verify.accept": 0.0,
+    "verify.min_side": 4,
+    "sam.min_cover": 0.0,
+    "sam.min_area": 4,
+}
+
+
+class ColourDetector:
+    """Finds flat rectangles. The strongest channel names the class; its value / 255 is the score. In a joint caption
+    classes compete: all but the brightest lose 0.2."""
+
+    name = "colours"
+
+    def __init__(self, order=1):
+        self.order = order
+        self.captions = []
+
+    def detect(self, image, phrases, *, joint=True, score="span_mean_max"):
+        self.captions.append([list(p) for p in phrases] if joint else [[list(p)] for p in phrases])
+        boxes, class_scores = [], []
+        for colour in np.unique(image.reshape(-1, 3), axis=0):
+            if len(set(colour.tolist())) == 1:
+                continue
+            word = ("red", "green", "blue")[colour.argmax()]
+            y, x = np.nonzero((image == colour).all(2))
+            boxes.append((x.min(), y.min(), x.max() + 1, y.max() + 1))
+            class_scores.append([colour.max() / 255 * (word in p) for p in phrases])
+        table = np.array(class_scores, np.float32).reshape(-1, len(phrases))
+        if joint and len(phrases) > 1 and len(table):
+            table = np.where(table == table.max(), table, np.maximum(table - 0.2, 0))
+        boxes = np.array(boxes, np.float32).reshape(-1, 4)
+        return Queries(boxes[:: self.order], table.max(1)[:: self.order], table[:: self.order])
+
+
+def picture(*rectangles, shape=(80, 100)):
+    """Rectangles (class, score, x0, y0, x1, y1) on grey."""
+    image = np.full((*shape, 3), 40, np.uint8)
+    for cls, score, x0, y0, x1, y1 in rectangles:
+        image[y0:y1, x0:x1] = 0
+        image[y0:y1, x0:x1, cls] = round(score * 255)
+    return image
+
+
+def loaded(image, labels=None, boxes=None, name="a"):
+    return LoadedSample(Sample(name, labels=labels), image, boxes)
+
+
+@pytest.fixture
+def make(clip, sam):
+    def build(detector=None, classes=CLASSES, **settings):
+        changed = {**OPEN, **{k.replace("__", "."): v for k, v in settings.items()}}
+        return DinoSam(classes, clip, sam, detector or ColourDetector(), override(Settings(), changed))
+
+    return build
+
+
+TWO = picture((RED, 0.9, 5, 5, 45, 40), (GREEN, 0.8, 50, 30, 95, 75))
+
+
+def found(seed):
+    return [(d["class"], d["pool"], d["why"]) for d in seed.evidence["detections"]]
+
+
+def check(seed, shape, k=3):
+    assert seed.labels.shape == seed.confidence.shape == shape
+    assert seed.labels.dtype == np.uint8
+    assert seed.confidence.dtype == np.float32
+    assert set(np.unique(seed.labels)) <= {*range(k + 1), 255}
+    assert ((seed.confidence >= 0) & (seed.confidence <= 1)).all()
+    assert (seed.confidence[seed.labels == 255] == 0).all()
+    json.dumps({"evidence": seed.evidence, "notes": seed.notes, "present": seed.present, "scores": dict(seed.scores)})
+
+
+def test_given_labels_are_detected_and_cut_out(make):
+    detector = ColourDetector()
+    [seed] = make(detector).seed([loaded(TWO, (RED, GREEN))])
+    check(seed, (80, 100))
+    assert detector.captions == [[["red"], ["green"]]]
+    assert found(seed) == [("red", "high", ""), ("green", "high", "")]
+    assert seed.present == (RED, GREEN)
+    assert set(np.unique(seed.labels)) >= {RED + 1, GREEN + 1}
+    assert seed.evidence["mode"] == "label_given"
+    first = seed.evidence["detections"][0]
+    assert first["box"] == [5, 5, 45, 40]
+    assert first["score"] == pytest.approx(first["det"] ** 0.7 * first["crop"] ** 0.3, abs=1e-5)
+    assert seed.scores[RED] == first["score"]
+
+
+def test_auto_is_label_given_where_labels_are_known(make):
+    seeds = make().seed([loaded(TWO, (RED,)), loaded(TWO)])
+    assert [s.evidence["mode"] for s in seeds] == ["label_given", "label_free"]
+    assert [s.present for s in seeds] == [(RED,), (RED, GREEN)]
+    assert "clip" in seeds[1].evidence
+
+
+def test_one_given_class_is_not_verified(make):
+    """B6.3: s' = det in label_given mode with one class."""
+    [seed] = make().seed([loaded(TWO, (RED,))])
+    [d] = seed.evidence["detections"]
+    assert d["crop"] is None
+    assert d["score"] == d["det"]
+
+
+def test_small_boxes_are_not_verified(make):
+    """B6.4: s' = 0.9 * det."""
+    [seed] = make(verify__min_side=36).seed([loaded(TWO, (RED, GREEN))])
+    by_name = {d["class"]: d for d in seed.evidence["detections"]}
+    assert by_name["red"]["crop"] is None  # 40 x 35
+    assert by_name["red"]["score"] == pytest.approx(0.9 * by_name["red"]["det"], abs=1e-5)
+    assert by_name["green"]["crop"] is not None
+
+
+def test_verification_can_be_switched_off(make):
+    [seed] = make(verify__enabled=False).seed([loaded(TWO, (RED, GREEN))])
+    assert all(d["score"] == d["det"] and d["crop"] is None for d in seed.evidence["detections"])
+
+
+def test_a_given_class_without_box_makes_uncovered_pixels_255(make):
+    """B9.4, T41."""
+    [seed] = make().seed([loaded(TWO, (RED, BLUE))])
+    check(seed, (80, 100))
+    assert seed.present == (RED, BLUE)
+    assert seed.scores[BLUE] == 0
+    assert not (seed.labels == 0).any()
+    assert (seed.labels == 255).any()
+    assert (seed.labels == RED + 1).any()
+    assert "blue" in seed.notes[0]
+
+
+def test_nothing_found_for_given_labels_is_all_255(make, sam):
+    """T41; and B7.6: no boxes, no SAM call."""
+
+    class Asleep(type(sam)):
+        def embed(self, image):
+            raise AssertionError("SAM was called")
+
+    seeder = make()
+    seeder._sam = Asleep(sam.model)
+    [seed] = seeder.seed([loaded(picture(), (RED,))])
+    check(seed, (80, 100))
+    assert (seed.labels == 255).all()
+    assert seed.evidence["detections"] == []
+    assert any("100%" in n for n in seed.notes)  # B9.7
+
+
+def test_a_given_class_is_rescued_by_a_caption_of_its_own(make):
+    """B5.5: green loses against red in the joint caption; by itself it has 0.25 >= 0.15."""
+    image = picture((RED, 0.9, 5, 5, 45, 40), (GREEN, 0.25, 50, 30, 95, 75))
+    detector = ColourDetector()
+    [seed] = make(detector).seed([loaded(image, (RED, GREEN))])
+    assert detector.captions == [[["red"], ["green"]], [[["green"]]]]
+    green = next(d for d in seed.evidence["detections"] if d["class"] == "green")
+    assert green["det"] == pytest.approx(64 / 255, abs=1e-5)
+    assert green["pool"] in ("high", "low")
+    assert not any("no mask" in n for n in seed.notes)
+
+
+def test_rescue_has_a_floor_and_needs_no_second_caption_for_one_class(make):
+    """B5.5: det >= 0.15; a single class was alone in its caption already."""
+    for score, pools in ((0.16, ["low"]), (0.14, [])):
+        detector = ColourDetector()
+        [seed] = make(detector).seed([loaded(picture((RED, score, 5, 5, 45, 40)), (RED,))])
+        assert [d["pool"] for d in seed.evidence["detections"]] == pools
+        assert len(detector.captions) == 1
+
+
+def test_a_rescued_box_takes_the_place_of_its_weak_twin(make):
+    """B5.5: green is at 0.25 in the joint caption, above the low floor, and at 0.45 by itself."""
+    image = picture((RED, 0.9, 5, 5, 45, 40), (GREEN, 0.45, 50, 30, 95, 75))
+    [seed] = make().seed([loaded(image, (RED, GREEN))])
+    assert found(seed)[0] == ("red", "high", "")
+    assert sorted(found(seed)[1:]) == [("green", "dropped", "duplicate"), ("green", "high", "")]
+
+
+def test_no_given_class_is_an_image_of_background(make):
+    [seed] = make().seed([loaded(TWO, ())])
+    check(seed, (80, 100))
+    assert (seed.labels == 0).all()
+    assert (seed.confidence == 1).all()
+    assert seed.notes == ("no class is given: all background",)
+
+
+def test_label_given_needs_labels(make):
+    with pytest.raises(ImageError, match=r"^x: no image-level labels"):
+        make(mode="label_given").seed([loaded(TWO, name="x")])
+
+
+def test_label_free_ignores_labels_when_told_so(make):
+    [seed] = make(mode="label_free").seed([loaded(TWO, (BLUE,))])
+    assert seed.present == (RED, GREEN)
+    assert seed.evidence["mode"] == "label_free"
+
+
+def test_label_free_asks_only_for_candidates(make):
+    """B2.5, B3.3."""
+    detector = ColourDetector()
+    [seed] = make(detector, clip__max_candidates=2).seed([loaded(TWO)])
+    best = np.argsort(-np.array(seed.evidence["clip"]), kind="stable")[:2]
+    assert detector.captions == [[[CLASSES.names[c]] for c in sorted(best)]]
+    assert set(seed.scores) == set(best.tolist())
+
+
+def test_label_free_without_boxes_is_all_255(make):
+    """B2.7: it must not become all background."""
+    [seed] = make().seed([loaded(picture())])
+    check(seed, (80, 100))
+    assert (seed.labels == 255).all()
+    assert seed.present == ()
+    assert "no candidate class has a box" in seed.notes[0]
+
+
+@pytest.mark.parametrize(("score", "kept"), [(0.25, True), (0.21, True), (0.19, False)])
+def test_label_free_keeps_the_best_box_where_none_survives(make, score, kept):
+    """B2.7: detector score >= 0.20; nothing is above the box threshold of 0.30."""
+    image = picture((RED, score, 5, 5, 45, 40), (GREEN, score - 0.01, 50, 30, 95, 75))
+    [seed] = make(gd__caption="per_class").seed([loaded(image)])
+    check(seed, (80, 100))
+    assert len(seed.present) == int(kept)
+    assert [p for _, p, _ in found(seed)].count("dropped") == len(found(seed)) - int(kept)
+    assert ("kept the best one" in seed.notes[0]) == kept
+    assert (seed.labels == 255).all() != kept
+
+
+def test_label_free_rejects_boxes_of_the_wrong_class(make):
+    """B6.2: here only CLIP's first class is accepted, and nothing changes its class."""
+    strict = {"verify__accept": 1.0, "verify__top": 1, "verify__relabel": 1.0}
+    image = picture(*((c, 0.9 - 0.01 * i, 5 + 30 * i, 5, 30 + 30 * i, 75) for i, c in enumerate((RED, GREEN, BLUE))))
+    [seed] = make(**strict, gd__caption="per_class").seed([loaded(image)])
+    reasons = [d["why"] for d in seed.evidence["detections"]]
+    assert "rejected" in reasons
+    kept = {d["class"] for d in seed.evidence["detections"] if d["why"] != "rejected"}
+    assert {CLASSES.names[c] for c in seed.present} == kept or "kept the best one" in seed.notes[0]
+
+
+def test_classifier_alone_decides_as_with_given_labels(make):
+    """B2.6."""
+    detector = ColourDetector()
+    [seed] = make(detector, clip__decision="classifier").seed([loaded(TWO)])
+    scores = np.array(seed.evidence["clip"])
+    above = np.flatnonzero(scores > scores.min() + 0.5 * (scores.max() - scores.min()))
+    assert seed.present == tuple(above.tolist())
+    assert detector.captions[0] == [[CLASSES.names[c]] for c in above]
+
+
+ORACLE = Boxes(np.array([[5, 5, 45, 40], [40, 30, 95, 75], [-5, -5, -1, -1]], np.float32), np.array([RED, BLUE, RED]))
+
+
+def test_given_boxes_are_taken_as_they_are(make):
+    """B1.3: neither detector nor CLIP is asked, and equal scores are no contest."""
+    detector = ColourDetector()
+    [seed] = make(detector, mode="boxes_given").seed([loaded(TWO, (GREEN,), ORACLE)])
+    check(seed, (80, 100))
+    assert detector.captions == []
+    assert seed.present == (RED, BLUE)
+    assert sorted(found(seed)) == [("blue", "high", ""), ("red", "dropped", "small"), ("red", "high", "")]
+    assert not (seed.labels == 255).any()
+
+
+def test_given_boxes_must_be_there(make):
+    with pytest.raises(ImageError, match=r"^x: no ground-truth boxes"):
+        make(mode="boxes_given").seed([loaded(TWO, (RED,), name="x")])
+    none = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    [seed] = make(mode="boxes_given").seed([loaded(TWO, (RED,), none)])
+    assert (seed.labels == 0).all()
+
+
+MANY = picture(
+    (RED, 0.9, 0, 0, 60, 60),
+    (RED, 0.5, 30, 0, 90, 50),
+    (GREEN, 0.85, 20, 20, 50, 50),
+    (BLUE, 0.6, 55, 30, 98, 78),
+    (GREEN, 0.3, 2, 62, 40, 79),
+)
+
+
+@pytest.mark.parametrize("settings", [{}, {"fuse__policy": "area_score", "ignore__boundary": 2}, {"fuse__exact": True}])
+@pytest.mark.parametrize("labels", [None, (RED, GREEN, BLUE), (GREEN,)])
+def test_seeds_depend_on_nothing_but_their_image(make, labels, settings):
+    """B8.4: the same bytes again, in any company, and with the queries in another order."""
+    alone = make(**settings).seed([loaded(MANY, labels)])[0]
+    check(alone, (80, 100))
+    seeder = make(ColourDetector(order=-1), **settings)
+    seeder.seed([loaded(TWO)])
+    for seed in seeder.seed([loaded(TWO, (RED,)), loaded(MANY, labels), loaded(MANY, labels)])[1:]:
+        assert seed.labels.tobytes() == alone.labels.tobytes()
+        assert seed.confidence.tobytes() == alone.confidence.tobytes()
+        assert (seed.present, seed.scores, seed.notes) == (alone.present, alone.scores, alone.notes)
+        assert seed.evidence == alone.evidence
+
+
+def test_the_order_policy_paints_without_255(make):
+    """B8.1."""
+    [seed] = make(fuse__policy="order").seed([loaded(MANY, (RED, GREEN, BLUE))])
+    check(seed, (80, 100))
+    assert not (seed.labels == 255).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (3, 5)])
+@pytest.mark.parametrize("mode", ["label_free", "label_given", "boxes_given"])
+def test_tiny_images_get_a_seed(make, shape, mode):
+    image = np.full((*shape, 3), (200, 0, 0), np.uint8)
+    box = Boxes(np.array([[0, 0, shape[1], shape[0]]], np.float32), np.array([RED]))
+    for side in (0, 4):
+        [seed] = make(mode=mode, box__min_side=side).seed([loaded(image, (RED,), box)])
+        check(seed, shape)
+
+
+def test_phrases_of_parts_are_asked_for_on_demand(make):
+    classes = replace(CLASSES, part_phrases={"red": ("rose",)})
+    for part, phrases in ((False, ["red"]), (True, ["red", "rose"])):
+        detector = ColourDetector()
+        make(detector, classes, gd__part_phrases=part).seed([loaded(TWO, (RED,))])
+        assert detector.captions == [[phrases]]
+
+
+def test_thresholds_of_single_classes(make):
+    classes = replace(CLASSES, thresholds={"ignore.high": {"green": 0.95}})
+    [seed] = make(classes=classes, verify__enabled=False).seed([loaded(TWO, (RED, GREEN))])
+    assert found(seed) == [("red", "high", ""), ("green", "low", "")]
+    with pytest.raises(WsssError, match=r"nms\.per_class"):
+        make(classes=replace(CLASSES, thresholds={"nms.per_class": {"red": 0.1}}))
+
+
+def test_settings_are_flat_json(make):
+    seeder = make()
+    assert json.loads(json.dumps(seeder.settings)) == seeder.settings
+    assert seeder.settings == flatten(override(Settings(), OPEN))

@@ -1,0 +1,322 @@
+"""Every threshold of dino-sam as a setting, with its default and the values it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from ...data.classes import ClassSet
+from ...errors import WsssError, unknown_name
+
+Share = Annotated[float, (0.0, 1.0)]
+"""A score, an IoU or a part of something."""
+Amount = Annotated[float, (0.0, float("inf"))]
+Whole = Annotated[int, (0, float("inf"))]
+Count = Annotated[int, (1, float("inf"))]
+
+TEMPLATES = (
+    "a photo of a {}.",
+    "a bad photo of the {}.",
+    "a photo of the large {}.",
+    "a photo of the small {}.",
+    "a close-up photo of a {}.",
+    "a cropped photo of a {}.",
+    "a photo of many {}.",
+    "there is a {} in the scene.",
+)
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """Label-free classification (B2) and the scale of every CLIP softmax.
+
+    Attributes:
+        templates: sentences for the text features, ``{}`` standing for the phrase.
+        negatives: whether the class set's background phrases compete.
+        scale: factor of the cosine similarities; belongs to the weights (100 for OpenAI's).
+        views: grids of local windows beside the global view; g gives g x g half-overlapping windows.
+        local_weight: part of the best local view in the ranking score; the rest is the global view's.
+        tau_glob, tau_loc: a class becomes a candidate with this global or this local score.
+        max_candidates: at most so many candidates an image; 0 takes the class set's number.
+        decision: who decides which classes are present: ``detector`` (a candidate needs a surviving box), or
+            ``classifier`` (relative rule on CLIP's scores alone, an ablation).
+    """
+
+    templates: tuple[str, ...] = TEMPLATES
+    negatives: bool = True
+    scale: Amount = 100.0
+    views: tuple[Count, ...] = (2, 3)
+    local_weight: Share = 0.5
+    tau_glob: Share = 0.10
+    tau_loc: Share = 0.25
+    max_candidates: Whole = 0
+    decision: Literal["detector", "classifier"] = "detector"
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """Captions and score thresholds of the detector (B3).
+
+    Attributes:
+        caption: ``joint`` (one caption of all classes, which then compete) or ``per_class``.
+        part_phrases: whether the class set's part phrases are asked for too.
+        box_thr: a box above this score may paint.
+        low_thr: a box from this score on may at least make pixels uncertain.
+        rescue_thr: least score of the best box of a given class that has none above ``box_thr``.
+        fallback_thr: least score of the one box kept where no label-free candidate survives.
+    """
+
+    caption: Literal["joint", "per_class"] = "joint"
+    part_phrases: bool = False
+    box_thr: Share = 0.30
+    low_thr: Share = 0.20
+    rescue_thr: Share = 0.15
+    fallback_thr: Share = 0.20
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """How token probabilities become class scores (B4.2): ``span_mean_max`` (the best phrase's mean, as Grounding
+    DINO's evaluation on COCO does) or ``best_token`` (the best single token, as published pseudo-label code does)."""
+
+    score: Literal["span_mean_max", "best_token"] = "span_mean_max"
+
+
+@dataclass(frozen=True)
+class NmsSettings:
+    """IoU above which the weaker of two boxes goes, within a class and across classes (B5.3, B5.5)."""
+
+    per_class: Share = 0.70
+    cross_class: Share = 0.90
+
+
+@dataclass(frozen=True)
+class BoxSettings:
+    """Geometry of acceptable boxes (B5).
+
+    Attributes:
+        min_side: shortest acceptable side in pixels.
+        min_area: smallest acceptable part of the image (0.0002 suits VOC, 0.0001 COCO).
+        max_cover: a box covering more of the image is a large box.
+        cover_score: a large box with a lower score is doubtful.
+        inside: a box lies inside another when this part of its area does.
+        group_cover: a group box has this part of its area covered by the boxes inside it.
+        limit: at most so many boxes an image, best first.
+    """
+
+    min_side: Whole = 4
+    min_area: Share = 0.0002
+    max_cover: Share = 0.95
+    cover_score: Share = 0.40
+    inside: Share = 0.90
+    group_cover: Share = 0.80
+    limit: Count = 100
+
+
+@dataclass(frozen=True)
+class VerifySettings:
+    """CLIP's second look at each box (B6).
+
+    Attributes:
+        enabled: whether boxes are verified at all.
+        expand: context added at each side, as a part of the box's width or height.
+        min_side: boxes with a shorter side in pixels are not verified.
+        small_factor: factor of the score of boxes not verified for their size.
+        accept: crop probability that accepts a box.
+        top: a box whose class is among so many best foreground classes is accepted as well.
+        relabel: crop probability of another candidate class that takes the box over ...
+        relabel_below: ... where the box's own class stays below this.
+        weight: exponent of the crop probability in the combined score; the detector score has the rest.
+        floor: the crop probability counts for at least this.
+    """
+
+    enabled: bool = True
+    expand: Share = 0.10
+    min_side: Whole = 32
+    small_factor: Share = 0.9
+    accept: Share = 0.20
+    top: Count = 2
+    relabel: Share = 0.60
+    relabel_below: Share = 0.10
+    weight: Share = 0.3
+    floor: Share = 0.01
+
+
+@dataclass(frozen=True)
+class SamSettings:
+    """SAM in the box (B7).
+
+    Attributes:
+        mask: ``single`` (the decoder's own token for unambiguous prompts), ``multi_best`` (best predicted IoU of
+            three) or ``multi_whole`` (the third of three).
+        clip_box_expand: a mask may leave its box by this part of the width or height at each side.
+        min_area: holes and islands of fewer pixels are filled and removed.
+        min_cover: a mask covering less of its box is dropped.
+        min_iou: a mask with a lower predicted IoU is dropped.
+        core: middle part of each side of the box that becomes 255 in place of a dropped mask.
+    """
+
+    mask: Literal["single", "multi_best", "multi_whole"] = "single"
+    clip_box_expand: Share = 0.05
+    min_area: Whole = 100
+    min_cover: Share = 0.05
+    min_iou: Share = 0.50
+    core: Share = 0.50
+
+
+@dataclass(frozen=True)
+class FuseSettings:
+    """Many masks into one label map (B8).
+
+    Attributes:
+        policy: ``area`` (small over large), ``score`` (strong over weak), ``area_score`` (small over large except
+            where the stronger should win) or ``order`` (the detector's order, no 255; for comparison only).
+        dup_iou: mask IoU from which two classes describe the same object.
+        contained: a mask lies on another when this part of it overlaps.
+        exact: whether score times SAM's probability decides each pixel that masks share, instead of the policy.
+    """
+
+    policy: Literal["area", "score", "area_score", "order"] = "area"
+    dup_iou: Share = 0.80
+    contained: Share = 0.80
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class IgnoreSettings:
+    """What paints, what only makes uncertain, and what becomes 255 (B9).
+
+    Attributes:
+        high: combined score from which a box paints, where labels are given.
+        high_free: the same where they are not.
+        low: combined score from which a box makes its pixels 255.
+        contest_delta: two classes on one pixel with scores closer than this make it 255.
+        boundary: half-width in pixels of the band round masks that becomes 255 where SAM is unsure; 0 for none.
+        cap: part of 255 in an image above which the user is told.
+    """
+
+    high: Share = 0.30
+    high_free: Share = 0.35
+    low: Share = 0.20
+    contest_delta: Share = 0.05
+    boundary: Whole = 0
+    cap: Share = 0.60
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of dino-sam. ``mode``: ``label_given``, ``label_free``, ``boxes_given`` (ground-truth boxes, to
+    bound SAM's error), or ``auto`` (given where an image's labels are known, else free)."""
+
+    mode: Literal["auto", "label_given", "label_free", "boxes_given"] = "auto"
+    clip: ClipSettings = field(default_factory=ClipSettings)
+    gd: DetectorSettings = field(default_factory=DetectorSettings)
+    map: MapSettings = field(default_factory=MapSettings)
+    nms: NmsSettings = field(default_factory=NmsSettings)
+    box: BoxSettings = field(default_factory=BoxSettings)
+    verify: VerifySettings = field(default_factory=VerifySettings)
+    sam: SamSettings = field(default_factory=SamSettings)
+    fuse: FuseSettings = field(default_factory=FuseSettings)
+    ignore: IgnoreSettings = field(default_factory=IgnoreSettings)
+
+
+PER_CLASS = (
+    "clip.tau_glob",
+    "clip.tau_loc",
+    "gd.box_thr",
+    "gd.low_thr",
+    "verify.accept",
+    "ignore.high",
+    "ignore.high_free",
+    "ignore.low",
+)
+"""The settings that a class set may override for single classes."""
+
+
+def flatten(settings: Settings) -> dict[str, Any]:
+    """The settings as dotted keys and plain JSON values (tuples become lists)."""
+    flat: dict[str, Any] = {}
+    for f in fields(settings):
+        value = getattr(settings, f.name)
+        group = {f"{f.name}.{g.name}": getattr(value, g.name) for g in fields(value)} if is_dataclass(value) else {}
+        flat |= group or {f.name: value}
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in flat.items()}
+
+
+def override(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """Settings with some values replaced.
+
+    Args:
+        settings: what to start from.
+        values: dotted key to value, e.g. ``{"gd.box_thr": 0.4}``.
+
+    Raises:
+        WsssError: unknown key (the nearest known one is named), or a value of the wrong type or range.
+    """
+    known = flatten(settings)
+    for key, value in values.items():
+        if key not in known:
+            raise unknown_name("setting of dino-sam", key, known)
+        owner_name, _, name = key.rpartition(".")
+        owner: Any = getattr(settings, owner_name) if owner_name else settings
+        hint = get_type_hints(type(owner), include_extras=True)[name]
+        changed: Any = replace(owner, **{name: _checked(key, value, hint)})
+        settings = replace(settings, **{owner_name: changed}) if owner_name else changed
+    return settings
+
+
+def _checked(key: str, value: Any, hint: Any) -> Any:
+    """The value in the type of its field, or WsssError."""
+    if get_origin(hint) is Annotated:
+        kind, (low, high) = get_args(hint)
+        right = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+        if not right or not low <= value <= high:
+            noun = "a whole number" if kind is int else "a number"
+            limits = f"from {low:g} to {high:g}" if high < float("inf") else f"of at least {low:g}"
+            raise WsssError(f"setting {key} = {value!r}: expected {noun} {limits}")
+        return kind(value)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise unknown_name(f"value of {key}", str(value), get_args(hint))
+        return value
+    if get_origin(hint) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise WsssError(f"setting {key} = {value!r}: expected a list")
+        return tuple(_checked(key, v, get_args(hint)[0]) for v in value)
+    if not isinstance(value, hint):
+        noun = {bool: "true or false", str: "text"}[hint]
+        raise WsssError(f"setting {key} = {value!r}: expected {noun}")
+    return value
+
+
+def per_class(settings: Settings, key: str, class_set: ClassSet) -> np.ndarray:
+    """A setting for every class, float32 (K,): the class set's own value where it has one, else the common one.
+
+    Raises:
+        WsssError: the class set names an unknown class, or gives a value of the wrong type or range.
+    """
+    values = np.full(len(class_set.names), flatten(settings)[key], np.float32)
+    for name, value in class_set.thresholds.get(key, {}).items():
+        if name not in class_set.names:
+            raise unknown_name(f"class in the thresholds of class set '{class_set.name}':", name, class_set.names)
+        values[class_set.names.index(name)] = flatten(override(settings, {key: value}))[key]
+    return values
+
+
+def check_thresholds(class_set: ClassSet) -> None:
+    """Refuse a class set that overrides a setting of dino-sam which is not one of single classes.
+
+    Keys that dino-sam does not know are left to the backends that do.
+
+    Raises:
+        WsssError: such a key.
+    """
+    for key in class_set.thresholds:
+        if key in flatten(Settings()) and key not in PER_CLASS:
+            raise WsssError(
+                f"class set '{class_set.name}': {key} cannot differ between classes; those that can: "
+                + ", ".join(PER_CLASS)
+            )
