@@ -1,7 +1,7 @@
 """Numbers of a small Grounding DINO under transformers 4.57, the last line that had the methods of _bert_compat itself.
 
-    pip install "transformers==4.57.*"   # in an environment of its own
-    PYTHONPATH=. python tests/data/make_bert457.py
+pip install "transformers==4.57.*"   # in an environment of its own
+PYTHONPATH=. python tests/data/make_bert457.py
 """
 
 import sys

@@ -12,7 +12,9 @@ from wsss_seed.data.toyland import CLASSES, PLACES
 from wsss_seed.errors import WsssError
 
 
-@pytest.mark.parametrize(("name", "classes", "background", "candidates"), [("voc", 20, 25, 6), ("coco", 80, 23, 12), ("toyland", 12, 8, 6)])
+@pytest.mark.parametrize(
+    ("name", "classes", "background", "candidates"), [("voc", 20, 25, 6), ("coco", 80, 23, 12), ("toyland", 12, 8, 6)]
+)
 def test_known_sets_have_the_published_sizes(name, classes, background, candidates):
     c = load_class_set(name)
     assert len(c.names) == len(c.phrases) == len(c.prompts) == classes
@@ -100,11 +102,17 @@ def test_toml_file(tmp_path: Path):
     path = tmp_path / "mine.toml"
     path.write_text(
         'max_candidates = 3\nbackground = ["grass", "Sofa"]\npalette = [[1, 2, 3], [4, 5, 6]]\n'
-        'classes = [{ name = "sofa", phrases = ["couch", "sofa"], prompt = "sofa bed", parts = ["cushion"] }, { name = "cat" }]\n'
+        'classes = [{ name = "sofa", phrases = ["couch", "sofa"], prompt = "sofa bed", parts = ["cushion"] },\n'
+        '           { name = "cat" }]\n'
         '[thresholds."gd.box_thr"]\nsofa = 0.25\n'
     )
     c = load_class_set(path)
-    assert (c.name, c.names, c.phrases, c.prompts) == ("mine", ("sofa", "cat"), (("couch", "sofa"), ("cat",)), ("sofa bed", "cat"))
+    assert (c.name, c.names, c.phrases, c.prompts) == (
+        "mine",
+        ("sofa", "cat"),
+        (("couch", "sofa"), ("cat",)),
+        ("sofa bed", "cat"),
+    )
     assert c.background == ("grass",)
     assert c.palette[:3] == ((1, 2, 3), (4, 5, 6), (0, 128, 0))
     assert len(c.palette) == 256

@@ -74,7 +74,10 @@ def test_contiguous_labels_follow_the_category_ids():
 def test_small_instances_lie_on_top_and_crowds_are_their_class(tmp_path: Path, table: dict):
     d = open_dataset("coco", write(tmp_path, "val2014", table))
     assert (d.name, d.split, d.class_set.name, d.has_masks) == ("coco", "val2014", "coco", True)
-    assert [(s.id, s.labels) for s in d] == [("COCO_val2014_000000000009", (0, 11, 79)), ("COCO_val2014_000000000004", ())]
+    assert [(s.id, s.labels) for s in d] == [
+        ("COCO_val2014_000000000009", (0, 11, 79)),
+        ("COCO_val2014_000000000004", ()),
+    ]
     want = np.zeros((H, W), np.uint8)
     want[2:12, 2:12] = 1
     want[4:8, 4:8] = 12  # listed first, painted last
@@ -166,13 +169,14 @@ def test_missing_and_repeated_images(tmp_path: Path, table: dict):
         open_dataset("coco", tmp_path)
     table["images"][1]["file_name"] = table["images"][0]["file_name"]
     write(tmp_path, "val2014", table)
-    with pytest.raises(WsssError, match="image 4: image id .* already given by .*image 9"):
+    with pytest.raises(WsssError, match=r"image 4: image id .* already given by .*image 9"):
         open_dataset("coco", tmp_path)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"images": [], "annotations": [], "categories": []}', '{"images": 3, "annotations": [], "categories": []}',
+    ["", "[]", "{}", '{"images": [], "annotations": [], "categories": []}',
+     '{"images": 3, "annotations": [], "categories": []}',
      '{"images": [{"id": 1}], "annotations": [], "categories": []}',
      '{"images": [], "annotations": [{"category_id": 1}], "categories": []}', '{"categories": ["a"]}'],
 )  # fmt: skip

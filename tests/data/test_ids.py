@@ -9,7 +9,9 @@ from wsss_seed.data.ids import check_ids
 from wsss_seed.errors import WsssError
 
 
-@pytest.mark.parametrize("id", ["a", "2007_000032", "sub/my photo 2", "été/写真", "a..b", "..a", "x.jpg", "-1", "a b/c d"])
+@pytest.mark.parametrize(
+    "id", ["a", "2007_000032", "sub/my photo 2", "été/写真", "a..b", "..a", "x.jpg", "-1", "a b/c d"]
+)
 def test_good_ids(id: str):
     assert check_id(id) == id
 

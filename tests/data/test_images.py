@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -204,11 +205,13 @@ def test_truncated_files_are_errors_and_never_half_an_image(tmp_path: Path, form
     for keep in [2, 10, 50, *range(100, len(whole), max(len(whole) // 40, 1)), len(whole) - 1]:
         path.write_bytes(whole[:keep])
         try:
-            np.testing.assert_array_equal(read_rgb(path), want)
+            got, message = read_rgb(path), ""
         except ImageError as e:
-            assert str(path) in str(e)
-            assert "\n" not in str(e)
+            got, message = want, str(e)
             refused += 1
+        np.testing.assert_array_equal(got, want)
+        assert not message or str(path) in message
+        assert "\n" not in message
     assert refused >= 40
 
 
@@ -224,10 +227,8 @@ def test_damaged_bytes_raise_nothing_but_image_errors(tmp_path: Path):
             for at in dice.randint(0, len(data), 4):
                 data[at] = dice.randint(256)
             (tmp_path / "a.jpg").write_bytes(data)
-            try:
+            with contextlib.suppress(ImageError):
                 read += read_rgb(tmp_path / "a.jpg").dtype == np.uint8
-            except ImageError:
-                pass
     assert read > 0  # some damage hits only pixels
 
 

@@ -75,7 +75,9 @@ class Sneaky:
         return (getattr, ({}, "get"))
 
 
-@pytest.mark.parametrize("value", [Attack(), {"a": Attack()}, {"a": [Sneaky()]}, {"a": np.array([Attack()], object)}, OrderedDict(a=1)])
+@pytest.mark.parametrize(
+    "value", [Attack(), {"a": Attack()}, {"a": [Sneaky()]}, {"a": np.array([Attack()], object)}, OrderedDict(a=1)]
+)
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 def test_a_malicious_npy_is_refused_before_anything_runs(tmp_path: Path, monkeypatch, value: object, protocol: int):
     monkeypatch.chdir(tmp_path)
@@ -96,7 +98,10 @@ def test_a_malicious_npy_is_refused_before_anything_runs(tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({IDS[0]: hot(0, size=19)}, r"entry '2007_000032': shape \(19,\) of float32; 20 classes need 20 numbers, or 21"),
+        (
+            {IDS[0]: hot(0, size=19)},
+            r"entry '2007_000032': shape \(19,\) of float32; 20 classes need 20 numbers, or 21",
+        ),
         ({IDS[0]: hot(0)[None]}, r"shape \(1, 20\)"),
         ({IDS[0]: "cat"}, "shape"),
         ({IDS[0]: [[1], [1, 2]]}, "not a vector"),
@@ -145,7 +150,9 @@ def test_text_lists(tmp_path: Path, text: str):
 
 
 def test_text_list_of_clip_es_fits_both_names_of_a_coco_image(tmp_path: Path):
-    path = write(tmp_path / "a.txt", "COCO_train2014_000000000009 45 49 50\ntrain2014/COCO_train2014_000000000025.jpg 23\n")
+    path = write(
+        tmp_path / "a.txt", "COCO_train2014_000000000009 45 49 50\ntrain2014/COCO_train2014_000000000025.jpg 23\n"
+    )
     assert read_image_labels(path, ["000000000009", "COCO_train2014_000000000025"], COCO) == {
         "000000000009": (45, 49, 50),
         "COCO_train2014_000000000025": (23,),
@@ -222,7 +229,9 @@ def test_bad_csv(tmp_path: Path, text: str, message: str):
 
 
 def test_json(tmp_path: Path):
-    path = write(tmp_path / "a.json", json.dumps({"2007_000032": ["aeroplane", 14], "2010005582": "bottle", "other": []}))
+    path = write(
+        tmp_path / "a.json", json.dumps({"2007_000032": ["aeroplane", 14], "2010005582": "bottle", "other": []})
+    )
     assert read_image_labels(path, IDS, VOC) == WANT
 
 

@@ -123,7 +123,9 @@ def test_bad_lists(voc: Path, lines: list[str], message: str):
 
 
 def test_unknown_split(voc: Path):
-    with pytest.raises(WsssError, match=r"unknown split 'vla'; known: train, train_aug, trainval, val\. Did you mean 'val'"):
+    with pytest.raises(
+        WsssError, match=r"unknown split 'vla'; known: train, train_aug, trainval, val\. Did you mean 'val'"
+    ):
         open_dataset("voc", voc, "vla")
 
 

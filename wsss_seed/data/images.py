@@ -4,8 +4,8 @@ Every image becomes uint8 RGB by these rules, whatever its format:
 
 - Pixels are taken as stored: an EXIF orientation is not applied. The annotations of VOC and COCO, PIL and
   torchvision's VOCSegmentation go by the stored pixels, a label map has no EXIF to turn it back, and so a mask always
-  has the size of what ``PIL.Image.open(path).convert("RGB")`` gives. (Of TIFF the orientation is part of the format, and
-  PIL applies it.) ``is_rotated`` finds the images this concerns, so that the user can be told to turn the pixels
+  has the size of what ``PIL.Image.open(path).convert("RGB")`` gives. (Of TIFF the orientation is part of the format,
+  and PIL applies it.) ``is_rotated`` finds the images this concerns, so that the user can be told to turn the pixels
   themselves.
 - 16-bit channels keep their high byte, which scales 0..65535 to 0..255.
 - Transparent pixels show white; the colour that a file hides below them is not seen by anyone looking at it.
