@@ -333,7 +333,7 @@ def _read_alike(source: Path, image: np.ndarray) -> bool:
                 and file.size == (image.shape[1], image.shape[0])
                 and "transparency" not in file.info
                 and (file.format == "MPO" or not getattr(file, "is_animated", False))
-                and file.getexif().get(0x0112, 1) == 1
+                and file.getexif().get(0x0112, 1) in (0, 1)  # orientation
             )
     except Exception:  # whatever Pillow raises: what cannot be opened plainly is not linked
         return False
