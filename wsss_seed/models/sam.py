@@ -1,0 +1,224 @@
+"""Segment Anything through segment_anything: an image is encoded once, then boxes become masks."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from segment_anything import modeling, sam_model_registry
+from segment_anything.utils.transforms import ResizeLongestSide
+
+from ..errors import WsssError
+
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
+# Pixels of float32 logits that are enlarged together: bounds the memory of the enlargement, not its result.
+_LOGIT_PIXELS = 2**25
+_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """An encoded image.
+
+    Attributes:
+        features: float32 (1, C, h, w) on the model's device.
+        input_size: height and width at which the model saw the image, without padding.
+        original_size: height and width of the image.
+    """
+
+    features: torch.Tensor
+    input_size: tuple[int, int]
+    original_size: tuple[int, int]
+
+
+class BoxMasks(NamedTuple):
+    """What the decoder answers to n boxes, M masks each, on the model's device.
+
+    Attributes:
+        low_res: float32 (n, M, h, w) mask logits on the decoder's grid; a pixel belongs to a mask above 0.
+        iou: float32 (n, M) predicted IoU of each mask with what was asked for.
+    """
+
+    low_res: torch.Tensor
+    iou: torch.Tensor
+
+
+class Sam:
+    """A frozen Segment Anything on one device.
+
+    Attributes:
+        name: what it was loaded from.
+        model: segment_anything's model, float32, in evaluation mode.
+        device: where it runs.
+    """
+
+    def __init__(self, model: modeling.Sam, name: str = "sam", device: str | torch.device = "cpu"):
+        self.name = name
+        self.device = torch.device(device)
+        self.model = model.to(self.device).float().eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def embed(self, image: np.ndarray) -> Embedding:
+        """Encode an image, the expensive step, once for all its boxes.
+
+        The image is resized bilinearly by PIL to the model's longest side, normalised, and padded with zeros below
+        and right, as SamPredictor does (B7.1).
+
+        Args:
+            image: uint8 (H, W, 3) RGB, of any size and shape.
+        """
+        h, w = image.shape[:2]
+        scaled = ResizeLongestSide.get_preprocess_shape(h, w, self.model.image_encoder.img_size)
+        height, width = (max(side, 1) for side in scaled)  # a very thin image would vanish
+        small = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        pixels = torch.from_numpy(small).to(self.device).permute(2, 0, 1).contiguous()[None]
+        features = self.model.image_encoder(self.model.preprocess(pixels))
+        return Embedding(features, (height, width), (h, w))
+
+    @torch.inference_mode()
+    def decode_boxes(
+        self, embedding: Embedding, boxes: np.ndarray, *, multimask: bool = False, chunk: int = 64
+    ) -> BoxMasks:
+        """Masks of boxes on the decoder's grid; ``logits`` enlarges those that are needed (B7.2, B7.6).
+
+        Args:
+            embedding: of the image.
+            boxes: float (n, 4) x0 y0 x1 y1 in pixels of the original image.
+            multimask: False for the one mask (M = 1) of the decoder's dedicated single-mask token; True for the three
+                levels sub-part, part and whole (M = 3), in this order.
+            chunk: boxes decoded together.
+        """
+        (h, w), (height, width) = embedding.input_size, embedding.original_size
+        boxes = np.asarray(boxes, float).reshape(-1, 4) * (np.array([w / width, h / height] * 2))
+        masks = 3 if multimask else 1
+        side = [4 * s for s in embedding.features.shape[-2:]]
+        low_res = [torch.empty(0, masks, *side, device=self.device)]
+        iou = [torch.empty(0, masks, device=self.device)]
+        positions = self.model.prompt_encoder.get_dense_pe()
+        for part in torch.from_numpy(boxes).float().to(self.device).split(chunk) if len(boxes) else ():
+            sparse, dense = self.model.prompt_encoder(points=None, boxes=part, masks=None)
+            decoded = self.model.mask_decoder(
+                image_embeddings=embedding.features,
+                image_pe=positions,
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=multimask,
+            )
+            low_res.append(decoded[0])
+            iou.append(decoded[1])
+        return BoxMasks(torch.cat(low_res), torch.cat(iou))
+
+    @torch.inference_mode()
+    def logits(self, embedding: Embedding, low_res: torch.Tensor) -> torch.Tensor:
+        """Enlarge mask logits to the image, as SamPredictor does: bilinearly to the padded square, cut to the image,
+        bilinearly to its original size.
+
+        Args:
+            embedding: of the image.
+            low_res: float32 (n, M, h, w) from ``decode_boxes``, or (n, h, w) where one of the M was chosen.
+
+        Returns:
+            float32 (n, M, H, W) or (n, H, W) on the model's device: 4 bytes a pixel and mask, so ask for a few masks at
+            a time of a very large image.
+        """
+        height, width = embedding.original_size
+        masks = low_res if low_res.ndim == 4 else low_res[:, None]
+        out = torch.empty(*masks.shape[:2], height, width, device=self.device)
+        pixels = max(height * width, self.model.image_encoder.img_size**2) * masks.shape[1]
+        step = max(1, _LOGIT_PIXELS // pixels)
+        for part, whole in zip(masks.split(step), out.split(step), strict=True):
+            whole[:] = self.model.postprocess_masks(part, embedding.input_size, embedding.original_size)
+        return out.view(*low_res.shape[:-2], height, width)
+
+
+def build_sam(config: Mapping[str, Any]) -> modeling.Sam:
+    """A segment_anything model with random weights from a configuration: the arguments of its ``image_encoder``,
+    ``prompt_encoder``, ``transformer`` and ``mask_decoder``, and ``pixel_mean`` and ``pixel_std``."""
+    norm = partial(torch.nn.LayerNorm, eps=1e-6)
+    return modeling.Sam(
+        image_encoder=modeling.ImageEncoderViT(norm_layer=norm, **config["image_encoder"]),
+        prompt_encoder=modeling.PromptEncoder(**config["prompt_encoder"]),
+        mask_decoder=modeling.MaskDecoder(
+            transformer=modeling.TwoWayTransformer(**config["transformer"]), **config["mask_decoder"]
+        ),
+        pixel_mean=config["pixel_mean"],
+        pixel_std=config["pixel_std"],
+    )
+
+
+def load_sam(spec: str | Path, device: str | torch.device = "cpu") -> Sam:
+    """Load a model.
+
+    Args:
+        spec: a folder with ``sam.json`` (see ``build_sam``) and ``sam.safetensors`` (any float precision), or a
+            checkpoint of segment_anything's ViT-B, ViT-L or ViT-H (``sam_vit_b_01ec64.pth`` and its like); which of
+            them it is, is read from the weights.
+        device: where to put the model.
+
+    Raises:
+        WsssError: weights that are missing, damaged, of another model, or more than plain tensors (nothing is ever
+            unpickled but tensors).
+    """
+    path = Path(spec)
+    model = _read_folder(path) if path.is_dir() else _read_checkpoint(path)
+    return Sam(model, name=str(spec), device=device)
+
+
+def _read_folder(folder: Path) -> modeling.Sam:
+    config, weights = folder / "sam.json", folder / "sam.safetensors"
+    try:
+        model = build_sam(json.loads(config.read_text("utf-8")))
+    except (*_UNREADABLE, AssertionError) as error:
+        raise WsssError(f"{config}: not the configuration of a SAM model ({_line(error)})") from None
+    try:
+        model.load_state_dict(load_file(weights))
+    except _UNREADABLE as error:
+        raise WsssError(f"{weights}: not the weights of {config} ({_line(error)}); install it again") from None
+    return model
+
+
+def _read_checkpoint(path: Path) -> modeling.Sam:
+    remedy = "download sam_vit_b_01ec64.pth, sam_vit_l_0b3195.pth or sam_vit_h_4b8939.pth again"
+    if not path.is_file():
+        raise WsssError(f"{path}: no such SAM checkpoint; {remedy}")
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise WsssError(f"{path}: damaged, or holds more than plain tensors and was not opened; {remedy}") from None
+    except _UNREADABLE as error:
+        raise WsssError(f"{path}: damaged SAM checkpoint ({_line(error)}); {remedy}") from None
+    first = weights.get("image_encoder.pos_embed") if isinstance(weights, dict) else None
+    name = _WIDTHS.get(first.shape[-1]) if isinstance(first, torch.Tensor) and first.ndim == 4 else None
+    if name is None:
+        raise WsssError(f"{path}: not a checkpoint of SAM ViT-B, ViT-L or ViT-H; {remedy}")
+    model = sam_model_registry[name](checkpoint=None)
+    try:
+        model.load_state_dict(weights)
+    except _UNREADABLE as error:
+        raise WsssError(f"{path}: not the weights of SAM {name} ({_line(error)}); {remedy}") from None
+    return model
+
+
+def _line(error: BaseException) -> str:
+    """The first sentence of an error, on one line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip()[:200]
