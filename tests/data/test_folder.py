@@ -86,7 +86,8 @@ def test_names_that_cannot_be_ids(tmp_path: Path, name: str | bytes):
         pytest.skip("this file system does not take the name")
     with pytest.raises(WsssError, match="rename the image") as e:
         open_dataset("folder", tmp_path, classes="cat,")
-    assert "\n" not in str(e.value).removeprefix(str(tmp_path / os.fsdecode(name)))
+    assert "\n" not in str(e.value)
+    assert str(e.value).isascii()
 
 
 def test_labels_beside_a_folder(tmp_path: Path):
@@ -101,6 +102,7 @@ def test_labels_beside_a_folder(tmp_path: Path):
     other.write_text(json.dumps({"c": ["dog"]}))
     d = open_dataset("folder", tmp_path, classes="cat, dog", labels=other)
     assert [s.labels for s in d] == [None, (1,), None]
+    assert d.unlabelled == 2
     other.write_text(json.dumps({"elsewhere": ["dog"]}))
     with pytest.raises(WsssError, match="knows none of the 3 images, such as 'a'"):
         open_dataset("folder", tmp_path, classes="cat, dog", labels=other)

@@ -188,6 +188,7 @@ def test_labels_may_be_left_out_or_replaced(tmp_path: Path):
     (tmp_path / "a.txt").write_text("test_000001 house, cup")
     d = open_dataset("toyland", images=3, labels=tmp_path / "a.txt")
     assert [s.labels for s in d] == [None, (0, 6), None]
+    assert [open_dataset("toyland", images=3, labels=o).unlabelled for o in ("auto", "none")] == [0, 3]
     assert d.image(d[1]).shape[2] == 3
     path = tmp_path / "mine.toml"
     path.write_text("classes = [" + ", ".join(f'{{name = "{n}", phrases = ["toy {n}"]}}' for n in CLASSES) + "]")

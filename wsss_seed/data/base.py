@@ -83,6 +83,11 @@ class Dataset:
         return None
 
     @property
+    def unlabelled(self) -> int:
+        """How many samples have no image-level labels."""
+        return len(self) if self.labels_source is None else sum(s.labels is None for s in self)
+
+    @property
     def has_masks(self) -> bool:
         """Whether ground truth exists for every sample."""
         return all(s.mask is not None for s in self.samples)

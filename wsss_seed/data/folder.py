@@ -28,6 +28,6 @@ class Folder(Dataset):
         found = sorted(index_images(root).items())
         if not found:
             raise WsssError(f"{root}: no image below it; images end in {', '.join(SUFFIXES)}")
-        check_ids([id for id, _ in found], lambda i: str(root / found[i][1]))
+        check_ids([id for id, _ in found], lambda i: str(root))
         self.class_set = class_set
         self.samples = [Sample(id, root / file) for id, file in found]
