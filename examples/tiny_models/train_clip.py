@@ -18,7 +18,7 @@ import math
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from world import arrays
 from wsss_seed.data.toyland import CLASSES
 
 CONTEXT = 32  # start, 16 learned context vectors, name, full stop, end, and room for longer names
+CPU = torch.device("cpu")
 EMBED_DIM = 128
 VISION = {"layers": 6, "width": 128, "head_width": 32, "patch_size": 8, "pool_type": "tok"}
 TEXT = {"context_length": CONTEXT, "width": 128, "heads": 4, "layers": 3}
@@ -116,7 +117,7 @@ def scheduled(stage: Stage, step: int) -> float:
 
 
 @torch.inference_mode()
-def evaluate(model: CLIP, tokenizer: SimpleTokenizer, views: Views, scenes: int, objects: int) -> tuple[float, float]:
+def evaluate(model: CLIP, tokenizer: SimpleTokenizer, views: Views) -> tuple[float, float]:
     """Accuracy on crops of 1.3 times the object, and mAP of whole scenes, by cosine with the class phrases."""
     model.eval()
     device, size = model.logit_scale.device, model.visual.image_size[0]
@@ -131,13 +132,13 @@ def evaluate(model: CLIP, tokenizer: SimpleTokenizer, views: Views, scenes: int,
             out.append(model.encode_image(normalised(pixels, device), normalize=True) @ text.T)
         return torch.cat(out).cpu().numpy()
 
-    crops = [(i, j) for i in range(len(views)) for j in views.objects(i)][:objects]
+    crops = [(i, j) for i in range(len(views)) for j in views.objects(i)]
     truth = np.array([views.data["classes"][i, j] for i, j in crops])
     accuracy = float((cosines([(i, views.crop(i, j, 1.3)) for i, j in crops]).argmax(1) == truth).mean())
-    present = np.zeros((scenes, K), bool)
-    for i in range(scenes):
+    present = np.zeros((len(views), K), bool)
+    for i in range(len(views)):
         present[i, views.data["classes"][i, views.objects(i)]] = True
-    return accuracy, average_precision(cosines([(i, views.whole(i)) for i in range(scenes)]), present)
+    return accuracy, average_precision(cosines([(i, views.whole(i)) for i in range(len(views))]), present)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -163,73 +164,87 @@ def export(checkpoint: Path, folder: Path) -> None:
         shutil.copy(BUNDLED, folder)
 
 
+def update(
+    model: CLIP,
+    opts: list[torch.optim.Optimizer],
+    tokenizer: SimpleTokenizer,
+    views: Views,
+    stage: Stage,
+    step: int,
+    rng: np.random.Generator,
+) -> float:
+    """One step of the optimisers on a fresh batch; returns the loss."""
+    for opt, peak in zip(opts, (stage.adamw, stage.muon), strict=True):
+        for group in opt.param_groups:
+            group["lr"] = peak * scheduled(stage, step)
+    model.train()
+    device = model.logit_scale.device
+    pixels, facts = views.draw(rng, stage.batch, stage.size, stage.crops, stage.empty, stage.places)
+    named = np.flatnonzero((facts == PRESENT).any(0))
+    tokens = tokenizer([sentence(rng, CONCEPTS[c]) for c in named]).to(device)
+    # On a CPU torch's fused attention is several times slower backward in bf16 at these sizes.
+    kernels = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
+    with sdpa_kernel(kernels), torch.autocast(device.type, torch.bfloat16):
+        image = model.encode_image(normalised(pixels, device), normalize=True)
+        text = model.encode_text(tokens, normalize=True)
+    logits = model.logit_scale.exp() * image.float() @ text.float().T
+    loss = loss_of(logits, torch.from_numpy(facts[:, named]).to(device))
+    for opt in opts:
+        opt.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for opt in opts:
+        opt.step()
+    with torch.no_grad():
+        model.logit_scale.clamp_(0, math.log(50))
+    return loss.item()
+
+
+def begin(number: int, stage: Stage, state: dict[str, Any], tokenizer: SimpleTokenizer, device: torch.device):
+    """Model, optimisers, random generator and step with which a stage starts, or goes on from a checkpoint."""
+    torch.manual_seed(0)
+    model = build(stage.size, tokenizer)
+    if state:
+        resize_pos_embed(state["model"], model)
+        model.load_state_dict(state["model"])
+    model = model.to(device)
+    opts, rng = optimisers(model, stage), np.random.default_rng((number, 0))
+    if state.get("stage") != number:
+        return model, opts, rng, 0
+    for opt, saved in zip(opts, state["optimisers"], strict=True):
+        opt.load_state_dict(saved)
+    rng.bit_generator.state = state["rng"]
+    return model, opts, rng, state["step"]
+
+
 def train(
-    world: Path, out: Path, images: int, device: torch.device, minutes: float, stages: tuple[Stage, ...] = STAGES
+    train_views: Views,
+    val: Views,
+    out: Path,
+    stages: tuple[Stage, ...] = STAGES,
+    device: torch.device = CPU,
+    minutes: float = 5.0,
 ) -> None:
-    """Run what is left of the stages; a checkpoint and a line of the curve every ``minutes``."""
+    """Run what is left of the stages; a checkpoint and a line of the curve every ``minutes`` and after each stage."""
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = SimpleTokenizer(bpe_path=str(BUNDLED), context_length=CONTEXT)
-    train_views, val = Views(arrays("train", images, world)), Views(arrays("val", 500, world))
     last = out / "last.pt"
     state: dict[str, Any] = torch.load(last, map_location="cpu", weights_only=True) if last.exists() else {}
-    rng = np.random.default_rng()
-    torch.manual_seed(0)
     samples, spent, begun = state.get("samples", 0), state.get("core_minutes", 0.0), time.process_time()
-    if device.type == "cpu":  # torch's fused attention is several times slower backward in bf16 at these sizes
-        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
-
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # holds for the CPU too
     for number, stage in enumerate(stages):
         if number < state.get("stage", 0):
             continue
-        model = build(stage.size, tokenizer).to(device)
-        if number == state.get("stage", -1):
-            model.load_state_dict(state["model"])
-        elif state:
-            resize_pos_embed(state["model"], model)
-            model.load_state_dict(state["model"])
-        opts = optimisers(model, stage)
-        step = 0
-        rng = np.random.default_rng((number, 0))
-        if number == state.get("stage", -1):
-            step = state["step"]
-            rng.bit_generator.state = state["rng"]
-            for opt, saved in zip(opts, state["optimisers"], strict=True):
-                opt.load_state_dict(saved)
-        rates = [[g.get("peak", g["lr"]) for g in opt.param_groups] for opt in opts]
-        for opt in opts:
-            for group in opt.param_groups:
-                group.setdefault("peak", group["lr"])
-        since, average, started, done = time.monotonic(), None, time.monotonic(), 0
+        model, opts, rng, step = begin(number, stage, state, tokenizer, device)
+        losses, since = [], time.monotonic()
         while step < stage.steps:
-            for opt, peaks in zip(opts, rates, strict=True):
-                for group, peak in zip(opt.param_groups, peaks, strict=True):
-                    group["lr"] = peak * scheduled(stage, step)
-            model.train()
-            pixels, facts = train_views.draw(rng, stage.batch, stage.size, stage.crops, stage.empty, stage.places)
-            named = np.flatnonzero((facts == PRESENT).any(0))
-            tokens = tokenizer([sentence(rng, CONCEPTS[c]) for c in named]).to(device)
-            kernels = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
-            with sdpa_kernel(kernels), torch.autocast(device.type, torch.bfloat16):
-                image = model.encode_image(normalised(pixels, device), normalize=True)
-                text = model.encode_text(tokens, normalize=True)
-            logits = model.logit_scale.exp() * image.float() @ text.float().T
-            loss = loss_of(logits, torch.from_numpy(facts[:, named]).to(device))
-            for opt in opts:
-                opt.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for opt in opts:
-                opt.step()
-            with torch.no_grad():
-                model.logit_scale.clamp_(0, math.log(50))
-            step, samples, done = step + 1, samples + stage.batch, done + stage.batch
-            average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
+            losses.append(update(model, opts, tokenizer, train_views, stage, step, rng))
+            step += 1
             if step < stage.steps and time.monotonic() - since < minutes * 60:
                 continue
-            speed = done / (time.monotonic() - started)
-            full = step == stage.steps
-            crop, mean_ap = evaluate(model, tokenizer, val, 500 if full else 250, 1000 if full else 500)
-            core = spent + (time.process_time() - begun) / 60
+            speed = len(losses) * stage.batch / (time.monotonic() - since)
+            samples += len(losses) * stage.batch
+            accuracy, mean_ap = evaluate(model, tokenizer, val)
             state = {
                 "stage": number,
                 "step": step,
@@ -237,7 +252,7 @@ def train(
                 "optimisers": [opt.state_dict() for opt in opts],
                 "rng": rng.bit_generator.state,
                 "samples": samples,
-                "core_minutes": core,
+                "core_minutes": spent + (time.process_time() - begun) / 60,
             }
             save(last, state)
             row = {
@@ -245,21 +260,20 @@ def train(
                 "size": stage.size,
                 "step": step,
                 "samples": samples,
-                "core_minutes": round(core, 2),
-                "loss": round(average, 4),
+                "core_minutes": round(state["core_minutes"], 2),
+                "loss": round(float(np.mean(losses)), 4),
                 "logit_scale": round(model.logit_scale.exp().item(), 2),
-                "crop_accuracy": round(crop, 4),
+                "crop_accuracy": round(accuracy, 4),
                 "map": round(mean_ap, 4),
                 "samples_per_second": round(speed, 1),
             }
-            first = not (out / "curve.csv").exists()
             with (out / "curve.csv").open("a", newline="") as f:
                 writer = csv.DictWriter(f, row)
-                if first:
+                if f.tell() == 0:
                     writer.writeheader()
                 writer.writerow(row)
             print(row, flush=True)
-            since, started, done = time.monotonic(), time.monotonic(), 0
+            losses, since = [], time.monotonic()
 
 
 if __name__ == "__main__":
@@ -269,11 +283,14 @@ if __name__ == "__main__":
     parser.add_argument("--images", type=int, default=40000, help="training scenes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=2.5, help="between checkpoints")
+    parser.add_argument("--minutes", type=float, default=5.0, help="between checkpoints")
+    parser.add_argument("--length", type=float, default=1.0, help="factor of every stage's steps")
     parser.add_argument("--export", type=Path, help="only write the last checkpoint of --out to this folder")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.export:
         export(args.out / "last.pt", args.export.resolve())
         raise SystemExit
-    train(args.world, args.out, args.images, torch.device(args.device), args.minutes)
+    longer = tuple(replace(stage, steps=round(stage.steps * args.length)) for stage in STAGES)
+    scenes, val = (Views(arrays(split, n, args.world)) for split, n in (("train", args.images), ("val", 500)))
+    train(scenes, val, args.out, longer, torch.device(args.device), args.minutes)
