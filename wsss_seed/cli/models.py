@@ -9,27 +9,40 @@ from . import options, show
 app = typer.Typer(help="List the model sets.", no_args_is_help=True)
 
 
+@app.callback()
+def _group() -> None:
+    pass  # without it typer would make the only command the group itself
+
+
 @app.command("list")
 def list_(json: options.Json = False) -> None:
     """List the model sets, their models, and whether the weights are there."""
     from ..models.zoo import ROLES, find_weights, model_sets
 
-    sets = model_sets()
-    rows = [
-        {
-            "set": name,
-            "title": s.title,
-            "models": {role: {"name": getattr(s, role), **find_weights(role, getattr(s, role))} for role in ROLES},
-        }
-        for name, s in sets.items()
-    ]
+    sets = {
+        name: (s.title, {role: (getattr(s, role), find_weights(role, getattr(s, role))) for role in ROLES})
+        for name, s in model_sets().items()
+    }
     if json:
-        show.as_json(rows)
+        show.as_json(
+            {
+                name: {
+                    "title": title,
+                    **{
+                        role: {"name": n, "state": w.state, "path": w.path and str(w.path), "url": w.url}
+                        for role, (n, w) in parts.items()
+                    },
+                }
+                for name, (title, parts) in sets.items()
+            }
+        )
         return
-    for r in rows:
-        show.result(f"{r['set']}: {r['title']}")
-        for role, m in r["models"].items():
-            show.result(f"  {role:9} {m['name']} ({m['state']})")
-    missing = {(m["name"], m["path"], m["url"]) for r in rows for m in r["models"].values() if m["state"] == "missing"}
-    for name, path, url in sorted(missing):
-        show.out.print(f"{name}: download {url} to {path}", markup=False)
+    missing = {}
+    for name, (title, parts) in sets.items():
+        show.result(f"{name}: {title}")
+        for role, (n, w) in parts.items():
+            show.result(f"  {role:9} {n} ({w.state})")
+            if w.state == "missing":
+                missing[n] = w
+    for n, w in missing.items():
+        show.result(f"{n}: download {w.url} to {w.path}")

@@ -38,10 +38,11 @@ def percent(fraction: float | None) -> str:
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table; every column but the first is right-aligned."""
+    """Print a table; columns of figures are right-aligned."""
     t = Table(title=title, title_justify="left")
-    for i, column in enumerate(columns):
-        t.add_column(column, justify="right" if i else "left", overflow="fold")
+    for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
+        figures = all(c == "-" or c.replace(".", "", 1).isdigit() for c in cells)
+        t.add_column(column, justify="right" if figures else "left", overflow="fold")
     for row in rows:
         t.add_row(*row)
     out.print(t, markup=False)

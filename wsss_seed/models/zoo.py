@@ -67,30 +67,41 @@ def _checkpoints(role: str) -> dict[str, dict[str, str]]:
     return tomllib.loads((_HERE / "checkpoints.toml").read_text("utf-8")).get(role, {})
 
 
-def find_weights(role: str, name: str) -> dict[str, str | None]:
+@dataclass(frozen=True)
+class Weights:
     """Where the weights of a model are.
+
+    Attributes:
+        state: ``bundled``, ``present``, ``missing``, or ``library`` where open_clip fetches and keeps them itself.
+        path: the file, None under ``library``.
+        url: where the publisher keeps it, None where not known.
+    """
+
+    state: str
+    path: Path | None = None
+    url: str | None = None
+
+
+def find_weights(role: str, name: str) -> Weights:
+    """Find the weights of a model.
 
     Args:
         role: ``clip``, ``sam`` or ``detector``.
         name: ``tiny``, a checkpoint's name, or a path.
 
-    Returns:
-        ``state`` (bundled, present, missing, or library: open_clip fetches and keeps it itself), ``path`` and ``url``
-        (None where not known).
-
     Raises:
         WsssError: unknown name.
     """
     if name == "tiny":
-        return {"state": "bundled", "path": str(TINY / f"{role}.safetensors"), "url": None}
+        return Weights("bundled", TINY / f"{role}.safetensors")
     known = _checkpoints(role)
     if name in known:
         path = home() / known[name]["file"]
-        return {"state": "present" if path.exists() else "missing", "path": str(path), "url": known[name]["url"]}
+        return Weights("present" if path.exists() else "missing", path, known[name]["url"])
     if Path(name).exists():
-        return {"state": "present", "path": name, "url": None}
+        return Weights("present", Path(name))
     if role == "clip":
-        return {"state": "library", "path": None, "url": None}
+        return Weights("library")
     raise unknown_name(f"{role} model", name, [*known, "tiny", "a path"])
 
 
@@ -130,13 +141,9 @@ class ModelSet:
     def weights(self) -> dict[str, dict[str, str | None]]:
         """Name and SHA-256 of each model's weights (None where the library keeps the file itself)."""
         return {
-            role: {"name": self.names[role], "sha256": _sha256(Path(w["path"])) if self._is_file(w) else None}
+            role: {"name": self.names[role], "sha256": _sha256(w.path) if w.path and w.path.is_file() else None}
             for role, w in self._weights.items()
         }
-
-    @staticmethod
-    def _is_file(weights: Mapping[str, str | None]) -> bool:
-        return bool(weights["path"]) and Path(str(weights["path"])).is_file()
 
     @cached_property
     def device(self) -> str:
@@ -159,12 +166,12 @@ class ModelSet:
     def _file(self, role: str) -> str:
         """What the loader takes: a bundled model's folder, a checkpoint's path, or the name as it is."""
         found = self._weights[role]
-        if found["state"] == "missing":
+        if found.state == "missing":
             raise WsssError(
-                f"{self.names[role]}: no weights at {found['path']}; download {found['url']} to there, "
+                f"{self.names[role]}: no weights at {found.path}; download {found.url} to there, "
                 f"give --{role} a path, or use --models tiny"
             )
-        return str(TINY) if found["state"] == "bundled" else found["path"] or self.names[role]
+        return str(TINY) if found.state == "bundled" else str(found.path or self.names[role])
 
     @cached_property
     def clip(self) -> Clip:

@@ -1,0 +1,158 @@
+"""``wsss-seed generate`` as a user runs it: bundled models, toyland and photographs."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+IMAGES = 4
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    """A toyland world on disk."""
+    from wsss_seed.data.toyland.tree import write_tree
+
+    root = tmp_path_factory.mktemp("world") / "tree"
+    write_tree(root, "test", IMAGES, 3)
+    return root
+
+
+def masks(out: Path) -> dict[str, bytes]:
+    folder = out / "SegmentationClass"
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*.png"))}
+
+
+def test_the_readme_command(cli, tmp_path: Path):
+    result = cli("generate", "--dataset", "toyland", "--out", "seeds", "--images", IMAGES)
+    assert result.returncode == 0, result.stderr
+    assert "mIoU" in result.stdout
+    assert "seeds/SegmentationClass" in result.stdout
+    assert len(masks(tmp_path / "seeds")) == IMAGES
+
+
+def test_result_is_one_json_object_and_messages_go_to_standard_error(cli, tmp_path: Path):
+    result = cli("generate", "--dataset", "toyland", "--images", IMAGES, "--out", "seeds", "--json")
+    report = json.loads(result.stdout)
+    assert report["images"] == report["made"] == IMAGES
+    assert report["failed"] == []
+    assert 0 <= report["evaluation"]["miou"] <= 1
+    assert f"{IMAGES} images of toyland test" in result.stderr
+    again = json.loads(cli("generate", "--dataset", "toyland", "--images", IMAGES, "--out", "seeds", "--json").stdout)
+    assert again["skipped"] == IMAGES
+    assert again["made"] == 0
+    assert again["evaluation"] == report["evaluation"]
+
+
+def test_the_same_command_gives_the_same_bytes(cli, tmp_path: Path):
+    for out in ("a", "b"):
+        assert cli("generate", "--dataset", "toyland", "--images", IMAGES, "--out", out, "--labels", "none").returncode == 0
+    assert masks(tmp_path / "a") == masks(tmp_path / "b")
+    assert len(masks(tmp_path / "a")) == IMAGES
+
+
+def test_a_tree_on_disk_label_free_and_with_labels(cli, tree: Path, tmp_path: Path):
+    for labels in ("auto", "none"):
+        result = cli(
+            "generate", "--dataset", "voc", "--root", tree, "--classes", "toyland", "--split", "test",
+            "--labels", labels, "--out", labels, "--json",
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)["evaluation"]["miou"] > 0.2
+    run = json.loads((tmp_path / "none" / "run.json").read_text())
+    assert run["settings"]["labels"] is None
+
+
+def test_photographs_get_masks_of_their_size_and_a_warning(cli, real_data: Path, tmp_path: Path):
+    result = cli(
+        "generate", "--dataset", "voc", "--root", real_data / "voc", "--split", "val", "--models", "tiny",
+        "--limit", 3, "--out", "seeds",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "trained on toyland" in result.stderr
+    for path in (tmp_path / "seeds" / "SegmentationClass").glob("*.png"):
+        with Image.open(path) as mask, Image.open(real_data / "voc" / "JPEGImages" / f"{path.stem}.jpg") as image:
+            assert mask.mode == "P"
+            assert mask.size == image.size
+            assert set(np.unique(np.asarray(mask))) <= {*range(21), 255}
+    assert len(list((tmp_path / "seeds" / "SegmentationClass").glob("*.png"))) == 3
+
+
+def test_a_folder_with_a_bad_image_and_odd_names(cli, tree: Path, tmp_path: Path):
+    folder = tmp_path / "photos"
+    (folder / "süb dir").mkdir(parents=True)
+    source = sorted((tree / "JPEGImages").iterdir())
+    shutil.copy(source[0], folder / "süb dir" / "ein bild.JPG")
+    Image.open(source[1]).convert("L").save(folder / "gray.png")
+    Image.new("RGB", (1, 1)).save(folder / "one.bmp")
+    (folder / "broken.jpg").write_bytes(source[2].read_bytes()[:300])
+    result = cli(
+        "generate", "--dataset", "folder", "--root", folder, "--classes", "house, tree", "--models", "tiny",
+        "--out", "seeds",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "broken.jpg" in result.stderr
+    assert set(masks(tmp_path / "seeds")) == {"süb dir/ein bild.png", "gray.png", "one.png"}
+    lines = [json.loads(line) for line in (tmp_path / "seeds" / "manifest.jsonl").read_text().splitlines()]
+    assert {line["id"]: line["status"] for line in lines} == {
+        "süb dir/ein bild": "ok", "gray": "ok", "one": "ok", "broken": "failed",
+    }  # fmt: skip
+
+
+def test_other_settings_in_the_same_folder_are_refused(cli, tmp_path: Path):
+    command = ["generate", "--dataset", "toyland", "--images", 1, "--out", "seeds"]
+    assert cli(*command).returncode == 0
+    before = masks(tmp_path / "seeds")
+    result = cli(*command, "--set", "gd.box_thr=0.9")
+    assert result.returncode == 2
+    assert "gd.box_thr" in result.stderr
+    assert "0.9" in result.stderr
+    assert masks(tmp_path / "seeds") == before
+    assert cli(*command, "--set", "gd.box_thr=0.9", "--overwrite").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["--dataset", "toylnd"], ["toylnd", "Did you mean 'toyland'?", "voc"]),
+        (["--dataset", "toyland", "--backend", "dino-san"], ["Did you mean 'dino-sam'?"]),
+        (["--dataset", "toyland", "--models", "tinny"], ["Did you mean 'tiny'?"]),
+        (["--dataset", "toyland", "--split", "tst"], ["Did you mean 'test'?"]),
+        (["--dataset", "toyland", "--set", "gd.box_th=1"], ["Did you mean 'gd.box_thr'?"]),
+        (["--dataset", "toyland", "--sam", "vit_x"], ["vit_x", "vit_h"]),
+        (["--dataset", "toyland", "--sam", "vit_b"], ["sam_vit_b_01ec64.pth", "--models tiny"]),
+        (["--dataset", "toyland", "--shard", "3/2"], ["--shard 3/2"]),
+        (["--dataset", "toyland", "--device", "cuda:99"], ["cuda:99", "--device cpu"]),
+        (["--dataset", "voc"], ["--root"]),
+        (["--dataset", "voc", "--root", "nowhere"], ["nowhere"]),
+        (["--dataset", "folder", "--root", "."], ["--classes"]),
+    ],
+)
+def test_wrong_usage_is_one_line_with_the_remedy(cli, tmp_path: Path, args, parts):
+    result = cli("generate", "--out", "seeds", "--images", 1, *args, env={"WSSS_SEED_HOME": str(tmp_path / "home")})
+    assert result.returncode == 2, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in result.stderr
+    for part in parts:
+        assert part in lines[0]
+
+
+def test_shards_together_are_the_whole(cli, tmp_path: Path):
+    command = ["generate", "--dataset", "toyland", "--images", IMAGES]
+    assert cli(*command, "--out", "whole").returncode == 0
+    for i in (1, 2):
+        assert cli(*command, "--out", "parts", "--shard", f"{i}/2").returncode == 0
+    assert masks(tmp_path / "whole") == masks(tmp_path / "parts")
+
+
+def test_help_and_import_load_no_torch(cli):
+    import subprocess
+    import sys
+
+    code = "import sys, wsss_seed, wsss_seed.cli; assert not {'torch', 'numpy'} & set(sys.modules), sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert "generate" in cli("--help").stdout

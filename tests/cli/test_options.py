@@ -1,0 +1,75 @@
+"""Where settings come from: option, environment, config file, default."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wsss_seed.cli.options import flatten, parse_setting
+from wsss_seed.errors import WsssError
+
+
+def test_nested_tables_become_dotted_keys():
+    assert flatten({"gd": {"box_thr": 0.3, "caption": "joint"}, "mode": "label_free"}) == {
+        "gd.box_thr": 0.3,
+        "gd.caption": "joint",
+        "mode": "label_free",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("gd.box_thr=0.25", ("gd.box_thr", 0.25)),
+        ("mode=label_free", ("mode", "label_free")),
+        ("verify.enabled=false", ("verify.enabled", False)),
+        ("clip.views=[2, 3]", ("clip.views", [2, 3])),
+        ("fuse.policy='area'", ("fuse.policy", "area")),
+    ],
+)
+def test_set_reads_toml_values_and_bare_words(text, expected):
+    assert parse_setting(text) == expected
+
+
+@pytest.mark.parametrize("text", ["gd.box_thr", "=3"])
+def test_set_without_key_or_value_is_refused(text):
+    with pytest.raises(WsssError, match="KEY=VALUE"):
+        parse_setting(text)
+
+
+def test_option_goes_before_environment_before_config(cli, tmp_path: Path):
+    config = tmp_path / "c.toml"
+    config.write_text('dataset = "toyland"\nimages = 3\nlimit = 1\nseed = 5\n[settings]\nmode = "label_free"\n')
+
+    def run(name: str, *args: str, **env: str) -> dict:
+        result = cli("generate", "--config", config, "--out", tmp_path / name, "--json", *args, env=env)
+        assert result.returncode == 0, result.stderr
+        settings = json.loads((tmp_path / name / "run.json").read_text())["settings"]
+        return {"images": json.loads(result.stdout)["images"], **settings}
+
+    assert run("config")["images"] == 1
+    assert run("config")["dataset"]["seed"] == 5
+    assert run("config")["backend"]["mode"] == "label_free"
+    assert run("env", WSSS_SEED_LIMIT="2")["images"] == 2
+    assert run("option", "--limit", "3", WSSS_SEED_LIMIT="2")["images"] == 3
+
+
+def test_unknown_key_in_config_names_the_nearest(cli, tmp_path: Path):
+    config = tmp_path / "c.toml"
+    config.write_text('datset = "toyland"\n')
+    result = cli("generate", "--config", config)
+    assert result.returncode == 2
+    assert "datset" in result.stderr
+    assert "Did you mean 'dataset'?" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("content", "message"), [("a = ", "not valid TOML"), (None, "cannot be read")])
+def test_unusable_config(cli, tmp_path: Path, content, message):
+    config = tmp_path / "c.toml"
+    if content is not None:
+        config.write_text(content)
+    result = cli("generate", "--config", config, "--dataset", "toyland")
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert str(config) in result.stderr
