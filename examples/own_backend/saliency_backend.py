@@ -1,0 +1,34 @@
+"""A backend of one's own in one file: pixels far from the image's mean colour get the first present class.
+
+pip install examples/own_backend
+wsss-seed generate --dataset toyland --backend saliency
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from wsss_seed.seeding.backends import BackendRequest
+from wsss_seed.seeding.base import LoadedSample, Seed
+
+
+class Saliency:
+    def __init__(self, threshold: float):
+        self.settings: Mapping[str, Any] = {"threshold": threshold}
+        self.threshold = threshold
+
+    def seed(self, samples: Sequence[LoadedSample]) -> list[Seed]:
+        return [self._one(s) for s in samples]
+
+    def _one(self, loaded: LoadedSample) -> Seed:
+        image = loaded.image.astype(np.float32)
+        distance = np.linalg.norm(image - image.mean((0, 1)), axis=2) / 442
+        present = (loaded.sample.labels or ())[:1]
+        value = present[0] + 1 if present else 0
+        labels = np.where(distance > self.threshold, value, 0).astype(np.uint8)
+        return Seed(labels, np.clip(np.abs(distance - self.threshold), 0, 1), present)
+
+
+def build(request: BackendRequest) -> Saliency:
+    return Saliency(float(request.overrides.get("threshold", 0.25)))
