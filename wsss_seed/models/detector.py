@@ -1,0 +1,186 @@
+"""Open-vocabulary detection behind one interface: captions with known spans in, boxes with scores per class out.
+
+Scores never pass through decoded phrase strings: every class knows the tokens of its phrases in the caption, so a
+detector's score per token becomes a score per class without guessing (B4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from ..errors import WsssError
+
+TOKEN_LIMIT = 250  # a caption's tokens, [CLS] and [SEP] included; the text encoder takes 256
+ScoreMap = Literal["span_mean_max", "best_token"]
+
+
+class Queries(NamedTuple):
+    """Everything a detector says about one image, unfiltered; the order means nothing.
+
+    Attributes:
+        boxes: float32 (n, 4) x0 y0 x1 y1 in pixels of the image, clipped to it.
+        scores: float32 (n,) in 0..1, the highest probability over all real tokens of the query's caption.
+        class_scores: float32 (n, C) in 0..1; 0 for classes that the query's caption does not name.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    class_scores: np.ndarray
+
+
+class Detector(Protocol):
+    """A frozen open-vocabulary detector."""
+
+    name: str
+
+    def detect(
+        self,
+        image: np.ndarray,
+        phrases: Sequence[Sequence[str]],
+        *,
+        joint: bool = True,
+        score: ScoreMap = "span_mean_max",
+    ) -> Queries:
+        """Look for classes in one image.
+
+        Args:
+            image: uint8 (H, W, 3) RGB.
+            phrases: for each class its phrases; a class without phrases scores 0.
+            joint: all classes in one caption, where they compete (several captions where the text encoder's length
+                asks for it); else a caption for each class.
+            score: how token probabilities become a class's score, see ``class_scores``.
+        """
+        ...
+
+
+class Phrase(NamedTuple):
+    """A phrase as it stands in a caption: its text, and the classes it speaks for."""
+
+    text: str
+    classes: tuple[int, ...]
+
+
+class Caption(NamedTuple):
+    """A detector's caption: ``text``, and for each of ``phrases`` the ``spans`` [start, end) of its characters."""
+
+    text: str
+    phrases: tuple[Phrase, ...]
+    spans: tuple[tuple[int, int], ...]
+
+
+def normalised(text: str) -> str:
+    """A phrase as captions have it: lower case, single spaces, without the characters that end a phrase.
+
+    Grounding DINO's captions are lower case, and "." and "?" separate phrases in its text encoder's attention (T38).
+    """
+    return " ".join(text.lower().replace(".", " ").replace("?", " ").split())
+
+
+def unique_phrases(phrases: Sequence[Sequence[str]]) -> list[Phrase]:
+    """The different phrases of all classes in order of appearance; a phrase of two classes speaks for both."""
+    owners: dict[str, list[int]] = {}
+    for c, texts in enumerate(phrases):
+        for text in map(normalised, texts):
+            if text and c not in owners.setdefault(text, []):
+                owners[text].append(c)
+    return [Phrase(text, tuple(classes)) for text, classes in owners.items()]
+
+
+def write_caption(phrases: Iterable[Phrase]) -> Caption:
+    """Join phrases with " . ", end with " .", and note where each stands (B3.2, B4.1)."""
+    phrases = tuple(phrases)
+    spans, at = [], 0
+    for phrase in phrases:
+        spans.append((at, at + len(phrase.text)))
+        at += len(phrase.text) + len(" . ")
+    return Caption(" . ".join(p.text for p in phrases) + " .", phrases, tuple(spans))
+
+
+def write_captions(phrases: Iterable[Phrase], count: Callable[[str], int], limit: int = TOKEN_LIMIT) -> list[Caption]:
+    """As few captions of whole phrases, in order, as the text encoder's length allows (B3.3).
+
+    Args:
+        phrases: what to ask for.
+        count: tokens of a phrase by itself, without special tokens.
+        limit: tokens of a caption, with [CLS], [SEP] and one "." a phrase.
+
+    Raises:
+        WsssError: a single phrase is too long.
+    """
+    out: list[list[Phrase]] = []
+    room = 0
+    for phrase in phrases:
+        cost = count(phrase.text) + 1
+        if cost + 2 > limit:
+            raise WsssError(
+                f"the phrase '{phrase.text[:60]}...' has {cost - 1} tokens, the detector reads at most {limit - 3}; "
+                "shorten it in the class set"
+            )
+        if not out or cost > room:
+            out.append([])
+            room = limit - 2
+        out[-1].append(phrase)
+        room -= cost
+    return [write_caption(group) for group in out]
+
+
+def span_tokens(offsets: Sequence[tuple[int, int]], span: tuple[int, int]) -> list[int]:
+    """Indices of the tokens that lie in a span of characters.
+
+    Args:
+        offsets: [start, end) of each token's characters, as a fast tokenizer's offset mapping has them; special tokens
+            have empty ones.
+        span: [start, end) of the phrase.
+    """
+    return [i for i, (start, end) in enumerate(offsets) if start < end and span[0] <= start and end <= span[1]]
+
+
+def class_scores(
+    probabilities: np.ndarray,
+    caption: Caption,
+    offsets: Sequence[tuple[int, int]],
+    classes: int,
+    score: ScoreMap = "span_mean_max",
+) -> np.ndarray:
+    """Scores of classes from probabilities of tokens.
+
+    ``span_mean_max``: a class scores as the best of its phrases, a phrase as the mean of its tokens, as in Grounding
+    DINO's evaluation on COCO. ``best_token``: a class scores as the best single token of its phrases, as published code
+    for pseudo-labels does, which reads off the phrase round a query's best token. The two differ where phrases share
+    words (B4.2).
+
+    Args:
+        probabilities: float (n, tokens) sigmoids of the logits.
+        caption: the caption they belong to.
+        offsets: its tokens' characters, see ``span_tokens``.
+        classes: C.
+
+    Returns:
+        float32 (n, C); 0 for classes that no phrase of the caption speaks for.
+    """
+    out = np.zeros((len(probabilities), classes), np.float32)
+    for phrase, span in zip(caption.phrases, caption.spans, strict=True):
+        tokens = probabilities[:, span_tokens(offsets, span)]
+        if not tokens.shape[1]:
+            continue
+        value = tokens.mean(1) if score == "span_mean_max" else tokens.max(1)
+        for c in phrase.classes:
+            out[:, c] = np.maximum(out[:, c], value)
+    return out
+
+
+def pixel_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Boxes cx, cy, w, h relative to an image as x0, y0, x1, y1 in its pixels, clipped to it: float32 (n, 4) (B5.1)."""
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    centre, half = boxes[:, :2], boxes[:, 2:] / 2
+    size = np.array([width, height] * 2, np.float32)
+    return np.clip(np.concatenate([centre - half, centre + half], 1) * size, 0, size)
+
+
+def merged(parts: Sequence[Queries], classes: int) -> Queries:
+    """The queries of several captions of one image together."""
+    empty = Queries(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, classes), np.float32))
+    return Queries(*(np.concatenate(arrays) for arrays in zip(empty, *parts, strict=True)))

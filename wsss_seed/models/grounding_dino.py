@@ -1,0 +1,448 @@
+"""Grounding DINO through groundingdino: an image is encoded once, then asked any number of captions."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import pickle
+import sys
+import warnings
+from argparse import Namespace
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import BertWordPieceTokenizer
+from torch import Tensor, nn
+from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+
+from ..errors import WsssError
+from ._bert_compat import supply
+from .detector import (
+    Phrase,
+    Queries,
+    ScoreMap,
+    class_scores,
+    merged,
+    pixel_boxes,
+    unique_phrases,
+    write_captions,
+)
+
+_PACKAGE = "groundingdino.models.GroundingDINO"
+_CONFIGS = Path(str(files(__package__))) / "configs"
+_SIZES = {96: "grounding_dino_swint.json", 128: "grounding_dino_swinb.json"}  # by the width of the patch embedding
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_TEXTS = 64  # captions whose text features are kept
+# Not needed from a checkpoint: buffers that the model computes itself, and BERT's pooler, whose output nobody reads.
+_NOT_NEEDED = ("relative_position_index", "position_ids", "pooler.dense.weight", "pooler.dense.bias")
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    AssertionError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
+
+
+# The library ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _replaced(owner: Any, **values: Any) -> Iterator[None]:
+    """Attributes of an object set to other values for a while."""
+    before = {name: getattr(owner, name) for name in values}
+    for name, value in values.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of torch and timm about old calls in groundingdino, which the user cannot change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _no_drawing() -> Iterator[None]:
+    """An empty module in the place of groundingdino's visualizer, while the model's modules are imported.
+
+    The model's module imports a drawing class that it never uses, and with it OpenCV, matplotlib and the system
+    libraries they need. Whoever imports the visualizer later gets the real one.
+    """
+    name = "groundingdino.util.visualizer"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = blank = ModuleType(name)
+    blank.COCOVisualizer = None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+@cache
+def _library() -> SimpleNamespace:
+    """The parts of groundingdino that build a model.
+
+    Raises:
+        WsssError: it, or a library it needs, cannot be imported.
+    """
+    try:
+        with _no_drawing(), _quiet():
+            from groundingdino.models.GroundingDINO import groundingdino as model
+            from groundingdino.models.GroundingDINO import transformer
+            from groundingdino.models.GroundingDINO.backbone import backbone, position_encoding, swin_transformer
+            from groundingdino.util.misc import NestedTensor
+    except (ImportError, OSError) as error:
+        raise WsssError(
+            f"groundingdino cannot be imported ({_line(error)}); a missing lib*.so is a system library "
+            "(Debian, Ubuntu: apt-get install libgl1 libglib2.0-0), a missing module a Python package "
+            "(pip install --force-reinstall groundingdino-py)"
+        ) from None
+    return SimpleNamespace(
+        model=model,
+        transformer=transformer,
+        Joiner=backbone.Joiner,
+        SwinTransformer=swin_transformer.SwinTransformer,
+        build_position_encoding=position_encoding.build_position_encoding,
+        NestedTensor=NestedTensor,
+    )
+
+
+@cache
+def _transformer_of_width(width: int) -> ModuleType:
+    """groundingdino's transformer module for a hidden width.
+
+    Its sine embeddings have the width 256 written into them. Any other width gets a copy of the module of its own,
+    whose two embedding functions fit; the library's module stays as it is for full-size models.
+    """
+    library = _library()
+    if width == 256:
+        return library.transformer
+    name = f"{_PACKAGE}._transformer_{width}"
+    spec = importlib.util.spec_from_file_location(name, library.transformer.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    embed = module.get_sine_pos_embed
+
+    def of_text(positions: Tensor, num_pos_feats: int = width, exchange_xy: bool = True) -> Tensor:
+        return embed(positions, num_pos_feats=width, exchange_xy=exchange_xy)
+
+    module.get_sine_pos_embed = of_text  # type: ignore[attr-defined]
+    module.gen_sineembed_for_position = partial(embed, num_pos_feats=width // 2)  # type: ignore[attr-defined]
+    return module
+
+
+class _TextOnce(nn.Module):
+    """groundingdino's BERT, which remembers the features of the captions it saw last."""
+
+    def __init__(self, bert: nn.Module):
+        super().__init__()
+        self.bert = bert
+        self._seen: OrderedDict[tuple[int, ...], dict[str, Tensor]] = OrderedDict()
+
+    def forward(self, **tokens: Tensor) -> dict[str, Tensor]:
+        key = tuple(tokens["input_ids"].flatten().tolist())
+        if key not in self._seen:
+            features = self.bert(**tokens, return_dict=True)["last_hidden_state"]
+            self._seen[key] = {"last_hidden_state": features}
+            if len(self._seen) > _TEXTS:
+                self._seen.popitem(last=False)
+        return self._seen[key]
+
+
+class _ImageOnce(nn.Module):
+    """groundingdino's image backbone, which encodes the same image object only once."""
+
+    def __init__(self, joiner: nn.Sequential):
+        super().__init__()
+        self.joiner = joiner
+        self._last: tuple[Any, Any] | None = None
+
+    def __getitem__(self, index: int) -> nn.Module:  # the model takes the position encoding as backbone[1]
+        return self.joiner[index]
+
+    def forward(self, samples: Any) -> tuple[list[Any], list[Tensor]]:
+        if self._last is None or self._last[0] is not samples:
+            self._last = (samples, self.joiner(samples))
+        features, positions = self._last[1]
+        return list(features), list(positions)  # the model appends to what it gets
+
+
+# The detector -----------------------------------------------------------------------------------------------------
+
+
+class Resize(NamedTuple):
+    """How large a model sees an image: the shorter side ``short`` pixels, unless the longer would exceed ``long``.
+
+    An image whose shorter side would fall under ``least`` becomes ``long`` x ``least``: a thinner strip would have
+    fewer cells than the model has queries.
+    """
+
+    short: int = 800
+    long: int = 1333
+    least: int = 64
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width for an image, with groundingdino's rounding (``RandomResize([short], max_size=long)``)."""
+        low, high = min(height, width), max(height, width)
+        short = self.short
+        if high / low * short > self.long:
+            short = round(self.long * low / high)
+        long = int(short * high / low)
+        if short < self.least:
+            short, long = self.least, self.long
+        return (long, short) if width < height else (short, long)
+
+
+class GroundingDino:
+    """A frozen Grounding DINO on one device.
+
+    Attributes:
+        name: what it was loaded from.
+        model: groundingdino's model, float32, in evaluation mode.
+        device: where it runs.
+        resize: how images are resized.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        resize: Resize | None = None,
+        name: str = "grounding-dino",
+        device: str | torch.device = "cpu",
+    ):
+        self.name = name
+        self.device = torch.device(device)
+        self.resize = resize or Resize()
+        self.model: Any = model
+        self.model.to(self.device).float().eval().requires_grad_(False)
+        if not isinstance(model.backbone, _ImageOnce):
+            self.model.backbone, self.model.bert = _ImageOnce(self.model.backbone), _TextOnce(self.model.bert)
+        self._mean, self._std = (torch.tensor(v, device=self.device).view(3, 1, 1) for v in (_MEAN, _STD))
+
+    def detect(
+        self,
+        image: np.ndarray,
+        phrases: Sequence[Sequence[str]],
+        *,
+        joint: bool = True,
+        score: ScoreMap = "span_mean_max",
+    ) -> Queries:
+        """Look for classes in one image; see ``Detector``.
+
+        The image is resized and normalised as groundingdino's own inference does and passes the backbone once, whatever
+        the number of captions; BERT reads a caption once for all images (B3.1, B3.3).
+
+        Raises:
+            WsssError: a phrase longer than the text encoder reads.
+        """
+        height, width = image.shape[:2]
+        samples = self._samples(image)
+        named = unique_phrases(phrases)
+        groups = [named]
+        if not joint:
+            groups = [[Phrase(p.text, (c,)) for p in named if c in p.classes] for c in range(len(phrases))]
+        parts = []
+        for caption in (c for group in groups for c in write_captions(group, self._count)):
+            probabilities, boxes = self._ask(samples, caption.text)
+            offsets = self.model.tokenizer(caption.text, return_offsets_mapping=True)["offset_mapping"]
+            parts.append(
+                Queries(
+                    pixel_boxes(boxes, height, width),
+                    probabilities.max(1),
+                    class_scores(probabilities, caption, offsets, len(phrases), score),
+                )
+            )
+        return merged(parts, len(phrases))
+
+    def _count(self, text: str) -> int:
+        return len(self.model.tokenizer.tokenize(text))
+
+    def _samples(self, image: np.ndarray) -> Any:
+        """One image as the model takes it: resized by PIL, normalised, with a mask that says nothing is padded."""
+        height, width = self.resize.size(*image.shape[:2])
+        small = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(small)).to(self.device).permute(2, 0, 1).float() / 255
+        pixels = ((pixels - self._mean) / self._std)[None]
+        mask = torch.zeros(1, height, width, dtype=torch.bool, device=self.device)
+        return _library().NestedTensor(pixels, mask)
+
+    @torch.inference_mode()
+    def _ask(self, samples: Any, caption: str) -> tuple[np.ndarray, np.ndarray]:
+        """Token probabilities (n, 256), 0 where there is no token, and boxes cx cy w h (n, 4) relative to the image."""
+        with _quiet():
+            out = self.model(samples, captions=[caption])
+        return out["pred_logits"][0].sigmoid().cpu().numpy(), out["pred_boxes"][0].cpu().numpy()
+
+
+# Loading ----------------------------------------------------------------------------------------------------------
+
+
+def build_grounding_dino(config: Mapping[str, Any], tokenizer: Any) -> nn.Module:
+    """groundingdino's model with random weights.
+
+    Args:
+        config: ``model``, groundingdino's settings by its own names; ``backbone``, the arguments of its
+            SwinTransformer; ``text_encoder``, the arguments of transformers' BertConfig.
+        tokenizer: of its captions, a fast tokenizer of transformers.
+    """
+    library = _library()
+    args = Namespace(**config["model"])
+    with _quiet():
+        swin = library.SwinTransformer(**config["backbone"])
+    joiner = library.Joiner(swin, library.build_position_encoding(args))
+    joiner.num_channels = [swin.num_features[i] for i in swin.out_indices]
+    bert = supply(BertModel(BertConfig(**config["text_encoder"])))
+    transformer = _transformer_of_width(args.hidden_dim).build_transformer(args)
+    texts = {"get_tokenlizer": lambda _: tokenizer, "get_pretrained_language_model": lambda _: bert}
+    with _replaced(library.model.get_tokenlizer, **texts):  # else it would fetch bert-base-uncased
+        return library.model.GroundingDINO(
+            joiner,
+            transformer,
+            num_queries=args.num_queries,
+            aux_loss=False,
+            iter_update=True,
+            query_dim=args.query_dim,
+            num_feature_levels=args.num_feature_levels,
+            nheads=args.nheads,
+            dec_pred_bbox_embed_share=args.dec_pred_bbox_embed_share,
+            two_stage_type=args.two_stage_type,
+            two_stage_bbox_embed_share=args.two_stage_bbox_embed_share,
+            two_stage_class_embed_share=args.two_stage_class_embed_share,
+            dn_number=0,
+            sub_sentence_present=args.sub_sentence_present,
+        )
+
+
+def build_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
+    """BERT's tokenizer (lower case) with a vocabulary given in the order of its numbers."""
+    vocabulary = {word: i for i, word in enumerate(words)}
+    special = {"unk_token": "[UNK]", "sep_token": "[SEP]", "cls_token": "[CLS]"}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=BertWordPieceTokenizer(vocab=vocabulary, lowercase=True, **special)._tokenizer,
+        pad_token="[PAD]",
+        mask_token="[MASK]",
+        **special,
+    )
+
+
+def load_grounding_dino(spec: str | Path, device: str | torch.device = "cpu") -> GroundingDino:
+    """Load a model.
+
+    Args:
+        spec: a folder with ``detector.json`` (see ``build_grounding_dino``, with ``vocabulary``, a file beside it, and
+            ``resize``) and ``detector.safetensors``; or a checkpoint of groundingdino's Swin-T or Swin-B
+            (``groundingdino_swint_ogc.pth`` and its like): which of them it is, is read from the weights, and BERT's
+            ``vocab.txt`` is taken from beside it or else from transformers' cache or hub.
+        device: where to put the model.
+
+    Raises:
+        WsssError: weights that are missing, damaged, of another model, or more than plain tensors (nothing is ever
+            unpickled but tensors).
+    """
+    path = Path(spec)
+    model, resize = _read_folder(path) if path.is_dir() else _read_checkpoint(path)
+    return GroundingDino(model, resize, name=str(spec), device=device)
+
+
+def _read_folder(folder: Path) -> tuple[nn.Module, Resize]:
+    path, weights = folder / "detector.json", folder / "detector.safetensors"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        words = (folder / config["vocabulary"]).read_text("utf-8").splitlines()
+        model = build_grounding_dino(config, build_tokenizer(words))
+        resize = Resize(**config["resize"])
+    except _UNREADABLE as error:
+        raise WsssError(f"{path}: not the configuration of a Grounding DINO ({_line(error)})") from None
+    try:
+        load_weights(model, load_file(weights))
+    except _UNREADABLE as error:
+        raise WsssError(f"{weights}: not the weights of {path} ({_line(error)}); install it again") from None
+    return model, resize
+
+
+def _read_checkpoint(path: Path) -> tuple[nn.Module, Resize]:
+    remedy = "download groundingdino_swint_ogc.pth or groundingdino_swinb_cogcoor.pth again"
+    if not path.is_file():
+        raise WsssError(f"{path}: no such Grounding DINO checkpoint; {remedy}")
+    try:
+        if path.suffix == ".safetensors":
+            checkpoint = load_file(path)
+        else:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise WsssError(f"{path}: damaged, or holds more than plain tensors and was not opened; {remedy}") from None
+    except _UNREADABLE as error:
+        raise WsssError(f"{path}: damaged Grounding DINO checkpoint ({_line(error)}); {remedy}") from None
+    weights = checkpoint.get("model", checkpoint) if isinstance(checkpoint, dict) else None
+    weights = {k.removeprefix("module."): v for k, v in weights.items()} if isinstance(weights, dict) else {}
+    first = weights.get("backbone.0.patch_embed.proj.weight")
+    size = _SIZES.get(first.shape[0]) if isinstance(first, Tensor) else None
+    if size is None:
+        raise WsssError(f"{path}: not a checkpoint of Grounding DINO Swin-T or Swin-B; {remedy}")
+    config = json.loads((_CONFIGS / size).read_text("utf-8"))
+    model = build_grounding_dino(config, _published_tokenizer(path.parent / "vocab.txt", config["vocabulary"]))
+    try:
+        load_weights(model, weights)
+    except _UNREADABLE as error:
+        raise WsssError(f"{path}: not the weights of {size.removesuffix('.json')} ({_line(error)}); {remedy}") from None
+    return model, Resize(**config["resize"])
+
+
+def _published_tokenizer(beside: Path, name: str) -> Any:
+    if beside.is_file():
+        return build_tokenizer(beside.read_text("utf-8").splitlines())
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (*_UNREADABLE, ImportError) as error:
+        raise WsssError(
+            f"{beside}: no such file, and transformers could not fetch the vocabulary of {name} ({_line(error)}); "
+            f"without a network put the vocab.txt of {name} there"
+        ) from None
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load weights of any precision; tensors that a model has under several names may be given under one.
+
+    Raises:
+        ValueError: weights are missing.
+        RuntimeError: weights of another shape.
+    """
+    missing = model.load_state_dict(weights, strict=False).missing_keys
+    own = model.state_dict()
+    given = {own[name].data_ptr() for name in weights if name in own}
+    missing = [n for n in missing if own[n].data_ptr() not in given and not n.endswith(_NOT_NEEDED)]
+    if missing:
+        raise ValueError(f"{len(missing)} tensors are missing, first {missing[0]}")
+
+
+def _line(error: BaseException) -> str:
+    """The first sentence of an error, on one line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip()[:200]
