@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -236,3 +238,17 @@ def test_a_file_without_its_model_is_refused(tmp_path):
     (tmp_path / "weights.pt").write_bytes(b"x")
     with pytest.raises(WsssError, match="MODEL:FILE"):
         load_clip(str(tmp_path / "weights.pt"))
+
+
+def test_weights_that_cannot_be_fetched_are_one_line_with_a_remedy(tmp_path):
+    """In a process of its own, because huggingface_hub reads its environment once."""
+    code = (
+        "from wsss_seed.models.clip import load_clip\n"
+        "from wsss_seed.errors import WsssError\n"
+        "try:\n    load_clip('ViT-B-16:openai')\nexcept WsssError as error:\n    print(error)"
+    )
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    assert done.stdout.count("\n") == 1
+    assert "a local file as ViT-B-16-quickgelu:FILE" in done.stdout  # OpenAI's weights want that activation
+    assert "ERROR" not in done.stderr

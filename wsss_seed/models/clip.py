@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -172,18 +174,31 @@ def _read_folder(folder: Path) -> tuple[Any, Any]:
 def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
     """Model and tokenizer by open_clip's factory; the activation follows the weights, not only the model's name."""
     tag = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
+    quick_gelu = bool(tag.get("quick_gelu"))
     where = f"{model}:{pretrained}" if pretrained else model.removeprefix("local-dir:")
     try:
-        quick_gelu = bool(tag.get("quick_gelu"))
-        built = open_clip.create_model(model, pretrained, force_quick_gelu=quick_gelu, require_pretrained=True)
-        return built, open_clip.get_tokenizer(model)
+        with _without_log():
+            built = open_clip.create_model(model, pretrained, force_quick_gelu=quick_gelu, require_pretrained=True)
+            return built, open_clip.get_tokenizer(model)
     except (*_UNREADABLE, ImportError) as error:
         if tag:
+            named = model if not quick_gelu or "quickgelu" in model else f"{model}-quickgelu"
             raise WsssError(
                 f"{where}: open_clip could not fetch or read these weights ({_line(error)}); "
-                f"without a network give a local file as {model}:FILE"
+                f"without a network give a local file as {named}:FILE"
             ) from None
         raise WsssError(f"{where}: not plain tensors that fit this model ({_line(error)})") from None
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """open_clip writes to the root logger what it also raises; the user gets one line, ours."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _line(error: BaseException) -> str:
