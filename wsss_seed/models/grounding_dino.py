@@ -232,7 +232,7 @@ class GroundingDino:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         resize: Resize | None = None,
         name: str = "grounding-dino",
         device: str | torch.device = "cpu",
@@ -240,10 +240,9 @@ class GroundingDino:
         self.name = name
         self.device = torch.device(device)
         self.resize = resize or Resize()
-        self.model: Any = model
-        self.model.to(self.device).float().eval().requires_grad_(False)
+        self.model = model.to(self.device).float().eval().requires_grad_(False)
         if not isinstance(model.backbone, _ImageOnce):
-            self.model.backbone, self.model.bert = _ImageOnce(self.model.backbone), _TextOnce(self.model.bert)
+            model.backbone, model.bert = _ImageOnce(model.backbone), _TextOnce(model.bert)
         self._mean, self._std = (torch.tensor(v, device=self.device).view(3, 1, 1) for v in (_MEAN, _STD))
 
     def detect(
