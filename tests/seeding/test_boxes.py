@@ -164,7 +164,7 @@ LEFT, RIGHT = [0, 0, 20, 40], [20, 0, 40, 32]  # together 0.9 of the group
     [
         (0.5, [(LEFT, 0, 0.4), (RIGHT, 0, 0.6)], True),
         (0.6, [(LEFT, 0, 0.4), (RIGHT, 0, 0.6)], False),  # nobody is better
-        (0.5, [(LEFT, 0, 0.6)], False),  # one member only
+        (0.5, [([0, 0, 40, 36], 0, 0.6)], False),  # one member only
         (0.5, [(LEFT, 0, 0.6), (RIGHT, 1, 0.6)], False),  # of another class
         (0.5, [(LEFT, 0, 0.6), ([20, 0, 40, 23], 0, 0.6)], False),  # 0.7875 covered
         (0.5, [(LEFT, 0, 0.6), ([20, 0, 40, 24], 0, 0.6)], True),  # 0.8 covered

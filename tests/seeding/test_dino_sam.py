@@ -268,6 +268,8 @@ ORACLE = Boxes(np.array([[5, 5, 45, 40], [40, 30, 95, 75], [-5, -5, -1, -1]], np
 def test_given_boxes_are_taken_as_they_are(make):
     """B1.3: neither detector nor CLIP is asked, and equal scores are no contest."""
     detector = ColourDetector()
+    assert not make().needs_boxes
+    assert make(mode="boxes_given").needs_boxes
     [seed] = make(detector, mode="boxes_given").seed([loaded(TWO, (GREEN,), ORACLE)])
     check(seed, (80, 100))
     assert detector.captions == []

@@ -75,6 +75,7 @@ class DinoSam:
         check_thresholds(class_set)
         self.class_set = class_set
         self.settings = flatten(settings)
+        self.needs_boxes = settings.mode == "boxes_given"
         self._set = settings
         self._clip, self._sam, self._detector = clip, sam, detector
         self._thr = {key: per_class(settings, key, class_set) for key in PER_CLASS}

@@ -1,0 +1,177 @@
+"""Choose the thresholds of dino-sam that suit a model set, on toyland's val split.
+
+    python calibrate_dino_sam.py [--models tiny] [--images 300] [--rounds 2] [--start FILE.toml]
+
+One setting after the other is moved to the value of its list with the best mIoU (255 counting as background), the mean
+of the mode with given labels and the label-free mode; ties go to the earlier value, the list beginning with the current
+one. The models' outputs are remembered, so a setting that no model sees costs next to nothing. At the end the settings
+are printed as TOML, for the model set's file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wsss_seed.data.classes import load_class_set
+from wsss_seed.data.toyland.dataset import Toyland
+from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
+from wsss_seed.evaluation.metrics import POLICIES, iou, mean, resolve_ignored
+from wsss_seed.models.sam import BoxMasks
+from wsss_seed.models.zoo import ModelSet
+from wsss_seed.seeding.base import LoadedSample
+from wsss_seed.seeding.dino_sam import DinoSam, Settings, flatten, override
+from wsss_seed.seeding.dino_sam.settings import TEMPLATES
+
+MODES = ("label_given", "label_free")
+START: dict[str, Any] = {"verify.min_side": 8, "sam.min_area": 8}
+GRID: dict[str, list[Any]] = {
+    "clip.scale": [10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 100.0],
+    "clip.templates": [list(TEMPLATES), ["a photo of a {}."], ["a photo of a {}.", "a picture of a {}.", "{}"]],
+    "clip.views": [[], [2], [2, 3], [2, 3, 4]],
+    "clip.tau_glob": [0.02, 0.05, 0.1, 0.15, 0.2, 0.3],
+    "clip.tau_loc": [0.15, 0.25, 0.35, 0.5, 0.65, 0.8],
+    "gd.box_thr": [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5],
+    "ignore.high": [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4],
+    "ignore.high_free": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5],
+    "verify.weight": [0.0, 0.15, 0.3, 0.45, 0.6],
+    "verify.accept": [0.02, 0.05, 0.1, 0.2, 0.3, 0.5],
+    "verify.top": [1, 2, 3],
+    "verify.relabel": [0.4, 0.6, 0.8, 1.0],
+    "verify.relabel_below": [0.05, 0.1, 0.2, 0.3],
+    "verify.min_side": [4, 8, 12, 16, 24, 32],
+    "verify.expand": [0.0, 0.05, 0.1, 0.2, 0.3],
+    "gd.caption": ["joint", "per_class"],
+    "gd.rescue_thr": [0.02, 0.05, 0.1, 0.15],
+    "gd.fallback_thr": [0.05, 0.1, 0.2],
+    "nms.per_class": [0.4, 0.5, 0.6, 0.7, 0.8],
+    "nms.cross_class": [0.5, 0.6, 0.7, 0.8, 0.9],
+    "fuse.policy": ["area", "score", "area_score"],
+    "fuse.dup_iou": [0.5, 0.6, 0.7, 0.8, 0.9],
+    "fuse.exact": [False, True],
+    "ignore.contest_delta": [0.0, 0.02, 0.05],
+    "sam.mask": ["single", "multi_best"],
+    "sam.clip_box_expand": [0.0, 0.02, 0.05, 0.1, 0.2],
+    "sam.min_area": [0, 4, 8, 16, 30],
+    "sam.min_iou": [0.0, 0.3, 0.5],
+    "gd.low_thr": [0.05, 0.1, 0.15, 0.2],
+    "ignore.low": [0.05, 0.1, 0.2],
+}
+
+
+class Remembered:
+    """A model set that answers each question once."""
+
+    def __init__(self, models: ModelSet):
+        self.clip, self.sam, self.detector = models.clip, models.sam, models.detector
+        self.answers: dict[Any, Any] = {}
+
+    def _once(self, key: Any, ask: Any) -> Any:
+        if key not in self.answers:
+            self.answers[key] = ask()
+        return self.answers[key]
+
+    def encode_text(self, texts):
+        return self._once(("text", tuple(texts)), lambda: self.clip.encode_text(texts))
+
+    def encode_views(self, image, boxes):
+        return self._once(("views", id(image), boxes.tobytes()), lambda: self.clip.encode_views(image, boxes))
+
+    def detect(self, image, phrases, *, joint=True, score="span_mean_max"):
+        key = ("detect", id(image), tuple(map(tuple, phrases)), joint, score)
+        return self._once(key, lambda: self.detector.detect(image, phrases, joint=joint, score=score))
+
+    def embed(self, image):
+        return self._once(("embed", id(image)), lambda: self.sam.embed(image))
+
+    def decode_boxes(self, embedding, boxes, *, multimask=False):
+        keys = [("mask", id(embedding), box.tobytes(), multimask) for box in boxes]
+        new = [i for i, key in enumerate(keys) if key not in self.answers]
+        if new:
+            low_res, ious = self.sam.decode_boxes(embedding, boxes[new], multimask=multimask)
+            self.answers.update((keys[i], (low_res[j].half(), ious[j])) for j, i in enumerate(new))
+        masks, ious = zip(*(self.answers[key] for key in keys), strict=True)
+        return BoxMasks(torch.stack(masks).float(), torch.stack(ious))
+
+    def logits(self, embedding, low_res):
+        return self.sam.logits(embedding, low_res)
+
+
+def measure(
+    settings: Settings, models: Any, samples: list[LoadedSample], truth: list[np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """mIoU under each policy for 255, and the part of 255, in each mode."""
+    classes = load_class_set("toyland")
+    figures = {}
+    for mode in MODES:
+        seeder = DinoSam(classes, models, models, models, replace(settings, mode=mode))
+        histogram = sum(joint_histogram(t, seeder.seed([s])[0].labels) for s, t in zip(samples, truth, strict=True))
+        counts = confusion_matrix(histogram, len(classes.names) + 1)
+        figures[mode] = {p: mean(iou(resolve_ignored(counts, p))) for p in POLICIES}
+        figures[mode]["ignored"] = float(counts[:, -1].sum() / counts.sum())
+    return figures
+
+
+def objective(figures: Mapping[str, Mapping[str, float]]) -> float:
+    """What calibration maximises."""
+    return sum(figures[mode]["background"] for mode in MODES) / len(MODES)
+
+
+def load(split: str, images: int) -> tuple[list[LoadedSample], list[np.ndarray]]:
+    """Samples with their pixels and labels, and their ground truth."""
+    world = Toyland(load_class_set("toyland"), split, images)
+    return [LoadedSample(s, world.image(s)) for s in world.samples], [world.mask(s) for s in world.samples]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="tiny")
+    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--rounds", type=int, default=2, help="passes over all settings; 0 only measures")
+    parser.add_argument("--start", type=Path, help="TOML file of dotted keys to start from")
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args()
+
+    models = ModelSet(args.models, args.device)
+    given = (
+        tomllib.loads(args.start.read_text("utf-8")) if args.start else {**START, "clip.scale": models.clip.logit_scale}
+    )
+    settings, answers = override(Settings(), given), Remembered(models)
+    samples, truth = load(args.split, args.images)
+    figures = measure(settings, answers, samples, truth)
+    print("start", figures, flush=True)
+    for _ in range(args.rounds):
+        before = flatten(settings)
+        for key, values in GRID.items():
+            begin, tried = time.monotonic(), []
+            for value in values:
+                if value == flatten(settings)[key]:
+                    continue
+                changed = override(settings, {key: value})
+                result = measure(changed, answers, samples, truth)
+                tried.append((value, round(objective(result), 4)))
+                if objective(result) > objective(figures) + 1e-4:
+                    settings, figures = changed, result
+            chosen = flatten(settings)[key]
+            print(f"{key} = {chosen}: {objective(figures):.4f} ({time.monotonic() - begin:.0f} s) {tried}", flush=True)
+        if flatten(settings) == before:
+            break
+    print("end", figures)
+    defaults = flatten(Settings())
+    for key, value in flatten(settings).items():
+        if value != defaults[key]:
+            text = {True: "true", False: "false"}.get(value) if isinstance(value, bool) else None
+            print(f'"{key}" = {text or repr(value).replace(chr(39), chr(34))}')
+
+
+if __name__ == "__main__":
+    main()
