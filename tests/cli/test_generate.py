@@ -49,7 +49,10 @@ def test_result_is_one_json_object_and_messages_go_to_standard_error(cli, tmp_pa
 
 def test_the_same_command_gives_the_same_bytes(cli, tmp_path: Path):
     for out in ("a", "b"):
-        assert cli("generate", "--dataset", "toyland", "--images", IMAGES, "--out", out, "--labels", "none").returncode == 0
+        assert (
+            cli("generate", "--dataset", "toyland", "--images", IMAGES, "--out", out, "--labels", "none").returncode
+            == 0
+        )
     assert masks(tmp_path / "a") == masks(tmp_path / "b")
     assert len(masks(tmp_path / "a")) == IMAGES
 
