@@ -11,7 +11,10 @@ from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.models.detector import Queries
 from wsss_seed.seeding.base import LoadedSample
+from wsss_seed.seeding.classify import probabilities, text_features, to_numpy
 from wsss_seed.seeding.dino_sam import DinoSam, Settings, flatten, override
+from wsss_seed.seeding.dino_sam.settings import TEMPLATES
+from wsss_seed.seeding.verify import crop_boxes
 
 CLASSES = replace(load_class_set("red, green, blue"), background=("sky", "sea"))
 RED, GREEN, BLUE = range(3)
@@ -119,6 +122,16 @@ def test_one_given_class_is_not_verified(make):
     [d] = seed.evidence["detections"]
     assert d["crop"] is None
     assert d["score"] == d["det"]
+
+
+def test_crops_compete_with_the_given_classes_and_the_background(make, clip):
+    """B6.1: in label_given mode foreground is restricted to the given classes."""
+    names = ["red", "green", "sky", "sea"]
+    text = text_features(clip, [[n] for n in names], TEMPLATES)
+    views = clip.encode_views(TWO, crop_boxes(np.array([[5, 5, 45, 40]], np.float32), (80, 100)))
+    expected = probabilities(to_numpy(views), text, 20.0)[0, RED]
+    [seed] = make(clip__scale=20.0).seed([loaded(TWO, (RED, GREEN))])
+    assert {d["class"]: d["crop"] for d in seed.evidence["detections"]}["red"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_small_boxes_are_not_verified(make):
@@ -308,6 +321,18 @@ def test_seeds_depend_on_nothing_but_their_image(make, labels, settings):
         assert seed.confidence.tobytes() == alone.confidence.tobytes()
         assert (seed.present, seed.scores, seed.notes) == (alone.present, alone.scores, alone.notes)
         assert seed.evidence == alone.evidence
+
+
+def test_a_dropped_mask_leaves_255_in_the_core_of_its_box(make):
+    """B7.5, B9.2; and B9.4: a class with dropped masks only has no mask."""
+    [seed] = make(sam__min_iou=1.0).seed([loaded(TWO)])
+    assert found(seed) == [("red", "low", "mask"), ("green", "low", "mask")]
+    expected = np.zeros((80, 100), np.uint8)
+    expected[14:31, 15:35] = expected[41:64, 61:84] = 255
+    np.testing.assert_array_equal(seed.labels, expected)
+    [seed] = make(sam__min_iou=1.0).seed([loaded(TWO, (RED, GREEN))])
+    assert (seed.labels == 255).all()
+    assert seed.notes[0] == "no mask for red, green: uncovered pixels are 255"
 
 
 def test_the_order_policy_paints_without_255(make):

@@ -34,7 +34,7 @@ def miou(seeds):
 
 @pytest.mark.parametrize(("mode", "least"), [("boxes_given", 0.6), ("label_given", 0.4), ("label_free", 0.3)])
 def test_every_mode_finds_most_objects(models, mode, least):
-    """Far below what the weights reach on many images: a broken step falls under it, a weak dozen of images does not."""
+    """Far below what the weights reach: a broken step falls under it, a weak dozen of images does not."""
     seeder = build(BackendRequest(CLASSES, models, {"mode": mode}))
     assert seeder.settings["mode"] == mode
     seeds = seeder.seed(samples(12, boxes=True))

@@ -164,7 +164,15 @@ def test_boundary_of_what_lies_below_is_hidden():
     below = row(A, 0.9, 0, 8, p=0.6, margin=1)
     above = row(B, 0.5, 6, 10, margin=1)
     assert text([below, above], boundary=1) == "AAAAAABBBB.."
-    assert text([below, row(A, 0.5, 6, 10, margin=1)], boundary=1) == "AAAAAAAAAA.."
+    assert text([below, row(A, 0.5, 6, 10, p=0.6, margin=1)], boundary=1) == "AAAAAAAAA??."
+
+
+def test_boundary_of_what_yields_is_hidden():
+    """B9.5 with B8.2: the part of B that A wins has no outline to be seen."""
+    a, b = row(A, 0.9, 0, 8, margin=1), row(B, 0.6, 5, 10, p=0.6, margin=1)
+    assert text([a, b], policy="area_score", boundary=1) == "AAAAAAAAB??."
+    assert text([a, b], exact=True, boundary=1) == "AAAAAAAAB??."
+    assert text([a, b], boundary=1) == "AAAA??BBB??."
 
 
 def test_confidence():

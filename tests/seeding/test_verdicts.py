@@ -101,12 +101,20 @@ def test_the_final_classes_own_a_strong_survivor():
 
 @pytest.mark.parametrize("det", [0.25, 0.20])
 def test_without_survivor_the_best_box_by_combined_score_is_kept(det):
-    """B2.7: over the candidates' boxes, rejected ones included, if its detector score is >= 0.20."""
+    """B2.7: if its detector score is >= 0.20."""
     v = verdicts((0, 0.9, 0.2), (1, det, 0.4), (2, 0.9, 0.9), (0, 0.22, 0.1))
     v.why[0], v.why[2] = "rejected", "duplicate"
     assert survivors(v, 0.20) == ((1,), 1)
     assert v.why.tolist() == ["rejected", "", "duplicate", "no survivor"]
     assert pools(v) == ["dropped", "high", "dropped", "dropped"]
+
+
+def test_the_best_box_may_be_one_that_clip_rejected():
+    """B2.7: the single best box over the candidates."""
+    v = verdicts((0, 0.9, 0.42), (1, 0.25, 0.4))
+    v.why[0] = "rejected"
+    assert survivors(v, 0.20) == ((0,), 0)
+    assert v.why.tolist() == ["", "no survivor"]
 
 
 def test_nothing_is_kept_below_the_fallback_threshold():

@@ -151,22 +151,23 @@ def fuse(
 
     for k, instance in enumerate(instances):
         below = owner[instance.window]
-        wins = instance.mask.copy()
+        yields = np.zeros(below.shape, bool)
         if exact:
-            wins &= (below < 0) | (instance.evidence >= value[instance.window])
+            yields = (below >= 0) & (instance.evidence < value[instance.window])
         elif policy == "area_score":
             stronger = [
                 j
                 for j, other in enumerate(instances[:k])
-                if other.cls != instance.cls and other.score > instance.score
+                if other.cls != instance.cls
+                and other.score > instance.score
                 and shared[k, j] < contained * shared[k, k]
-            ]  # fmt: skip
-            wins &= ~np.isin(below, stronger)
+            ]
+            yields = np.isin(below, stronger)
+        wins = instance.mask & ~yields
         if unsure is not None:
             band = _outline(instance.mask, boundary) & _is_unsure(instance.probability)
-            band &= (classes[below] != instance.cls) & (wins | ~instance.mask)
             unsure[instance.window][wins] = False
-            unsure[instance.window][band] = True
+            unsure[instance.window][band & ~yields & (classes[below] != instance.cls)] = True
         below[wins] = k
         labels[instance.window][wins] = instance.cls + 1
         np.copyto(value[instance.window], instance.evidence, where=wins)
