@@ -16,9 +16,14 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
 
+from wsss_seed.data.classes import load_class_set
+from wsss_seed.data.toyland import draw
 from wsss_seed.errors import WsssError
 from wsss_seed.models.clip import Clip, load_clip, stretched
 from wsss_seed.models.zoo import TINY
+from wsss_seed.seeding.classify import probabilities, text_features
+from wsss_seed.seeding.dino_sam.settings import ClipSettings
+from wsss_seed.seeding.verify import crop_boxes
 
 BPE = TINY / "bpe.txt.gz"
 SIZE = 32
@@ -238,6 +243,50 @@ def test_a_file_without_its_model_is_refused(tmp_path):
     (tmp_path / "weights.pt").write_bytes(b"x")
     with pytest.raises(WsssError, match="MODEL:FILE"):
         load_clip(str(tmp_path / "weights.pt"))
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Clip:
+    return load_clip(str(TINY))
+
+
+@pytest.fixture(scope="module")
+def bundled_texts(bundled) -> np.ndarray:
+    """Text features of toyland's classes and then its places."""
+    class_set = load_class_set("toyland")
+    return text_features(bundled, [*class_set.phrases, *((p,) for p in class_set.background)], ClipSettings().templates)
+
+
+def test_the_bundled_model_tells_toyland_s_objects_apart(bundled, bundled_texts):
+    """On scenes of a seed of their own; 0.92 is expected over 1,000 scenes."""
+    right = []
+    for i in range(40):
+        scene = draw(i, "test", seed=5)
+        crops = bundled.encode_views(scene.image, crop_boxes(scene.boxes, scene.labels.shape, 0.15)).numpy()
+        right += ((crops @ bundled_texts[:12].T).argmax(1) == [o.index for o in scene.objects]).tolist()
+    assert len(right) > 60
+    assert np.mean(right) >= 0.82
+
+
+def test_the_bundled_model_sees_no_object_where_there_is_only_a_place(bundled, bundled_texts):
+    """The places are background prompts that mean something to it, so that absent classes can be rejected (B2.2)."""
+    shares = []
+    for i in range(60):
+        scene = draw(i, "test", seed=6)
+        height, width = scene.labels.shape
+        rows = np.flatnonzero(~scene.labels.any(1))
+        if len(rows) and (run := int((np.diff(rows, prepend=-1) == 1).cumprod().sum())) > height / 4:
+            view = bundled.encode_views(scene.image, np.array([[0, 0, width, run]])).numpy()
+            shares.append(probabilities(view, bundled_texts, bundled.logit_scale)[0, 12:].sum())
+    assert len(shares) >= 10
+    assert np.median(shares) > 0.8
+
+
+def test_the_bundled_model_leaves_room_for_learned_prompts(bundled):
+    """Start, 16 context vectors, a name, the full stop and the end (A1.6)."""
+    assert bundled.context_length >= 24
+    longest = max(len(bundled.tokenizer.encode(f"{name}.")) for name in load_class_set("toyland").prompts)
+    assert bundled.context_length >= 1 + 16 + longest + 1
 
 
 def test_weights_that_cannot_be_fetched_are_one_line_with_a_remedy(tmp_path):
