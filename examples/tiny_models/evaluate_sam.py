@@ -22,9 +22,8 @@ from torchvision.ops import nms
 from wsss_seed.data.toyland import Scene, draw
 from wsss_seed.models.sam import Sam, load_sam
 
-GRID, NMS, OFFSET = 16, 0.7, 1.0  # points a side, IoU of duplicate boxes, logit offset of the stability score
-QUALITIES = np.arange(0.1, 0.91, 0.05)
-STABILITIES = np.arange(0.3, 0.96, 0.05)
+GRID, NMS, OFFSET = 16, 0.7, 0.5  # points a side, IoU of duplicate boxes, logit offset of the stability score
+QUALITIES, STABILITIES = np.arange(0.1, 0.91, 0.05), np.arange(0.0, 0.96, 0.05)
 
 
 def masks_of(scene: Scene) -> np.ndarray:

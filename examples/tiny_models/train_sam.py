@@ -56,10 +56,10 @@ CONFIG = {
     "pixel_std": [58.395, 57.12, 57.375],
 }
 BATCH, POINTS, BOXES = 8, 4, 2  # images of a step, prompts of an image
-MATRIX_LR, OTHER_LR, WARMUP, DECAY = 1.5e-3, 1e-3, 200, 0.35
+MATRIX_LR, OTHER_LR, WARMUP, DECAY = 1.5e-3, 1e-3, 200, 0.6
 SMALLEST = 12  # pixels below which no mask is asked for
 # How much a mask token counts: the single-mask token, then levels 0 (sub-part), 1 (part) and 2 (whole).
-POINT_WEIGHTS, BOX_WEIGHTS = (0.5, 0.35, 0.35, 1.0), (1.0, 0.1, 0.1, 0.3)
+POINT_WEIGHTS, BOX_WEIGHTS = (0.5, 0.2, 0.2, 1.0), (1.0, 0.1, 0.1, 0.3)
 # A part's predicted IoU looks mostly at the whole object, because that is what a single point usually asks for.
 WHOLE_SHARE = 0.7
 
