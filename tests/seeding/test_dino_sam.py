@@ -265,6 +265,44 @@ def test_label_free_rejects_boxes_of_the_wrong_class(make):
     assert {CLASSES.names[c] for c in seed.present} == kept or "kept the best one" in seed.notes[0]
 
 
+def test_label_free_gives_boxes_the_class_that_clip_is_sure_of(make, clip):
+    """B6.2, with thresholds that make CLIP sure of whatever is its best class."""
+    box = np.array([[5, 5, 45, 40]], np.float32)
+    views = to_numpy(clip.encode_views(TWO, crop_boxes(box, (80, 100))))
+    text = text_features(clip, [["red"], ["green"], ["blue"], ["sky"], ["sea"]], TEMPLATES)
+    probs = probabilities(views, text, 20.0)[0]
+    sure = {"verify__relabel": 0.0, "verify__relabel_below": 1.0, "clip__scale": 20.0, "gd__caption": "per_class"}
+    [seed] = make(**sure).seed([loaded(TWO)])
+    d = next(d for d in seed.evidence["detections"] if d["box"] == box[0].tolist())
+    assert d["class"] == CLASSES.names[probs[:3].argmax()]
+    assert d["class"] != "red"  # these weights disagree with the detector, or nothing would be tested
+    assert d["crop"] == pytest.approx(probs[:3].max(), abs=1e-4)
+    assert CLASSES.names.index(d["class"]) in seed.present
+
+
+def test_label_free_asks_for_a_higher_score(make):
+    """B9.1: s' >= 0.30 paints where labels are given, 0.35 where they are not."""
+    image = picture((RED, 0.33, 5, 5, 45, 40))
+    for labels, pool in (((RED,), "high"), (None, "low")):
+        [seed] = make(verify__enabled=False, gd__caption="per_class").seed([loaded(image, labels)])
+        assert found(seed) == [("red", pool, "")]
+
+
+def test_a_doubtful_box_round_everything_is_dropped_only_without_labels(make):
+    """B5.2: covering > 0.95 with a score < 0.40, alone."""
+    image = picture((RED, 0.38, 0, 0, 98, 80))
+    for labels, why in (((RED,), ""), (None, "large")):
+        [seed] = make(gd__caption="per_class").seed([loaded(image, labels)])
+        assert [d["why"] for d in seed.evidence["detections"]] == [why]
+
+
+def test_the_fallback_may_go_below_the_low_floor(make):
+    """B2.7: its own threshold decides, not the low pool's."""
+    image = picture((RED, 0.25, 5, 5, 45, 40))
+    [seed] = make(gd__caption="per_class", gd__low_thr=0.28).seed([loaded(image)])
+    assert seed.present == (RED,)
+
+
 def test_classifier_alone_decides_as_with_given_labels(make):
     """B2.6."""
     detector = ColourDetector()
@@ -289,6 +327,13 @@ def test_given_boxes_are_taken_as_they_are(make):
     assert seed.present == (RED, BLUE)
     assert sorted(found(seed)) == [("blue", "high", ""), ("red", "dropped", "small"), ("red", "high", "")]
     assert not (seed.labels == 255).any()
+
+
+def test_of_two_classes_with_one_mask_one_goes_to_the_low_pool(make):
+    """B8.3, B9.2: of equal scores the later class goes."""
+    twins = Boxes(np.array([[5, 5, 45, 40], [5, 5, 45, 40]], np.float32), np.array([BLUE, GREEN]))
+    [seed] = make(mode="boxes_given").seed([loaded(TWO, None, twins)])
+    assert found(seed) == [("green", "high", ""), ("blue", "low", "same mask")]
 
 
 def test_given_boxes_must_be_there(make):
