@@ -126,12 +126,13 @@ class Views:
         return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=tuple(box)))
 
     def draw(
-        self, rng: np.random.Generator, n: int, size: int, crops: float, empty: float, places: float
+        self, rng: np.random.Generator, n: int, size: int, crops: float, empty: float, whole: float, places: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """A random batch.
 
         Args:
             crops, empty: shares of one-object crops and of views without objects; the rest is scenes and windows.
+            whole: share of whole scenes in that rest.
             places: share of the captions that name the place (those of empty views always do).
 
         Returns:
@@ -150,7 +151,7 @@ class Views:
                 facts[row, self.data["classes"][i, j]] = PRESENT
                 named = rng.random() < places
             else:
-                box = self.whole(i) if rng.random() < 0.4 else self.window(rng, i)
+                box = self.whole(i) if rng.random() < whole else self.window(rng, i)
                 facts[row, :K] = self.visible(i, box)
                 named = rng.random() < places or not (facts[row] == PRESENT).any()
             facts[row, K:] = ABSENT if named else UNKNOWN

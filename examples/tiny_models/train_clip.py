@@ -56,13 +56,15 @@ class Stage:
     floor: float
     crops: float
     empty: float
+    whole: float
     places: float
 
 
 STAGES = (
-    Stage(48, 128, 1500, 4e-3, 1e-3, 100, 0.1, crops=0.96, empty=0.04, places=0.3),
-    Stage(96, 64, 2000, 3e-3, 1e-3, 50, 0.1, crops=0.35, empty=0.06, places=0.5),
-    Stage(128, 32, 1500, 1e-3, 5e-4, 50, 0.0, crops=0.3, empty=0.06, places=0.5),
+    Stage(48, 128, 1200, 4e-3, 1e-3, 100, 0.1, crops=0.96, empty=0.04, whole=0.0, places=0.3),
+    Stage(96, 64, 1600, 3e-3, 1e-3, 50, 0.1, crops=0.35, empty=0.06, whole=0.4, places=0.5),
+    Stage(128, 32, 1100, 1e-3, 5e-4, 50, 0.15, crops=0.3, empty=0.06, whole=0.4, places=0.5),
+    Stage(128, 32, 500, 5e-4, 2.5e-4, 20, 0.0, crops=0.25, empty=0.05, whole=0.7, places=0.5),
 )
 
 
@@ -179,7 +181,7 @@ def update(
             group["lr"] = peak * scheduled(stage, step)
     model.train()
     device = model.logit_scale.device
-    pixels, facts = views.draw(rng, stage.batch, stage.size, stage.crops, stage.empty, stage.places)
+    pixels, facts = views.draw(rng, stage.batch, stage.size, stage.crops, stage.empty, stage.whole, stage.places)
     named = np.flatnonzero((facts == PRESENT).any(0))
     tokens = tokenizer([sentence(rng, CONCEPTS[c]) for c in named]).to(device)
     # On a CPU torch's fused attention is several times slower backward in bf16 at these sizes.

@@ -18,8 +18,8 @@ from train_clip import Stage
 from wsss_seed.models.clip import load_clip
 
 STAGES = (
-    Stage(16, 8, 4, 4e-3, 1e-3, 2, 0.1, crops=0.6, empty=0.2, places=0.5),
-    Stage(24, 6, 3, 1e-3, 5e-4, 1, 0.0, crops=0.3, empty=0.1, places=0.5),
+    Stage(16, 8, 4, 4e-3, 1e-3, 2, 0.1, crops=0.6, empty=0.2, whole=0.4, places=0.5),
+    Stage(24, 6, 3, 1e-3, 5e-4, 1, 0.0, crops=0.3, empty=0.1, whole=0.4, places=0.5),
 )
 
 
@@ -80,7 +80,7 @@ def test_crops_lie_in_the_scene_and_hold_the_object(views):
 
 
 def test_every_view_has_a_caption(views):
-    pixels, facts = views.draw(np.random.default_rng(1), 64, 16, crops=0.4, empty=0.2, places=0.3)
+    pixels, facts = views.draw(np.random.default_rng(1), 64, 16, crops=0.4, empty=0.2, whole=0.4, places=0.3)
     assert pixels.shape == (64, 16, 16, 3)
     assert (facts == PRESENT).any(1).all()
     named = (facts[:, K:] == PRESENT).sum(1)
