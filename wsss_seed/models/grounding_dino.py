@@ -244,6 +244,7 @@ class GroundingDino:
         if not isinstance(model.backbone, _ImageOnce):
             model.backbone, model.bert = _ImageOnce(model.backbone), _TextOnce(model.bert)
         self._mean, self._std = (torch.tensor(v, device=self.device).view(3, 1, 1) for v in (_MEAN, _STD))
+        self._last: tuple[np.ndarray, Any] | None = None
 
     def detect(
         self,
@@ -256,7 +257,8 @@ class GroundingDino:
         """Look for classes in one image; see ``Detector``.
 
         The image is resized and normalised as groundingdino's own inference does and passes the backbone once, whatever
-        the number of captions; BERT reads a caption once for all images (B3.1, B3.3).
+        the number of captions and of calls in a row with the same array, which must not be written to between them;
+        BERT reads a caption once for all images (B3.1, B3.3).
 
         Raises:
             WsssError: a phrase longer than the text encoder reads.
@@ -284,13 +286,19 @@ class GroundingDino:
         return len(self.model.tokenizer.tokenize(text))
 
     def _samples(self, image: np.ndarray) -> Any:
-        """One image as the model takes it: resized by PIL, normalised, with a mask that says nothing is padded."""
+        """One image as the model takes it: resized by PIL, normalised, with a mask that says nothing is padded.
+
+        The same object for the same image, by which the backbone knows that it need not look again."""
+        if self._last is not None and self._last[0] is image:
+            return self._last[1]
         height, width = self.resize.size(*image.shape[:2])
         small = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(small)).to(self.device).permute(2, 0, 1).float() / 255
         pixels = ((pixels - self._mean) / self._std)[None]
         mask = torch.zeros(1, height, width, dtype=torch.bool, device=self.device)
-        return _library().NestedTensor(pixels, mask)
+        samples = _library().NestedTensor(pixels, mask)
+        self._last = (image, samples)
+        return samples
 
     @torch.inference_mode()
     def _ask(self, samples: Any, caption: str) -> tuple[np.ndarray, np.ndarray]:
