@@ -65,6 +65,7 @@ STAGES = (
     Stage(96, 64, 1600, 3e-3, 1e-3, 50, 0.1, crops=0.35, empty=0.06, whole=0.4, places=0.5),
     Stage(128, 32, 1100, 1e-3, 5e-4, 50, 0.15, crops=0.3, empty=0.06, whole=0.4, places=0.5),
     Stage(128, 32, 500, 5e-4, 2.5e-4, 20, 0.0, crops=0.25, empty=0.05, whole=0.7, places=0.5),
+    Stage(128, 32, 800, 8e-4, 4e-4, 30, 0.0, crops=0.5, empty=0.05, whole=0.45, places=0.5),
 )
 
 

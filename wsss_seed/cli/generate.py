@@ -102,6 +102,8 @@ def generate(
         f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes, labels: "
         f"{data.labels_source or 'none'}; {backend} with model set '{model_set.name}' on {model_set.device}"
     )
+    if data.labels_source not in (None, "drawn") and data.unlabelled:
+        show.warning(f"{data.unlabelled} images are not in {data.labels_source}; they are seeded without labels")
     result = run(
         data,
         seeder,
