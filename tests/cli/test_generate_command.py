@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,9 +155,6 @@ def test_shards_together_are_the_whole(cli, tmp_path: Path):
 
 
 def test_help_and_import_load_no_torch(cli):
-    import subprocess
-    import sys
-
     code = "import sys, wsss_seed, wsss_seed.cli; assert not {'torch', 'numpy'} & set(sys.modules), sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert "generate" in cli("--help").stdout
