@@ -1,6 +1,6 @@
 """Second stage of the miniature detector: the whole Grounding DINO learns toyland's boxes from captions.
 
-    python train_detector.py --world runs/world --out runs/detector --steps 9000
+    python train_detector.py --world runs/world --out runs/detector --backbone runs/detector/backbone.pt
 
 Interrupt it and run it again: it goes on from its last checkpoint. ``--finish N`` lets the learning rate of a running
 schedule fall to zero within the next N steps instead.
@@ -370,11 +370,11 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/detector"))
     parser.add_argument("--backbone", type=Path, help="weights of train_backbone.py; without it from nothing")
     parser.add_argument("--images", type=int, default=40000)
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--steps", type=int, default=3100)
     parser.add_argument("--finish", type=int, default=0, help="end within so many steps from the checkpoint")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=5e-4, help="AdamW's learning rate")
-    parser.add_argument("--muon", type=float, default=0.0, help="Muon's learning rate; 0: AdamW for everything")
+    parser.add_argument("--lr", type=float, default=8e-4, help="AdamW's learning rate")
+    parser.add_argument("--muon", type=float, default=2.5e-3, help="Muon's learning rate; 0: AdamW for everything")
     parser.add_argument("--backbone-rate", type=float, default=0.5, help="the backbone's share of the learning rates")
     parser.add_argument("--small", type=int, default=92, help="smallest longest side in the first 70 % of the schedule")
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
