@@ -5,11 +5,14 @@ on every feature level predict each cell's class shares and the box of the objec
 thrown away.
 
     python train_backbone.py --world runs/world --out runs/detector --steps 1500
+
+Interrupt it and run it again: it goes on from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import time
 from pathlib import Path
@@ -66,6 +69,12 @@ def loss(maps: list[torch.Tensor], batch: Batch) -> tuple[torch.Tensor, float]:
     return total, right
 
 
+def save(path: Path, state: dict) -> None:
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--world", type=Path, default=Path("runs/world"))
@@ -92,8 +101,17 @@ if __name__ == "__main__":
         torch.optim.AdamW(rest, lr=args.lr, weight_decay=0.0, betas=(0.9, 0.98)),
     ]
     base = [args.muon, args.lr]
+    parts = [swin, heads, *optimisers]
+    args.out.mkdir(parents=True, exist_ok=True)
+    checkpoint, first = args.out / "backbone_checkpoint.pt", 0
+    if checkpoint.exists():  # interrupted before: go on
+        state = torch.load(checkpoint, weights_only=True)
+        first = state["step"]
+        rng.bit_generator.state = json.loads(state["rng"])
+        for part, values in zip(parts, state["parts"], strict=True):
+            part.load_state_dict(values)
     began, mean = time.time(), None
-    for step in range(args.steps):
+    for step in range(first, args.steps):
         rate = min(1, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * step / args.steps))
         for o, lr in zip(optimisers, base, strict=True):
             o.param_groups[0]["lr"] = lr * rate
@@ -111,9 +129,9 @@ if __name__ == "__main__":
         mean = now if mean is None else 0.95 * mean + 0.05 * now
         if step % 10 == 0:
             seen = (step + 1) * args.batch
-            speed = seen / (time.time() - began)
+            speed = (step + 1 - first) * args.batch / (time.time() - began)
             print(f"{step} images={seen} loss={mean[0]:.3f} accuracy={mean[1]:.3f} {speed:.0f} img/s", flush=True)
         if step % 100 == 99 or step + 1 == args.steps:
-            part = args.out / "backbone.part"
-            torch.save(swin.state_dict(), part)
-            part.replace(args.out / "backbone.pt")
+            where = {"step": step + 1, "rng": json.dumps(rng.bit_generator.state)}
+            save(checkpoint, {"parts": [part.state_dict() for part in parts], **where})
+            save(args.out / "backbone.pt", swin.state_dict())
