@@ -1,6 +1,6 @@
 """Train the bundled miniature of Segment Anything on toyland: segment_anything's own classes, only smaller.
 
-    python train_sam.py --world runs/world --out runs/sam --iterations 12000
+    python train_sam.py --world runs/world --out runs/sam --iterations 11500
 
 Run it again to go on after an interruption. The learning rate rises, stays, and falls linearly over the last
 ``DECAY`` of the iterations, so --iterations may be changed on the way: a smaller number ends the training sooner.
@@ -333,7 +333,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--world", type=Path, default=Path("runs/world"), help="where world.py keeps its arrays")
     parser.add_argument("--out", type=Path, default=Path("runs/sam"))
-    parser.add_argument("--iterations", type=int, default=12000)
+    parser.add_argument("--iterations", type=int, default=11500)
     parser.add_argument("--images", type=int, default=40000, help="training images")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
