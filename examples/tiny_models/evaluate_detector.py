@@ -1,6 +1,6 @@
 """Figures of a detector on toyland at the images' own size, through groundingdino as the package uses it.
 
-    python evaluate_detector.py --detector ../../wsss_seed/models/tiny --split test --images 1000
+python evaluate_detector.py --detector ../../wsss_seed/models/tiny --split test --images 1000
 """
 
 from __future__ import annotations
