@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--split", default="val")
     parser.add_argument("--rounds", type=int, default=2, help="passes over all settings; 0 only measures")
+    parser.add_argument("--keys", nargs="*", default=list(GRID), help="the settings to go through; all without it")
     parser.add_argument("--start", type=Path, help="TOML file of dotted keys to start from")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
@@ -151,9 +152,9 @@ def main() -> None:
     print("start", figures, flush=True)
     for _ in range(args.rounds):
         before = flatten(settings)
-        for key, values in GRID.items():
+        for key in args.keys:
             begin, tried = time.monotonic(), []
-            for value in values:
+            for value in GRID[key]:
                 if value == flatten(settings)[key]:
                     continue
                 changed = override(settings, {key: value})
