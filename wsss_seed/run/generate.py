@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ..errors import ImageError, WsssError
 from ..output.manifest import Record
 from ..output.run_folder import RunFolder, write_error
 from ..seeding.base import LoadedSample, Seed, Seeder
+from ..signals import terminable
 from ..threads import Behind, ahead
 from .progress import Progress
 
@@ -135,7 +135,7 @@ def generate(
                 progress.start(len(samples), len(finished))
             # Nothing is written from this thread, so that an interrupt cannot tear a line.
             with (
-                _terminable(),
+                terminable(),
                 Behind[None](workers=2, depth=4) as writer,
                 closing(ahead(load, todo, workers=2, depth=prefetch)) as images,
             ):
@@ -199,20 +199,3 @@ def _check(seed: Seed, image: np.ndarray, classes: int) -> None:
 
 def _describe(error: Exception) -> str:
     return str(error) if isinstance(error, ImageError) else f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM, with which schedulers end a job, interrupts like Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    former = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
