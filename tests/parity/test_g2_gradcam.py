@@ -46,7 +46,7 @@ def test_maps(g, case, clip, tower, close):
 
 
 def test_activations_and_attention(g, case, clip, tower, close):
-    close(clip.activations(tower).transpose(0, 1), g(case, "ln1_act"), atol=1e-5)
+    close(clip.open_last_block(tower).activations.transpose(0, 1), g(case, "ln1_act"), atol=1e-5)
     close(tower.attention, g(case, "att_merged"), atol=1e-5)
     layers = g(case, "att_layers")
     for last in range(1, layers.shape[1] + 1):

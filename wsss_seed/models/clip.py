@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..errors import WsssError
-from .towers import ImageTower, TextTower, Tower
+from .towers import ImageTower, LastBlock, TextTower, Tower
 
 _BATCH = 64  # texts or views in one forward pass
 _UNREADABLE = (
@@ -166,17 +166,16 @@ class Clip:
         """
         return self._image_tower.forward(pixels.to(self.device), record)
 
-    def activations(self, tower: Tower) -> torch.Tensor:
-        """Output of the last block's first LayerNorm, float32 (N, L, D), class token first (A1.5)."""
-        return self._image_tower.activations(tower)
-
-    def last_block(self, tower: Tower, activations: torch.Tensor | None = None) -> torch.Tensor:
+    def last_block(self, tower: Tower) -> torch.Tensor:
         """Image features, float32 (N, D) of unit length: mean of the patch tokens after ``ln_post``, projected (A1.5).
 
-        Twice differentiable in ``activations`` (by default ``self.activations(tower)``), an independent leaf: the
-        residual stream does not depend on it.
+        Not those of ``encode_views``, which come from the class token.
         """
-        return self._image_tower.features(tower, activations)
+        return self._image_tower.features(tower)
+
+    def open_last_block(self, tower: Tower) -> LastBlock:
+        """The last block opened at its attention, for gradients with respect to the output of its first LayerNorm."""
+        return LastBlock(self._image_tower, tower)
 
     def token_embedding(self, tokens: torch.Tensor) -> torch.Tensor:
         """Rows of the token table, float32 (..., Dt), for int64 tokens."""

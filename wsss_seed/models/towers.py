@@ -6,18 +6,16 @@ text tower starts from token embeddings, so that some of them can be learned.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import CustomResidualAttentionBlock, ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import nn
 
 from ..errors import WsssError
-
-_BLOCKS = (ResidualAttentionBlock, CustomResidualAttentionBlock)
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class ImageTower:
 
     def __init__(self, visual: Any, name: str):
         plain = isinstance(visual, VisionTransformer) and visual.attn_pool is None
-        if not plain or not _all_plain(visual.transformer.resblocks):
+        if not plain or not all(isinstance(block, ResidualAttentionBlock) for block in visual.transformer.resblocks):
             raise WsssError(
                 f"{name}: its image tower ({type(visual).__name__}) is not a plain vision transformer of open_clip; "
                 "clip-sams needs one, for example ViT-B-16-quickgelu:openai"
@@ -96,29 +94,89 @@ class ImageTower:
             return Tower(x.float(), (rows, columns))
         share = torch.zeros(len(x), x.shape[1], x.shape[1], device=x.device)
         for block in self.blocks[-recorded:-1]:
-            x = _finish(block, x, _attend_recording(block.attn, block.ln_1(x), share))
+            x = _finish(block, x, _attend(block.attn, block.ln_1(x), share))
         last = self.blocks[-1]
-        _record(*_heads(last.attn, last.ln_1(x))[:2], share)
-        heads = sum(_heads_of(block.attn) for block in self.blocks[-recorded:])
-        return Tower(x.float(), (rows, columns), share[:, 1:, 1:] / heads)
+        q, k, _ = _heads(last.attn, last.ln_1(x))
+        for _ in _weights(q, k, share):
+            pass
+        return Tower(x.float(), (rows, columns), share[:, 1:, 1:] / (recorded * last.attn.num_heads))
 
-    def activations(self, tower: Tower) -> torch.Tensor:
-        """A, the output of the last block's first LayerNorm, float32 (N, L, D): what Grad-CAM weighs (A1.5)."""
-        return self.blocks[-1].ln_1(tower.tokens)
-
-    def features(self, tower: Tower, activations: torch.Tensor | None = None) -> torch.Tensor:
+    def features(self, tower: Tower) -> torch.Tensor:
         """Image features of unit length, float32 (N, D): ``ln_post`` of the patch tokens, averaged, projected (A1.5).
 
-        Not CLIP's own class-token feature. The residual stream of the last block is a constant: gradients reach
-        ``activations`` through the block's attention alone. That is written out in plain operations, for fused kernels
-        have no second derivative (T8).
+        Not CLIP's own class-token feature.
         """
-        last, visual = self.blocks[-1], self.visual
-        if activations is None:
-            activations = self.activations(tower)
-        x = _finish(last, tower.tokens, _attend(last.attn, activations))
-        mean = visual.ln_post(x[:, 1:]).mean(1)
-        return F.normalize(mean if visual.proj is None else mean @ visual.proj, dim=-1)
+        return self.pooled(self.blocks[-1](tower.tokens)[:, 1:])
+
+    def pooled(self, patches: torch.Tensor) -> torch.Tensor:
+        """Features of unit length, (N, D), from the last block's patch tokens (N, L - 1, D)."""
+        mean = self.visual.ln_post(patches).mean(1)
+        return F.normalize(mean @ self.visual.proj, dim=-1)
+
+
+class LastBlock:
+    """The last block of the image tower, opened at its attention for Grad-CAM.
+
+    Between A, the output of the block's first LayerNorm, and the features lies attention, whose gradient is written
+    out here, and what follows it, which is left to autograd: with K cotangents the (L, L) attention weights are read K
+    times and never copied, and the second derivative that prompt learning needs is an ordinary first one, since what
+    is written out is linear in the cotangents. The residual stream is a constant: gradients reach A through attention
+    alone (T2).
+
+    Attributes:
+        activations: A, float32 (N, L, D), class token first.
+        mixed: float32 (N, heads, L - 1, d), what attention gives each patch, head by head.
+    """
+
+    def __init__(self, tower: ImageTower, tokens: Tower):
+        self._tower, self._block, self._residual = tower, tower.blocks[-1], tokens.tokens[:, 1:]
+        self.activations = self._block.ln_1(tokens.tokens)
+        self._q, self._k, self._v = _heads(self._block.attn, self.activations)
+        self._q = self._q[:, :, 1:]
+        self._weights = (self._q @ self._k.transpose(-1, -2)).softmax(-1)
+        self.mixed = self._weights @ self._v
+
+    def features(self, mixed: torch.Tensor) -> torch.Tensor:
+        """The features (N, D) of unit length as a function of ``mixed``."""
+        attended = self._block.attn.out_proj(mixed.transpose(1, 2).flatten(2))
+        return self._tower.pooled(_finish(self._block, self._residual, attended))
+
+    def mean_gradient(self, cotangents: torch.Tensor) -> torch.Tensor:
+        """The gradient with respect to A, averaged over the patches, float32 (K, N, D).
+
+        The rows of a softmax's gradient sum to 0, which leaves one product with the attention weights a cotangent.
+
+        Args:
+            cotangents: (K, N, heads, L - 1, d), with respect to ``mixed``.
+        """
+        q, k, v, weights = self._q, self._k, self._v, self._weights
+        first = weights[..., :1]  # what each patch gives to the class token
+        along = (cotangents * self.mixed).sum(-1, keepdim=True)
+        received = weights.transpose(-1, -2) @ cotangents
+        of_first = first * ((cotangents * v[:, :, :1]).sum(-1, keepdim=True) - along)
+        to_q = ((received * v).sum(-1, keepdim=True) * k).sum(-2) - (along * (weights @ k)).sum(-2)
+        to_k = -(of_first * q).sum(-2)
+        to_v = ((1 - first) * cotangents).sum(-2)
+        return self._into_activations(to_q, to_k, to_v) / q.shape[-2]
+
+    def gradient(self, cotangents: torch.Tensor) -> torch.Tensor:
+        """The gradient with respect to A at each patch, float32 (K, N, L - 1, D).
+
+        Args:
+            cotangents: as for ``mean_gradient``; K times the attention weights are in memory.
+        """
+        q, k, v, weights = self._q, self._k, self._v, self._weights
+        along = (cotangents * self.mixed).sum(-1, keepdim=True)
+        scores = weights * (cotangents @ v.transpose(-1, -2) - along)
+        to_q = scores @ k
+        to_k = (scores.transpose(-1, -2) @ q)[..., 1:, :]
+        to_v = (weights.transpose(-1, -2) @ cotangents)[..., 1:, :]
+        return self._into_activations(*(g.transpose(-2, -3) for g in (to_q, to_k, to_v)))
+
+    def _into_activations(self, to_q: torch.Tensor, to_k: torch.Tensor, to_v: torch.Tensor) -> torch.Tensor:
+        """Through the projections to queries, keys and values; (..., heads, d) each."""
+        gradients = (g.flatten(-2) for g in (to_q * to_q.shape[-1] ** -0.5, to_k, to_v))
+        return torch.cat(list(gradients), -1) @ self._block.attn.in_proj_weight
 
 
 class TextTower:
@@ -162,61 +220,29 @@ class TextTower:
         return F.normalize(x.float(), dim=-1)
 
 
-def _all_plain(blocks: Sequence[nn.Module]) -> bool:
-    """Whether attention is of the forms that ``_heads`` knows."""
-    return all(isinstance(b, _BLOCKS) and getattr(b.attn, "logit_scale", None) is None for b in blocks)
-
-
-def _heads_of(attention: Any) -> int:
-    return int(attention.num_heads)
-
-
 def _heads(attention: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Queries (scaled), keys and values of all heads, each (N, heads, L, d)."""
     projected = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
-    n, length, _ = x.shape
-    q, k, v = projected.view(n, length, 3, _heads_of(attention), -1).permute(2, 0, 3, 1, 4)
-    if not isinstance(attention, nn.MultiheadAttention):  # open_clip's own, with optional norms of queries and keys
-        q, k = attention.ln_q(q), attention.ln_k(k)
+    q, k, v = projected.view(*x.shape[:2], 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
     return q * q.shape[-1] ** -0.5, k, v
 
 
-def _join(attention: Any, heads: torch.Tensor) -> torch.Tensor:
-    """The attention's output (N, L, D) from that of its heads (N, heads, L, d)."""
-    if getattr(attention, "head_scale", None) is not None:
-        heads = heads * attention.head_scale
-    joined = heads.transpose(1, 2).flatten(2)
-    if not isinstance(attention, nn.MultiheadAttention):
-        joined = attention.ln_inner(joined)
-    return attention.out_proj(joined)
-
-
-def _attend(attention: Any, x: torch.Tensor) -> torch.Tensor:
-    """Self-attention in plain operations."""
-    q, k, v = _heads(attention, x)
-    return _join(attention, (q @ k.transpose(-1, -2)).softmax(-1) @ v)
-
-
-def _attend_recording(attention: Any, x: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """Self-attention that adds each head's weights to ``share`` (N, L, L); no two heads' weights are held at once."""
-    q, k, v = _heads(attention, x)
-    return _join(attention, torch.stack([w @ v[:, i] for i, w in enumerate(_weights(q, k, share))], 1))
-
-
-def _record(q: torch.Tensor, k: torch.Tensor, share: torch.Tensor) -> None:
-    for _ in _weights(q, k, share):
-        pass
-
-
 def _weights(q: torch.Tensor, k: torch.Tensor, share: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The attention weights (N, L, L) head by head, each added to ``share``."""
+    """Attention weights (N, L, L) head by head, each added to ``share``; no two heads' are in memory at once."""
     for i in range(q.shape[1]):
         weights = (q[:, i] @ k[:, i].transpose(-1, -2)).softmax(-1)
         share += weights
         yield weights
 
 
+def _attend(attention: Any, x: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """Self-attention (N, L, D) that adds its weights to ``share``."""
+    q, k, v = _heads(attention, x)
+    mixed = [weights @ v[:, i] for i, weights in enumerate(_weights(q, k, share))]
+    return attention.out_proj(torch.cat(mixed, -1))
+
+
 def _finish(block: Any, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
     """The rest of a residual block after its attention."""
-    x = x + block.ls_1(getattr(block, "ln_attn", nn.Identity())(attended))
+    x = x + block.ls_1(attended)
     return x + block.ls_2(block.mlp(block.ln_2(x)))

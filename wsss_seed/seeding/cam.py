@@ -22,7 +22,8 @@ def masked_softmax(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Probabilities over the classes present and all background prompts, as FMA-WSSS has them (A1.10).
 
     Two peculiarities belong to the method: the maximum is taken over all columns, absent classes too, and 1e-5 is
-    added to the sum. Where an absent class is far ahead, the probabilities and their gradients vanish (T4).
+    added to the sum; the derivative passes through both. Where an absent class is far ahead, the probabilities and
+    their gradients vanish (T4).
 
     Args:
         logits: float (N, G), K foreground columns first.
@@ -96,37 +97,30 @@ def softmax_gradcam(
         float32 (P, h, w), signed and unscaled, a map for each True of ``labels`` in row-major order.
     """
     labels = labels.to(tower.tokens.device).bool()
-    grid = tower.grid
     images, classes = labels.nonzero(as_tuple=True)
     if not len(images):
-        return tower.tokens.new_zeros(0, *grid) * (text.sum() if create_graph else 1)
+        return tower.tokens.new_zeros(0, *tower.grid) * (text.sum() if create_graph else 1)
     with torch.enable_grad(), torch.autocast(tower.tokens.device.type, enabled=False):
-        activations = clip.activations(tower).detach().requires_grad_()
-        features = clip.last_block(tower, activations)
-        logits = class_logits(features, text.float(), clip.logit_scale if scale is None else scale)
+        block = clip.open_last_block(tower)
+        mixed = block.mixed.detach().requires_grad_()
+        logits = class_logits(block.features(mixed), text.float(), clip.logit_scale if scale is None else scale)
         probability = SOFTMAX[softmax](logits, labels)
         # Images do not meet in the tower, so the k-th class of every image is differentiated in one go.
         turn = labels.long().cumsum(1)[images, classes] - 1
-        turns = int(turn.max()) + 1
-        chosen = probability.new_zeros(turns, *probability.shape)
+        chosen = probability.new_zeros(int(turn.max()) + 1, *probability.shape)
         chosen[turn, images, classes] = 1
-        patches = activations.detach()[:, 1:]
-        found: list[torch.Tensor] = []
+        patches = block.activations[:, 1:]
+        maps: list[torch.Tensor] = []
         for part in chosen.split(_turns_at_once(clip, tower)):
-            (gradient,) = torch.autograd.grad(
-                probability,
-                activations,
-                part,
-                retain_graph=True,
-                create_graph=create_graph,
-                is_grads_batched=True,
+            (cotangents,) = torch.autograd.grad(
+                probability, mixed, part, retain_graph=True, create_graph=create_graph, is_grads_batched=True
             )
-            gradient = gradient[:, :, 1:]
             if weights == "channel":
-                gradient = gradient.mean(2, keepdim=True)
-            found.append((gradient * patches).sum(-1))
-        maps = torch.cat(found)[turn, images]
-    return (maps if create_graph else maps.detach()).view(-1, *grid)
+                maps.append((patches @ block.mean_gradient(cotangents)[..., None])[..., 0])
+            else:
+                maps.append((block.gradient(cotangents) * patches).sum(-1))
+        found = torch.cat(maps)[turn, images]
+    return (found if create_graph else found.detach()).view(-1, *tower.grid)
 
 
 def _turns_at_once(clip: Clip, tower: Tower) -> int:

@@ -60,8 +60,8 @@ def cam_loss(
             the seeds' size.
         labels: bool (N, K), the classes present.
         seeds: integer (N, H, W), 0 background, 1..K, 255 ignore.
-        squared: squared instead of absolute differences.
-        balanced: divide the two sums by the pixels inside and outside, each by its own.
+        squared: half the squared instead of the absolute differences.
+        balanced: half the mean over the pixels inside and half the mean over those outside.
         detach_max: treat the maximum as a constant, as published.
 
     Returns:
@@ -78,8 +78,8 @@ def cam_loss(
     pull = ((top.detach() if detach_max else top) - maps).abs()
     push = maps.relu()
     if squared:
-        pull, push = pull**2, push**2
-    counts = (inside.sum(), outside.sum()) if balanced else ((inside | outside).sum(),) * 2
+        pull, push = pull**2 / 2, push**2 / 2
+    counts = (2 * inside.sum(), 2 * outside.sum()) if balanced else ((inside | outside).sum(),) * 2
     up, down = (
         torch.where(where, loss, 0).sum() / count.clamp(min=1)
         for loss, where, count in zip((pull, push), (inside, outside), counts, strict=True)
