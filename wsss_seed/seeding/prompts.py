@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..data.classes import ClassSet
 from ..errors import WsssError
+from ..output.files import write_bytes
 from .classify import text_features
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def save_contexts(
         "settings": dict(settings or {}),
     }
     vectors = contexts.vectors.detach().float().cpu().contiguous()
-    save_file({"vectors": vectors}, path, {"format": _FORMAT, "prompts": json.dumps(about)})
+    write_bytes(path, save({"vectors": vectors}, {"format": _FORMAT, "prompts": json.dumps(about)}))
 
 
 def read_contexts(path: Path) -> tuple[Contexts, dict[str, Any]]:
