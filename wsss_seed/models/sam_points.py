@@ -55,11 +55,11 @@ class PointAnswers:
         for part in points.split(portion):
             x = F.linear(self._image[part], w1, b1).unflatten(-1, (4, -1))
             x = act(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
-            x = last_act(F.linear(x, w2, b2)).view(len(part), h * w * 16, -1)
+            x = last_act(F.linear(x, w2, b2)).view(len(part), h * w * 16, second.out_channels)
             masks = (self._kernels[part] @ x.mT)[chosen[part]]
             # Each token became 2 x 2 pixels and each of these 2 x 2 again.
-            masks = masks.view(-1, h, w, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
-            painted.append(masks.reshape(-1, 4 * h, 4 * w))
+            masks = masks.unflatten(1, (h, w, 2, 2, 2, 2)).permute(0, 1, 3, 5, 2, 4, 6)
+            painted.append(masks.reshape(len(masks), 4 * h, 4 * w))
         return torch.cat(painted)
 
 
