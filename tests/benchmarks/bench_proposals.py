@@ -104,12 +104,12 @@ def photograph(width: int = 4000, height: int = 3000) -> np.ndarray:
     return np.clip(image.astype(np.int16) + noise - 10, 0, 255).astype(np.uint8)
 
 
-def memory(sam: Sam, stability: float, offset: float) -> dict[str, float]:
+def memory(sam: Sam, points: int, stability: float, offset: float) -> dict[str, float]:
     """Peak of memory beyond the model's and the photograph's, in GiB, with the published filters."""
     image = photograph()
     generate_proposals(sam, draw(0, "test").image, ProposalSettings(points=2, layers=0))  # whatever libraries keep
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    settings = ProposalSettings(stability=stability, stability_offset=offset)
+    settings = ProposalSettings(points=points, stability=stability, stability_offset=offset)
     begin = time.perf_counter()
     found = generate_proposals(sam, image, settings)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -125,11 +125,12 @@ def main() -> None:
     parser.add_argument("--stability", type=float, default=0.95)
     parser.add_argument("--offset", type=float, default=1.0)
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--points", type=int, default=32, help="a side, of --memory")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     sam: Sam = ModelSet("tiny", given.device, sam=given.sam).sam
     if given.memory:
-        result = memory(sam, given.stability, given.offset)
+        result = memory(sam, given.points, given.stability, given.offset)
     else:
         paths = sorted(given.folder.glob("*.jpg"))[: given.images] if given.folder else []
         images = map(read_rgb, paths) if given.folder else (draw(i, "test").image for i in range(given.images))

@@ -8,6 +8,7 @@ duplicates inside a crop, duplicates between crops, repair, duplicates that repa
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -85,18 +86,19 @@ class Segmenter(Protocol):
 
 
 class _Cut(NamedTuple):
-    """A mask of a crop, cut to its box and packed to a bit a pixel."""
+    """A mask of a crop, cut to its box and packed: a thousand of them may have to wait for the others."""
 
     top: int
     left: int
     shape: tuple[int, int]
-    bits: np.ndarray
+    packed: bytes
 
     def whole(self, size: tuple[int, int]) -> np.ndarray:
         """As uint8 (H, W) in columns, as COCO's RLE has it."""
         out = np.zeros(size, np.uint8, order="F")
         height, width = self.shape
-        pixels = np.unpackbits(self.bits, count=height * width).reshape(height, width)
+        bits = np.frombuffer(zlib.decompress(self.packed), np.uint8)
+        pixels = np.unpackbits(bits, count=height * width).reshape(height, width)
         out[self.top : self.top + height, self.left : self.left + width] = pixels
         return out
 
@@ -273,7 +275,7 @@ def _cut(masks: np.ndarray, top: int, left: int) -> tuple[list[_Cut], np.ndarray
     y1 = rows.shape[1] - rows[:, ::-1].argmax(1)
     x1 = columns.shape[1] - columns[:, ::-1].argmax(1)
     cuts = [
-        _Cut(top + a, left + c, (b - a, d - c), np.packbits(mask[a:b, c:d]))
+        _Cut(top + a, left + c, (b - a, d - c), zlib.compress(np.packbits(mask[a:b, c:d]).data, 1))
         for mask, a, b, c, d in zip(masks, *(x.tolist() for x in (y0, y1, x0, x1)), strict=True)
     ]
     return cuts, np.stack([left + x0, top + y0, left + x1 - 1, top + y1 - 1], 1).astype(np.int64)
@@ -295,7 +297,7 @@ def _stacked(parts: Sequence[_Found]) -> _Found:
 def _onto_image(found: _Found, crop: Sequence[int], size: tuple[int, int]) -> Proposals:
     """Masks of a crop as proposals of the image."""
     x0, y0, _, _ = crop
-    masks = [rle.encode(_Cut(cut.top + y0, cut.left + x0, cut.shape, cut.bits).whole(size)) for cut in found.cuts]
+    masks = [rle.encode(_Cut(cut.top + y0, cut.left + x0, cut.shape, cut.packed).whole(size)) for cut in found.cuts]
     return Proposals(
         size,
         tuple(masks),
