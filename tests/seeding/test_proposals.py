@@ -221,7 +221,7 @@ def test_boxes_end_at_the_last_pixel():
     [
         {},
         {"layers": 1},
-        {"points": 3, "layers": 2},
+        {"points": 4, "layers": 2},
         {"layers": 1, "min_area": 60},
         {"iou": 0.5, "stability": 0.6, "min_area": 20},
     ],
