@@ -26,7 +26,7 @@ from wsss_seed.seeding.clip_sams import ClipSams, Settings, build
 from wsss_seed.seeding.settings_tools import flatten
 
 GRID: dict[str, list[Any]] = {
-    "sams.exponent": [0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 15.0],
+    "sams.exponent": [0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 15.0, 25.0, 40.0, 70.0],
     "cam.weights": ["channel", "element"],
     "cam.softmax": ["masked", "present", "all"],
     "cam.scale": [0.0, 5.0, 10.0, 20.0, 40.0],
