@@ -14,7 +14,9 @@ from . import options, show
 from .evaluate import show_evaluation
 
 if TYPE_CHECKING:
+    from ..data.base import Dataset
     from ..evaluation.evaluate import Evaluation
+    from ..models.zoo import ModelSet
     from ..run.generate import RunResult
 
 Shard = Annotated[str | None, options.option("--shard", help="I/N: do the I-th (from 1) of N equal parts.")]
@@ -33,19 +35,40 @@ def parse_shard(text: str | None) -> tuple[int, int]:
     return i - 1, n
 
 
+def default_backend(data: Dataset, models: ModelSet, *, asked: bool) -> str:
+    """``clip-sams`` where its options are given, or where learned prompts for the class set exist and the labels of
+    every image are known; else ``dino-sam``."""
+    learned = models.prompts(data.class_set.name, "seg") is not None
+    known = data.labels_source is not None and not data.unlabelled
+    return "clip-sams" if asked or (learned and known) else "dino-sam"
+
+
 def generate(
     ctx: typer.Context,
     dataset: options.Dataset,
     root: options.Root = None,
     split: options.Split = None,
-    backend: Annotated[str | None, options.option("--backend", help="How seeds are made. Default: dino-sam.")] = None,
+    backend: Annotated[
+        str | None,
+        options.option(
+            "--backend",
+            help="How seeds are made. Default: clip-sams where learned prompts and image labels are known, "
+            "else dino-sam.",
+        ),
+    ] = None,
     labels: options.Labels = "auto",
     classes: options.Classes = None,
-    models: Annotated[
-        str | None, options.option("--models", help="Model set. Default: tiny for toyland, else base.")
+    prompts: Annotated[
+        str | None,
+        options.option(
+            "--prompts",
+            help="Prompts of clip-sams: handwritten, a file or folder of learn-prompts. Default: the bundled ones.",
+        ),
     ] = None,
-    clip: Annotated[str | None, options.option("--clip", help="CLIP instead of the model set's.")] = None,
-    sam: Annotated[str | None, options.option("--sam", help="SAM instead of the model set's.")] = None,
+    preset: options.Preset = None,
+    models: options.Models = None,
+    clip: options.Clip = None,
+    sam: options.Sam = None,
     detector: Annotated[str | None, options.option("--detector", help="Detector instead of the model set's.")] = None,
     device: options.Device = "auto",
     out: Annotated[Path | None, options.option("--out", "-o", help="Run folder. Default: seeds/DATASET-SPLIT.")] = None,
@@ -70,24 +93,22 @@ def generate(
     overrides = options.settings_of(ctx, set_ or [])
     data = open_dataset(dataset, root, split, classes, labels, images, seed)
 
-    from ..models.zoo import ModelSet, versions
+    from ..models.zoo import versions
     from ..run.generate import generate as run
     from ..run.progress import Progress
     from ..seeding.backends import BackendRequest, build_seeder
 
-    backend = backend or "dino-sam"
-    model_set = ModelSet(
-        models or ("tiny" if data.class_set.name == "toyland" else "base"),
-        device,
-        clip=clip,
-        sam=sam,
-        detector=detector,
+    recipe = None
+    if preset is not None:
+        from ..seeding.clip_sams.presets import load_preset
+
+        recipe = load_preset(preset)
+    model_set = options.model_set(
+        models, data.class_set.name, device, clip=clip, sam=sam, detector=detector, preset=recipe
     )
-    if model_set.world and model_set.world != data.class_set.name:
-        show.warning(
-            f"the models of '{model_set.name}' were trained on {model_set.world} and know nothing else: these masks "
-            "show that the plumbing works, not what the method can do; use --models base for photographs"
-        )
+    of_clip_sams = {"prompts": prompts, "preset": preset}
+    backend = backend or default_backend(data, model_set, asked=any(of_clip_sams.values()))
+    overrides |= {key: value for key, value in of_clip_sams.items() if value is not None}
     seeder = build_seeder(backend, BackendRequest(data.class_set, model_set, overrides))
     out = out or Path("seeds") / f"{data.name}-{data.split}"
     settings: dict[str, Any] = {

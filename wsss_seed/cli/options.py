@@ -81,6 +81,17 @@ Labels = Annotated[
     str, option("--labels", help="Image-level labels: auto (look beside the dataset), none (label-free), or a file.")
 ]
 Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]
+Models = Annotated[str | None, option("--models", help="Model set. Default: tiny for toyland, else base.")]
+Clip = Annotated[str | None, option("--clip", help="CLIP instead of the model set's.")]
+Sam = Annotated[str | None, option("--sam", help="SAM instead of the model set's.")]
+Preset = Annotated[
+    str | None,
+    option(
+        "--preset",
+        help="Recipe of clip-sams: fma-voc, fma-coco or toyland, with the models it is meant for. "
+        "Default: that of the class set, with those of --models.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Images = Annotated[int | None, option("--images", help="How many images of toyland to draw (default 100).", min=1)]
 Config = Annotated[
@@ -94,3 +105,44 @@ Config = Annotated[
         show_envvar=False,
     ),
 ]
+
+
+def model_set(
+    name: str | None,
+    class_set: str,
+    device: str,
+    *,
+    clip: str | None = None,
+    sam: str | None = None,
+    detector: str | None = None,
+    preset: Any = None,
+) -> Any:
+    """The model set asked for, single models exchanged, and a warning where it knows another world only.
+
+    Args:
+        name: of the set; None for the default, ``tiny`` for toyland and else ``base``.
+        class_set: name of the class set.
+        device: where it runs.
+        clip, sam, detector: models instead of the set's.
+        preset: the recipe asked for by name, whose models go before the set's where none is named.
+
+    Raises:
+        WsssError: unknown names.
+    """
+    from ..models.zoo import ModelSet
+    from . import show
+
+    meant = preset.models if preset is not None and name is None else {}
+    models = ModelSet(
+        name or ("tiny" if class_set == "toyland" else "base"),
+        device,
+        clip=clip or meant.get("clip"),
+        sam=sam or meant.get("sam"),
+        detector=detector,
+    )
+    if models.world and models.world != class_set:
+        show.warning(
+            f"the models of '{models.name}' were trained on {models.world} and know nothing else: these masks "
+            "show that the plumbing works, not what the method can do; use --models base for photographs"
+        )
+    return models

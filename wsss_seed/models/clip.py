@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import logging
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..errors import WsssError
+from .towers import ImageTower, LastBlock, TextTower, Tower
 
 _BATCH = 64  # texts or views in one forward pass
 _UNREADABLE = (
@@ -95,9 +98,100 @@ class Clip:
         pixels = torch.from_numpy(stretched(image, boxes, self.image_size)).permute(0, 3, 1, 2)
         features = []
         for part in pixels.split(_BATCH):
-            normalised = (part.to(self.device).float() / 255 - self._mean) / self._std
-            features.append(self.model.encode_image(normalised, normalize=True).float())
+            features.append(self.model.encode_image(self.normalise(part), normalize=True).float())
         return torch.cat(features)
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels 0..255 of any type as the image tower takes them: float32 (N, 3, H, W) on the device (A1.2)."""
+        return (pixels.to(self.device).float() / 255 - self._mean) / self._std
+
+    def prepare(self, image: np.ndarray, max_side: int | None = None) -> torch.Tensor:
+        """One whole image for ``encode_tokens``, float32 (1, 3, H, W).
+
+        Each side is rounded up by itself to the next multiple of the patch size and the image stretched to that by
+        PIL's bicubic filter, as FMA-WSSS and CLIP-ES do (A1.3).
+
+        Args:
+            image: uint8 (H, W, 3) RGB.
+            max_side: a longer image is sized as if it had been reduced to this side first, for the memory of attention
+                grows with the fourth power of the side; None: never.
+        """
+        height, width = image.shape[:2]
+        reduction = min(1.0, (max_side or np.inf) / max(height, width))
+        patch = self.patch_size
+        rows, columns = (max(1, -(-round(side * reduction) // patch)) for side in (height, width))
+        size = (columns * patch, rows * patch)
+        stretched = np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+        return self.normalise(torch.from_numpy(stretched).permute(2, 0, 1)[None])
+
+    @cached_property
+    def _image_tower(self) -> ImageTower:
+        return ImageTower(self.model.visual, self.name)
+
+    @cached_property
+    def _text_tower(self) -> TextTower:
+        return TextTower(self.model, self.name)
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels. Raises WsssError for an image tower without patch tokens of its own."""
+        return self._image_tower.patch_size
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of the image tower's last block."""
+        return int(self._image_tower.blocks[-1].attn.num_heads)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all weights, by which learned prompts know the model they belong to."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @torch.no_grad()
+    def encode_tokens(self, pixels: torch.Tensor, record: int = 0) -> Tower:
+        """The image tower up to its last block, without gradient; any open_clip vision transformer, any size.
+
+        Args:
+            pixels: float (N, 3, H, W), normalised; sides are multiples of ``patch_size``.
+            record: over how many of the last blocks to average the attention that ``Tower.attention`` then has (8 in
+                FMA-WSSS, the last block included; all if there are fewer) (A3.2).
+
+        Raises:
+            WsssError: an image tower that is not a plain vision transformer of open_clip.
+            ValueError: sides that the patches do not tile.
+        """
+        return self._image_tower.forward(pixels.to(self.device), record)
+
+    def last_block(self, tower: Tower) -> torch.Tensor:
+        """Image features, float32 (N, D) of unit length: mean of the patch tokens after ``ln_post``, projected (A1.5).
+
+        Not those of ``encode_views``, which come from the class token.
+        """
+        return self._image_tower.features(tower)
+
+    def open_last_block(self, tower: Tower) -> LastBlock:
+        """The last block opened at its attention, for gradients with respect to the output of its first LayerNorm."""
+        return LastBlock(self._image_tower, tower)
+
+    def token_embedding(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Rows of the token table, float32 (..., Dt), for int64 tokens."""
+        return self._text_tower.table(tokens.to(self.device))
+
+    def text_features(self, embeddings: torch.Tensor, eos: torch.Tensor) -> torch.Tensor:
+        """Text features of unit length, float32 (G, D), differentiable in the embeddings (A1.6).
+
+        Args:
+            embeddings: float (G, T, Dt) of the tokens, without positions.
+            eos: int64 (G,) places of the end tokens.
+
+        Raises:
+            WsssError: a text tower that does not read a sentence at its end token.
+        """
+        return self._text_tower.features(embeddings, eos.to(self.device))
 
 
 def stretched(image: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:

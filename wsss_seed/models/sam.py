@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from segment_anything import modeling, sam_model_registry
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from ..errors import WsssError
+from .sam_points import PointAnswers, answer
 
 _UNREADABLE = (
     OSError,
@@ -32,6 +34,8 @@ _UNREADABLE = (
 )
 # Pixels of float32 logits that are enlarged together: bounds the memory of the enlargement, not its result.
 _LOGIT_PIXELS = 2**25
+# The same for masks enlarged in a window, few enough to stay in a processor's cache.
+_WINDOW_PIXELS = {"cpu": 2**19, "cuda": 2**26}
 _WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 
 
@@ -60,6 +64,21 @@ class BoxMasks(NamedTuple):
 
     low_res: torch.Tensor
     iou: torch.Tensor
+
+
+class Window(NamedTuple):
+    """A cut-out of enlarged masks, outside of which none of them has a logit above the floor that was asked for.
+
+    Attributes:
+        which: int64 (k,) the masks, as places in what was enlarged.
+        top, left: place of the window in the image, in pixels.
+        logits: float32 (k, h, w) on the model's device.
+    """
+
+    which: torch.Tensor
+    top: int
+    left: int
+    logits: torch.Tensor
 
 
 class Sam:
@@ -128,6 +147,70 @@ class Sam:
         return BoxMasks(torch.cat(low_res), torch.cat(iou))
 
     @torch.inference_mode()
+    def decode_points(self, embedding: Embedding, points: np.ndarray, chunk: int = 64) -> Iterator[PointAnswers]:
+        """Ask about points of an image, each by itself, ``chunk`` of them at a time (A4.1).
+
+        Gives what SamPredictor gives for each point with ``multimask_output``, up to rounding. An answer holds the
+        predicted IoU of three masks a point and paints those that are then chosen.
+
+        Args:
+            embedding: of the image.
+            points: float (n, 2) x y in pixels of the original image.
+            chunk: points decoded together.
+        """
+        (h, w), (height, width) = embedding.input_size, embedding.original_size
+        scaled = torch.from_numpy(np.asarray(points, float).reshape(-1, 2) * (w / width, h / height))
+        for part in scaled.to(self.device).split(chunk) if len(scaled) else ():
+            yield answer(self.model, embedding.features, part)
+
+    @torch.inference_mode()
+    def windows(self, embedding: Embedding, low_res: torch.Tensor, floor: float) -> Iterator[Window]:
+        """Enlarge mask logits to the image as ``logits`` does, but only where they can be above a floor.
+
+        A pixel of an enlarged mask is a mean of the pixels of the decoder's grid around it. So where none of these is
+        above the floor, neither is the pixel, and most of most masks need no enlarging.
+
+        Args:
+            embedding: of the image.
+            low_res: float32 (n, h, w) from ``PointAnswers.low_res``.
+            floor: a logit.
+
+        Yields:
+            Cut-outs that together hold every mask once, except those that are nowhere above the floor.
+        """
+        down, across = (self._enlarging(embedding, axis) for axis in (0, 1))
+        above = low_res > floor
+        rows, columns = above.any(2), above.any(1)
+        step = max(1, _WINDOW_PIXELS[self.device.type] // (down.shape[0] * across.shape[0]))
+        for which in torch.nonzero(rows.any(1))[:, 0].split(step):
+            tall, top, lines = _reach(down, rows[which].any(0))
+            wide, left, places = _reach(across, columns[which].any(0))
+            if len(tall) and len(wide):  # not only in the padding
+                yield Window(which, top, left, tall @ low_res[which, lines, places] @ wide.T)
+
+    def _enlarging(self, embedding: Embedding, axis: int) -> torch.Tensor:
+        """Share of each line of the decoder's grid in each line of the image: float32 (H, h), which is what
+        ``postprocess_masks`` does along one axis."""
+        size = 4 * embedding.features.shape[2 + axis]
+        lines = torch.eye(size, device=self.device)[None]
+        for length, kept in (
+            (self.model.image_encoder.img_size, embedding.input_size[axis]),
+            (embedding.original_size[axis],) * 2,
+        ):
+            lines = torch.nn.functional.interpolate(lines, length, mode="linear", align_corners=False)[..., :kept]
+        return lines[0].T.contiguous()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the weights and of what goes with them, the same wherever they were loaded from."""
+        digest = hashlib.sha256()
+        model = self.model
+        for name, tensor in {**model.state_dict(), "mean": model.pixel_mean, "std": model.pixel_std}.items():
+            digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
+    @torch.inference_mode()
     def logits(self, embedding: Embedding, low_res: torch.Tensor) -> torch.Tensor:
         """Enlarge mask logits to the image, as SamPredictor does: bilinearly to the padded square, cut to the image,
         bilinearly to its original size.
@@ -148,6 +231,19 @@ class Sam:
         for part, whole in zip(masks.split(step), out.split(step), strict=True):
             whole[:] = self.model.postprocess_masks(part, embedding.input_size, embedding.original_size)
         return out.view(*low_res.shape[:-2], height, width)
+
+
+def _reach(enlarging: torch.Tensor, marked: torch.Tensor) -> tuple[torch.Tensor, int, slice]:
+    """The part of (H, h) that enlarges what the marked lines of the grid have a share in: its rows from the first to
+    the last of these, the first one's place, and the lines that have a share in any of them."""
+    reached = torch.nonzero((enlarging[:, marked] > 0).any(1))[:, 0]
+    if not len(reached):
+        return enlarging[:0], 0, slice(0)
+    first, last = int(reached[0]), int(reached[-1])
+    rows = enlarging[first : last + 1]
+    used = torch.nonzero((rows > 0).any(0))[:, 0]
+    lines = slice(int(used[0]), int(used[-1]) + 1)
+    return rows[:, lines], first, lines
 
 
 def build_sam(config: Mapping[str, Any]) -> modeling.Sam:

@@ -163,6 +163,10 @@ class ModelSet:
             raise WsssError(f"--device {self._device} cannot be used ({reason}); try --device cpu") from None
         return self._device
 
+    def require(self, role: str) -> None:
+        """Raise WsssError if the weights of a role are known to be missing. Nothing is loaded."""
+        self._file(role)
+
     def _file(self, role: str) -> str:
         """What the loader takes: a bundled model's folder, a checkpoint's path, or the name as it is."""
         found = self._weights[role]
@@ -177,7 +181,19 @@ class ModelSet:
     def clip(self) -> Clip:
         from .clip import load_clip
 
-        return load_clip(self._file("clip"), self.device)
+        clip = load_clip(self._file("clip"), self.device)
+        clip.name = self.names["clip"]  # a bundled model is known by its name, not by where the package lies
+        return clip
+
+    def prompts(self, class_set: str, task: str) -> Path | None:
+        """The bundled learned prompts of a class set for this set's CLIP; None where there are none.
+
+        Args:
+            class_set: its name.
+            task: ``cls`` or ``seg``.
+        """
+        path = TINY / "prompts" / f"{class_set}-{task}.safetensors"
+        return path if self.names["clip"] == "tiny" and path.is_file() else None
 
     @cached_property
     def sam(self) -> Sam:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +13,12 @@ import numpy as np
 
 from ..data.base import Dataset, Sample
 from ..data.classes import IGNORE
-from ..errors import ImageError, WsssError
+from ..errors import WsssError
 from ..output.manifest import Record
 from ..output.run_folder import RunFolder, write_error
 from ..seeding.base import LoadedSample, Seed, Seeder
-from ..threads import Behind, ahead
+from .loop import work_off
 from .progress import Progress
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -124,6 +119,11 @@ def generate(
             boxes = dataset.boxes(sample) if getattr(seeder, "needs_boxes", False) else None
             return LoadedSample(sample, dataset.image(sample), boxes)
 
+        def make(loaded: LoadedSample) -> Seed:
+            (seed,) = seeder.seed([loaded])
+            _check(seed, loaded.image, len(dataset.class_set.names))
+            return seed
+
         def save(loaded: LoadedSample, seed: Seed, seconds: float) -> None:
             through(folder.save(loaded.sample, loaded.image, seed, seconds))
 
@@ -133,26 +133,7 @@ def generate(
         try:
             if progress is not None:
                 progress.start(len(samples), len(finished))
-            # Nothing is written from this thread, so that an interrupt cannot tear a line.
-            with (
-                _terminable(),
-                Behind[None](workers=2, depth=4) as writer,
-                closing(ahead(load, todo, workers=2, depth=prefetch)) as images,
-            ):
-                for sample, image in images:
-                    begin = time.monotonic()
-                    try:
-                        loaded = image.result()
-                        begin = time.monotonic()
-                        (seed,) = seeder.seed([loaded])
-                        _check(seed, loaded.image, len(dataset.class_set.names))
-                    except Exception as error:
-                        if isinstance(error, WsssError) and not isinstance(error, ImageError):
-                            raise  # nothing about this image: the others would end the same way
-                        log.debug("%s failed", sample.id, exc_info=True)
-                        writer.submit(fail, sample, _describe(error), time.monotonic() - begin)
-                    else:
-                        writer.submit(save, loaded, seed, time.monotonic() - begin)
+            work_off(todo, load, make, save, fail, prefetch=prefetch)
         except KeyboardInterrupt:
             interrupted = True
         except OSError as error:
@@ -195,24 +176,3 @@ def _check(seed: Seed, image: np.ndarray, classes: int) -> None:
         raise ValueError(f"the seeder gave confidence {seed.confidence.shape} or not finite, not {shape}")
     if any(not 0 <= c < classes for c in (*seed.present, *seed.scores)):
         raise ValueError(f"the seeder named classes beyond the {classes} of the class set")
-
-
-def _describe(error: Exception) -> str:
-    return str(error) if isinstance(error, ImageError) else f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM, with which schedulers end a job, interrupts like Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    former = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)

@@ -14,27 +14,30 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         if not task.speed:
             return Text("")
-        return Text(f"{task.speed:.1f} images/s" if task.speed >= 1 else f"{1 / task.speed:.1f} s/image")
+        unit = task.fields["unit"]
+        return Text(f"{task.speed:.1f} {unit}s/s" if task.speed >= 1 else f"{1 / task.speed:.1f} s/{unit}")
 
 
 class Progress:
-    """Images done, rate, time left and failures so far. ``step`` may be called from threads."""
+    """Images (or what else ``unit`` names) done, rate, time left and failures so far. ``step`` may be called from
+    threads."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, verb: str = "seeding", unit: str = "image") -> None:
+        self._verb, self._unit = verb, unit
         self._console = console or Console(stderr=True)
         self._bar: Bar | None = None
         self._total = self._done = self._failed = 0
         self._start = 0.0
 
     def start(self, total: int, finished: int) -> None:
-        """Begin with ``total`` images, of which ``finished`` need nothing more."""
+        """Begin with ``total`` of them, of which ``finished`` need nothing more."""
         self._total, self._done, self._failed, self._start = total, finished, 0, time.monotonic()
         if not self._console.is_terminal:
             before = f", {finished} of them finished before" if finished else ""
-            self._say(f"seeding {total} images{before}")
+            self._say(f"{self._verb} {total} {self._unit}s{before}")
             return
         self._bar = Bar(
-            TextColumn("seeding"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
@@ -43,11 +46,11 @@ class Progress:
             console=self._console,
             redirect_stdout=False,  # standard output is for results
         )
-        self._task = self._bar.add_task("seeding", total=total, completed=finished, failures="")
+        self._task = self._bar.add_task(self._verb, total=total, completed=finished, failures="", unit=self._unit)
         self._bar.start()
 
-    def step(self, *, failed: bool) -> None:
-        """One more image is through."""
+    def step(self, *, failed: bool = False) -> None:
+        """One more is through."""
         self._done += 1
         self._failed += failed
         if self._bar is not None:
@@ -61,7 +64,7 @@ class Progress:
         elif self._start:
             seconds = time.monotonic() - self._start
             failures = f", {self._failed} failed" if self._failed else ""
-            self._say(f"{self._done} of {self._total} images done in {seconds:.1f} s{failures}")
+            self._say(f"{self._done} of {self._total} {self._unit}s done in {seconds:.1f} s{failures}")
         self._start = 0.0
 
     def _say(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Repair of one mask: small holes are filled, small islands removed."""
+"""Connected pieces of a mask: small holes filled, small islands removed, boxes round what there is."""
 
 from __future__ import annotations
 
@@ -44,6 +44,19 @@ def fill_and_clean(mask: np.ndarray, min_area: int = 100) -> np.ndarray:
         kept[areas.argmax()] = True
     cleaned = _paint(islands, kept, window.shape)
     return cleaned.repeat(heights, 0).repeat(widths, 1)
+
+
+def piece_boxes(mask: np.ndarray) -> np.ndarray:
+    """Boxes of the 8-connected pieces of a mask bool (H, W): int64 (n, 4) x0 y0 x1 y1, the last two exclusive."""
+    runs = _runs(mask)
+    _, piece = np.unique(runs.piece, return_inverse=True)
+    boxes = np.empty((piece.max(initial=-1) + 1, 4), np.int64)
+    boxes[:, :2], boxes[:, 2:] = max(mask.shape), 0
+    np.minimum.at(boxes[:, 0], piece, runs.start)
+    np.minimum.at(boxes[:, 1], piece, runs.row)
+    np.maximum.at(boxes[:, 2], piece, runs.end)
+    np.maximum.at(boxes[:, 3], piece, runs.row + 1)
+    return boxes
 
 
 def _window(occupied: np.ndarray, length: int) -> tuple[slice, np.ndarray]:

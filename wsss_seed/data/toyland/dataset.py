@@ -61,6 +61,10 @@ class Toyland(Dataset):
         return Boxes(scene.boxes, np.array([o.index for o in scene.objects], np.int64))
 
     @property
+    def unlabelled(self) -> int:
+        return 0 if self.labels_source else len(self)  # counting would draw every image
+
+    @property
     def has_masks(self) -> bool:
         return True
 

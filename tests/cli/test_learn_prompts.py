@@ -1,0 +1,162 @@
+"""``wsss-seed learn-prompts`` as a user runs it, with the bundled CLIP on toyland."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+QUICK = ["--set", "train.warmup=2", "--set", "train.batch=4", "--set", "context.tokens=4"]
+COMMAND = ["learn-prompts", "--dataset", "toyland", "--images", 6, *QUICK]
+
+
+def vectors(path: Path) -> np.ndarray:
+    with safe_open(path, "np") as file:
+        return file.get_tensor("vectors")
+
+
+def one_line(result) -> str:
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    [line] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_both_tasks_and_seeds_made_with_what_was_learned(cli, tmp_path: Path):
+    """The issue's chain: cls, coarse seeds, seg, then fine seeds with one command each."""
+    result = cli(*COMMAND, "--task", "both", "--set", "train.iterations=4", "--out", "p", "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert set(report["prompts"]) == {"cls", "seg"}
+    assert set(report["losses"]["seg"]) == {"loss_foreground", "loss_background"}
+    for task in ("cls", "seg"):
+        path = tmp_path / "p" / f"{task}.safetensors"
+        assert path.stat().st_size < 100_000
+        assert (tmp_path / "p" / f"{task}.png").is_file()
+        assert len((tmp_path / "p" / f"{task}.csv").read_text().splitlines()) == 5
+        assert str(tmp_path).encode() not in path.read_bytes()
+    assert len(list((tmp_path / "p" / "coarse" / "SegmentationClass").glob("*.png"))) == 6
+
+    made = cli("generate", "--dataset", "toyland", "--images", 2, "--prompts", "p", "--out", "fine", "--json")
+    assert made.returncode == 0, made.stderr
+    run = json.loads((tmp_path / "fine" / "run.json").read_text())
+    assert run["settings"]["backend"]["name"] == "clip-sams"
+    assert run["settings"]["backend"]["stage"] == "fine"
+    assert run["settings"]["backend"]["prompts"].startswith("seg ")
+    again = cli(*COMMAND, "--task", "both", "--set", "train.iterations=4", "--out", "p")
+    assert again.returncode == 0, again.stderr
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_prompts(cli, tmp_path: Path):
+    command = [*COMMAND, "--task", "cls", "--set", "train.iterations=230"]
+    assert cli(*command, "--out", "whole").returncode == 0
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WSSS_SEED_")}
+    for how in (signal.SIGKILL, signal.SIGTERM):
+        out = tmp_path / how.name
+        process = subprocess.Popen(
+            [sys.executable, "-m", "wsss_seed", *map(str, command), "--out", str(out)],
+            cwd=tmp_path,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        end = time.monotonic() + 120
+        while not (out / "cls.checkpoint").exists() and process.poll() is None:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.send_signal(how)
+        _, messages = process.communicate()
+        if process.returncode == 0:
+            pytest.skip("the run was over before it could be interrupted")
+        assert not (out / "cls.safetensors").exists()
+        if how == signal.SIGTERM:
+            assert process.returncode == 130
+            assert "run the same command again" in messages
+        assert cli(*command, "--out", out).returncode == 0
+        assert (vectors(out / "cls.safetensors") == vectors(tmp_path / "whole" / "cls.safetensors")).all()
+        assert (out / "cls.csv").read_bytes() == (tmp_path / "whole" / "cls.csv").read_bytes()
+
+
+def test_other_settings_in_the_same_folder_are_refused(cli, tmp_path: Path):
+    command = [*COMMAND, "--task", "cls", "--set", "train.iterations=3", "--out", "p"]
+    assert cli(*command).returncode == 0
+    before = (tmp_path / "p" / "cls.safetensors").read_bytes()
+    line = one_line(cli(*command, "--set", "train.rate=0.5"))
+    assert "train.rate" in line
+    assert "--overwrite" in line
+    assert (tmp_path / "p" / "cls.safetensors").read_bytes() == before
+    assert cli(*command, "--set", "train.rate=0.5", "--overwrite").returncode == 0
+    assert (tmp_path / "p" / "cls.safetensors").read_bytes() != before
+
+
+def test_several_processes_learn_what_one_does(cli, tmp_path: Path):
+    pytest.importorskip("accelerate")
+    command = [*COMMAND, "--task", "cls", "--set", "train.iterations=4", "--set", "train.accumulate=2"]
+    assert cli(*command, "--out", "one").returncode == 0
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WSSS_SEED_")}
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
+    launch += ["--main_process_port", "0", "-m", "wsss_seed"]
+    result = subprocess.run(
+        [*launch, *map(str, command), "--out", "two"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    one, two = (vectors(tmp_path / name / "cls.safetensors") for name in ("one", "two"))
+    np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["--labels", "none"], ["no image-level labels", "--labels FILE"]),
+        (["--task", "segg"], ["Did you mean 'seg'?"]),
+        (["--task", "seg"], ["--seeds DIR", "--task both"]),
+        (["--task", "seg", "--seeds", "nowhere"], ["nowhere", "--seeds"]),
+        (["--task", "cls", "--seeds", "."], ["--seeds is for --task seg"]),
+        (["--preset", "fma-vok"], ["Did you mean 'fma-voc'?"]),
+        (["--set", "train.iteration=3"], ["Did you mean 'train.iterations'?"]),
+        (["--set", "cls.train.rate=-1"], ["train.rate = -1", "at least 0"]),
+        (["--task", "cls", "--set", "coarse.sams.exponent=1"], ["--task both"]),
+        (["--set", "context.tokens=40"], ["context", "reads"]),
+        (["--preset", "fma-voc"], ["sam_vit_h_4b8939.pth"]),
+    ],
+)
+def test_wrong_usage_is_one_line_with_the_remedy(cli, tmp_path: Path, args, parts):
+    result = cli(*COMMAND[:5], *args, "--out", "p", env={"WSSS_SEED_HOME": str(tmp_path / "home")})
+    line = one_line(result)
+    for part in parts:
+        assert part in line
+
+
+def test_labels_that_do_not_fit_the_classes(cli, tmp_path: Path):
+    """A class that the class set lacks, and vectors of another length."""
+    from wsss_seed.data.toyland.tree import write_tree
+
+    write_tree(tmp_path / "tree", "train", 3, 0)
+    (tmp_path / "labels.txt").write_text("train_000000 house\ntrain_000001 castle\n")
+    np.save(tmp_path / "labels.npy", {"train_000000": np.ones(20, np.float32)}, allow_pickle=True)
+    for file, part in (("labels.txt", "castle"), ("labels.npy", "20")):
+        for command in (["learn-prompts"], ["generate", "--backend", "clip-sams"]):
+            result = cli(
+                *command, "--dataset", "voc", "--root", "tree", "--split", "train", "--classes", "toyland",
+                "--labels", file, "--models", "tiny", "--out", "p",
+            )  # fmt: skip
+            line = one_line(result)
+            assert file in line
+            assert part in line

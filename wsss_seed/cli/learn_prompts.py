@@ -1,0 +1,116 @@
+"""``wsss-seed learn-prompts``: image-level labels in, prompts for clip-sams out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options, show
+
+
+def learn_prompts(
+    ctx: typer.Context,
+    dataset: options.Dataset,
+    root: options.Root = None,
+    split: options.Split = None,
+    task: Annotated[
+        str,
+        options.option(
+            "--task",
+            help="cls (from image-level labels), seg (from seeds), or both: cls, coarse seeds, seg.",
+        ),
+    ] = "both",
+    labels: options.Labels = "auto",
+    classes: options.Classes = None,
+    seeds: Annotated[
+        Path | None, options.option("--seeds", help="For --task seg: a run folder, or label maps <id>.png.")
+    ] = None,
+    preset: options.Preset = None,
+    models: options.Models = None,
+    clip: options.Clip = None,
+    sam: options.Sam = None,
+    device: options.Device = "auto",
+    out: Annotated[Path | None, options.option("--out", "-o", help="Folder. Default: prompts/DATASET-SPLIT.")] = None,
+    images: options.Images = None,
+    overwrite: Annotated[bool, options.option("--overwrite", help="Begin again.")] = False,
+    seed: Annotated[int, options.option("--seed", help="Random seed; for toyland also the world's.", min=0)] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting of learning, e.g. train.iterations=600, seg.train.rate=0.002, coarse.sams.exponent=0.5.",
+        ),
+    ] = None,
+    json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Learn the prompts of clip-sams from images with image-level labels.
+
+    Running the same command again goes on where it stopped. With several GPUs: accelerate launch -m wsss_seed
+    learn-prompts ... (the micro-batches of an iteration are shared between them).
+    """
+    from ..data import open_dataset
+
+    overrides = options.settings_of(ctx, set_ or [])
+    if dataset == "toyland":
+        split, images = split or "train", images or 400
+    data = open_dataset(dataset, root, split, classes, labels, images, seed)
+
+    from ..run.learn import learn_prompts as run
+    from ..run.learn import processes_for
+    from ..run.progress import Progress
+    from ..seeding.clip_sams.presets import load_preset, preset_for
+
+    recipe = load_preset(preset or preset_for(data.class_set))
+    processes = processes_for(task, recipe, overrides)
+    model_set = options.model_set(
+        models, data.class_set.name, processes.device or device, clip=clip, sam=sam, preset=recipe if preset else None
+    )
+    out = out or Path("prompts") / f"{data.name}-{data.split}"
+    if processes.first:
+        show.message(
+            f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes, labels: "
+            f"{data.labels_source or 'none'}; preset {recipe.name}, CLIP {model_set.names['clip']} on "
+            f"{model_set.device}"
+        )
+        if data.labels_source and data.unlabelled:
+            show.warning(f"{data.unlabelled} images have no image-level labels and are left out")
+    result = run(
+        data,
+        model_set,
+        task,
+        out,
+        preset=recipe,
+        overrides=overrides,
+        seeds=seeds,
+        seed=seed,
+        overwrite=overwrite,
+        processes=processes,
+        progress=lambda verb, unit: Progress(show.err, verb, unit),
+    )
+    if not processes.first:
+        raise typer.Exit(130 if result.interrupted else 0)
+    for name, error in result.failed[:20]:
+        show.error(f"{name}: {error}" if name not in error else error)
+    if json:
+        show.as_json(
+            {
+                "out": str(result.out),
+                "prompts": {name: str(path) for name, path in result.prompts.items()},
+                "losses": result.losses,
+                "failed": [{"id": name, "error": error} for name, error in result.failed],
+                "interrupted": result.interrupted,
+            }
+        )
+    else:
+        for name, losses in result.losses.items():
+            values = ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in losses.items())
+            show.result(f"{name}: {values} over the last tenth; curve: {result.out / name}.png")
+        for path in result.prompts.values():
+            show.result(f"prompts: {path}")
+    if result.interrupted:
+        show.error("interrupted; run the same command again to go on")
+    raise typer.Exit(130 if result.interrupted else 1 if result.failed else 0)

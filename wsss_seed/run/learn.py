@@ -1,0 +1,307 @@
+"""Learning prompts over a dataset: the tasks in their order, with the coarse seeds between them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.base import Dataset, Sample
+from ..data.images import read_labels
+from ..errors import ImageError, WsssError, unknown_name
+from ..models.zoo import ModelSet, versions
+from ..output.run_folder import MASKS, write_error
+from ..seeding.backends import BackendRequest, build_seeder
+from ..seeding.clip_sams.learn.crops import Source
+from ..seeding.clip_sams.learn.curve import write_curve
+from ..seeding.clip_sams.learn.processes import Processes
+from ..seeding.clip_sams.learn.settings import LearnSettings, Task, override
+from ..seeding.clip_sams.learn.trainer import learn
+from ..seeding.clip_sams.presets import Preset
+from ..seeding.prompts import save_contexts
+from ..seeding.settings_tools import flatten
+from .generate import generate
+from .progress import Progress
+
+TASKS: Mapping[str, tuple[Task, ...]] = {"cls": ("cls",), "seg": ("seg",), "both": ("cls", "seg")}
+
+
+@dataclass(frozen=True)
+class LearnResult:
+    """What a learning run did.
+
+    Attributes:
+        out: its folder.
+        prompts: task -> file of its prompts, of the tasks that are finished.
+        losses: task -> name of a loss -> mean over the last tenth of the iterations.
+        failed: id and error of images that got no coarse seed.
+        interrupted: whether it was stopped before its end.
+    """
+
+    out: Path
+    prompts: Mapping[str, Path]
+    losses: Mapping[str, Mapping[str, float]]
+    failed: tuple[tuple[str, str], ...]
+    interrupted: bool
+
+
+def learn_prompts(
+    dataset: Dataset,
+    models: ModelSet,
+    task: str,
+    out: Path,
+    *,
+    preset: Preset,
+    overrides: Mapping[str, Any] | None = None,
+    seeds: Path | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    processes: Processes | None = None,
+    progress: Callable[[str, str], Progress] | None = None,
+) -> LearnResult:
+    """Learn the prompts of clip-sams, going on where an earlier run with the same settings stopped.
+
+    ``cls`` learns from image-level labels and writes OUT/cls.safetensors. ``seg`` learns from seeds and writes
+    OUT/seg.safetensors. ``both`` learns cls, makes coarse seeds of the same images with it (OUT/coarse, a run folder),
+    and learns seg from them. Beside each file lie its losses, as table and picture, and its checkpoint.
+
+    Args:
+        dataset: the images and their labels; images without a class are left out.
+        models: CLIP, and SAM for the coarse seeds.
+        task: ``cls``, ``seg`` or ``both``.
+        out: the folder.
+        preset: the recipe.
+        overrides: dotted key to value, before the preset's: ``train.rate`` for all tasks, ``cls.train.rate`` for one,
+            ``coarse.sams.exponent`` for the coarse seeds.
+        seeds: for ``seg`` alone: a run folder, or a folder of label maps ``<id>.png``.
+        seed: of first vectors, order and augmentation.
+        overwrite: begin again.
+        processes: those that share the work.
+        progress: makes what shows how far a step is, from its verb and unit.
+
+    Raises:
+        WsssError: no labels, no seeds, unknown settings, an unusable folder, or a checkpoint of other settings.
+    """
+    settings, of_coarse = _settings(task, preset, overrides or {})
+    if seeds is not None and task != "seg":
+        raise WsssError(f"--seeds is for --task seg; task {task} learns from image-level labels")
+    if seeds is None and task == "seg":
+        raise WsssError("task seg learns from seeds: give --seeds DIR, or --task both to make coarse seeds first")
+    processes = processes or Processes()
+    samples = labelled(dataset)
+    if task == "both":
+        models.require("sam")  # rather now than after hours of learning
+    prompts: dict[str, Path] = {}
+    losses: dict[str, dict[str, float]] = {}
+    failed: tuple[tuple[str, str], ...] = ()
+
+    def result(interrupted: bool) -> LearnResult:
+        return LearnResult(out, prompts, losses, failed, interrupted)
+
+    for name in TASKS[task]:
+        folder = None
+        if name == "seg":
+            folder = seeds
+            if folder is None:
+                folder = out / "coarse"
+                run = _coarse_seeds(
+                    dataset, models, prompts["cls"], folder, preset, of_coarse, overwrite, processes, progress
+                )
+                failed = run.failed
+                if run.interrupted:
+                    return result(True)
+                processes.wait()
+            samples = [s for s in samples if s.id not in dict(failed)]
+        source = Source(samples, dataset.image, folder and _reader(folder, dataset), len(dataset.class_set.names))
+        file = out / f"{name}.safetensors"
+        about = _about(name, dataset, samples, models, settings[name], seed, str(seeds) if seeds else None)
+        show = progress(f"learning {name}", "iteration") if progress and processes.first else None
+        learned = _learn(name, source, dataset, models, settings[name], out, about, seed, overwrite, processes, show)
+        curve = learned.progress.curve
+        losses[name] = {
+            k: float(np.mean(v[-max(1, len(v) // 10) :])) for k, v in curve.items() if k.startswith("loss") and v
+        }
+        if processes.first:
+            try:
+                write_curve(out / name, curve)
+                if not learned.interrupted:
+                    save_contexts(
+                        file, learned.contexts, clip=models.clip, class_set=dataset.class_set, settings=about
+                    )
+            except OSError as error:
+                raise write_error(out, error) from error
+        if learned.interrupted:
+            return result(True)
+        prompts[name] = file
+        processes.wait()
+    return result(False)
+
+
+def processes_for(task: str, preset: Preset, overrides: Mapping[str, Any]) -> Processes:
+    """The processes of this launch, which must not be more than the micro-batches they share.
+
+    Raises:
+        WsssError: they are, or the settings are wrong.
+    """
+    settings, _ = _settings(task, preset, overrides)
+    return Processes.launched(min(s.train.accumulate for s in settings.values()))
+
+
+def labelled(dataset: Dataset) -> list[Sample]:
+    """The samples with at least one class in their image-level labels.
+
+    Raises:
+        WsssError: there are none.
+    """
+    samples = [s for s in dataset if s.labels] if dataset.labels_source is not None else []
+    if not samples:
+        raise WsssError(
+            f"{dataset.name} {dataset.split}: no image-level labels, which prompts are learned from; give --labels FILE"
+        )
+    return samples
+
+
+def _settings(
+    task: str, preset: Preset, overrides: Mapping[str, Any]
+) -> tuple[dict[Task, LearnSettings], dict[str, Any]]:
+    """Settings of each task, and the user's settings of the coarse seeds."""
+    if task not in TASKS:
+        raise unknown_name("task", task, TASKS)
+    groups: dict[str, dict[str, Any]] = {name: {} for name in (*TASKS["both"], "coarse", "")}
+    for key, value in overrides.items():
+        group, _, rest = key.partition(".")
+        groups[group if group in groups else ""][rest if group in groups else key] = value
+    if groups["coarse"] and task != "both":
+        raise WsssError("settings of coarse seeds are for --task both")
+    learn_settings = {
+        name: override(override(LearnSettings(), preset.learn.get(name, {})), {**groups[""], **groups[name]})
+        for name in TASKS[task]
+    }
+    return learn_settings, groups["coarse"]
+
+
+def _about(
+    task: Task,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    models: ModelSet,
+    settings: LearnSettings,
+    seed: int,
+    seeds: str | None,
+) -> dict[str, Any]:
+    """Everything that determines the outcome of a task, as flat JSON values."""
+    class_set = dataset.class_set
+    images = hashlib.sha256()
+    for sample in samples:
+        images.update(f"{sample.id}\0{sample.labels}\n".encode("utf-8", "surrogateescape"))
+    return {
+        "task": task,
+        "dataset": f"{dataset.name} {dataset.split}",
+        "images": len(samples),
+        "images and labels": images.hexdigest()[:16],
+        "class set": class_set.name,
+        "prompts": list(class_set.prompts),
+        "background": list(class_set.background),
+        "clip": models.clip.fingerprint,
+        "seeds": seeds,
+        "seed": seed,
+        **flatten(settings),
+    }
+
+
+def _learn(
+    task: Task,
+    source: Source,
+    dataset: Dataset,
+    models: ModelSet,
+    settings: LearnSettings,
+    out: Path,
+    about: Mapping[str, Any],
+    seed: int,
+    overwrite: bool,
+    processes: Processes,
+    show: Progress | None,
+) -> Any:
+    path = out / f"{task}.checkpoint"
+    try:
+        if overwrite and processes.first:
+            path.unlink(missing_ok=True)
+        processes.wait()
+        train, began = settings.train, False
+
+        def step(iteration: int, _: Mapping[str, float]) -> None:
+            nonlocal began
+            if show is not None:
+                if not began:
+                    show.start(min(train.stop or train.iterations, train.iterations), iteration - 1)
+                    began = True
+                show.step()
+
+        try:
+            return learn(
+                task,
+                models.clip,
+                dataset.class_set,
+                source,
+                settings,
+                path=path,
+                about=about,
+                seed=seed,
+                processes=processes,
+                step=step,
+            )
+        finally:
+            if show is not None:
+                show.stop()
+    except OSError as error:
+        raise write_error(out, error) from error
+
+
+def _coarse_seeds(
+    dataset: Dataset,
+    models: ModelSet,
+    prompts: Path,
+    out: Path,
+    preset: Preset,
+    overrides: Mapping[str, Any],
+    overwrite: bool,
+    processes: Processes,
+    progress: Callable[[str, str], Progress] | None,
+) -> Any:
+    """A run of clip-sams with the prompts just learned, each process doing its part."""
+    request = BackendRequest(
+        dataset.class_set, models, {"preset": preset.name, "prompts": str(prompts), "stage": "coarse", **overrides}
+    )
+    seeder = build_seeder("clip-sams", request)
+    return generate(
+        dataset,
+        seeder,
+        out,
+        settings={"backend": {"name": "clip-sams", **seeder.settings}, "models": models.weights()},
+        about={"versions": versions(), "device": models.device},
+        shard=(processes.index, processes.count),
+        overwrite=overwrite,
+        progress=progress("seeding", "image") if progress else None,
+    )
+
+
+def _reader(folder: Path, dataset: Dataset) -> Callable[[Sample], np.ndarray]:
+    """Reads the seed of a sample and checks that it fits."""
+    masks = folder / MASKS if (folder / MASKS).is_dir() else folder
+    if not masks.is_dir():
+        raise WsssError(f"{folder}: no such folder of seeds; give --seeds a run folder")
+    classes = len(dataset.class_set.names)
+
+    def read(sample: Sample) -> np.ndarray:
+        path = masks / f"{sample.id}.png"
+        labels = read_labels(path)
+        beyond = labels[(labels > classes) & (labels != 255)]
+        if len(beyond):
+            raise ImageError(f"{path}: label {beyond[0]}, beyond the {classes} classes of '{dataset.class_set.name}'")
+        return labels
+
+    return read

@@ -1,0 +1,153 @@
+"""The loop that fills a store with the mask proposals of a dataset."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..data.base import Dataset, Sample
+from ..output.proposals import Proposals
+from ..output.run_folder import write_error
+from ..seeding.proposals import ProposalSettings, generate_proposals, store_in
+from .loop import work_off
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from ..models.sam import Sam
+
+
+@dataclass(frozen=True)
+class ProposalRun:
+    """What a run over a dataset did.
+
+    Attributes:
+        out: the store.
+        images: how many images it was to do.
+        skipped: how many of them had their proposals in the store.
+        made: how many were given theirs now.
+        empty: how many of all these have none, because no mask was good enough.
+        masks: proposals of all images together.
+        failed: id and error of the others.
+        seconds: wall time.
+        interrupted: whether it was stopped before its end.
+    """
+
+    out: Path
+    images: int
+    skipped: int
+    made: int
+    empty: int
+    masks: int
+    failed: tuple[tuple[str, str], ...]
+    seconds: float
+    interrupted: bool
+
+    @property
+    def exit_status(self) -> int:
+        """0 all well, 1 some images failed, 130 interrupted."""
+        if self.interrupted:
+            return 130
+        return 1 if self.failed else 0
+
+
+class _Loaded(NamedTuple):
+    image: np.ndarray
+    path: Path
+    found: Proposals | None
+
+
+def propose(
+    dataset: Dataset,
+    sam: Sam,
+    settings: ProposalSettings,
+    out: Path,
+    *,
+    limit: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    prefetch: int = 2,
+) -> ProposalRun:
+    """Make the mask proposals of a dataset's images, but for those that the store has.
+
+    The store is found by what made its content, so there is no state of a run to keep: a run that was stopped goes on,
+    a file that was damaged is made again, other settings do not meet these.
+
+    Args:
+        dataset: the images; ``image`` is called from threads.
+        sam: the model.
+        settings: of the proposals.
+        out: folder of the store.
+        limit: do the first so many images of the dataset.
+        shard: do every n-th of them, (index from 0, n).
+        overwrite: make those again that the store has.
+        progress: where to show how far it is.
+        prefetch: how many images to decode ahead.
+
+    Raises:
+        WsssError: the folder cannot be written to.
+    """
+    start = time.monotonic()
+    index, count = shard
+    samples = dataset.samples[:limit][index::count]
+    counting = threading.Lock()
+    failed: dict[str, str] = {}
+    made = skipped = empty = masks = 0
+    interrupted = False
+
+    def load(sample: Sample) -> _Loaded:
+        image = dataset.image(sample)
+        path = store.path(image)
+        return _Loaded(image, path, None if overwrite else store.read(path, (image.shape[0], image.shape[1])))
+
+    def make(loaded: _Loaded) -> Proposals:
+        if loaded.found is not None:
+            return loaded.found
+        return generate_proposals(sam, loaded.image, settings)
+
+    def save(loaded: _Loaded, proposals: Proposals, _: float) -> None:
+        nonlocal made, skipped, empty, masks
+        if loaded.found is None:
+            store.write(loaded.path, proposals)
+        with counting:
+            made += loaded.found is None
+            skipped += loaded.found is not None
+            empty += not len(proposals)
+            masks += len(proposals)
+            if progress is not None:
+                progress.step(failed=False)
+
+    def fail(sample: Sample, error: str, _: float) -> None:
+        with counting:
+            failed[sample.id] = error
+            if progress is not None:
+                progress.step(failed=True)
+
+    try:
+        if progress is not None:
+            progress.start(len(samples), 0)
+        store = store_in(out, sam, settings)
+        work_off(samples, load, make, save, fail, prefetch=prefetch)
+    except KeyboardInterrupt:
+        interrupted = True
+    except OSError as error:
+        raise write_error(out, error) from error
+    finally:
+        if progress is not None:
+            progress.stop()
+    return ProposalRun(
+        out=out,
+        images=len(samples),
+        skipped=skipped,
+        made=made,
+        empty=empty,
+        masks=masks,
+        failed=tuple((sample.id, failed[sample.id]) for sample in samples if sample.id in failed),
+        seconds=time.monotonic() - start,
+        interrupted=interrupted,
+    )

@@ -1,0 +1,55 @@
+"""clip-sams: prompts make CLIP's class activation maps, SAM's mask proposals vote on them (FMA-WSSS)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ...models.zoo import home
+from ..proposals import Proposals, ProposalSettings, kept_proposals, store_in
+from .presets import load_preset, preset_for
+from .prompts_source import choose_prompts
+from .seeder import ClipSams
+from .settings import Settings, override
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ...models.zoo import ModelSet
+    from ..backends import BackendRequest
+
+__all__ = ["ClipSams", "Settings", "build", "override"]
+
+
+def build(request: BackendRequest) -> ClipSams:
+    """The backend's recipe: the preset's stage, then what was calibrated for the model set, then the user's settings.
+
+    Beside the settings proper, ``prompts`` (``handwritten``, a file or folder of learn-prompts), ``preset`` and
+    ``stage`` may be given; without them the bundled prompts and the class set's preset are taken.
+
+    Raises:
+        WsssError: no prompts for these classes and this CLIP, unknown setting, value of the wrong type or range, or
+            weights that cannot be loaded.
+    """
+    models, class_set, values = request.models, request.class_set, dict(request.overrides)
+    preset = load_preset(values.pop("preset", None) or preset_for(class_set))
+    prompts = choose_prompts(values.pop("prompts", None), values.pop("stage", None), models, class_set)
+    settings = override(Settings(prompts.stage), preset.stages[prompts.stage])
+    settings = override(override(settings, models.settings("clip-sams")), values)
+    return ClipSams(
+        class_set,
+        models.clip,
+        _proposals(models, settings.proposals),
+        prompts.contexts,
+        settings,
+        {"preset": preset.name, "prompts": prompts.record},
+    )
+
+
+def _proposals(models: ModelSet, settings: ProposalSettings) -> Callable[[np.ndarray], Proposals]:
+    """Mask proposals of an image, from the common store or made and stored; SAM is loaded when first asked."""
+
+    def of(image: np.ndarray) -> Proposals:
+        return kept_proposals(models.sam, image, settings, store_in(home() / "proposals", models.sam, settings))
+
+    return of

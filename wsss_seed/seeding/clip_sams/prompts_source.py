@@ -1,0 +1,87 @@
+"""Which prompts a run uses, and which stage's recipe goes with them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import WsssError, unknown_name
+from ..prompts import Contexts, load_contexts, read_contexts
+from .settings import STAGES, Stage
+
+if TYPE_CHECKING:
+    from ...data.classes import ClassSet
+    from ...models.zoo import ModelSet
+
+HANDWRITTEN = "handwritten"
+TASK_OF: dict[str, str] = {"coarse": "cls", "fine": "seg"}
+STAGE_OF: dict[str, Stage] = {"cls": "coarse", "seg": "fine"}
+
+
+@dataclass(frozen=True)
+class ChosenPrompts:
+    """The prompts of a run.
+
+    Attributes:
+        stage: whose recipe goes with them.
+        contexts: the learned ones; None for hand-written sentences.
+        record: what run.json says of them: ``handwritten``, or task and hash of the file.
+    """
+
+    stage: Stage
+    contexts: Contexts | None
+    record: str
+
+
+def choose_prompts(source: Any, stage: Any, models: ModelSet, class_set: ClassSet) -> ChosenPrompts:
+    """Find the prompts.
+
+    Args:
+        source: ``handwritten``, a file of prompts, a folder of learn-prompts, or None for the bundled ones.
+        stage: the stage asked for; None for that of the prompts (of a folder: fine where it has been learned).
+        models: whose CLIP reads them, and who has the bundled ones.
+        class_set: the classes.
+
+    Raises:
+        WsssError: there are none, or they are for another CLIP or class set.
+    """
+    if stage is not None and stage not in STAGES:
+        raise unknown_name("value of stage", str(stage), STAGES)
+    if source == HANDWRITTEN or (source is None and stage == HANDWRITTEN):
+        return ChosenPrompts(stage or HANDWRITTEN, None, HANDWRITTEN)
+    path = _bundled(stage, models, class_set) if source is None else _file(Path(str(source)), stage)
+    about = read_contexts(path)[1]
+    contexts = load_contexts(path, clip=models.clip, class_set=class_set)
+    task = str(about["settings"].get("task", "seg"))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return ChosenPrompts(stage or STAGE_OF.get(task, "fine"), contexts, f"{task} {digest}")
+
+
+def _bundled(stage: str | None, models: ModelSet, class_set: ClassSet) -> Path:
+    path = models.prompts(class_set.name, TASK_OF.get(stage or "fine", "seg"))
+    if path is None:
+        raise WsssError(
+            f"no learned prompts for class set '{class_set.name}' and CLIP {models.names['clip']}: learn them with "
+            "wsss-seed learn-prompts and give --prompts FILE, or take --prompts handwritten"
+        )
+    return path
+
+
+def _file(path: Path, stage: str | None) -> Path:
+    if not path.is_dir():
+        if not path.exists():
+            raise WsssError(
+                f"{path}: no such file of prompts; learn them with wsss-seed learn-prompts, or take --prompts "
+                "handwritten"
+            )
+        return path
+    wanted = [TASK_OF[stage]] if stage in TASK_OF else ["seg", "cls"]
+    for task in wanted:
+        if (path / f"{task}.safetensors").is_file():
+            return path / f"{task}.safetensors"
+    raise WsssError(
+        f"{path}: no {' or '.join(t + '.safetensors' for t in wanted)} in this folder; finish wsss-seed learn-prompts "
+        f"--out {path} first"
+    )

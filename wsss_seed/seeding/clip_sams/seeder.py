@@ -1,0 +1,134 @@
+"""The clip-sams seeder: prompts make class activation maps, attention refines them, mask proposals vote (part A).
+
+Here the steps are only put together; each is a function of its own module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ...data.classes import IGNORE, ClassSet
+from ...errors import ImageError
+from ..affinity import refine
+from ..base import LoadedSample, Seed
+from ..cam import softmax_gradcam
+from ..pixel_seed import pixel_seed
+from ..prompts import Contexts, handwritten_features, prompt_features, prompt_names
+from ..proposals import Proposals
+from ..sams import sams
+from ..settings_tools import flatten
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from ...models.clip import Clip
+
+
+class ClipSams:
+    """Seeds images whose image-level labels are known, by CLIP's maps and the vote of SAM's mask proposals.
+
+    Args:
+        class_set: the classes.
+        clip: the model.
+        proposals: gives the mask proposals of an image uint8 (H, W, 3).
+        contexts: learned prompts; None for the hand-written sentences of CLIP-ES.
+        settings: of one stage.
+        record: further facts that determine the seeds, for ``settings``.
+    """
+
+    def __init__(
+        self,
+        class_set: ClassSet,
+        clip: Clip,
+        proposals: Callable[[np.ndarray], Proposals],
+        contexts: Contexts | None,
+        settings: Settings = Settings(),  # noqa: B008 - frozen
+        record: Mapping[str, Any] | None = None,
+    ):
+        self.class_set = class_set
+        self.settings: Mapping[str, Any] = {**(record or {}), **flatten(settings)}
+        self._set = settings
+        self._clip, self._proposals, self._contexts = clip, proposals, contexts
+
+    def seed(self, samples: Sequence[LoadedSample]) -> list[Seed]:
+        """One seed per sample, in order; each image is seeded by itself.
+
+        Raises:
+            ImageError: an image without image-level labels, or with labels that the class set lacks.
+        """
+        return [self._seed(s) for s in samples]
+
+    @cached_property
+    def _text(self) -> torch.Tensor:
+        """Text features (G, D), the classes' first, then background."""
+        with torch.no_grad():
+            if self._contexts is None:
+                return handwritten_features(self._clip, prompt_names(self.class_set))
+            return prompt_features(self._clip, self._contexts)
+
+    def cams(self, image: np.ndarray, classes: Sequence[int]) -> torch.Tensor:
+        """The maps of the classes present, float32 (C, h, w) on the patch grid, refined as the settings say."""
+        cam, affinity = self._set.cam, self._set.affinity
+        refined = affinity.apply_to != "none"
+        tower = self._clip.encode_tokens(self._clip.prepare(image, self._set.max_side), affinity.blocks if refined else 0)
+        labels = torch.zeros(1, len(self.class_set.names), dtype=torch.bool)
+        labels[0, list(classes)] = True
+        maps = softmax_gradcam(
+            self._clip,
+            tower,
+            self._text,
+            labels,
+            weights=cam.weights,
+            softmax=cam.softmax,
+            scale=cam.scale or self._clip.logit_scale,
+        )
+        if affinity.apply_to == "none":
+            return maps
+        assert tower.attention is not None
+        return refine(
+            maps,
+            tower.attention[0],
+            rounds=affinity.rounds,
+            power=affinity.power,
+            box_threshold=affinity.box_threshold,
+            apply_to=affinity.apply_to,
+            box_clip_quirk=affinity.box_clip_quirk,
+        )
+
+    def _seed(self, loaded: LoadedSample) -> Seed:
+        image, sample, shape = loaded.image, loaded.sample, loaded.image.shape[:2]
+        if sample.labels is None:
+            raise ImageError(f"{sample.id}: no image-level labels; give --labels FILE, or take --backend dino-sam")
+        classes = tuple(sorted(set(sample.labels)))
+        if classes and not 0 <= classes[0] <= classes[-1] < len(self.class_set.names):
+            raise ImageError(f"{sample.id}: labels {classes}, but class set '{self.class_set.name}' ends before")
+        if not classes:
+            note = "no class is given: all background"
+            return Seed(np.zeros(shape, np.uint8), np.ones(shape, np.float32), (), {}, {}, (note,))
+        maps, options = self.cams(image, classes), self._set.sams
+        notes: list[str] = []
+        evidence: dict[str, Any] = {}
+        found = self._proposals(image) if options.vote else None
+        if found is not None and len(found):
+            painted = sams(maps, classes, found.masks, found.level, options.exponent, shape)
+            labels, confidence = painted.labels, painted.confidence
+            if options.margin > 0:
+                doubtful = (painted.margin < options.margin) & (confidence > 0)
+                labels, confidence = np.where(doubtful, IGNORE, labels), np.where(doubtful, 0, confidence)
+            evidence["masks"] = len(found)
+        else:
+            exponent = options.exponent
+            if options.vote:
+                exponent = options.fallback_exponent
+                notes.append("no mask proposals: the maps alone decide")
+                evidence["masks"] = 0
+            labels, confidence = pixel_seed(maps, classes, shape, exponent)
+        missing = [self.class_set.names[c] for c in classes if not (labels == c + 1).any()]
+        if missing:
+            notes.append(f"no pixels for {', '.join(missing)}")
+        scores = {c: round(float(confidence[labels == c + 1].max(initial=0)), 6) for c in classes}
+        return Seed(labels.astype(np.uint8), confidence.astype(np.float32), classes, scores, evidence, tuple(notes))

@@ -1,0 +1,96 @@
+"""Every value of clip-sams as a setting, with the default of the published VOC recipe and the values it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from ..proposals import ProposalSettings
+from ..settings_tools import Amount, Count, Share, Whole, replaced
+
+Stage = Literal["handwritten", "coarse", "fine"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+@dataclass(frozen=True)
+class CamSettings:
+    """Class activation maps (A3.1).
+
+    Attributes:
+        weights: ``channel`` (the gradient's mean over the patches, as published) or ``element`` (gradient times
+            activation patch by patch).
+        softmax: which probability is differentiated: ``masked`` (as published: over the classes present and the
+            background, less steep where an absent class is ahead), ``present`` (CLIP-ES's, over the same) or ``all``.
+        scale: factor of the cosine similarities in the softmax; 0 takes the one CLIP learned.
+    """
+
+    weights: Literal["channel", "element"] = "channel"
+    softmax: Literal["masked", "present", "all"] = "masked"
+    scale: Amount = 0.0
+
+
+@dataclass(frozen=True)
+class AffinitySettings:
+    """Refinement of the maps by CLIP's own attention (A3.2 to A3.6).
+
+    Attributes:
+        apply_to: what is refined: ``score`` (the map made positive and scaled to 0..1), ``cam`` (the signed map), or
+            ``none``.
+        box_threshold: part of a score's maximum above which its boxes are drawn; only patches inside them give.
+        rounds: of Sinkhorn's normalisation.
+        power: of the affinity matrix.
+        blocks: so many last blocks give attention.
+        box_clip_quirk: whether a box at the right or lower border loses its last column or row, as in the original.
+    """
+
+    apply_to: Literal["score", "cam", "none"] = "score"
+    box_threshold: Share = 0.4
+    rounds: Whole = 1
+    power: Count = 2
+    blocks: Count = 8
+    box_clip_quirk: bool = True
+
+
+@dataclass(frozen=True)
+class SamsSettings:
+    """From maps to labels (A4.6 to A4.10).
+
+    Attributes:
+        vote: whether mask proposals vote; else every pixel stands for itself (A3.8, an ablation).
+        exponent: of the background's score: background = (1 - best class) ** exponent.
+        fallback_exponent: the same for the pixels of an image without mask proposals.
+        margin: pixels whose best two scores are closer become 255; 0, as in the original, makes none.
+    """
+
+    vote: bool = True
+    exponent: Amount = 0.6
+    fallback_exponent: Amount = 1.0
+    margin: Share = 0.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of clip-sams.
+
+    Attributes:
+        stage: which recipe made these settings: hand-written prompts, ``coarse`` (prompts learned from image-level
+            labels) or ``fine`` (prompts learned from coarse seeds).
+        max_side: images with a longer side are seen by CLIP at this size, for memory grows with its fourth power.
+    """
+
+    stage: Stage = "fine"
+    max_side: Count = 1024
+    cam: CamSettings = field(default_factory=CamSettings)
+    affinity: AffinitySettings = field(default_factory=AffinitySettings)
+    sams: SamsSettings = field(default_factory=SamsSettings)
+    proposals: ProposalSettings = field(default_factory=ProposalSettings)
+
+
+def override(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """Settings with some values replaced, dotted key to value, e.g. ``{"sams.exponent": 0.7}``.
+
+    Raises:
+        WsssError: unknown key (the nearest known one is named), or a value of the wrong type or range.
+    """
+    return replaced(settings, values, "clip-sams")

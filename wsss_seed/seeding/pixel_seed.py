@@ -1,0 +1,38 @@
+"""A seed from class activation maps alone, pixel by pixel, without mask proposals (A3.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from .maps import resized, score
+
+
+def pixel_seed(
+    cams: torch.Tensor, classes: Sequence[int], size: tuple[int, int], exponent: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best of background and classes at every pixel.
+
+    The maps are enlarged first and then made scores (ReLU, min-max over the pixels); background is
+    ``(1 - best score) ** exponent`` and wins against equals.
+
+    Args:
+        cams: float32 (C, h, w), signed, raw or refined.
+        classes: foreground indices of the C classes.
+        size: height and width of the image.
+        exponent: of background; the larger, the less background.
+
+    Returns:
+        labels uint8 (H, W) without 255; confidence float32 (H, W), the best score.
+    """
+    best = torch.zeros(size)
+    labels = torch.zeros(size, dtype=torch.uint8)
+    for cam, index in zip(cams.detach().float(), classes, strict=True):  # one map at a time: photographs are large
+        scores = score(resized(cam[None], size))[0].cpu()
+        labels[scores > best] = int(index) + 1
+        best = torch.maximum(best, scores)
+    background = (1 - best) ** exponent
+    labels[background >= best] = 0
+    return labels.numpy(), torch.maximum(background, best).numpy()
