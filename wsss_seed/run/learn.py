@@ -116,7 +116,9 @@ def learn_prompts(
                     return result(True)
                 processes.wait()
             samples = [s for s in samples if s.id not in dict(failed)]
-        source = Source(samples, dataset.image, folder and _reader(folder, dataset), len(dataset.class_set.names))
+        source = Source(
+            samples, dataset.image, _reader(folder, dataset) if folder else None, len(dataset.class_set.names)
+        )
         file = out / f"{name}.safetensors"
         about = _about(name, dataset, samples, models, settings[name], seed, str(seeds) if seeds else None)
         show = progress(f"learning {name}", "iteration") if progress and processes.first else None
@@ -129,9 +131,7 @@ def learn_prompts(
             try:
                 write_curve(out / name, curve)
                 if not learned.interrupted:
-                    save_contexts(
-                        file, learned.contexts, clip=models.clip, class_set=dataset.class_set, settings=about
-                    )
+                    save_contexts(file, learned.contexts, clip=models.clip, class_set=dataset.class_set, settings=about)
             except OSError as error:
                 raise write_error(out, error) from error
         if learned.interrupted:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ...data.classes import ClassSet
     from ...models.zoo import ModelSet
 
-HANDWRITTEN = "handwritten"
+HANDWRITTEN: Stage = "handwritten"
 TASK_OF: dict[str, str] = {"coarse": "cls", "fine": "seg"}
 STAGE_OF: dict[str, Stage] = {"cls": "coarse", "seg": "fine"}
 

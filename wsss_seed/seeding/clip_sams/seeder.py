@@ -73,8 +73,8 @@ class ClipSams:
     def cams(self, image: np.ndarray, classes: Sequence[int]) -> torch.Tensor:
         """The maps of the classes present, float32 (C, h, w) on the patch grid, refined as the settings say."""
         cam, affinity = self._set.cam, self._set.affinity
-        refined = affinity.apply_to != "none"
-        tower = self._clip.encode_tokens(self._clip.prepare(image, self._set.max_side), affinity.blocks if refined else 0)
+        record = affinity.blocks if affinity.apply_to != "none" else 0
+        tower = self._clip.encode_tokens(self._clip.prepare(image, self._set.max_side), record)
         labels = torch.zeros(1, len(self.class_set.names), dtype=torch.bool)
         labels[0, list(classes)] = True
         maps = softmax_gradcam(

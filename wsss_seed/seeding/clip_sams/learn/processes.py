@@ -24,7 +24,9 @@ class Processes:
     """
 
     def __init__(self) -> None:
-        self.index, self.count, self.device, self._accelerator = 0, 1, None, None
+        self.index, self.count = 0, 1
+        self.device: str | None = None
+        self._accelerator: Any = None
 
     @classmethod
     def launched(cls, micro_batches: int) -> Processes:

@@ -115,8 +115,8 @@ def learn(
                 assert vectors.grad is not None
                 vectors.grad, losses = processes.summed(vectors.grad, losses)
                 sgd.step()
-                for name, value in {"rate": rate, **losses}.items():
-                    curve.setdefault(name, []).append(value)
+                for name, number in {"rate": rate, **losses}.items():
+                    curve.setdefault(name, []).append(number)
                 # Replaced in one go, so that an interrupt at any moment finds the state after a whole iteration.
                 state = Progress(
                     state.iteration + 1,
