@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import pytest
 import torch
+from goldens import FOLDER
 from open_clip.model import build_model_from_openai_state_dict
 
 from wsss_seed.models.clip import Clip
-
-FOLDER = Path(os.environ.get("WSSS_SEED_GOLDENS") or Path(__file__).parents[3] / "shared" / "goldens")
 
 
 class Golden:

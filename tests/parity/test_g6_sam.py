@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from conftest import FOLDER
+from goldens import FOLDER
 
 from wsss_seed.models.sam import Sam, Window, build_sam
 from wsss_seed.seeding.proposals import ProposalSettings, boxes_of, generate_proposals
