@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ class ChosenPrompts:
     Attributes:
         stage: whose recipe goes with them.
         contexts: the learned ones; None for hand-written sentences.
-        record: what run.json says of them: ``handwritten``, or task and hash of the file.
+        record: what run.json says of them: ``handwritten``, or task and hash of the contexts.
     """
 
     stage: Stage
@@ -55,8 +56,10 @@ def choose_prompts(source: Any, stage: Any, models: ModelSet, class_set: ClassSe
     about = read_contexts(path)[1]
     contexts = load_contexts(path, clip=models.clip, class_set=class_set)
     task = str(about["settings"].get("task", "seg"))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return ChosenPrompts(stage or STAGE_OF.get(task, "fine"), contexts, f"{task} {digest}")
+    # Of the contents, for safetensors writes the same metadata in an order that varies.
+    digest = hashlib.sha256(json.dumps([contexts.names, contexts.position, contexts.sets]).encode())
+    digest.update(contexts.vectors.cpu().contiguous().numpy().tobytes())
+    return ChosenPrompts(stage or STAGE_OF.get(task, "fine"), contexts, f"{task} {digest.hexdigest()[:16]}")
 
 
 def _bundled(stage: str | None, models: ModelSet, class_set: ClassSet) -> Path:
