@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..errors import WsssError
+from .reading import one_line
 from .towers import ImageTower, LastBlock, TextTower, Tower
 
 _BATCH = 64  # texts or views in one forward pass
@@ -257,11 +258,11 @@ def _read_folder(folder: Path) -> tuple[Any, Any]:
         tokenizer = open_clip.SimpleTokenizer(**tokenizer_kwargs)
         model = open_clip.CLIP(**config)
     except (*_UNREADABLE, AttributeError) as error:
-        raise WsssError(f"{folder / 'clip.json'}: not the configuration of a CLIP ({_line(error)})") from None
+        raise WsssError(f"{folder / 'clip.json'}: not the configuration of a CLIP ({one_line(error)})") from None
     try:
         model.load_state_dict(load_file(weights))
     except _UNREADABLE as error:
-        raise WsssError(f"{weights}: not the weights of {folder / 'clip.json'} ({_line(error)})") from None
+        raise WsssError(f"{weights}: not the weights of {folder / 'clip.json'} ({one_line(error)})") from None
     return model, tokenizer
 
 
@@ -278,10 +279,10 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
         if tag:
             named = model if not quick_gelu or "quickgelu" in model else f"{model}-quickgelu"
             raise WsssError(
-                f"{where}: open_clip could not fetch or read these weights ({_line(error)}); "
+                f"{where}: open_clip could not fetch or read these weights ({one_line(error)}); "
                 f"without a network give a local file as {named}:FILE"
             ) from None
-        raise WsssError(f"{where}: not plain tensors that fit this model ({_line(error)})") from None
+        raise WsssError(f"{where}: not plain tensors that fit this model ({one_line(error)})") from None
 
 
 @contextmanager
@@ -293,9 +294,3 @@ def _without_log() -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
-
-
-def _line(error: BaseException) -> str:
-    """The first sentence of an error, on one line."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip()[:200]

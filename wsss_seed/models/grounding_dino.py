@@ -38,6 +38,7 @@ from .detector import (
     unique_phrases,
     write_captions,
 )
+from .reading import one_line
 
 _PACKAGE = "groundingdino.models.GroundingDINO"
 _CONFIGS = Path(str(files(__package__))) / "configs"
@@ -118,7 +119,7 @@ def _library() -> SimpleNamespace:
             from groundingdino.util.misc import NestedTensor
     except (ImportError, OSError) as error:
         raise WsssError(
-            f"groundingdino cannot be imported ({_line(error)}); a missing lib*.so is a system library "
+            f"groundingdino cannot be imported ({one_line(error)}); a missing lib*.so is a system library "
             "(Debian, Ubuntu: apt-get install libgl1 libglib2.0-0), a missing module a Python package "
             "(pip install --force-reinstall groundingdino-py)"
         ) from None
@@ -386,11 +387,11 @@ def _read_folder(folder: Path) -> tuple[nn.Module, Resize]:
         model = build_grounding_dino(config, build_tokenizer(words))
         resize = Resize(**config["resize"])
     except _UNREADABLE as error:
-        raise WsssError(f"{path}: not the configuration of a Grounding DINO ({_line(error)})") from None
+        raise WsssError(f"{path}: not the configuration of a Grounding DINO ({one_line(error)})") from None
     try:
         load_weights(model, load_file(weights))
     except _UNREADABLE as error:
-        raise WsssError(f"{weights}: not the weights of {path} ({_line(error)}); install it again") from None
+        raise WsssError(f"{weights}: not the weights of {path} ({one_line(error)}); install it again") from None
     return model, resize
 
 
@@ -406,7 +407,7 @@ def _read_checkpoint(path: Path) -> tuple[nn.Module, Resize]:
     except pickle.UnpicklingError:
         raise WsssError(f"{path}: damaged, or holds more than plain tensors and was not opened; {remedy}") from None
     except _UNREADABLE as error:
-        raise WsssError(f"{path}: damaged Grounding DINO checkpoint ({_line(error)}); {remedy}") from None
+        raise WsssError(f"{path}: damaged Grounding DINO checkpoint ({one_line(error)}); {remedy}") from None
     weights = checkpoint.get("model", checkpoint) if isinstance(checkpoint, dict) else None
     weights = {k.removeprefix("module."): v for k, v in weights.items()} if isinstance(weights, dict) else {}
     first = weights.get("backbone.0.patch_embed.proj.weight")
@@ -418,7 +419,9 @@ def _read_checkpoint(path: Path) -> tuple[nn.Module, Resize]:
     try:
         load_weights(model, weights)
     except _UNREADABLE as error:
-        raise WsssError(f"{path}: not the weights of {size.removesuffix('.json')} ({_line(error)}); {remedy}") from None
+        raise WsssError(
+            f"{path}: not the weights of {size.removesuffix('.json')} ({one_line(error)}); {remedy}"
+        ) from None
     return model, Resize(**config["resize"])
 
 
@@ -429,7 +432,7 @@ def _published_tokenizer(beside: Path, name: str) -> Any:
         return AutoTokenizer.from_pretrained(name)
     except (*_UNREADABLE, ImportError) as error:
         raise WsssError(
-            f"{beside}: no such file, and transformers could not fetch the vocabulary of {name} ({_line(error)}); "
+            f"{beside}: no such file, and transformers could not fetch the vocabulary of {name} ({one_line(error)}); "
             f"without a network put the vocab.txt of {name} there"
         ) from None
 
@@ -447,9 +450,3 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     missing = [n for n in missing if own[n].data_ptr() not in given and not n.endswith(_NOT_NEEDED)]
     if missing:
         raise ValueError(f"{len(missing)} tensors are missing, first {missing[0]}")
-
-
-def _line(error: BaseException) -> str:
-    """The first sentence of an error, on one line."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip()[:200]

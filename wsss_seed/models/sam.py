@@ -20,6 +20,7 @@ from segment_anything import modeling, sam_model_registry
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from ..errors import WsssError
+from .reading import one_line
 from .sam_points import PointAnswers, answer
 
 _UNREADABLE = (
@@ -284,11 +285,11 @@ def _read_folder(folder: Path) -> modeling.Sam:
     try:
         model = build_sam(json.loads(config.read_text("utf-8")))
     except (*_UNREADABLE, AssertionError) as error:
-        raise WsssError(f"{config}: not the configuration of a SAM model ({_line(error)})") from None
+        raise WsssError(f"{config}: not the configuration of a SAM model ({one_line(error)})") from None
     try:
         model.load_state_dict(load_file(weights))
     except _UNREADABLE as error:
-        raise WsssError(f"{weights}: not the weights of {config} ({_line(error)}); install it again") from None
+        raise WsssError(f"{weights}: not the weights of {config} ({one_line(error)}); install it again") from None
     return model
 
 
@@ -301,7 +302,7 @@ def _read_checkpoint(path: Path) -> modeling.Sam:
     except pickle.UnpicklingError:
         raise WsssError(f"{path}: damaged, or holds more than plain tensors and was not opened; {remedy}") from None
     except _UNREADABLE as error:
-        raise WsssError(f"{path}: damaged SAM checkpoint ({_line(error)}); {remedy}") from None
+        raise WsssError(f"{path}: damaged SAM checkpoint ({one_line(error)}); {remedy}") from None
     first = weights.get("image_encoder.pos_embed") if isinstance(weights, dict) else None
     name = _WIDTHS.get(first.shape[-1]) if isinstance(first, torch.Tensor) and first.ndim == 4 else None
     if name is None:
@@ -310,11 +311,5 @@ def _read_checkpoint(path: Path) -> modeling.Sam:
     try:
         model.load_state_dict(weights)
     except _UNREADABLE as error:
-        raise WsssError(f"{path}: not the weights of SAM {name} ({_line(error)}); {remedy}") from None
+        raise WsssError(f"{path}: not the weights of SAM {name} ({one_line(error)}); {remedy}") from None
     return model
-
-
-def _line(error: BaseException) -> str:
-    """The first sentence of an error, on one line."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip()[:200]
