@@ -82,7 +82,7 @@ class Views:
         h, w = map(int, self.data["sizes"][i])
         instances = self.data["instances"][i]
         for _ in range(8):
-            part = rng.uniform(0.18, 0.5) * np.exp(rng.normal(0, 0.2, 2))
+            part = np.minimum(rng.uniform(0.18, 0.5) * np.exp(rng.normal(0, 0.2, 2)), 1)
             x, y = rng.random(2) * (1 - part) * (w, h)
             box = np.array([x, y, x + part[0] * w, y + part[1] * h])
             x0, y0, x1, y1 = np.round(box).astype(int)
@@ -98,7 +98,7 @@ class Views:
         half = np.minimum(side, (w, h)) / 2
         centre = np.array([x0 + x1, y0 + y1]) / 2 + np.array(shift) * side
         centre = np.clip(centre, half, np.array([w, h]) - half)
-        return np.concatenate([centre - half, centre + half])
+        return np.concatenate([centre - half, centre + half]).clip(0, (w, h) * 2)  # rounding may leave the scene
 
     def objects(self, i: int) -> np.ndarray:
         """Positions of the objects of a scene."""
