@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .sam import Sam
 
 ROLES = ("clip", "sam", "detector")
+HUB = "hf:"  # begins the name of a transformers model: a repository of the hub, or a folder
 _LIBRARIES = ("torch", "torchvision", "open_clip_torch", "segment-anything", "groundingdino-py", "transformers")
 _HERE = Path(str(files(__package__)))
 TINY = _HERE / "tiny"
@@ -72,8 +73,9 @@ class Weights:
     """Where the weights of a model are.
 
     Attributes:
-        state: ``bundled``, ``present``, ``missing``, or ``library`` where open_clip fetches and keeps them itself.
-        path: the file, None under ``library``.
+        state: ``bundled``, ``present``, ``missing``, ``library`` where open_clip fetches and keeps them itself, or
+            ``hub`` where transformers does.
+        path: the file, None under ``library`` and ``hub``.
         url: where the publisher keeps it, None where not known.
     """
 
@@ -87,11 +89,15 @@ def find_weights(role: str, name: str) -> Weights:
 
     Args:
         role: ``clip``, ``sam`` or ``detector``.
-        name: ``tiny``, a checkpoint's name, or a path.
+        name: ``tiny``, a checkpoint's name, a path, or ``hf:`` and a repository or folder of transformers.
 
     Raises:
         WsssError: unknown name.
     """
+    if name.startswith(HUB):
+        if role == "clip":
+            raise WsssError(f"{name}: CLIP comes from open_clip; write MODEL:PRETRAINED, MODEL:FILE or a folder")
+        return Weights("hub")
     if name == "tiny":
         return Weights("bundled", TINY / f"{role}.safetensors")
     known = _checkpoints(role)
@@ -121,6 +127,8 @@ class ModelSet:
         clip: str | None = None,
         sam: str | None = None,
         detector: str | None = None,
+        precision: str = "auto",
+        offline: bool = False,
     ):
         known = model_sets()
         if name not in known:
@@ -133,6 +141,8 @@ class ModelSet:
         self._settings = spec.settings
         self._weights = {role: find_weights(role, n) for role, n in self.names.items()}
         self._device = device
+        self.precision = precision
+        self.offline = offline
 
     def settings(self, backend: str) -> Mapping[str, Any]:
         """The backend's settings calibrated for this set, dotted key to value."""
@@ -197,12 +207,20 @@ class ModelSet:
 
     @cached_property
     def sam(self) -> Sam:
+        if self._weights["sam"].state == "hub":
+            from .hf_masks import load_hf_masks
+
+            return load_hf_masks(self.names["sam"].removeprefix(HUB), self.device)
         from .sam import load_sam
 
         return load_sam(self._file("sam"), self.device)
 
     @cached_property
     def detector(self) -> Detector:
+        if self._weights["detector"].state == "hub":
+            from .hf_detector import load_hf_detector
+
+            return load_hf_detector(self.names["detector"].removeprefix(HUB), self.device)
         from .grounding_dino import load_grounding_dino
 
         return load_grounding_dino(self._file("detector"), self.device)
