@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,8 @@ from segment_anything import modeling, sam_model_registry
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from ..errors import WsssError
+from .digest import digest_of
+from .enlarge import Window, enlarging, windows
 from .reading import one_line
 from .sam_points import PointAnswers, answer
 
@@ -35,8 +36,6 @@ _UNREADABLE = (
 )
 # Pixels of float32 logits that are enlarged together: bounds the memory of the enlargement, not its result.
 _LOGIT_PIXELS = 2**25
-# The same for masks enlarged in a window, few enough to stay in a processor's cache.
-_WINDOW_PIXELS = {"cpu": 2**19, "cuda": 2**26}
 _WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 
 
@@ -65,21 +64,6 @@ class BoxMasks(NamedTuple):
 
     low_res: torch.Tensor
     iou: torch.Tensor
-
-
-class Window(NamedTuple):
-    """A cut-out of enlarged masks, outside of which none of them has a logit above the floor that was asked for.
-
-    Attributes:
-        which: int64 (k,) the masks, as places in what was enlarged.
-        top, left: place of the window in the image, in pixels.
-        logits: float32 (k, h, w) on the model's device.
-    """
-
-    which: torch.Tensor
-    top: int
-    left: int
-    logits: torch.Tensor
 
 
 class Sam:
@@ -166,10 +150,8 @@ class Sam:
 
     @torch.inference_mode()
     def windows(self, embedding: Embedding, low_res: torch.Tensor, floor: float) -> Iterator[Window]:
-        """Enlarge mask logits to the image as ``logits`` does, but only where they can be above a floor.
-
-        A pixel of an enlarged mask is a mean of the pixels of the decoder's grid around it. So where none of these is
-        above the floor, neither is the pixel, and most of most masks need no enlarging.
+        """Enlarge mask logits to the image as ``logits`` does, but only where they can be above a floor; see
+        ``enlarge.windows``.
 
         Args:
             embedding: of the image.
@@ -180,36 +162,22 @@ class Sam:
             Cut-outs that together hold every mask once, except those that are nowhere above the floor.
         """
         down, across = (self._enlarging(embedding, axis) for axis in (0, 1))
-        above = low_res > floor
-        rows, columns = above.any(2), above.any(1)
-        step = max(1, _WINDOW_PIXELS[self.device.type] // (down.shape[0] * across.shape[0]))
-        for which in torch.nonzero(rows.any(1))[:, 0].split(step):
-            tall, top, lines = _reach(down, rows[which].any(0))
-            wide, left, places = _reach(across, columns[which].any(0))
-            if len(tall) and len(wide):  # not only in the padding
-                yield Window(which, top, left, tall @ low_res[which, lines, places] @ wide.T)
+        yield from windows(down, across, low_res, floor)
 
     def _enlarging(self, embedding: Embedding, axis: int) -> torch.Tensor:
         """Share of each line of the decoder's grid in each line of the image: float32 (H, h), which is what
         ``postprocess_masks`` does along one axis."""
-        size = 4 * embedding.features.shape[2 + axis]
-        lines = torch.eye(size, device=self.device)[None]
-        for length, kept in (
+        steps = (
             (self.model.image_encoder.img_size, embedding.input_size[axis]),
             (embedding.original_size[axis],) * 2,
-        ):
-            lines = torch.nn.functional.interpolate(lines, length, mode="linear", align_corners=False)[..., :kept]
-        return lines[0].T.contiguous()
+        )
+        return enlarging(4 * embedding.features.shape[2 + axis], steps, self.device)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the weights and of what goes with them, the same wherever they were loaded from."""
-        digest = hashlib.sha256()
         model = self.model
-        for name, tensor in {**model.state_dict(), "mean": model.pixel_mean, "std": model.pixel_std}.items():
-            digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().data)
-        return digest.hexdigest()
+        return digest_of({**model.state_dict(), "mean": model.pixel_mean, "std": model.pixel_std})
 
     @torch.inference_mode()
     def logits(self, embedding: Embedding, low_res: torch.Tensor) -> torch.Tensor:
@@ -232,19 +200,6 @@ class Sam:
         for part, whole in zip(masks.split(step), out.split(step), strict=True):
             whole[:] = self.model.postprocess_masks(part, embedding.input_size, embedding.original_size)
         return out.view(*low_res.shape[:-2], height, width)
-
-
-def _reach(enlarging: torch.Tensor, marked: torch.Tensor) -> tuple[torch.Tensor, int, slice]:
-    """The part of (H, h) that enlarges what the marked lines of the grid have a share in: its rows from the first to
-    the last of these, the first one's place, and the lines that have a share in any of them."""
-    reached = torch.nonzero((enlarging[:, marked] > 0).any(1))[:, 0]
-    if not len(reached):
-        return enlarging[:0], 0, slice(0)
-    first, last = int(reached[0]), int(reached[-1])
-    rows = enlarging[first : last + 1]
-    used = torch.nonzero((rows > 0).any(0))[:, 0]
-    lines = slice(int(used[0]), int(used[-1]) + 1)
-    return rows[:, lines], first, lines
 
 
 def build_sam(config: Mapping[str, Any]) -> modeling.Sam:
