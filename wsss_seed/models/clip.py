@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import pickle
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -22,9 +23,11 @@ from safetensors.torch import load_file
 
 from ..errors import WsssError
 from .reading import one_line
+from .torchscript import is_torchscript, read_torchscript
 from .towers import ImageTower, LastBlock, TextTower, Tower
 
 _BATCH = 64  # texts or views in one forward pass
+_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers that OpenAI keeps among the weights
 _UNREADABLE = (
     OSError,
     EOFError,
@@ -34,6 +37,7 @@ _UNREADABLE = (
     RuntimeError,
     pickle.UnpicklingError,
     SafetensorError,
+    zipfile.BadZipFile,
 )
 
 
@@ -217,8 +221,9 @@ def load_clip(spec: str, device: str | torch.device = "cpu") -> Clip:
 
     Args:
         spec: ``MODEL:PRETRAINED`` as open_clip lists them (``ViT-B-16-quickgelu:openai``), fetched and kept by
-            open_clip; ``MODEL:FILE`` with a local checkpoint; or a folder with either ``clip.json``
-            (the arguments of open_clip's CLIP) and ``clip.safetensors``, or open_clip's own ``open_clip_config.json``.
+            open_clip; ``MODEL:FILE`` with a local checkpoint, OpenAI's own files among them; or a folder with either
+            ``clip.json`` (the arguments of open_clip's CLIP) and ``clip.safetensors``, or open_clip's own
+            ``open_clip_config.json``.
         device: where to put the model.
 
     Raises:
@@ -273,6 +278,11 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
     where = f"{model}:{pretrained}" if pretrained else model.removeprefix("local-dir:")
     try:
         with _without_log():
+            if pretrained and not tag and is_torchscript(Path(pretrained)):  # which open_clip would not open safely
+                built = open_clip.create_model(model)
+                weights = read_torchscript(Path(pretrained))
+                built.load_state_dict({k: v for k, v in weights.items() if k not in _NOT_WEIGHTS})
+                return built, open_clip.get_tokenizer(model)
             built = open_clip.create_model(model, pretrained, force_quick_gelu=quick_gelu, require_pretrained=True)
             return built, open_clip.get_tokenizer(model)
     except (*_UNREADABLE, ImportError) as error:
