@@ -20,8 +20,10 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch.nn import functional as F
 
 from ..errors import WsssError
+from .precision import Portions, computing
 from .reading import one_line
 from .torchscript import is_torchscript, read_torchscript
 from .towers import ImageTower, LastBlock, TextTower, Tower
@@ -47,6 +49,8 @@ class Clip:
     Attributes:
         name: what it was loaded from.
         model: the open_clip model, float32, in evaluation mode.
+        precision: ``fp32``, ``bf16`` or ``fp16``, in which ``encode_text`` and ``encode_views`` compute; whatever class
+            activation maps and learned prompts need is always float32 (T32).
         tokenizer: its tokenizer, texts to int64 (n, context_length).
         image_size: side R in pixels of the square that the image tower sees.
         context_length: tokens of a text, start and end included; longer texts are cut.
@@ -59,9 +63,12 @@ class Clip:
         tokenizer: Callable[[list[str]], torch.Tensor],
         name: str = "clip",
         device: str | torch.device = "cpu",
+        precision: str = "fp32",
     ):
         self.name = name
         self.device = torch.device(device)
+        self.precision = precision
+        self._views = Portions("views for CLIP")
         self.model = model.to(self.device).float().eval().requires_grad_(False)
         self.tokenizer = tokenizer
         size = model.visual.image_size
@@ -79,7 +86,8 @@ class Clip:
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Text features, float32 (n, D) of unit length, on the device."""
         tokens = self.tokenizer(list(texts)).to(self.device)
-        return torch.cat([self.model.encode_text(part, normalize=True).float() for part in tokens.split(_BATCH)])
+        with computing(self.device, self.precision):
+            return torch.cat([_unit(self.model.encode_text(part)) for part in tokens.split(_BATCH)])
 
     @torch.inference_mode()
     def encode_views(self, image: np.ndarray, boxes: np.ndarray) -> torch.Tensor:
@@ -101,10 +109,9 @@ class Clip:
         if len(boxes) == 0:
             return self.encode_text([""])[:0]
         pixels = torch.from_numpy(stretched(image, boxes, self.image_size)).permute(0, 3, 1, 2)
-        features = []
-        for part in pixels.split(_BATCH):
-            features.append(self.model.encode_image(self.normalise(part), normalize=True).float())
-        return torch.cat(features)
+        with computing(self.device, self.precision):
+            encode = self.model.encode_image
+            return torch.cat(list(self._views.over(pixels, lambda part: _unit(encode(self.normalise(part))), _BATCH)))
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels 0..255 of any type as the image tower takes them: float32 (N, 3, H, W) on the device (A1.2)."""
@@ -169,7 +176,8 @@ class Clip:
             WsssError: an image tower that is not a plain vision transformer of open_clip.
             ValueError: sides that the patches do not tile.
         """
-        return self._image_tower.forward(pixels.to(self.device), record)
+        with computing(self.device):
+            return self._image_tower.forward(pixels.to(self.device), record)
 
     def last_block(self, tower: Tower) -> torch.Tensor:
         """Image features, float32 (N, D) of unit length: mean of the patch tokens after ``ln_post``, projected (A1.5).
@@ -199,6 +207,11 @@ class Clip:
         return self._text_tower.features(embeddings, eos.to(self.device))
 
 
+def _unit(features: torch.Tensor) -> torch.Tensor:
+    """Features as float32 of unit length."""
+    return F.normalize(features.float(), dim=-1)
+
+
 def stretched(image: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
     """Each box (n, 4) of an image uint8 (H, W, 3), stretched bicubically to uint8 (n, size, size, 3).
 
@@ -216,7 +229,7 @@ def stretched(image: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
     return out
 
 
-def load_clip(spec: str, device: str | torch.device = "cpu") -> Clip:
+def load_clip(spec: str, device: str | torch.device = "cpu", precision: str = "fp32") -> Clip:
     """Load CLIP weights.
 
     Args:
@@ -225,6 +238,7 @@ def load_clip(spec: str, device: str | torch.device = "cpu") -> Clip:
             ``clip.json`` (the arguments of open_clip's CLIP) and ``clip.safetensors``, or open_clip's own
             ``open_clip_config.json``.
         device: where to put the model.
+        precision: in which it encodes texts and views.
 
     Raises:
         WsssError: unknown names, and weights that are missing, damaged, of another model, or more than plain tensors
@@ -232,9 +246,9 @@ def load_clip(spec: str, device: str | torch.device = "cpu") -> Clip:
     """
     folder = Path(spec)
     if (folder / "clip.json").is_file():
-        return Clip(*_read_folder(folder), name=spec, device=device)
+        return Clip(*_read_folder(folder), spec, device, precision)
     if (folder / "open_clip_config.json").is_file():
-        return Clip(*_from_library(f"local-dir:{spec}", None), name=spec, device=device)
+        return Clip(*_from_library(f"local-dir:{spec}", None), spec, device, precision)
     model, _, pretrained = spec.partition(":")
     if folder.exists() or not pretrained:
         raise WsssError(
@@ -249,7 +263,7 @@ def load_clip(spec: str, device: str | torch.device = "cpu") -> Clip:
         raise WsssError(
             f"'{pretrained}' is neither a file nor weights that open_clip has for {model}: {', '.join(tags) or 'none'}"
         )
-    return Clip(*_from_library(model, pretrained), name=spec, device=device)
+    return Clip(*_from_library(model, pretrained), spec, device, precision)
 
 
 def _read_folder(folder: Path) -> tuple[Any, Any]:

@@ -21,7 +21,9 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from ..errors import WsssError
 from .digest import digest_of
 from .enlarge import Window, enlarging, windows
+from .precision import Portions, computing
 from .reading import one_line
+from .sam_attention import fuse_attention
 from .sam_points import PointAnswers, answer
 
 _UNREADABLE = (
@@ -73,12 +75,18 @@ class Sam:
         name: what it was loaded from.
         model: segment_anything's model, float32, in evaluation mode.
         device: where it runs.
+        precision: ``fp32``, ``bf16`` or ``fp16``, in which it encodes images; decoding is float32.
     """
 
-    def __init__(self, model: modeling.Sam, name: str = "sam", device: str | torch.device = "cpu"):
+    def __init__(
+        self, model: modeling.Sam, name: str = "sam", device: str | torch.device = "cpu", precision: str = "fp32"
+    ):
         self.name = name
         self.device = torch.device(device)
+        self.precision = precision
         self.model = model.to(self.device).float().eval().requires_grad_(False)
+        fuse_attention(self.model.image_encoder)
+        self._boxes, self._points = Portions("boxes for SAM"), Portions("points for SAM")
 
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> Embedding:
@@ -95,8 +103,9 @@ class Sam:
         height, width = (max(side, 1) for side in scaled)  # a very thin image would vanish
         small = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
         pixels = torch.from_numpy(small).to(self.device).permute(2, 0, 1).contiguous()[None]
-        features = self.model.image_encoder(self.model.preprocess(pixels))
-        return Embedding(features, (height, width), (h, w))
+        with computing(self.device, self.precision):
+            features = self.model.image_encoder(self.model.preprocess(pixels))
+        return Embedding(features.float(), (height, width), (h, w))
 
     @torch.inference_mode()
     def decode_boxes(
@@ -109,7 +118,7 @@ class Sam:
             boxes: float (n, 4) x0 y0 x1 y1 in pixels of the original image.
             multimask: False for the one mask (M = 1) of the decoder's dedicated single-mask token; True for the three
                 levels sub-part, part and whole (M = 3), in this order.
-            chunk: boxes decoded together.
+            chunk: boxes decoded together, fewer where memory does not suffice.
         """
         (h, w), (height, width) = embedding.input_size, embedding.original_size
         boxes = np.asarray(boxes, float).reshape(-1, 4) * (np.array([w / width, h / height] * 2))
@@ -118,15 +127,18 @@ class Sam:
         low_res = [torch.empty(0, masks, *side, device=self.device)]
         iou = [torch.empty(0, masks, device=self.device)]
         positions = self.model.prompt_encoder.get_dense_pe()
-        for part in torch.from_numpy(boxes).float().to(self.device).split(chunk) if len(boxes) else ():
+
+        def decode(part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             sparse, dense = self.model.prompt_encoder(points=None, boxes=part, masks=None)
-            decoded = self.model.mask_decoder(
+            return self.model.mask_decoder(
                 image_embeddings=embedding.features,
                 image_pe=positions,
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
                 multimask_output=multimask,
             )
+
+        for decoded in self._boxes.over(torch.from_numpy(boxes).float().to(self.device), decode, chunk):
             low_res.append(decoded[0])
             iou.append(decoded[1])
         return BoxMasks(torch.cat(low_res), torch.cat(iou))
@@ -141,12 +153,11 @@ class Sam:
         Args:
             embedding: of the image.
             points: float (n, 2) x y in pixels of the original image.
-            chunk: points decoded together.
+            chunk: points decoded together, fewer where memory does not suffice.
         """
         (h, w), (height, width) = embedding.input_size, embedding.original_size
-        scaled = torch.from_numpy(np.asarray(points, float).reshape(-1, 2) * (w / width, h / height))
-        for part in scaled.to(self.device).split(chunk) if len(scaled) else ():
-            yield answer(self.model, embedding.features, part)
+        scaled = torch.from_numpy(np.asarray(points, float).reshape(-1, 2) * (w / width, h / height)).to(self.device)
+        yield from self._points.over(scaled, lambda part: answer(self.model, embedding.features, part), chunk)
 
     @torch.inference_mode()
     def windows(self, embedding: Embedding, low_res: torch.Tensor, floor: float) -> Iterator[Window]:
@@ -175,9 +186,10 @@ class Sam:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the weights and of what goes with them, the same wherever they were loaded from."""
+        """SHA-256 of the weights and of what goes with them, the same wherever they were loaded from; see
+        ``digest_of``."""
         model = self.model
-        return digest_of({**model.state_dict(), "mean": model.pixel_mean, "std": model.pixel_std})
+        return digest_of({**model.state_dict(), "mean": model.pixel_mean, "std": model.pixel_std}, self.precision)
 
     @torch.inference_mode()
     def logits(self, embedding: Embedding, low_res: torch.Tensor) -> torch.Tensor:
@@ -217,7 +229,7 @@ def build_sam(config: Mapping[str, Any]) -> modeling.Sam:
     )
 
 
-def load_sam(spec: str | Path, device: str | torch.device = "cpu") -> Sam:
+def load_sam(spec: str | Path, device: str | torch.device = "cpu", precision: str = "fp32") -> Sam:
     """Load a model.
 
     Args:
@@ -225,6 +237,7 @@ def load_sam(spec: str | Path, device: str | torch.device = "cpu") -> Sam:
             checkpoint of segment_anything's ViT-B, ViT-L or ViT-H (``sam_vit_b_01ec64.pth`` and its like); which of
             them it is, is read from the weights.
         device: where to put the model.
+        precision: in which it encodes images.
 
     Raises:
         WsssError: weights that are missing, damaged, of another model, or more than plain tensors (nothing is ever
@@ -232,7 +245,7 @@ def load_sam(spec: str | Path, device: str | torch.device = "cpu") -> Sam:
     """
     path = Path(spec)
     model = _read_folder(path) if path.is_dir() else _read_checkpoint(path)
-    return Sam(model, name=str(spec), device=device)
+    return Sam(model, str(spec), device, precision)
 
 
 def _read_folder(folder: Path) -> modeling.Sam:

@@ -141,7 +141,7 @@ class ModelSet:
         self._settings = spec.settings
         self._weights = {role: find_weights(role, n) for role, n in self.names.items()}
         self._device = device
-        self.precision = precision
+        self._precision = precision
         self.offline = offline
 
     def settings(self, backend: str) -> Mapping[str, Any]:
@@ -173,6 +173,17 @@ class ModelSet:
             raise WsssError(f"--device {self._device} cannot be used ({reason}); try --device cpu") from None
         return self._device
 
+    @cached_property
+    def precision(self) -> str:
+        """``fp32``, ``bf16`` or ``fp16``, in which the models compute what bears it; see ``choose_precision``.
+
+        Raises:
+            WsssError: unknown name, or a device that cannot be used.
+        """
+        from .precision import choose_precision
+
+        return choose_precision(self._precision, self.device)
+
     def require(self, role: str) -> None:
         """Raise WsssError if the weights of a role are known to be missing. Nothing is loaded."""
         self._file(role)
@@ -191,7 +202,7 @@ class ModelSet:
     def clip(self) -> Clip:
         from .clip import load_clip
 
-        clip = load_clip(self._file("clip"), self.device)
+        clip = load_clip(self._file("clip"), self.device, self.precision)
         clip.name = self.names["clip"]  # a bundled model is known by its name, not by where the package lies
         return clip
 
@@ -213,7 +224,7 @@ class ModelSet:
             return load_hf_masks(self.names["sam"].removeprefix(HUB), self.device)
         from .sam import load_sam
 
-        return load_sam(self._file("sam"), self.device)
+        return load_sam(self._file("sam"), self.device, self.precision)
 
     @cached_property
     def detector(self) -> Detector:
@@ -223,4 +234,4 @@ class ModelSet:
             return load_hf_detector(self.names["detector"].removeprefix(HUB), self.device)
         from .grounding_dino import load_grounding_dino
 
-        return load_grounding_dino(self._file("detector"), self.device)
+        return load_grounding_dino(self._file("detector"), self.device, self.precision)
