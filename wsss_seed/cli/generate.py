@@ -71,6 +71,7 @@ def generate(
     sam: options.Sam = None,
     detector: Annotated[str | None, options.option("--detector", help="Detector instead of the model set's.")] = None,
     device: options.Device = "auto",
+    offline: options.Offline = False,
     out: Annotated[Path | None, options.option("--out", "-o", help="Run folder. Default: seeds/DATASET-SPLIT.")] = None,
     images: options.Images = None,
     limit: Annotated[int | None, options.option("--limit", help="Do the first N images only.", min=1)] = None,
@@ -109,7 +110,13 @@ def generate(
     of_clip_sams = {"prompts": prompts, "preset": preset}
     backend = backend or default_backend(data, model_set, asked=any(of_clip_sams.values()))
     overrides |= {key: value for key, value in of_clip_sams.items() if value is not None}
+    model_set = model_set.for_backend(backend)
     seeder = build_seeder(backend, BackendRequest(data.class_set, model_set, overrides))
+    for checkpoint in model_set.seen(data.name):
+        show.warning(
+            f"{checkpoint.name} was trained on annotations of {data.name} ({checkpoint.data}): figures on {data.name} "
+            "that it has a part in are neither label-free nor weakly supervised"
+        )
     out = out or Path("seeds") / f"{data.name}-{data.split}"
     settings: dict[str, Any] = {
         "dataset": {"name": data.name, "split": data.split, "seed": seed},

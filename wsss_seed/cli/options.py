@@ -66,6 +66,14 @@ def settings_of(ctx: typer.Context, pairs: list[str]) -> dict[str, Any]:
     return {**(ctx.obj or {}), **dict(parse_setting(p) for p in pairs)}
 
 
+def _forbid_network(ctx: typer.Context, wanted: bool) -> bool:
+    if wanted and not ctx.resilient_parsing:
+        from ..models.cache import stay_offline
+
+        stay_offline()
+    return wanted
+
+
 Dataset = Annotated[str, option("--dataset", "-d", help="voc, coco, folder or toyland.")]
 Root = Annotated[Path | None, option("--root", help="Folder of the dataset; toyland needs none.")]
 Split = Annotated[
@@ -84,6 +92,9 @@ Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]
 Models = Annotated[str | None, option("--models", help="Model set. Default: tiny for toyland, else base.")]
 Clip = Annotated[str | None, option("--clip", help="CLIP instead of the model set's.")]
 Sam = Annotated[str | None, option("--sam", help="SAM instead of the model set's.")]
+Offline = Annotated[
+    bool, option("--offline", help="Never use the network; a missing model is an error.", callback=_forbid_network)
+]
 Preset = Annotated[
     str | None,
     option(

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from ..errors import WsssError
+from .cache import offline
 from .precision import Portions, computing
 from .reading import one_line
 from .torchscript import is_torchscript, read_torchscript
@@ -249,8 +251,32 @@ def load_clip(spec: str, device: str | torch.device = "cpu", precision: str = "f
         return Clip(*_read_folder(folder), spec, device, precision)
     if (folder / "open_clip_config.json").is_file():
         return Clip(*_from_library(f"local-dir:{spec}", None), spec, device, precision)
+    return Clip(*_from_library(*_names(spec)), spec, device, precision)
+
+
+def fetch_pretrained(spec: str) -> Path:
+    """Fetch weights that open_clip lists into the cache where it looks for them.
+
+    Args:
+        spec: ``MODEL:PRETRAINED``.
+
+    Raises:
+        WsssError: unknown names, or weights that cannot be had.
+    """
+    model, pretrained = _names(spec)
+    tag = open_clip.get_pretrained_cfg(model, pretrained)
+    _check_offline(spec, tag)
+    try:
+        with _without_log():
+            return Path(open_clip.download_pretrained(tag)) if tag else Path(pretrained)
+    except (*_UNREADABLE, ImportError) as error:
+        raise WsssError(_cannot_fetch(model, pretrained, tag, error)) from None
+
+
+def _names(spec: str) -> tuple[str, str]:
+    """``MODEL:PRETRAINED`` or ``MODEL:FILE`` as two, if open_clip knows them."""
     model, _, pretrained = spec.partition(":")
-    if folder.exists() or not pretrained:
+    if Path(spec).exists() or not pretrained:
         raise WsssError(
             f"{spec}: not a CLIP model by itself; write MODEL:PRETRAINED or MODEL:FILE, "
             "for example ViT-B-16-quickgelu:openai"
@@ -263,7 +289,34 @@ def load_clip(spec: str, device: str | torch.device = "cpu", precision: str = "f
         raise WsssError(
             f"'{pretrained}' is neither a file nor weights that open_clip has for {model}: {', '.join(tags) or 'none'}"
         )
-    return Clip(*_from_library(model, pretrained), spec, device, precision)
+    return model, pretrained
+
+
+def _check_offline(spec: str, tag: dict[str, Any]) -> None:
+    """Raise WsssError where open_clip would go to the network though it is forbidden, which only the hub respects."""
+    forbidden = offline()
+    if forbidden and tag and not tag.get("hf_hub"):
+        path = Path("~/.cache/clip").expanduser() / tag["url"].rpartition("/")[2]
+        if not path.is_file():
+            raise WsssError(
+                f"{spec}: no file {path}, and no network ({forbidden} is set); put the file of {tag['url']} there, or "
+                "give a local file as MODEL:FILE"
+            )
+
+
+def _cannot_fetch(model: str, pretrained: str, tag: dict[str, Any], error: BaseException) -> str:
+    named = f"{model}-quickgelu" if tag.get("quick_gelu") and "quickgelu" not in model else model
+    repository = tag.get("hf_hub", "").rpartition("/")[0]
+    forbidden = offline()
+    if forbidden and repository:
+        folder = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+        reason = f"not whole in {folder}, and no network ({forbidden} is set)"
+    else:
+        reason = f"open_clip could not fetch or read these weights ({one_line(error)})"
+    return (
+        f"{model}:{pretrained}: {reason}; fetch them with wsss-seed models pull {model}:{pretrained} where there is a "
+        f"network, or give a local file as {named}:FILE"
+    )
 
 
 def _read_folder(folder: Path) -> tuple[Any, Any]:
@@ -290,6 +343,7 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
     tag = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
     quick_gelu = bool(tag.get("quick_gelu"))
     where = f"{model}:{pretrained}" if pretrained else model.removeprefix("local-dir:")
+    _check_offline(where, tag)
     try:
         with _without_log():
             if pretrained and not tag and is_torchscript(Path(pretrained)):  # which open_clip would not open safely
@@ -300,12 +354,8 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
             built = open_clip.create_model(model, pretrained, force_quick_gelu=quick_gelu, require_pretrained=True)
             return built, open_clip.get_tokenizer(model)
     except (*_UNREADABLE, ImportError) as error:
-        if tag:
-            named = model if not quick_gelu or "quickgelu" in model else f"{model}-quickgelu"
-            raise WsssError(
-                f"{where}: open_clip could not fetch or read these weights ({one_line(error)}); "
-                f"without a network give a local file as {named}:FILE"
-            ) from None
+        if tag and pretrained:
+            raise WsssError(_cannot_fetch(model, pretrained, tag, error)) from None
         raise WsssError(f"{where}: not plain tensors that fit this model ({one_line(error)})") from None
 
 
