@@ -7,10 +7,10 @@ import http.client
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -110,10 +110,9 @@ def _alone(path: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 def _receive_all(url: str, part: Path, size: int | None, timeout: float, console: Console) -> None:
     """Receive until everything is there, going on after breaks as long as each try brings something."""
-    tries = 0
+    tries, furthest = 0, _size(part)
     with _bar(console, part, size) as show:
         while True:
-            before = _size(part)
             try:
                 expected = _receive(url, part, size, timeout, show)
                 if expected is None or _size(part) >= expected:
@@ -128,13 +127,14 @@ def _receive_all(url: str, part: Path, size: int | None, timeout: float, console
                 reason = one_line(cause if isinstance(cause, Exception) else error)
             except ValueError as error:
                 raise WsssError(f"{url}: not an address that can be read ({one_line(error)})") from None
-            tries = 1 if _size(part) > before else tries + 1
+            tries = 1 if _size(part) > furthest else tries + 1
+            furthest = max(furthest, _size(part))
             if tries >= _TRIES:
                 raise WsssError(
                     f"{url}: the download broke off at {_size(part)} bytes{_of(size)}: {reason}; run the same command "
                     "again to go on, or fetch the file by other means"
                 )
-            time.sleep(2 ** (tries - 1))
+            sleep(2 ** (tries - 1))
 
 
 def _receive(
@@ -152,8 +152,9 @@ def _receive(
     except HTTPError as error:
         if error.code != 416:
             raise
-        part.unlink()  # it is no beginning of what the server has
-        return have
+        if size is None:
+            part.unlink()  # it is no beginning of what the server has
+        raise ConnectionError(f"the server has no more than {have} bytes") from None
     with answer:
         if have and not _goes_on_at(answer, have):
             have = 0
