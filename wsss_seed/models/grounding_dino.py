@@ -134,6 +134,11 @@ def _library() -> SimpleNamespace:
     )
 
 
+def check_library() -> None:
+    """Raise WsssError where groundingdino, or a library it needs, cannot be imported."""
+    _library()
+
+
 @cache
 def _transformer_of_width(width: int) -> ModuleType:
     """groundingdino's transformer module for a hidden width.
@@ -365,9 +370,7 @@ def build_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def load_grounding_dino(
-    spec: str | Path, device: str | torch.device = "cpu", precision: str = "fp32"
-) -> GroundingDino:
+def load_grounding_dino(spec: str | Path, device: str | torch.device = "cpu", precision: str = "fp32") -> GroundingDino:
     """Load a model.
 
     Args:
