@@ -199,7 +199,9 @@ def _measured(
         keep = (stability >= settings.stability) & masks.flatten(1).any(1)
         places = window.which[keep].cpu().numpy()
         cuts, boxes = _cut(masks[keep].cpu().numpy(), window.top, window.left)
-        yield _Found(level[places], iou[places], stability[keep].cpu().numpy(), points[of_point[places]], boxes, cuts)
+        # A copy: torch's small blocks, kept while masks of megabytes come and go, would leave the heap in fragments.
+        stable = np.array(stability[keep].cpu())
+        yield _Found(level[places], iou[places], stable, points[of_point[places]], boxes, cuts)
 
 
 def stability_of(logits: torch.Tensor, offset: float) -> torch.Tensor:
