@@ -169,6 +169,12 @@ class ModelSet:
         models: Any = {**self._chosen, **meant}
         return ModelSet(self.name, self._device, precision=self._precision, **models)
 
+    def on(self, device: str) -> ModelSet:
+        """The same set on another device, with nothing loaded."""
+        if device == self._device:
+            return self
+        return ModelSet(self.name, device, precision=self._precision, **self._chosen)
+
     def settings(self, backend: str) -> Mapping[str, Any]:
         """The backend's settings calibrated for this set, dotted key to value."""
         return self._spec.settings.get(backend, {})
