@@ -66,7 +66,7 @@ def known_sha256(path: Path) -> str | None:
     try:
         record = json.loads(_record(path).read_text("utf-8"))
         digest = record.pop("sha256")
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
     return digest if record == _state(path, now) else None
 
