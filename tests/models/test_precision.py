@@ -72,15 +72,14 @@ def test_models_in_half_precision_see_nearly_the_same(precision):
 
     exact, half = (load_clip(str(TINY), precision=p) for p in ("fp32", precision))
     whole = np.array([[0, 0, image.shape[1], image.shape[0]]])
-    for a, b in ((c.encode_text(CLASSES), c.encode_views(image, whole)) for c in (exact, half)):
-        assert a.dtype == b.dtype == torch.float32
-        torch.testing.assert_close(a.norm(dim=-1), torch.ones(len(a)))
-    pairs = [(c.encode_text(CLASSES), c.encode_views(image, whole)) for c in (exact, half)]
-    for a, b in zip(*pairs, strict=True):
-        assert 0.99 < float((a * b).sum(-1).min()) < 1
-    # Class activation maps stay exact.
-    tokens = [c.encode_tokens(c.prepare(image)).tokens for c in (exact, half)]
-    assert torch.equal(*tokens)
+    views = [c.encode_views(image, whole) for c in (exact, half)]
+    assert views[1].dtype == torch.float32
+    torch.testing.assert_close(views[1].norm(dim=-1), torch.ones(1))
+    assert not torch.equal(*views)
+    assert float((views[0] * views[1]).sum()) > 0.99
+    # What class activation maps are made of stays exact.
+    assert torch.equal(*(c.encode_text(CLASSES) for c in (exact, half)))
+    assert torch.equal(*(c.encode_tokens(c.prepare(image)).tokens for c in (exact, half)))
 
     exact, half = (load_grounding_dino(TINY, precision=p) for p in ("fp32", precision))
     found = [d.detect(image, [[name] for name in CLASSES]) for d in (exact, half)]

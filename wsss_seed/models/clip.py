@@ -51,8 +51,8 @@ class Clip:
     Attributes:
         name: what it was loaded from.
         model: the open_clip model, float32, in evaluation mode.
-        precision: ``fp32``, ``bf16`` or ``fp16``, in which ``encode_text`` and ``encode_views`` compute; whatever class
-            activation maps and learned prompts need is always float32 (T32).
+        precision: ``fp32``, ``bf16`` or ``fp16``, in which ``encode_views`` computes; texts, and whatever else class
+            activation maps and learned prompts need, are always float32 (T32).
         tokenizer: its tokenizer, texts to int64 (n, context_length).
         image_size: side R in pixels of the square that the image tower sees.
         context_length: tokens of a text, start and end included; longer texts are cut.
@@ -88,7 +88,7 @@ class Clip:
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Text features, float32 (n, D) of unit length, on the device."""
         tokens = self.tokenizer(list(texts)).to(self.device)
-        with computing(self.device, self.precision):
+        with computing(self.device):
             return torch.cat([_unit(self.model.encode_text(part)) for part in tokens.split(_BATCH)])
 
     @torch.inference_mode()
@@ -240,7 +240,7 @@ def load_clip(spec: str, device: str | torch.device = "cpu", precision: str = "f
             ``clip.json`` (the arguments of open_clip's CLIP) and ``clip.safetensors``, or open_clip's own
             ``open_clip_config.json``.
         device: where to put the model.
-        precision: in which it encodes texts and views.
+        precision: in which it encodes views.
 
     Raises:
         WsssError: unknown names, and weights that are missing, damaged, of another model, or more than plain tensors
@@ -346,10 +346,10 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
     _check_offline(where, tag)
     try:
         with _without_log():
-            if pretrained and not tag and is_torchscript(Path(pretrained)):  # which open_clip would not open safely
+            weights = _openai_weights(Path(pretrained)) if pretrained and not tag else None
+            if weights is not None:
                 built = open_clip.create_model(model)
-                weights = read_torchscript(Path(pretrained))
-                built.load_state_dict({k: v for k, v in weights.items() if k not in _NOT_WEIGHTS})
+                built.load_state_dict(weights)
                 return built, open_clip.get_tokenizer(model)
             built = open_clip.create_model(model, pretrained, force_quick_gelu=quick_gelu, require_pretrained=True)
             return built, open_clip.get_tokenizer(model)
@@ -357,6 +357,21 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
         if tag and pretrained:
             raise WsssError(_cannot_fetch(model, pretrained, tag, error)) from None
         raise WsssError(f"{where}: not plain tensors that fit this model ({one_line(error)})") from None
+
+
+def _openai_weights(path: Path) -> dict[str, torch.Tensor] | None:
+    """Tensors of a checkpoint in OpenAI's form, an archive, which open_clip would not open safely, or a state dict with
+    numbers among the weights; None for any other file."""
+    if is_torchscript(path):
+        weights = read_torchscript(path)
+    else:
+        try:
+            weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except _UNREADABLE:
+            return None  # open_clip knows more formats, and says what is wrong
+        if not isinstance(weights, dict) or _NOT_WEIGHTS[0] not in weights:
+            return None
+    return {k: v for k, v in weights.items() if k not in _NOT_WEIGHTS}
 
 
 @contextmanager
