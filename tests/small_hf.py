@@ -5,6 +5,26 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import (
+    BertTokenizer,
+    CLIPTokenizer,
+    DetrImageProcessor,
+    GroundingDinoConfig,
+    GroundingDinoForObjectDetection,
+    GroundingDinoImageProcessor,
+    GroundingDinoProcessor,
+    MMGroundingDinoConfig,
+    MMGroundingDinoForObjectDetection,
+    OmDetTurboConfig,
+    OmDetTurboForObjectDetection,
+    OmDetTurboProcessor,
+    Owlv2Config,
+    Owlv2ForObjectDetection,
+    Owlv2ImageProcessor,
+    Owlv2Processor,
+    OwlViTConfig,
+    OwlViTForObjectDetection,
+    OwlViTImageProcessor,
+    OwlViTProcessor,
     Sam2Config,
     Sam2ImageProcessor,
     Sam2Model,
@@ -42,10 +62,36 @@ def picture(height: int = 70, width: int = 110, seed: int = 0) -> np.ndarray:
 
 
 def saved(folder: Path, model: torch.nn.Module, processor: object) -> Path:
-    model.save_pretrained(folder)  # type: ignore[operator]
-    processor.save_pretrained(folder)  # type: ignore[attr-defined]
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
     return folder
 
+
+# Tokenizers
+
+
+def bert_tokenizer() -> BertTokenizer:
+    """BERT's, with the special tokens where Grounding DINO looks for them, and few words beside the letters."""
+    special = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1012: ".", 1029: "?"}
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = iter(["table", "dining", "cat", "dog", "hot", "air", "##plane", *letters, *(f"##{c}" for c in letters)])
+    names = [special.get(i) or next(words, f"[unused{i}]") for i in range(1030)]
+    return BertTokenizer(vocab={name: i for i, name in enumerate(names)}, do_lower_case=True)
+
+
+def clip_tokenizer(length: int) -> CLIPTokenizer:
+    """CLIP's, with few words beside the letters; the end of a text has the highest number, by which it is found."""
+    letters = [*"abcdefghijklmnopqrstuvwxyz.,"]
+    merges = [("c", "a"), ("ca", "t</w>"), ("d", "o"), ("do", "g</w>")]
+    names = ["!", *letters, *(f"{c}</w>" for c in letters), *("".join(pair) for pair in merges)]
+    names += ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {name: i for i, name in enumerate(names)}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token="!", model_max_length=length)
+
+
+CLIP_WORDS = len(clip_tokenizer(16))
+
+# Mask models
 
 _PROMPTS = {"hidden_size": 32, "image_size": SIDE, "patch_size": 8, "mask_input_channels": 4}
 _DECODER = {
@@ -96,13 +142,13 @@ SAM3_VISION = {
 
 def sam() -> tuple[SamModel, SamProcessor]:
     config = SamConfig(vision_config=_VIT, prompt_encoder_config=_PROMPTS, mask_decoder_config=_DECODER)
-    return randomised(SamModel(config)), SamProcessor(_padding())  # type: ignore[return-value]
+    return randomised(SamModel(config)), SamProcessor(_padding())
 
 
 def sam_hq() -> tuple[SamHQModel, SamHQProcessor]:
     decoder = {**_DECODER, "vit_dim": 32}
     config = SamHQConfig(vision_config=_VIT, prompt_encoder_config=_PROMPTS, mask_decoder_config=decoder)
-    return randomised(SamHQModel(config)), SamHQProcessor(_padding())  # type: ignore[return-value]
+    return randomised(SamHQModel(config)), SamHQProcessor(_padding())
 
 
 def _padding() -> SamImageProcessor:
@@ -120,13 +166,123 @@ def sam2() -> tuple[Sam2Model, Sam2Processor]:
     prompts = {**_PROMPTS, "patch_size": 16}
     config = Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=_DECODER)
     images = Sam2ImageProcessor(size={"height": SIDE, "width": SIDE})
-    return randomised(Sam2Model(config)), Sam2Processor(images)  # type: ignore[return-value]
+    return randomised(Sam2Model(config)), Sam2Processor(images)
 
 
 def sam3_tracker() -> tuple[Sam3TrackerModel, Sam3TrackerProcessor]:
     config = Sam3TrackerConfig(vision_config=SAM3_VISION, prompt_encoder_config=_PROMPTS, mask_decoder_config=_DECODER)
     images = Sam3ImageProcessor(size={"height": SIDE, "width": SIDE})
-    return randomised(Sam3TrackerModel(config)), Sam3TrackerProcessor(images)  # type: ignore[return-value]
+    return randomised(Sam3TrackerModel(config)), Sam3TrackerProcessor(images)
 
 
 MASK_MODELS = {"sam": sam, "sam_hq": sam_hq, "sam2": sam2, "sam3_tracker": sam3_tracker}
+
+# Detectors
+
+_DINO = {
+    "backbone_config": {
+        "model_type": "swin",
+        "image_size": SIDE,
+        "embed_dim": 16,
+        "depths": [1, 2, 1, 1],
+        "num_heads": [2, 2, 2, 2],
+        "window_size": 4,
+        "out_indices": [2, 3, 4],
+    },
+    "text_config": {
+        "model_type": "bert",
+        "vocab_size": 1030,
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 256,
+    },
+    "d_model": 64,
+    "num_queries": 12,
+    "num_feature_levels": 3,
+    "encoder_layers": 1,
+    "encoder_ffn_dim": 64,
+    "encoder_attention_heads": 4,
+    "encoder_n_points": 2,
+    "decoder_layers": 2,
+    "decoder_ffn_dim": 64,
+    "decoder_attention_heads": 4,
+    "decoder_n_points": 2,
+}
+_TEXT = {
+    "vocab_size": CLIP_WORDS,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 16,
+    "bos_token_id": CLIP_WORDS - 2,
+    "eos_token_id": CLIP_WORDS - 1,
+}
+_PATCHES = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": SIDE,
+    "patch_size": 16,
+}
+
+
+def grounding_dino() -> tuple[GroundingDinoForObjectDetection, GroundingDinoProcessor]:
+    images = GroundingDinoImageProcessor(size={"shortest_edge": SIDE, "longest_edge": 96})
+    model = GroundingDinoForObjectDetection(GroundingDinoConfig(**_DINO))
+    return randomised(model), GroundingDinoProcessor(images, bert_tokenizer())
+
+
+def mm_grounding_dino() -> tuple[MMGroundingDinoForObjectDetection, GroundingDinoProcessor]:
+    _, processor = grounding_dino()
+    return randomised(MMGroundingDinoForObjectDetection(MMGroundingDinoConfig(**_DINO))), processor
+
+
+def owlv2() -> tuple[Owlv2ForObjectDetection, Owlv2Processor]:
+    config = Owlv2Config(text_config=_TEXT, vision_config=_PATCHES, projection_dim=32)
+    images = Owlv2ImageProcessor(size={"height": SIDE, "width": SIDE})
+    return randomised(Owlv2ForObjectDetection(config)), Owlv2Processor(images, clip_tokenizer(16))
+
+
+def owlvit() -> tuple[OwlViTForObjectDetection, OwlViTProcessor]:
+    config = OwlViTConfig(text_config=_TEXT, vision_config=_PATCHES, projection_dim=32)
+    images = OwlViTImageProcessor(size={"height": SIDE, "width": SIDE})
+    return randomised(OwlViTForObjectDetection(config)), OwlViTProcessor(images, clip_tokenizer(16))
+
+
+def omdet_turbo() -> tuple[OmDetTurboForObjectDetection, OmDetTurboProcessor]:
+    config = OmDetTurboConfig(
+        backbone_config=_DINO["backbone_config"],
+        apply_layernorm_after_vision_backbone=False,
+        text_config={"model_type": "clip_text_model", **_TEXT, "max_position_embeddings": 77},
+        image_size=SIDE,
+        text_projection_in_dim=32,
+        text_projection_out_dim=32,
+        task_encoder_hidden_dim=64,
+        class_embed_dim=32,
+        num_queries=12,
+        encoder_hidden_dim=64,
+        vision_features_channels=[64, 64, 64],
+        encoder_in_channels=[32, 64, 128],
+        encoder_attention_heads=4,
+        encoder_dim_feedforward=48,
+        decoder_hidden_dim=64,
+        decoder_num_heads=4,
+        decoder_num_layers=2,
+        decoder_dim_feedforward=48,
+        decoder_num_points=2,
+    )
+    images = DetrImageProcessor(size={"height": SIDE, "width": SIDE}, do_pad=False)
+    return randomised(OmDetTurboForObjectDetection(config)), OmDetTurboProcessor(images, clip_tokenizer(77))
+
+
+DETECTORS = {
+    "grounding-dino": grounding_dino,
+    "mm-grounding-dino": mm_grounding_dino,
+    "omdet-turbo": omdet_turbo,
+    "owlv2": owlv2,
+    "owlvit": owlvit,
+}

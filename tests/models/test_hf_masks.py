@@ -141,7 +141,7 @@ def test_an_image_is_encoded_once(own, ours):
     assert len(looks) == 1
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (3000, 2)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 700), (600, 2), (3, 40)])
 def test_strange_images_are_seen(ours, size):
     embedding = ours.embed(np.full((*size, 3), 90, np.uint8))
     got = ours.decode_boxes(embedding, np.array([[0, 0, size[1], size[0]]]))

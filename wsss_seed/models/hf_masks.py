@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,6 +20,7 @@ from .enlarge import Window, enlarging, windows
 from .hub import folder_of, kind_of, load
 from .masks import BoxMasks
 from .precision import Portions, computing
+from .processed import processed
 
 # Pixels of float32 logits that are enlarged together: bounds the memory of the enlargement, not its result.
 _LOGIT_PIXELS = 2**25
@@ -123,7 +123,8 @@ class HfMasks:
         Args:
             image: uint8 (H, W, 3) RGB, of any size and shape.
         """
-        seen = self.processor.image_processor(images=_thick(image, self.processor.target_size), return_tensors="pt")
+        # Thinner, an image would vanish at the model's size.
+        seen = processed(self.processor.image_processor, image, self.processor.target_size)
         pixels = seen["pixel_values"].to(self.device)
         side = (pixels.shape[-2], pixels.shape[-1])
         height, width = seen["reshaped_input_sizes"][0].tolist() if "reshaped_input_sizes" in seen else side
@@ -257,16 +258,6 @@ def _float32(found: Any) -> Any:
     if isinstance(found, Tensor):
         return found.float()
     return type(found)(_float32(part) for part in found)
-
-
-def _thick(image: np.ndarray, longest: int) -> np.ndarray:
-    """The image, or one so thin that it would vanish, at ``longest`` pixels a side, as one a little less thin."""
-    height, width = image.shape[:2]
-    least = -(-max(height, width) // longest)
-    if min(height, width) >= least:
-        return image
-    size = (max(width, least), max(height, least))
-    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 
 def load_hf_masks(name: str, device: str | torch.device = "cpu", precision: str = "fp32") -> HfMasks:

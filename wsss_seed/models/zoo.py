@@ -255,7 +255,7 @@ class ModelSet:
         if self._weights["sam"].state == "hub":
             from .hf_masks import load_hf_masks
 
-            return load_hf_masks(self._file("sam"), self.device)
+            return load_hf_masks(self._file("sam"), self.device, self.precision)
         from .sam import load_sam
 
         return load_sam(self._file("sam"), self.device, self.precision)
@@ -265,7 +265,7 @@ class ModelSet:
         if self._weights["detector"].state == "hub":
             from .hf_detector import load_hf_detector
 
-            return load_hf_detector(self._file("detector"), self.device)
+            return load_hf_detector(self._file("detector"), self.device, self.precision)
         from .grounding_dino import load_grounding_dino
 
         return load_grounding_dino(self._file("detector"), self.device, self.precision)
