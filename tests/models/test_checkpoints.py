@@ -317,10 +317,11 @@ def test_a_path_is_taken_wherever_a_name_is(home: Path, tmp_path: Path):
     file = tmp_path / "own.pt"
     file.write_bytes(b"x")
     assert find_weights("clip", f"ViT-B-16:{file}").path == file
-    with pytest.raises(WsssError, match="unknown sam model"):
-        find_weights("sam", str(tmp_path / "gone.pth"))
-    with pytest.raises(WsssError, match="unknown clip model"):
-        find_weights("clip", str(tmp_path / "gone.pth"))
+    for role in ("clip", "sam", "detector"):
+        with pytest.raises(WsssError, match=r"gone\.pth: no such file"):
+            find_weights(role, str(tmp_path / "gone.pth"))
+        with pytest.raises(WsssError, match=f"unknown {role} model 'vit_x'"):
+            find_weights(role, "vit_x")
 
 
 # Doctor -------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from ..output.files import write_json
 
 # Smaller files are hashed faster than looked up.
 _REMEMBERED = 16 * 2**20
-_OFFLINE = ("WSSS_SEED_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+_OFFLINE = ("WSSS_SEED_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_OFFLINE")
 
 
 def home() -> Path:
@@ -24,13 +24,15 @@ def home() -> Path:
 
 
 def offline() -> str | None:
-    """The environment variable that forbids the network, None where none does."""
+    """The environment variable that forbids the network (``--offline`` sets one), None where none does."""
     return next((n for n in _OFFLINE if os.environ.get(n, "").strip().lower() in ("1", "true", "yes", "on")), None)
 
 
 def stay_offline() -> None:
     """Forbid the network to this process and those it starts, huggingface_hub's included."""
-    os.environ["WSSS_SEED_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
+    if offline() is None:
+        os.environ["WSSS_SEED_OFFLINE"] = "1"
+    os.environ["HF_HUB_OFFLINE"] = "1"
     constants = sys.modules.get("huggingface_hub.constants")
     if constants is not None:  # it has read the environment before
         constants.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]

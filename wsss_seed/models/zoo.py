@@ -116,6 +116,8 @@ def find_weights(role: str, name: str) -> Weights:
     if role == "clip" and ":" in name:
         file = Path(name.partition(":")[2])
         return Weights("file", name, file) if file.is_file() else Weights("library", name)
+    if Path(name).suffix in (".pth", ".pt", ".safetensors", ".bin") or Path(name).is_absolute():
+        raise WsssError(f"{name}: no such file or folder; give --{role} one that exists, or a name as of models list")
     known = [c.name for c in known_checkpoints() if c.role == role]
     forms = ["MODEL:PRETRAINED", "MODEL:FILE"] if role == "clip" else ["hf:REPOSITORY"]
     raise unknown_name(f"{role} model", name, [*known, "tiny", "a path", *forms])
