@@ -5,7 +5,7 @@
 
 The library's settings are its defaults (32 x 32 points, no crops) and ours the same rules: no bonus for levels, no
 filter between levels, no repair. Both take turns image by image and the faster of two repeats counts. A mask is matched
-if the other side has one with IoU 0.95 or more. ``--offset`` and ``--stability`` change the stability filter on both
+if the other side has one with IoU 0.95 or more. ``--iou``, ``--offset`` and ``--stability`` change the filters on both
 sides: the miniature's logits are so low that the defaults leave it hardly a mask to compare.
 
 ``--memory`` runs the published settings (crops, repair, all filters) and then SAMS with four maps on a photograph of
@@ -16,6 +16,7 @@ removes no duplicates, so that every candidate becomes a mask.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import resource
 import time
@@ -29,6 +30,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as rle
 from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.modeling.image_encoder import Attention
 
 from wsss_seed.data.images import read_rgb
 from wsss_seed.data.toyland import draw
@@ -40,11 +42,11 @@ from wsss_seed.seeding.sams import sams
 NONE = (0.0, 0.0, 0.0)
 
 
-def library_rules(stability: float, offset: float) -> ProposalSettings:
-    """SamAutomaticMaskGenerator's defaults, but for the stability filter."""
+def library_rules(iou: float, stability: float, offset: float) -> ProposalSettings:
+    """SamAutomaticMaskGenerator's defaults, but for these filters."""
     return ProposalSettings(
         layers=0,
-        iou=0.88,
+        iou=iou,
         iou_bonus=NONE,
         stability=stability,
         stability_offset=offset,
@@ -52,6 +54,14 @@ def library_rules(stability: float, offset: float) -> ProposalSettings:
         min_area=0,
         overlap=0.0,
     )
+
+
+def as_published(sam: Sam) -> Any:
+    """The same weights in the library's own model, with its own attention."""
+    model = copy.deepcopy(sam.model)
+    for block in model.image_encoder.blocks:
+        block.attn.__class__ = Attention
+    return model
 
 
 def timed(make: Callable[[], Any], sam: Sam) -> tuple[float, Any]:
@@ -71,11 +81,15 @@ def matched(masks: list[Any], others: list[Any]) -> int:
     return int((np.asarray(rle.iou(masks, others, [0] * len(others))).max(1) >= 0.95).sum())
 
 
-def compare(sam: Sam, images: Iterator[np.ndarray], stability: float, offset: float) -> dict[str, float]:
+def compare(sam: Sam, images: Iterator[np.ndarray], iou: float, stability: float, offset: float) -> dict[str, float]:
     """Seconds, ratio, and matches both ways."""
-    settings = library_rules(stability, offset)
+    settings = library_rules(iou, stability, offset)
     library = SamAutomaticMaskGenerator(
-        sam.model, stability_score_thresh=stability, stability_score_offset=offset, output_mode="coco_rle"
+        as_published(sam),
+        pred_iou_thresh=iou,
+        stability_score_thresh=stability,
+        stability_score_offset=offset,
+        output_mode="coco_rle",
     )
     total = {"images": 0, "library_s": 0.0, "ours_s": 0.0, "library_masks": 0, "our_masks": 0}
     both = [0, 0]
@@ -133,6 +147,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--folder", type=Path, help="photographs instead of toyland's test split")
+    parser.add_argument("--iou", type=float, default=0.88)
     parser.add_argument("--stability", type=float, default=0.95)
     parser.add_argument("--offset", type=float, default=1.0)
     parser.add_argument("--memory", action="store_true")
@@ -146,7 +161,7 @@ def main() -> None:
     else:
         paths = sorted(given.folder.glob("*.jpg"))[: given.images] if given.folder else []
         images = map(read_rgb, paths) if given.folder else (draw(i, "test").image for i in range(given.images))
-        result = compare(sam, images, given.stability, given.offset)
+        result = compare(sam, images, given.iou, given.stability, given.offset)
     if given.json:
         print(json.dumps(result))
     else:

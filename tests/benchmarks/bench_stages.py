@@ -15,7 +15,6 @@ weights through the libraries' own code in float32.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import platform
 import statistics
@@ -27,9 +26,9 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from bench_proposals import as_published
 from PIL import Image
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
-from segment_anything.modeling.image_encoder import Attention
 from torchvision.ops import nms
 
 from wsss_seed.data.base import Sample
@@ -75,14 +74,6 @@ def random_models(sam: str, device: str, precision: str) -> tuple[Sam, Clip, Gro
         Clip(clip, open_clip.get_tokenizer(name), name, device, precision),
         GroundingDino(detector, None, "swint", device, precision),
     )
-
-
-def as_published(sam: Sam) -> Any:
-    """The same weights in the library's own model, with its own attention."""
-    model = copy.deepcopy(sam.model)
-    for block in model.image_encoder.blocks:
-        block.attn.__class__ = Attention
-    return model
 
 
 class Meter:
