@@ -17,7 +17,7 @@ from loopback import Server, serving
 
 from wsss_seed.errors import WsssError
 from wsss_seed.models import cache
-from wsss_seed.models.checkpoints import find_checkpoint, known_checkpoints, pull, verify
+from wsss_seed.models.checkpoints import address, find_checkpoint, known_checkpoints, pull, verify
 from wsss_seed.models.zoo import TINY, ModelSet, find_weights, model_sets
 
 DATA = np.random.default_rng(0).bytes(20 * 2**20)  # long enough for its hash to be remembered
@@ -221,6 +221,14 @@ def test_a_mirror_is_somebody_elses_cache(home: Path, mine: Path, server: Server
     pull(find_checkpoint("sam", "mine"))
     assert mine.read_bytes() == DATA
     assert [path for path, _ in server.asked] == ["/models/sam/mine.pth"]
+
+
+def test_what_lies_on_the_hub_follows_its_endpoint(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example/")
+    c = find_checkpoint("detector", "swint_ogc")
+    weights, words = (address(c, f) for f in c.files)
+    assert weights == c.files[0].url
+    assert words.startswith("https://hub.example/google-bert/bert-base-uncased/resolve/")
 
 
 def test_an_entry_of_the_users_goes_before_the_bundled_one(home: Path, mine: Path):

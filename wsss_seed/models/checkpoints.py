@@ -14,6 +14,7 @@ from ..errors import WsssError
 from .cache import home, known_sha256, offline, sha256
 
 _OURS = Path(str(package_files(__package__))) / "checkpoints.toml"
+_HUB = "https://huggingface.co"
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,14 @@ def _checkpoint(role: str, name: str, entry: dict[str, Any]) -> Checkpoint:
 
 
 def address(checkpoint: Checkpoint, file: File) -> str:
-    """Where a file is fetched from: its public address, or ``WSSS_SEED_MIRROR``, which has the cache's layout."""
-    mirror = os.environ.get("WSSS_SEED_MIRROR")
-    return f"{mirror.rstrip('/')}/{checkpoint.role}/{file.name}" if mirror else file.url
+    """Where a file is fetched from: its public address, the hub's under ``HF_ENDPOINT``; or all from
+    ``WSSS_SEED_MIRROR``, which has the cache's layout."""
+    mirror, endpoint = os.environ.get("WSSS_SEED_MIRROR"), os.environ.get("HF_ENDPOINT")
+    if mirror:
+        return f"{mirror.rstrip('/')}/{checkpoint.role}/{file.name}"
+    if endpoint and file.url.startswith(_HUB):
+        return endpoint.rstrip("/") + file.url.removeprefix(_HUB)
+    return file.url
 
 
 def pull(checkpoint: Checkpoint) -> None:
