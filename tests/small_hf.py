@@ -29,7 +29,10 @@ from transformers import (
     Sam2ImageProcessor,
     Sam2Model,
     Sam2Processor,
+    Sam3Config,
     Sam3ImageProcessor,
+    Sam3Model,
+    Sam3Processor,
     Sam3TrackerConfig,
     Sam3TrackerModel,
     Sam3TrackerProcessor,
@@ -286,3 +289,20 @@ DETECTORS = {
     "owlv2": owlv2,
     "owlvit": owlvit,
 }
+
+# SAM 3
+
+
+def sam3(seed: int = 0) -> tuple[Sam3Model, Sam3Processor]:
+    shared = {"hidden_size": 32, "num_attention_heads": 4}
+    layers = {**shared, "num_layers": 2, "intermediate_size": 48}
+    config = Sam3Config(
+        vision_config=SAM3_VISION,
+        text_config={"model_type": "clip_text_model", **_TEXT, "max_position_embeddings": 32, "projection_dim": 32},
+        geometry_encoder_config=layers,
+        detr_encoder_config=layers,
+        detr_decoder_config={**layers, "num_queries": 8},
+        mask_decoder_config=shared,
+    )
+    images = Sam3ImageProcessor(size={"height": SIDE, "width": SIDE})
+    return randomised(Sam3Model(config), seed), Sam3Processor(images, clip_tokenizer(32))
