@@ -29,6 +29,7 @@ _CHUNK = 2**20
 _TRIES = 3  # in a row without a single new byte
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that another try may better
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_OTHER_MEANS = "a newer wsss-seed may know its new address, and a file of your own can be given by its path"
 _BROKEN = (URLError, TimeoutError, ConnectionError, http.client.HTTPException)
 
 
@@ -165,9 +166,6 @@ def _receive(
         with part.open("ab" if have else "wb") as file:
             _copy(answer, file, lambda done: show(have + done, whole or size))
     return whole if whole is not None else size
-
-
-_OTHER_MEANS = "a newer wsss-seed may know its new address, and a file of your own can be given by its path"
 
 
 def _copy(answer: Any, file: IO[bytes], show: Callable[[int], None]) -> None:
