@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,14 +136,14 @@ def _network() -> Iterator[Finding]:
 
 
 def _cache() -> Iterator[Finding]:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
     from ..models.zoo import home
 
-    for name, folder, variable in (
-        ("wsss-seed", home(), "WSSS_SEED_HOME"),
-        ("huggingface_hub", Path(HF_HUB_CACHE), "HF_HOME"),
-    ):
+    folders = [("wsss-seed", home(), "WSSS_SEED_HOME")]
+    with suppress(ImportError):  # said above
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        folders.append(("huggingface_hub", Path(HF_HUB_CACHE), "HF_HOME"))
+    for name, folder, variable in folders:
         there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
         free = shutil.disk_usage(there).free
         text = f"{folder}, {free / 1e9:.0f} GB free"
