@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from transformers import (
     BertTokenizer,
     CLIPTokenizer,
@@ -36,6 +37,8 @@ from transformers import (
     Sam3TrackerConfig,
     Sam3TrackerModel,
     Sam3TrackerProcessor,
+    Sam3VideoConfig,
+    Sam3VideoModel,
     SamConfig,
     SamHQConfig,
     SamHQModel,
@@ -293,16 +296,48 @@ DETECTORS = {
 # SAM 3
 
 
+_SHARED = {"hidden_size": 32, "num_attention_heads": 4}
+_LAYERS = {**_SHARED, "num_layers": 2, "intermediate_size": 48}
+_SAM3 = {
+    "vision_config": SAM3_VISION,
+    "text_config": {"model_type": "clip_text_model", **_TEXT, "max_position_embeddings": 32, "projection_dim": 32},
+    "geometry_encoder_config": _LAYERS,
+    "detr_encoder_config": _LAYERS,
+    "detr_decoder_config": {**_LAYERS, "num_queries": 8},
+    "mask_decoder_config": _SHARED,
+}
+
+
 def sam3(seed: int = 0) -> tuple[Sam3Model, Sam3Processor]:
-    shared = {"hidden_size": 32, "num_attention_heads": 4}
-    layers = {**shared, "num_layers": 2, "intermediate_size": 48}
-    config = Sam3Config(
-        vision_config=SAM3_VISION,
-        text_config={"model_type": "clip_text_model", **_TEXT, "max_position_embeddings": 32, "projection_dim": 32},
-        geometry_encoder_config=layers,
-        detr_encoder_config=layers,
-        detr_decoder_config={**layers, "num_queries": 8},
-        mask_decoder_config=shared,
-    )
     images = Sam3ImageProcessor(size={"height": SIDE, "width": SIDE})
-    return randomised(Sam3Model(config), seed), Sam3Processor(images, clip_tokenizer(32))
+    return randomised(Sam3Model(Sam3Config(**_SAM3)), seed), Sam3Processor(images, clip_tokenizer(32))
+
+
+def saved_sam3_video(folder: Path) -> Path:
+    """SAM 3 as facebook/sam3 has it: the model for videos, whose parts have the names they have in it."""
+    tracker = {
+        "vision_config": SAM3_VISION,
+        "prompt_encoder_config": _PROMPTS,
+        "mask_decoder_config": _DECODER,
+        "image_size": SIDE,
+        "memory_attention_hidden_size": 32,
+        "memory_attention_num_layers": 1,
+        "memory_attention_feed_forward_hidden_size": 32,
+        "memory_attention_rope_feat_sizes": [8, 8],
+        "memory_encoder_hidden_size": 32,
+        "memory_encoder_output_channels": 16,
+        "mask_downsampler_embed_dim": 32,
+        "memory_fuser_num_layers": 1,
+        "memory_fuser_embed_dim": 32,
+        "memory_fuser_intermediate_dim": 32,
+    }
+    config = Sam3VideoConfig(
+        detector_config={"model_type": "sam3", **_SAM3},
+        tracker_config={"model_type": "sam3_tracker_video", **tracker},
+    )
+    model = randomised(Sam3VideoModel(config))
+    model.config.save_pretrained(folder)
+    weights = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})  # save_pretrained would rename some
+    sam3()[1].save_pretrained(folder)
+    return folder

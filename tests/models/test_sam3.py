@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from small_hf import picture, sam, sam3, saved
+from safetensors.torch import load_file
+from small_hf import picture, sam, sam3, saved, saved_sam3_video
 
 from wsss_seed.errors import WsssError
-from wsss_seed.models.sam3 import Sam3, load_sam3
+from wsss_seed.models.hf_masks import load_hf_masks
+from wsss_seed.models.sam3 import load_sam3
 
 SIZES = [(70, 110), (64, 64), (20, 300)]
 
@@ -89,19 +91,16 @@ def test_a_phrase_that_is_too_long(ours):
         ours.ask(ours.embed(picture()), " ".join("x" * 40))
 
 
-def test_as_published_with_its_tracker(own, tmp_path):
+def test_as_published_with_its_tracker(tmp_path):
     """facebook/sam3 holds the model for videos; the parts for texts and for boxes are both read from it."""
-    from small_hf import sam3_video
-
-    from wsss_seed.models.hf_masks import load_hf_masks
-
-    folder = saved(tmp_path, *sam3_video())
+    folder = saved_sam3_video(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    texts, boxes = load_sam3(str(folder)), load_hf_masks(str(folder))
+    for part, prefix in ((texts.model, "detector_model."), (boxes.model, "tracker_model.")):
+        name = "mask_decoder." + ("mask_embedder.layers.0.weight" if part is texts.model else "iou_token.weight")
+        assert torch.equal(part.state_dict()[name], weights[prefix + name])
     image = picture()
-    texts = load_sam3(str(folder))
-    found = texts.ask(texts.embed(image), "cat")
-    again = Sam3(*own)
-    np.testing.assert_allclose(found.scores, again.ask(again.embed(image), "cat").scores, atol=1e-5)
-    boxes = load_hf_masks(str(folder))
+    assert len(texts.ask(texts.embed(image), "cat").scores) == 8
     assert boxes.decode_boxes(boxes.embed(image), np.array([[5, 5, 60, 60]])).low_res.isfinite().all()
 
 

@@ -5,6 +5,7 @@ that uses transformers' checkpoints touches the network.
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
+from safetensors import SafetensorError
 from torch import nn
 from transformers.utils import logging
 
@@ -30,7 +32,18 @@ from .reading import one_line
 # Weights as plain tensors, the configuration, and the tokenizer's files; not the same weights in other formats.
 _FILES = ("*.json", "*.txt", "model*.safetensors")
 # What reading a wrong or damaged folder ends in, between transformers, safetensors and torch.
-_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError)
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
 
 
 @contextmanager
