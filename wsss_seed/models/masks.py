@@ -24,9 +24,12 @@ class BoxMasks(NamedTuple):
 
 
 class Answers(Protocol):
-    """What a decoder answers to n points: ``iou`` float32 (n, 3), and logits of those masks that are chosen."""
+    """What a decoder answers to n points: three masks each, in the order sub-part, part, whole."""
 
-    iou: torch.Tensor
+    @property
+    def iou(self) -> torch.Tensor:
+        """float32 (n, 3) predicted IoU of each mask."""
+        ...
 
     def low_res(self, chosen: torch.Tensor) -> torch.Tensor:
         """Logits float32 (k, h, w) on the decoder's grid of the masks ``chosen`` bool (n, 3), point by point."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from ..errors import WsssError
 from .digest import digest_of
 from .enlarge import Window, enlarging, windows
+from .masks import BoxMasks
 from .precision import Portions, computing
 from .reading import one_line
 from .sam_attention import fuse_attention
@@ -54,18 +55,6 @@ class Embedding:
     features: torch.Tensor
     input_size: tuple[int, int]
     original_size: tuple[int, int]
-
-
-class BoxMasks(NamedTuple):
-    """What the decoder answers to n boxes, M masks each, on the model's device.
-
-    Attributes:
-        low_res: float32 (n, M, h, w) mask logits on the decoder's grid; a pixel belongs to a mask above 0.
-        iou: float32 (n, M) predicted IoU of each mask with what was asked for.
-    """
-
-    low_res: torch.Tensor
-    iou: torch.Tensor
 
 
 class Sam:
