@@ -27,7 +27,7 @@ from .detector import (
     write_caption,
     write_captions,
 )
-from .hub import folder_of, kind_of, load
+from .hub import folder_of, kind_of, load, unfit
 from .precision import computing
 from .processed import processed
 
@@ -238,6 +238,8 @@ def load_hf_detector(name: str, device: str | torch.device = "cpu", precision: s
         WsssError: no such model, a model of another kind, or weights that do not fit.
     """
     folder = folder_of(name)
-    family = KINDS[kind_of(name, folder, KINDS, "a zero-shot detector")]
-    model, processor = load(name, folder, family.model, family.processor)
+    kind = kind_of(folder)
+    if kind not in KINDS:
+        raise unfit(name, kind, "a zero-shot detector", KINDS)
+    model, processor = load(name, folder, KINDS[kind].model, KINDS[kind].processor)
     return HfDetector(model, processor, name, device, precision)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ..errors import WsssError
 from .digest import digest_of
 from .enlarge import Window, enlarging, windows
-from .hub import folder_of, kind_of, load
+from .hub import folder_of, kind_of, load, unfit
 from .masks import BoxMasks
 from .precision import Portions, computing
 from .processed import processed
@@ -272,10 +272,13 @@ def load_hf_masks(name: str, device: str | torch.device = "cpu", precision: str 
         WsssError: no such model, a model of another kind, or weights that do not fit.
     """
     folder = folder_of(name)
-    if (kind := kind_of(name, folder, {**KINDS, "sam3": None}, "one that makes masks of boxes")) == "sam3":
+    kind = kind_of(folder)
+    if kind == "sam3":
         raise WsssError(
             f"{name}: only the part of SAM 3 that finds what a text says; use it with --backend sam3, or give a "
             "repository with the tracker too, as facebook/sam3"
         )
+    if kind not in KINDS:
+        raise unfit(name, kind, "one that makes masks of boxes", KINDS)
     model, processor = load(name, folder, *KINDS[kind])
     return HfMasks(model, processor, name, device, precision)

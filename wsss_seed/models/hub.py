@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,26 +107,29 @@ def _hub() -> str:
     return constants.ENDPOINT
 
 
-def kind_of(name: str, folder: Path, known: Mapping[str, Any], role: str) -> str:
+def kind_of(folder: Path) -> str:
     """The kind of model in a folder, which its ``config.json`` names as ``model_type``.
 
-    Args:
-        name: what the user wrote.
-        folder: see ``folder_of``.
-        known: the kinds that will do.
-        role: what is looked for, for the message.
-
     Raises:
-        WsssError: a damaged file, or another kind.
+        WsssError: a damaged file.
     """
     path = folder / "config.json"
     try:
-        kind = json.loads(path.read_text("utf-8"))["model_type"]
+        return str(json.loads(path.read_text("utf-8"))["model_type"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise WsssError(f"{path}: not the configuration of a model ({one_line(error)}); fetch it again") from None
-    if kind not in known:
-        raise WsssError(f"{name}: a model of kind '{kind}', not {role}; known kinds: {', '.join(sorted(known))}")
-    return str(kind)
+
+
+def unfit(name: str, kind: str, role: str, known: Iterable[str]) -> WsssError:
+    """The error for a model of a kind that will not do.
+
+    Args:
+        name: what the user wrote.
+        kind: see ``kind_of``.
+        role: what is looked for.
+        known: the kinds that will do.
+    """
+    return WsssError(f"{name}: a model of kind '{kind}', not {role}; known kinds: {', '.join(sorted(known))}")
 
 
 def load(name: str, folder: Path, model: str, processor: str) -> tuple[nn.Module, Any]:

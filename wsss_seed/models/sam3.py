@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .detector import Phrase, normalised, write_captions
-from .hub import folder_of, kind_of, load
+from .hub import folder_of, kind_of, load, unfit
 from .precision import computing
 from .processed import processed
 
@@ -142,6 +142,8 @@ def load_sam3(name: str, device: str | torch.device = "cpu", precision: str = "f
         WsssError: no such model, a model of another kind, or weights that do not fit.
     """
     folder = folder_of(name)
-    kind_of(name, folder, dict.fromkeys(KINDS), "SAM 3")
+    kind = kind_of(folder)
+    if kind not in KINDS:
+        raise unfit(name, kind, "SAM 3", KINDS)
     model, processor = load(name, folder, "Sam3Model", "Sam3Processor")
     return Sam3(model, processor, name, device, precision)
