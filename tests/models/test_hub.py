@@ -126,6 +126,17 @@ def test_no_folder_and_no_name(name, tmp_path):
     )
 
 
+def test_a_run_records_which_weights_a_folder_had(folder, tmp_path):
+    """So that a run is not gone on with after they changed."""
+    other = copied(folder, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    weights["mask_decoder.iou_token.weight"] += 1
+    save_file(weights, other / "model.safetensors", {"format": "pt"})
+    digests = [ModelSet("tiny", "cpu", sam=f"hf:{f}").weights()["sam"]["sha256"] for f in (folder, folder, other)]
+    assert digests[0] == digests[1]
+    assert len({None, *digests}) == 3
+
+
 def test_a_model_set_loads_them_by_name(folder, tmp_path):
     models = ModelSet("tiny", "cpu", sam=f"hf:{folder}", detector=f"hf:{saved(tmp_path / 'dino', *grounding_dino())}")
     image = picture()

@@ -78,7 +78,7 @@ class Weights:
         state: ``bundled``; ``file``, given by its path; one of ``Checkpoint.state`` for a checkpoint known by name;
             ``library`` where open_clip fetches and keeps them itself; ``hub`` where transformers does.
         spec: what the loader takes.
-        path: the file, or the folder of a bundled or given model, None under ``library`` and ``hub``.
+        path: the file, or the folder of a bundled or given model, None under ``library`` and for a repository.
         checkpoint: the entry of a name.
     """
 
@@ -102,7 +102,8 @@ def find_weights(role: str, name: str) -> Weights:
     if name.startswith(HUB):
         if role == "clip":
             raise WsssError(f"{name}: CLIP comes from open_clip; write MODEL:PRETRAINED, MODEL:FILE or a folder")
-        return Weights("hub", name.removeprefix(HUB))
+        spec = name.removeprefix(HUB)
+        return Weights("hub", spec, Path(spec) if Path(spec).is_dir() else None)
     if name == "tiny":
         return Weights("bundled", str(TINY), TINY)
     checkpoint = find_checkpoint(role, name)
@@ -129,7 +130,7 @@ def _digest(role: str, weights: Weights) -> str | None:
         return weights.checkpoint.files[0].sha256
     path = weights.path
     if path is not None and path.is_dir():
-        path = path / f"{role}.safetensors"
+        path = path / ("model.safetensors" if weights.state == "hub" else f"{role}.safetensors")
     return sha256(path) if path is not None and path.is_file() else None
 
 
