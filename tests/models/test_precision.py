@@ -142,7 +142,7 @@ def test_portions_halve_until_it_fits_and_stay_small(caplog):
     with caplog.at_level(logging.WARNING):
         assert torch.cat(list(portions.over(items, work, 16))).equal(items * 2)
     assert portions.limit == 2
-    assert [r.message.split(" with ")[1] for r in caplog.records] == [
+    assert [r.message.split(" with ", 1)[1] for r in caplog.records] == [
         f"{n} things at a time; going on with {n // 2}" for n in (16, 8, 4)
     ]
     caplog.clear()
