@@ -44,8 +44,10 @@ def place(checkpoint: Checkpoint, home: Path, seen: tuple[str, ...] = ()) -> dic
 
 
 def _clip(config: str, path: Path) -> dict[str, torch.Tensor]:
-    """OpenAI's: a TorchScript archive in half precision, with three numbers among the weights."""
-    weights = {k: v.half() for k, v in open_clip.create_model(config).state_dict().items()}
+    """OpenAI's: a TorchScript archive, mostly in half precision, with three numbers among the weights."""
+    model = open_clip.create_model(config)
+    open_clip.convert_weights_to_fp16(model)
+    weights = model.state_dict()
     numbers = {"input_resolution": 224, "context_length": 77, "vocab_size": 49408}
     tree = torch.nn.Module()
     for name, value in {**weights, **{k: torch.tensor(v) for k, v in numbers.items()}}.items():
