@@ -176,7 +176,8 @@ class ModelSet:
         """The same set on another device, with nothing loaded."""
         if device == self._device:
             return self
-        return ModelSet(self.name, device, precision=self._precision, **self._chosen)
+        models: Any = self._chosen
+        return ModelSet(self.name, device, precision=self._precision, **models)
 
     def settings(self, backend: str) -> Mapping[str, Any]:
         """The backend's settings calibrated for this set, dotted key to value."""
