@@ -1,24 +1,27 @@
 """What mask proposals cost beside segment_anything's SamAutomaticMaskGenerator, on the same weights and images.
 
     python tests/benchmarks/bench_proposals.py [--sam tiny] [--images 8] [--folder PHOTOS] [--device cpu] [--json]
-    python tests/benchmarks/bench_proposals.py --memory
+    python tests/benchmarks/bench_proposals.py --memory [--points 32] [--keep-all] [--stability 0.5 --offset 0.2]
 
 The library's settings are its defaults (32 x 32 points, no crops) and ours the same rules: no bonus for levels, no
 filter between levels, no repair. Both take turns image by image and the faster of two repeats counts. A mask is matched
-if the other side has one with IoU 0.95 or more. ``--offset`` and ``--stability`` change the stability filter on both
+if the other side has one with IoU 0.95 or more. ``--iou``, ``--offset`` and ``--stability`` change the filters on both
 sides: the miniature's logits are so low that the defaults leave it hardly a mask to compare.
 
-``--memory`` runs the published settings (crops, repair, all filters) on a photograph of 4000 x 3000 pixels and
-tells by how much the process grew beyond what it had with the model loaded.
+``--memory`` runs the published settings (crops, repair, all filters) and then SAMS with four maps on a photograph of
+4000 x 3000 pixels, and tells by how much the process grew beyond what it had with the model loaded. ``--keep-all``
+removes no duplicates, so that every candidate becomes a mask.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import resource
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +30,23 @@ import torch
 from PIL import Image
 from pycocotools import mask as rle
 from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.modeling.image_encoder import Attention
 
 from wsss_seed.data.images import read_rgb
 from wsss_seed.data.toyland import draw
 from wsss_seed.models.sam import Sam
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.proposals import ProposalSettings, generate_proposals
+from wsss_seed.seeding.sams import sams
 
 NONE = (0.0, 0.0, 0.0)
 
 
-def library_rules(stability: float, offset: float) -> ProposalSettings:
-    """SamAutomaticMaskGenerator's defaults, but for the stability filter."""
+def library_rules(iou: float, stability: float, offset: float) -> ProposalSettings:
+    """SamAutomaticMaskGenerator's defaults, but for these filters."""
     return ProposalSettings(
         layers=0,
-        iou=0.88,
+        iou=iou,
         iou_bonus=NONE,
         stability=stability,
         stability_offset=offset,
@@ -49,6 +54,14 @@ def library_rules(stability: float, offset: float) -> ProposalSettings:
         min_area=0,
         overlap=0.0,
     )
+
+
+def as_published(sam: Sam) -> Any:
+    """The same weights in the library's own model, with its own attention."""
+    model = copy.deepcopy(sam.model)
+    for block in model.image_encoder.blocks:
+        block.attn.__class__ = Attention
+    return model
 
 
 def timed(make: Callable[[], Any], sam: Sam) -> tuple[float, Any]:
@@ -68,11 +81,15 @@ def matched(masks: list[Any], others: list[Any]) -> int:
     return int((np.asarray(rle.iou(masks, others, [0] * len(others))).max(1) >= 0.95).sum())
 
 
-def compare(sam: Sam, images: Iterator[np.ndarray], stability: float, offset: float) -> dict[str, float]:
+def compare(sam: Sam, images: Iterator[np.ndarray], iou: float, stability: float, offset: float) -> dict[str, float]:
     """Seconds, ratio, and matches both ways."""
-    settings = library_rules(stability, offset)
+    settings = library_rules(iou, stability, offset)
     library = SamAutomaticMaskGenerator(
-        sam.model, stability_score_thresh=stability, stability_score_offset=offset, output_mode="coco_rle"
+        as_published(sam),
+        pred_iou_thresh=iou,
+        stability_score_thresh=stability,
+        stability_score_offset=offset,
+        output_mode="coco_rle",
     )
     total = {"images": 0, "library_s": 0.0, "ours_s": 0.0, "library_masks": 0, "our_masks": 0}
     both = [0, 0]
@@ -104,16 +121,24 @@ def photograph(width: int = 4000, height: int = 3000) -> np.ndarray:
     return np.clip(image.astype(np.int16) + noise - 10, 0, 255).astype(np.uint8)
 
 
-def memory(sam: Sam, points: int, stability: float, offset: float) -> dict[str, float]:
-    """Peak of memory beyond the model's and the photograph's, in GiB, with the published filters."""
+def memory(sam: Sam, points: int, stability: float, offset: float, keep_all: bool) -> dict[str, float]:
+    """Peak of memory beyond the model's and the photograph's, in GiB, with the published filters, and after SAMS."""
     image = photograph()
     generate_proposals(sam, draw(0, "test").image, ProposalSettings(points=2, layers=0))  # whatever libraries keep
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     settings = ProposalSettings(points=points, stability=stability, stability_offset=offset)
+    if keep_all:
+        settings = replace(settings, nms=1.0, crop_nms=1.0, overlap=0.0)
     begin = time.perf_counter()
     found = generate_proposals(sam, image, settings)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {"masks": len(found), "seconds": time.perf_counter() - begin, "grown_gib": grown / 2**20}
+    result = {"masks": len(found), "seconds": time.perf_counter() - begin, "grown_gib": grown_since(before)}
+    sams(torch.randn(4, 38, 50), range(4), found.masks, found.level, 0.6, found.size)
+    return {**result, "with_sams_seconds": time.perf_counter() - begin, "with_sams_grown_gib": grown_since(before)}
+
+
+def grown_since(before: int) -> float:
+    """GiB by which the peak of the process is above ``before`` KiB."""
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
 
 
 def main() -> None:
@@ -122,19 +147,21 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--folder", type=Path, help="photographs instead of toyland's test split")
+    parser.add_argument("--iou", type=float, default=0.88)
     parser.add_argument("--stability", type=float, default=0.95)
     parser.add_argument("--offset", type=float, default=1.0)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--points", type=int, default=32, help="a side, of --memory")
+    parser.add_argument("--keep-all", action="store_true", help="remove no duplicates, of --memory")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     sam: Sam = ModelSet("tiny", given.device, sam=given.sam).sam
     if given.memory:
-        result = memory(sam, given.points, given.stability, given.offset)
+        result = memory(sam, given.points, given.stability, given.offset, given.keep_all)
     else:
         paths = sorted(given.folder.glob("*.jpg"))[: given.images] if given.folder else []
         images = map(read_rgb, paths) if given.folder else (draw(i, "test").image for i in range(given.images))
-        result = compare(sam, images, given.stability, given.offset)
+        result = compare(sam, images, given.iou, given.stability, given.offset)
     if given.json:
         print(json.dumps(result))
     else:

@@ -10,6 +10,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 from killed_runs import contents
 from painted import CLASSES, NearestColour, Painted, paint
 from PIL import Image
@@ -182,11 +183,13 @@ class Breaking(NearestColour):
             return []
         if way == "raise":
             raise RuntimeError("out of\nmemory")
+        if way == "full":
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20.00 GiB")
         return [seed]
 
 
 def test_what_is_no_seed_fails_alone(tmp_path):
-    ways = dict(enumerate(["dtype", "size", "value", "nan", "class", "none", "raise"], start=2))
+    ways = dict(enumerate(["dtype", "size", "value", "nan", "class", "none", "raise", "full"], start=2))
     result = run(tmp_path / "run", seeder=Breaking(ways))
     errors = {int(name[-4:]): error for name, error in result.failed}
     assert sorted(errors) == sorted(ways)
@@ -199,6 +202,7 @@ def test_what_is_no_seed_fails_alone(tmp_path):
     }.items():
         assert words in errors[number]
     assert errors[8] == "RuntimeError: out of memory"
+    assert "try --precision bf16" in errors[9]
     assert result.made == 12 - len(ways)
 
 

@@ -70,7 +70,9 @@ def generate(
     clip: options.Clip = None,
     sam: options.Sam = None,
     detector: Annotated[str | None, options.option("--detector", help="Detector instead of the model set's.")] = None,
-    device: options.Device = "auto",
+    device: options.Devices = "auto",
+    precision: options.Precision = "auto",
+    offline: options.Offline = False,
     out: Annotated[Path | None, options.option("--out", "-o", help="Run folder. Default: seeds/DATASET-SPLIT.")] = None,
     images: options.Images = None,
     limit: Annotated[int | None, options.option("--limit", help="Do the first N images only.", min=1)] = None,
@@ -93,49 +95,39 @@ def generate(
     overrides = options.settings_of(ctx, set_ or [])
     data = open_dataset(dataset, root, split, classes, labels, images, seed)
 
-    from ..models.zoo import versions
-    from ..run.generate import generate as run
+    from ..run.part import RunPlan, do_run
     from ..run.progress import Progress
-    from ..seeding.backends import BackendRequest, build_seeder
 
     recipe = None
     if preset is not None:
         from ..seeding.clip_sams.presets import load_preset
 
         recipe = load_preset(preset)
+    devices = options.devices_of(device)
     model_set = options.model_set(
-        models, data.class_set.name, device, clip=clip, sam=sam, detector=detector, preset=recipe
+        models,
+        data.class_set.name,
+        devices[0],
+        clip=clip,
+        sam=sam,
+        detector=detector,
+        preset=recipe,
+        precision=precision,
     )
     of_clip_sams = {"prompts": prompts, "preset": preset}
     backend = backend or default_backend(data, model_set, asked=any(of_clip_sams.values()))
     overrides |= {key: value for key, value in of_clip_sams.items() if value is not None}
-    seeder = build_seeder(backend, BackendRequest(data.class_set, model_set, overrides))
+    model_set = model_set.for_backend(backend)
     out = out or Path("seeds") / f"{data.name}-{data.split}"
-    settings: dict[str, Any] = {
-        "dataset": {"name": data.name, "split": data.split, "seed": seed},
-        "labels": data.labels_source,
-        "class_set": {"name": data.class_set.name, "names": list(data.class_set.names)},
-        "backend": {"name": backend, **seeder.settings},
-        "models": model_set.weights(),
-    }
-    about = {"versions": versions(), "device": model_set.device, "command": shlex.join(sys.argv)}
+    plan = RunPlan(data, model_set, backend, overrides, out, seed, limit, overwrite, shlex.join(sys.argv))
+    where = model_set.device if len(devices) == 1 else ", ".join(devices)
     show.message(
         f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes, labels: "
-        f"{data.labels_source or 'none'}; {backend} with model set '{model_set.name}' on {model_set.device}"
+        f"{data.labels_source or 'none'}; {backend} with model set '{model_set.name}' on {where}"
     )
     if data.labels_source not in (None, "drawn") and data.unlabelled:
         show.warning(f"{data.unlabelled} images are not in {data.labels_source}; they are seeded without labels")
-    result = run(
-        data,
-        seeder,
-        out,
-        settings=settings,
-        about=about,
-        limit=limit,
-        shard=part,
-        overwrite=overwrite,
-        progress=Progress(show.err),
-    )
+    result = do_run(plan, devices, part, Progress(show.err))
     for name, error in result.failed[:20]:
         show.error(f"{name}: {error}" if name not in error else error)
     if len(result.failed) > 20:

@@ -32,6 +32,7 @@ def learn_prompts(
     clip: options.Clip = None,
     sam: options.Sam = None,
     device: options.Device = "auto",
+    offline: options.Offline = False,
     out: Annotated[Path | None, options.option("--out", "-o", help="Folder. Default: prompts/DATASET-SPLIT.")] = None,
     images: options.Images = None,
     overwrite: Annotated[bool, options.option("--overwrite", help="Begin again.")] = False,
@@ -68,7 +69,7 @@ def learn_prompts(
     processes = processes_for(task, recipe, overrides)
     model_set = options.model_set(
         models, data.class_set.name, processes.device or device, clip=clip, sam=sam, preset=recipe if preset else None
-    )
+    ).for_backend("clip-sams")
     out = out or Path("prompts") / f"{data.name}-{data.split}"
     if processes.first:
         show.message(

@@ -1,48 +1,167 @@
-"""``wsss-seed models``: the model sets and where their weights are."""
+"""``wsss-seed models``: the model sets and their checkpoints, which are there, and getting those that are not."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
+from ..errors import WsssError, unknown_name
 from . import options, show
 
-app = typer.Typer(help="List the model sets.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from ..models.checkpoints import Checkpoint
 
+app = typer.Typer(help="List, download and verify models.", no_args_is_help=True)
 
-@app.callback()
-def _group() -> None:
-    pass  # without it typer would make the only command the group itself
+_WHAT = "model sets (base), checkpoints (vit_b), MODEL:PRETRAINED of open_clip, or hf:REPOSITORY"
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help=f"What: {_WHAT}.")]
+SomeNames = Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Model sets or checkpoints.")]
 
 
 @app.command("list")
 def list_(json: options.Json = False) -> None:
-    """List the model sets, their models, and whether the weights are there."""
-    from ..models.zoo import ROLES, find_weights, model_sets
+    """List the model sets and the checkpoints known by name, and whether they are there."""
+    from ..models.checkpoints import known_checkpoints
+    from ..models.zoo import find_weights, model_sets
 
-    sets = {
-        name: (s.title, {role: (getattr(s, role), find_weights(role, getattr(s, role))) for role in ROLES})
-        for name, s in model_sets().items()
-    }
+    sets = model_sets()
+    checkpoints = known_checkpoints()
     if json:
         show.as_json(
             {
-                name: {
-                    "title": title,
-                    **{
-                        role: {"name": n, "state": w.state, "path": w.path and str(w.path), "url": w.url}
-                        for role, (n, w) in parts.items()
-                    },
-                }
-                for name, (title, parts) in sets.items()
+                "sets": {
+                    name: {
+                        "title": s.title,
+                        "models": [
+                            {"role": role, "name": n, "backend": backend, "state": find_weights(role, n).state}
+                            for role, n, backend in s.models()
+                        ],
+                    }
+                    for name, s in sets.items()
+                },
+                "checkpoints": [_as_json(c) for c in checkpoints],
             }
         )
         return
-    missing = {}
-    for name, (title, parts) in sets.items():
-        show.result(f"{name}: {title}")
-        for role, (n, w) in parts.items():
-            show.result(f"  {role:9} {n} ({w.state})")
-            if w.state == "missing":
-                missing[n] = w
-    for n, w in missing.items():
-        show.result(f"{n}: download {w.url} to {w.path}")
+    for name, s in sets.items():
+        show.result(f"{name}: {s.title}")
+        for role, n, backend in s.models():
+            only = f" for {backend}" if backend else ""
+            show.result(f"  {role:9} {n}{only} ({find_weights(role, n).state})")
+    show.result("checkpoints:")
+    for c in checkpoints:
+        seen = f"; saw annotations of {' and '.join(c.seen)}" if c.seen else ""
+        show.result(f"  {c.role:9} {c.name:29} {c.size / 1e6:5.0f} MB, {c.licence} ({c.state()}){seen}")
+    show.result("CLIP also: any MODEL:PRETRAINED of open_clip; detector and sam also: hf:REPOSITORY of transformers")
+
+
+@app.command()
+def pull(names: Names) -> None:
+    """Download models into the cache and verify them. What is there is not downloaded again."""
+    for role, name in _resolve(names):
+        _pull(role, name)
+
+
+@app.command()
+def verify(names: SomeNames = None, json: options.Json = False) -> None:
+    """Read the checkpoints that are there and compare them with the published hashes. Exit status 1: one is wrong."""
+    from ..models.checkpoints import known_checkpoints
+    from ..models.checkpoints import verify as check
+
+    wanted = _checkpoints(names) if names else [c for c in known_checkpoints() if c.state() != "missing"]
+    faults: dict[str, str | None] = {}
+    for c in wanted:
+        faults[c.name] = None
+        try:
+            check(c, anew=True)
+        except WsssError as error:
+            faults[c.name] = str(error)
+            show.error(str(error))
+        if not json and faults[c.name] is None:
+            show.result(f"{c.name}: {'verified' if all(f.sha256 for f in c.files) else 'no published hash is known'}")
+    if json:
+        show.as_json({"checkpoints": [{**_as_json(c), "fault": faults[c.name]} for c in wanted]})
+    elif not wanted:
+        show.result("no checkpoint is here yet; wsss-seed models pull base")
+    raise typer.Exit(1 if any(faults.values()) else 0)
+
+
+@app.command()
+def where(names: SomeNames = None, json: options.Json = False) -> None:
+    """Print the cache's folder, or the paths that checkpoints have in it."""
+    from ..models.zoo import home
+
+    found = [(c.name, c.path(f)) for c in _checkpoints(names or []) for f in c.files]
+    if json:
+        show.as_json({"home": str(home()), "files": [{"name": n, "path": str(p)} for n, p in found]})
+    elif not names:
+        show.result(str(home()))
+    for _, path in () if json else found:
+        show.result(str(path))
+
+
+def _as_json(c: Checkpoint) -> dict[str, Any]:
+    return {
+        "role": c.role,
+        "name": c.name,
+        "also": list(c.also),
+        "state": c.state(),
+        "library": c.library,
+        "config": c.config,
+        "licence": c.licence,
+        "data": c.data,
+        "seen": list(c.seen),
+        "files": [{"path": str(c.path(f)), "url": f.url, "size": f.size, "sha256": f.sha256} for f in c.files],
+    }
+
+
+def _resolve(names: list[str]) -> list[tuple[str, str]]:
+    """Role and name of each model meant, those of a set one by one; role "" for what a library fetches itself."""
+    from ..models.checkpoints import find_checkpoint, known_checkpoints
+    from ..models.zoo import HUB, ROLES, model_sets
+
+    sets = model_sets()
+    found: list[tuple[str, str]] = []
+    for name in names:
+        roles = [role for role in ROLES if find_checkpoint(role, name)]
+        if name in sets:
+            found += [(role, n) for role, n, _ in sets[name].models()]
+        elif roles:
+            found += [(role, name) for role in roles]
+        elif name.startswith(HUB):
+            found.append(("hub", name))
+        elif ":" in name:
+            found.append(("clip", name))
+        else:
+            known = [*sets, *(c.name for c in known_checkpoints())]
+            raise unknown_name("model set or checkpoint", name, [*known, "MODEL:PRETRAINED", "hf:REPOSITORY"])
+    return list(dict.fromkeys(found))
+
+
+def _checkpoints(names: list[str]) -> list[Checkpoint]:
+    """The entries of the names; what is bundled, and what libraries keep themselves, has none."""
+    from ..models.checkpoints import find_checkpoint
+
+    found = [find_checkpoint(role, name) for role, name in _resolve(names) if role != "hub"]
+    return list(dict.fromkeys(c for c in found if c))
+
+
+def _pull(role: str, name: str) -> None:
+    from ..models import checkpoints, zoo
+
+    if role == "hub":
+        from ..models.hub import folder_of
+
+        show.result(f"{name}: {folder_of(name.removeprefix(zoo.HUB))}")
+        return
+    weights = zoo.find_weights(role, name)
+    if weights.checkpoint:
+        checkpoints.pull(weights.checkpoint)
+        show.result(f"{weights.checkpoint.name}: {weights.path}")
+    elif weights.state == "library":
+        from ..models.clip import fetch_pretrained
+
+        show.result(f"{name}: {fetch_pretrained(name)}")
+    else:
+        show.result(f"{name}: {weights.state}, nothing to download")

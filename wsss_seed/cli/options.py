@@ -61,9 +61,25 @@ def _load_config(ctx: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
+def devices_of(text: str) -> list[str]:
+    """The devices of ``--device``."""
+    devices = [part.strip() for part in text.split(",")]
+    if not all(devices):
+        raise WsssError(f"--device {text}: expected a device, or several as in cuda:0,cuda:1")
+    return devices
+
+
 def settings_of(ctx: typer.Context, pairs: list[str]) -> dict[str, Any]:
     """The backend settings of ``[settings]`` in the config file, with ``--set`` going before them."""
     return {**(ctx.obj or {}), **dict(parse_setting(p) for p in pairs)}
+
+
+def _forbid_network(ctx: typer.Context, wanted: bool) -> bool:
+    if wanted and not ctx.resilient_parsing:
+        from ..models.cache import stay_offline
+
+        stay_offline()
+    return wanted
 
 
 Dataset = Annotated[str, option("--dataset", "-d", help="voc, coco, folder or toyland.")]
@@ -81,9 +97,22 @@ Labels = Annotated[
     str, option("--labels", help="Image-level labels: auto (look beside the dataset), none (label-free), or a file.")
 ]
 Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]
+Devices = Annotated[
+    str, option("--device", help="auto, cpu, cuda or cuda:N; several (cuda:0,cuda:1) share the work, a process each.")
+]
+Precision = Annotated[
+    str,
+    option(
+        "--precision",
+        help="fp32, bf16, fp16, or auto: half on a GPU that has it, else fp32. Class activation maps are always fp32.",
+    ),
+]
 Models = Annotated[str | None, option("--models", help="Model set. Default: tiny for toyland, else base.")]
 Clip = Annotated[str | None, option("--clip", help="CLIP instead of the model set's.")]
 Sam = Annotated[str | None, option("--sam", help="SAM instead of the model set's.")]
+Offline = Annotated[
+    bool, option("--offline", help="Never use the network; a missing model is an error.", callback=_forbid_network)
+]
 Preset = Annotated[
     str | None,
     option(
@@ -116,6 +145,7 @@ def model_set(
     sam: str | None = None,
     detector: str | None = None,
     preset: Any = None,
+    precision: str = "auto",
 ) -> Any:
     """The model set asked for, single models exchanged, and a warning where it knows another world only.
 
@@ -125,6 +155,7 @@ def model_set(
         device: where it runs.
         clip, sam, detector: models instead of the set's.
         preset: the recipe asked for by name, whose models go before the set's where none is named.
+        precision: in which they compute.
 
     Raises:
         WsssError: unknown names.
@@ -139,6 +170,7 @@ def model_set(
         clip=clip or meant.get("clip"),
         sam=sam or meant.get("sam"),
         detector=detector,
+        precision=precision,
     )
     if models.world and models.world != class_set:
         show.warning(

@@ -21,6 +21,8 @@ def proposals(
     models: options.Models = None,
     sam: options.Sam = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    offline: options.Offline = False,
     out: Annotated[
         Path | None,
         options.option("--out", "-o", help="Folder of the store. Default: the one that generate looks into."),
@@ -55,7 +57,9 @@ def proposals(
     from ..seeding.clip_sams.settings import Settings, override
 
     recipe = load_preset(preset) if preset is not None else None
-    model_set = options.model_set(models, data.class_set.name, device, sam=sam, preset=recipe)
+    model_set = options.model_set(
+        models, data.class_set.name, device, sam=sam, preset=recipe, precision=precision
+    ).for_backend("clip-sams")
     # As clip-sams puts its settings together; the proposals' do not differ from stage to stage.
     settings = override(Settings(), load_preset(preset or preset_for(data.class_set)).stages["fine"])
     settings = override(override(settings, model_set.settings("clip-sams")), overrides)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import pickle
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -16,15 +17,21 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch.nn import functional as F
 
 from ..errors import WsssError
+from .cache import offline
+from .precision import Portions, computing
 from .reading import one_line
+from .torchscript import is_torchscript, read_torchscript
 from .towers import ImageTower, LastBlock, TextTower, Tower
 
 _BATCH = 64  # texts or views in one forward pass
+_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers that OpenAI keeps among the weights
 _UNREADABLE = (
     OSError,
     EOFError,
@@ -34,6 +41,7 @@ _UNREADABLE = (
     RuntimeError,
     pickle.UnpicklingError,
     SafetensorError,
+    zipfile.BadZipFile,
 )
 
 
@@ -43,6 +51,8 @@ class Clip:
     Attributes:
         name: what it was loaded from.
         model: the open_clip model, float32, in evaluation mode.
+        precision: ``fp32``, ``bf16`` or ``fp16``, in which ``encode_views`` computes; texts, and whatever else class
+            activation maps and learned prompts need, are always float32 (T32).
         tokenizer: its tokenizer, texts to int64 (n, context_length).
         image_size: side R in pixels of the square that the image tower sees.
         context_length: tokens of a text, start and end included; longer texts are cut.
@@ -55,9 +65,12 @@ class Clip:
         tokenizer: Callable[[list[str]], torch.Tensor],
         name: str = "clip",
         device: str | torch.device = "cpu",
+        precision: str = "fp32",
     ):
         self.name = name
         self.device = torch.device(device)
+        self.precision = precision
+        self._views = Portions("views for CLIP")
         self.model = model.to(self.device).float().eval().requires_grad_(False)
         self.tokenizer = tokenizer
         size = model.visual.image_size
@@ -75,7 +88,8 @@ class Clip:
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Text features, float32 (n, D) of unit length, on the device."""
         tokens = self.tokenizer(list(texts)).to(self.device)
-        return torch.cat([self.model.encode_text(part, normalize=True).float() for part in tokens.split(_BATCH)])
+        with computing(self.device):
+            return torch.cat([_unit(self.model.encode_text(part)) for part in tokens.split(_BATCH)])
 
     @torch.inference_mode()
     def encode_views(self, image: np.ndarray, boxes: np.ndarray) -> torch.Tensor:
@@ -97,10 +111,9 @@ class Clip:
         if len(boxes) == 0:
             return self.encode_text([""])[:0]
         pixels = torch.from_numpy(stretched(image, boxes, self.image_size)).permute(0, 3, 1, 2)
-        features = []
-        for part in pixels.split(_BATCH):
-            features.append(self.model.encode_image(self.normalise(part), normalize=True).float())
-        return torch.cat(features)
+        with computing(self.device, self.precision):
+            encode = self.model.encode_image
+            return torch.cat(list(self._views.over(pixels, lambda part: _unit(encode(self.normalise(part))), _BATCH)))
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels 0..255 of any type as the image tower takes them: float32 (N, 3, H, W) on the device (A1.2)."""
@@ -165,7 +178,8 @@ class Clip:
             WsssError: an image tower that is not a plain vision transformer of open_clip.
             ValueError: sides that the patches do not tile.
         """
-        return self._image_tower.forward(pixels.to(self.device), record)
+        with computing(self.device):
+            return self._image_tower.forward(pixels.to(self.device), record)
 
     def last_block(self, tower: Tower) -> torch.Tensor:
         """Image features, float32 (N, D) of unit length: mean of the patch tokens after ``ln_post``, projected (A1.5).
@@ -195,6 +209,11 @@ class Clip:
         return self._text_tower.features(embeddings, eos.to(self.device))
 
 
+def _unit(features: torch.Tensor) -> torch.Tensor:
+    """Features as float32 of unit length."""
+    return F.normalize(features.float(), dim=-1)
+
+
 def stretched(image: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
     """Each box (n, 4) of an image uint8 (H, W, 3), stretched bicubically to uint8 (n, size, size, 3).
 
@@ -212,14 +231,16 @@ def stretched(image: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
     return out
 
 
-def load_clip(spec: str, device: str | torch.device = "cpu") -> Clip:
+def load_clip(spec: str, device: str | torch.device = "cpu", precision: str = "fp32") -> Clip:
     """Load CLIP weights.
 
     Args:
         spec: ``MODEL:PRETRAINED`` as open_clip lists them (``ViT-B-16-quickgelu:openai``), fetched and kept by
-            open_clip; ``MODEL:FILE`` with a local checkpoint; or a folder with either ``clip.json``
-            (the arguments of open_clip's CLIP) and ``clip.safetensors``, or open_clip's own ``open_clip_config.json``.
+            open_clip; ``MODEL:FILE`` with a local checkpoint, OpenAI's own files among them; or a folder with either
+            ``clip.json`` (the arguments of open_clip's CLIP) and ``clip.safetensors``, or open_clip's own
+            ``open_clip_config.json``.
         device: where to put the model.
+        precision: in which it encodes views.
 
     Raises:
         WsssError: unknown names, and weights that are missing, damaged, of another model, or more than plain tensors
@@ -227,11 +248,35 @@ def load_clip(spec: str, device: str | torch.device = "cpu") -> Clip:
     """
     folder = Path(spec)
     if (folder / "clip.json").is_file():
-        return Clip(*_read_folder(folder), name=spec, device=device)
+        return Clip(*_read_folder(folder), spec, device, precision)
     if (folder / "open_clip_config.json").is_file():
-        return Clip(*_from_library(f"local-dir:{spec}", None), name=spec, device=device)
+        return Clip(*_from_library(f"local-dir:{spec}", None), spec, device, precision)
+    return Clip(*_from_library(*_names(spec)), spec, device, precision)
+
+
+def fetch_pretrained(spec: str) -> Path:
+    """Fetch weights that open_clip lists into the cache where it looks for them.
+
+    Args:
+        spec: ``MODEL:PRETRAINED``.
+
+    Raises:
+        WsssError: unknown names, or weights that cannot be had.
+    """
+    model, pretrained = _names(spec)
+    tag = open_clip.get_pretrained_cfg(model, pretrained)
+    _check_offline(spec, tag)
+    try:
+        with _without_log():
+            return Path(open_clip.download_pretrained(tag)) if tag else Path(pretrained)
+    except (*_UNREADABLE, ImportError) as error:
+        raise WsssError(_cannot_fetch(model, pretrained, tag, error)) from None
+
+
+def _names(spec: str) -> tuple[str, str]:
+    """``MODEL:PRETRAINED`` or ``MODEL:FILE`` as two, if open_clip knows them."""
     model, _, pretrained = spec.partition(":")
-    if folder.exists() or not pretrained:
+    if Path(spec).exists() or not pretrained:
         raise WsssError(
             f"{spec}: not a CLIP model by itself; write MODEL:PRETRAINED or MODEL:FILE, "
             "for example ViT-B-16-quickgelu:openai"
@@ -244,7 +289,34 @@ def load_clip(spec: str, device: str | torch.device = "cpu") -> Clip:
         raise WsssError(
             f"'{pretrained}' is neither a file nor weights that open_clip has for {model}: {', '.join(tags) or 'none'}"
         )
-    return Clip(*_from_library(model, pretrained), name=spec, device=device)
+    return model, pretrained
+
+
+def _check_offline(spec: str, tag: dict[str, Any]) -> None:
+    """Raise WsssError where open_clip would go to the network though it is forbidden, which only the hub respects."""
+    forbidden = offline()
+    if forbidden and tag and not tag.get("hf_hub"):
+        path = Path("~/.cache/clip").expanduser() / tag["url"].rpartition("/")[2]
+        if not path.is_file():
+            raise WsssError(
+                f"{spec}: no file {path}, and no network ({forbidden} is set); put the file of {tag['url']} there, or "
+                "give a local file as MODEL:FILE"
+            )
+
+
+def _cannot_fetch(model: str, pretrained: str, tag: dict[str, Any], error: BaseException) -> str:
+    named = f"{model}-quickgelu" if tag.get("quick_gelu") and "quickgelu" not in model else model
+    repository = tag.get("hf_hub", "").rpartition("/")[0]
+    forbidden = offline()
+    if forbidden and repository:
+        folder = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+        reason = f"not whole in {folder}, and no network ({forbidden} is set)"
+    else:
+        reason = f"open_clip could not fetch or read these weights ({one_line(error)})"
+    return (
+        f"{model}:{pretrained}: {reason}; fetch them with wsss-seed models pull {model}:{pretrained} where there is a "
+        f"network, or give a local file as {named}:FILE"
+    )
 
 
 def _read_folder(folder: Path) -> tuple[Any, Any]:
@@ -271,18 +343,35 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
     tag = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
     quick_gelu = bool(tag.get("quick_gelu"))
     where = f"{model}:{pretrained}" if pretrained else model.removeprefix("local-dir:")
+    _check_offline(where, tag)
     try:
         with _without_log():
+            weights = _openai_weights(Path(pretrained)) if pretrained and not tag else None
+            if weights is not None:
+                built = open_clip.create_model(model)
+                built.load_state_dict(weights)
+                return built, open_clip.get_tokenizer(model)
             built = open_clip.create_model(model, pretrained, force_quick_gelu=quick_gelu, require_pretrained=True)
             return built, open_clip.get_tokenizer(model)
     except (*_UNREADABLE, ImportError) as error:
-        if tag:
-            named = model if not quick_gelu or "quickgelu" in model else f"{model}-quickgelu"
-            raise WsssError(
-                f"{where}: open_clip could not fetch or read these weights ({one_line(error)}); "
-                f"without a network give a local file as {named}:FILE"
-            ) from None
+        if tag and pretrained:
+            raise WsssError(_cannot_fetch(model, pretrained, tag, error)) from None
         raise WsssError(f"{where}: not plain tensors that fit this model ({one_line(error)})") from None
+
+
+def _openai_weights(path: Path) -> dict[str, torch.Tensor] | None:
+    """Tensors of a checkpoint in OpenAI's form, an archive, which open_clip would not open safely, or a state dict with
+    numbers among the weights; None for any other file."""
+    if is_torchscript(path):
+        weights = read_torchscript(path)
+    else:
+        try:
+            weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except _UNREADABLE:
+            return None  # open_clip knows more formats, and says what is wrong
+        if not isinstance(weights, dict) or _NOT_WEIGHTS[0] not in weights:
+            return None
+    return {k: v for k, v in weights.items() if k not in _NOT_WEIGHTS}
 
 
 @contextmanager

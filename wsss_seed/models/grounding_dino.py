@@ -38,6 +38,7 @@ from .detector import (
     unique_phrases,
     write_captions,
 )
+from .precision import computing
 from .reading import one_line
 
 _PACKAGE = "groundingdino.models.GroundingDINO"
@@ -131,6 +132,11 @@ def _library() -> SimpleNamespace:
         build_position_encoding=position_encoding.build_position_encoding,
         NestedTensor=NestedTensor,
     )
+
+
+def check_library() -> None:
+    """Raise WsssError where groundingdino, or a library it needs, cannot be imported."""
+    _library()
 
 
 @cache
@@ -229,6 +235,7 @@ class GroundingDino:
         model: groundingdino's model, float32, in evaluation mode.
         device: where it runs.
         resize: how images are resized.
+        precision: ``fp32``, ``bf16`` or ``fp16``, in which it computes.
     """
 
     def __init__(
@@ -237,8 +244,10 @@ class GroundingDino:
         resize: Resize | None = None,
         name: str = "grounding-dino",
         device: str | torch.device = "cpu",
+        precision: str = "fp32",
     ):
         self.name = name
+        self.precision = precision
         self.device = torch.device(device)
         self.resize = resize or Resize()
         self.model = model.to(self.device).float().eval().requires_grad_(False)
@@ -304,9 +313,10 @@ class GroundingDino:
     @torch.inference_mode()
     def _ask(self, samples: Any, caption: str) -> tuple[np.ndarray, np.ndarray]:
         """Token probabilities (n, 256), 0 where there is no token, and boxes cx cy w h (n, 4) relative to the image."""
-        with _quiet():
+        with _quiet(), computing(self.device, self.precision):
             out = self.model(samples, captions=[caption])
-        return out["pred_logits"][0].sigmoid().cpu().numpy(), out["pred_boxes"][0].cpu().numpy()
+        logits, boxes = out["pred_logits"][0].float(), out["pred_boxes"][0].float()
+        return logits.sigmoid().cpu().numpy(), boxes.cpu().numpy()
 
 
 # Loading ----------------------------------------------------------------------------------------------------------
@@ -360,7 +370,7 @@ def build_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def load_grounding_dino(spec: str | Path, device: str | torch.device = "cpu") -> GroundingDino:
+def load_grounding_dino(spec: str | Path, device: str | torch.device = "cpu", precision: str = "fp32") -> GroundingDino:
     """Load a model.
 
     Args:
@@ -369,6 +379,7 @@ def load_grounding_dino(spec: str | Path, device: str | torch.device = "cpu") ->
             (``groundingdino_swint_ogc.pth`` and its like): which of them it is, is read from the weights, and BERT's
             ``vocab.txt`` is taken from beside it or else from transformers' cache or hub.
         device: where to put the model.
+        precision: in which it computes.
 
     Raises:
         WsssError: weights that are missing, damaged, of another model, or more than plain tensors (nothing is ever
@@ -376,7 +387,7 @@ def load_grounding_dino(spec: str | Path, device: str | torch.device = "cpu") ->
     """
     path = Path(spec)
     model, resize = _read_folder(path) if path.is_dir() else _read_checkpoint(path)
-    return GroundingDino(model, resize, name=str(spec), device=device)
+    return GroundingDino(model, resize, str(spec), device, precision)
 
 
 def _read_folder(folder: Path) -> tuple[nn.Module, Resize]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,12 @@ from segment_anything import modeling, sam_model_registry
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from ..errors import WsssError
+from .digest import digest_of
+from .enlarge import Window, enlarging, windows
+from .masks import BoxMasks
+from .precision import Portions, computing
 from .reading import one_line
+from .sam_attention import fuse_attention
 from .sam_points import PointAnswers, answer
 
 _UNREADABLE = (
@@ -35,8 +39,6 @@ _UNREADABLE = (
 )
 # Pixels of float32 logits that are enlarged together: bounds the memory of the enlargement, not its result.
 _LOGIT_PIXELS = 2**25
-# The same for masks enlarged in a window, few enough to stay in a processor's cache.
-_WINDOW_PIXELS = {"cpu": 2**19, "cuda": 2**26}
 _WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 
 
@@ -55,33 +57,6 @@ class Embedding:
     original_size: tuple[int, int]
 
 
-class BoxMasks(NamedTuple):
-    """What the decoder answers to n boxes, M masks each, on the model's device.
-
-    Attributes:
-        low_res: float32 (n, M, h, w) mask logits on the decoder's grid; a pixel belongs to a mask above 0.
-        iou: float32 (n, M) predicted IoU of each mask with what was asked for.
-    """
-
-    low_res: torch.Tensor
-    iou: torch.Tensor
-
-
-class Window(NamedTuple):
-    """A cut-out of enlarged masks, outside of which none of them has a logit above the floor that was asked for.
-
-    Attributes:
-        which: int64 (k,) the masks, as places in what was enlarged.
-        top, left: place of the window in the image, in pixels.
-        logits: float32 (k, h, w) on the model's device.
-    """
-
-    which: torch.Tensor
-    top: int
-    left: int
-    logits: torch.Tensor
-
-
 class Sam:
     """A frozen Segment Anything on one device.
 
@@ -89,12 +64,18 @@ class Sam:
         name: what it was loaded from.
         model: segment_anything's model, float32, in evaluation mode.
         device: where it runs.
+        precision: ``fp32``, ``bf16`` or ``fp16``, in which it encodes images; decoding is float32.
     """
 
-    def __init__(self, model: modeling.Sam, name: str = "sam", device: str | torch.device = "cpu"):
+    def __init__(
+        self, model: modeling.Sam, name: str = "sam", device: str | torch.device = "cpu", precision: str = "fp32"
+    ):
         self.name = name
         self.device = torch.device(device)
+        self.precision = precision
         self.model = model.to(self.device).float().eval().requires_grad_(False)
+        fuse_attention(self.model.image_encoder)
+        self._boxes, self._points = Portions("boxes for SAM"), Portions("points for SAM")
 
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> Embedding:
@@ -111,8 +92,9 @@ class Sam:
         height, width = (max(side, 1) for side in scaled)  # a very thin image would vanish
         small = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
         pixels = torch.from_numpy(small).to(self.device).permute(2, 0, 1).contiguous()[None]
-        features = self.model.image_encoder(self.model.preprocess(pixels))
-        return Embedding(features, (height, width), (h, w))
+        with computing(self.device, self.precision):
+            features = self.model.image_encoder(self.model.preprocess(pixels))
+        return Embedding(features.float(), (height, width), (h, w))
 
     @torch.inference_mode()
     def decode_boxes(
@@ -125,7 +107,7 @@ class Sam:
             boxes: float (n, 4) x0 y0 x1 y1 in pixels of the original image.
             multimask: False for the one mask (M = 1) of the decoder's dedicated single-mask token; True for the three
                 levels sub-part, part and whole (M = 3), in this order.
-            chunk: boxes decoded together.
+            chunk: boxes decoded together, fewer where memory does not suffice.
         """
         (h, w), (height, width) = embedding.input_size, embedding.original_size
         boxes = np.asarray(boxes, float).reshape(-1, 4) * (np.array([w / width, h / height] * 2))
@@ -134,15 +116,18 @@ class Sam:
         low_res = [torch.empty(0, masks, *side, device=self.device)]
         iou = [torch.empty(0, masks, device=self.device)]
         positions = self.model.prompt_encoder.get_dense_pe()
-        for part in torch.from_numpy(boxes).float().to(self.device).split(chunk) if len(boxes) else ():
+
+        def decode(part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             sparse, dense = self.model.prompt_encoder(points=None, boxes=part, masks=None)
-            decoded = self.model.mask_decoder(
+            return self.model.mask_decoder(
                 image_embeddings=embedding.features,
                 image_pe=positions,
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
                 multimask_output=multimask,
             )
+
+        for decoded in self._boxes.over(torch.from_numpy(boxes).float().to(self.device), decode, chunk):
             low_res.append(decoded[0])
             iou.append(decoded[1])
         return BoxMasks(torch.cat(low_res), torch.cat(iou))
@@ -157,19 +142,16 @@ class Sam:
         Args:
             embedding: of the image.
             points: float (n, 2) x y in pixels of the original image.
-            chunk: points decoded together.
+            chunk: points decoded together, fewer where memory does not suffice.
         """
         (h, w), (height, width) = embedding.input_size, embedding.original_size
-        scaled = torch.from_numpy(np.asarray(points, float).reshape(-1, 2) * (w / width, h / height))
-        for part in scaled.to(self.device).split(chunk) if len(scaled) else ():
-            yield answer(self.model, embedding.features, part)
+        scaled = torch.from_numpy(np.asarray(points, float).reshape(-1, 2) * (w / width, h / height)).to(self.device)
+        yield from self._points.over(scaled, lambda part: answer(self.model, embedding.features, part), chunk)
 
     @torch.inference_mode()
     def windows(self, embedding: Embedding, low_res: torch.Tensor, floor: float) -> Iterator[Window]:
-        """Enlarge mask logits to the image as ``logits`` does, but only where they can be above a floor.
-
-        A pixel of an enlarged mask is a mean of the pixels of the decoder's grid around it. So where none of these is
-        above the floor, neither is the pixel, and most of most masks need no enlarging.
+        """Enlarge mask logits to the image as ``logits`` does, but only where they can be above a floor; see
+        ``enlarge.windows``.
 
         Args:
             embedding: of the image.
@@ -180,36 +162,23 @@ class Sam:
             Cut-outs that together hold every mask once, except those that are nowhere above the floor.
         """
         down, across = (self._enlarging(embedding, axis) for axis in (0, 1))
-        above = low_res > floor
-        rows, columns = above.any(2), above.any(1)
-        step = max(1, _WINDOW_PIXELS[self.device.type] // (down.shape[0] * across.shape[0]))
-        for which in torch.nonzero(rows.any(1))[:, 0].split(step):
-            tall, top, lines = _reach(down, rows[which].any(0))
-            wide, left, places = _reach(across, columns[which].any(0))
-            if len(tall) and len(wide):  # not only in the padding
-                yield Window(which, top, left, tall @ low_res[which, lines, places] @ wide.T)
+        yield from windows(down, across, low_res, floor)
 
     def _enlarging(self, embedding: Embedding, axis: int) -> torch.Tensor:
         """Share of each line of the decoder's grid in each line of the image: float32 (H, h), which is what
         ``postprocess_masks`` does along one axis."""
-        size = 4 * embedding.features.shape[2 + axis]
-        lines = torch.eye(size, device=self.device)[None]
-        for length, kept in (
+        steps = (
             (self.model.image_encoder.img_size, embedding.input_size[axis]),
             (embedding.original_size[axis],) * 2,
-        ):
-            lines = torch.nn.functional.interpolate(lines, length, mode="linear", align_corners=False)[..., :kept]
-        return lines[0].T.contiguous()
+        )
+        return enlarging(4 * embedding.features.shape[2 + axis], steps, self.device)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the weights and of what goes with them, the same wherever they were loaded from."""
-        digest = hashlib.sha256()
+        """SHA-256 of the weights and of what goes with them, the same wherever they were loaded from; see
+        ``digest_of``."""
         model = self.model
-        for name, tensor in {**model.state_dict(), "mean": model.pixel_mean, "std": model.pixel_std}.items():
-            digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().data)
-        return digest.hexdigest()
+        return digest_of({**model.state_dict(), "mean": model.pixel_mean, "std": model.pixel_std}, self.precision)
 
     @torch.inference_mode()
     def logits(self, embedding: Embedding, low_res: torch.Tensor) -> torch.Tensor:
@@ -234,19 +203,6 @@ class Sam:
         return out.view(*low_res.shape[:-2], height, width)
 
 
-def _reach(enlarging: torch.Tensor, marked: torch.Tensor) -> tuple[torch.Tensor, int, slice]:
-    """The part of (H, h) that enlarges what the marked lines of the grid have a share in: its rows from the first to
-    the last of these, the first one's place, and the lines that have a share in any of them."""
-    reached = torch.nonzero((enlarging[:, marked] > 0).any(1))[:, 0]
-    if not len(reached):
-        return enlarging[:0], 0, slice(0)
-    first, last = int(reached[0]), int(reached[-1])
-    rows = enlarging[first : last + 1]
-    used = torch.nonzero((rows > 0).any(0))[:, 0]
-    lines = slice(int(used[0]), int(used[-1]) + 1)
-    return rows[:, lines], first, lines
-
-
 def build_sam(config: Mapping[str, Any]) -> modeling.Sam:
     """A segment_anything model with random weights from a configuration: the arguments of its ``image_encoder``,
     ``prompt_encoder``, ``transformer`` and ``mask_decoder``, and ``pixel_mean`` and ``pixel_std``."""
@@ -262,7 +218,7 @@ def build_sam(config: Mapping[str, Any]) -> modeling.Sam:
     )
 
 
-def load_sam(spec: str | Path, device: str | torch.device = "cpu") -> Sam:
+def load_sam(spec: str | Path, device: str | torch.device = "cpu", precision: str = "fp32") -> Sam:
     """Load a model.
 
     Args:
@@ -270,6 +226,7 @@ def load_sam(spec: str | Path, device: str | torch.device = "cpu") -> Sam:
             checkpoint of segment_anything's ViT-B, ViT-L or ViT-H (``sam_vit_b_01ec64.pth`` and its like); which of
             them it is, is read from the weights.
         device: where to put the model.
+        precision: in which it encodes images.
 
     Raises:
         WsssError: weights that are missing, damaged, of another model, or more than plain tensors (nothing is ever
@@ -277,7 +234,7 @@ def load_sam(spec: str | Path, device: str | torch.device = "cpu") -> Sam:
     """
     path = Path(spec)
     model = _read_folder(path) if path.is_dir() else _read_checkpoint(path)
-    return Sam(model, name=str(spec), device=device)
+    return Sam(model, str(spec), device, precision)
 
 
 def _read_folder(folder: Path) -> modeling.Sam:

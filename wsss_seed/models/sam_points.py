@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 # Numbers of float32 that the painting of masks holds at a time: few enough to stay in a processor's cache.
-_PAINTED = {"cpu": 2**21, "cuda": 2**28}
+_PAINTED = {"cpu": 2**21, "cuda": 2**26}
 
 
 class PointAnswers:

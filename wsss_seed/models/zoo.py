@@ -1,9 +1,7 @@
-"""Model sets and checkpoints as data: a name leads to three models, their weights and their calibrated settings."""
+"""Model sets as data: a name leads to three models, their weights and their calibrated settings."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,24 +11,23 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platformdirs import user_cache_path
-
 from ..errors import WsssError, unknown_name
+from . import cache
+from .cache import home, sha256
+from .checkpoints import Checkpoint, find_checkpoint, known_checkpoints, pull
 
 if TYPE_CHECKING:
     from .clip import Clip
     from .detector import Detector
-    from .sam import Sam
+    from .masks import MaskModel
+
+__all__ = ["HUB", "ROLES", "TINY", "ModelSet", "ModelSetSpec", "Weights", "find_weights", "home", "model_sets"]
 
 ROLES = ("clip", "sam", "detector")
+HUB = "hf:"  # begins the name of a transformers model: a repository of the hub, or a folder
 _LIBRARIES = ("torch", "torchvision", "open_clip_torch", "segment-anything", "groundingdino-py", "transformers")
 _HERE = Path(str(files(__package__)))
 TINY = _HERE / "tiny"
-
-
-def home() -> Path:
-    """The folder of downloaded checkpoints: ``WSSS_SEED_HOME``, else the platform's cache folder."""
-    return Path(os.environ.get("WSSS_SEED_HOME") or user_cache_path("wsss-seed"))
 
 
 def versions() -> dict[str, str]:
@@ -45,6 +42,7 @@ class ModelSetSpec:
     Attributes:
         title: one line for the user.
         clip, sam, detector: names of the models.
+        backends: backend name -> role -> the model that this backend takes instead.
         world: class set the models were trained on, where they know nothing else.
         settings: backend name -> dotted setting key -> value, calibrated for these weights on a validation split.
     """
@@ -53,8 +51,17 @@ class ModelSetSpec:
     clip: str
     sam: str
     detector: str
+    backends: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     world: str | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def models(self) -> list[tuple[str, str, str | None]]:
+        """Role and name of every model, and the backend that alone takes it."""
+        rows: list[tuple[str, str, str | None]] = []
+        for role in ROLES:
+            rows.append((role, getattr(self, role), None))
+            rows += [(role, own[role], backend) for backend, own in self.backends.items() if role in own]
+        return rows
 
 
 def model_sets() -> dict[str, ModelSetSpec]:
@@ -63,23 +70,22 @@ def model_sets() -> dict[str, ModelSetSpec]:
     return {p.stem: ModelSetSpec(**tomllib.loads(p.read_text("utf-8"))) for p in paths}
 
 
-def _checkpoints(role: str) -> dict[str, dict[str, str]]:
-    return tomllib.loads((_HERE / "checkpoints.toml").read_text("utf-8")).get(role, {})
-
-
 @dataclass(frozen=True)
 class Weights:
     """Where the weights of a model are.
 
     Attributes:
-        state: ``bundled``, ``present``, ``missing``, or ``library`` where open_clip fetches and keeps them itself.
-        path: the file, None under ``library``.
-        url: where the publisher keeps it, None where not known.
+        state: ``bundled``; ``file``, given by its path; one of ``Checkpoint.state`` for a checkpoint known by name;
+            ``library`` where open_clip fetches and keeps them itself; ``hub`` where transformers does.
+        spec: what the loader takes.
+        path: the file, or the folder of a bundled or given model, None under ``library`` and for a repository.
+        checkpoint: the entry of a name.
     """
 
     state: str
+    spec: str
     path: Path | None = None
-    url: str | None = None
+    checkpoint: Checkpoint | None = None
 
 
 def find_weights(role: str, name: str) -> Weights:
@@ -87,31 +93,49 @@ def find_weights(role: str, name: str) -> Weights:
 
     Args:
         role: ``clip``, ``sam`` or ``detector``.
-        name: ``tiny``, a checkpoint's name, or a path.
+        name: ``tiny``, a checkpoint's name, a path, ``hf:`` and a repository or folder of transformers, or, for CLIP,
+            ``MODEL:PRETRAINED`` or ``MODEL:FILE`` of open_clip.
 
     Raises:
         WsssError: unknown name.
     """
+    if name.startswith(HUB):
+        if role == "clip":
+            raise WsssError(f"{name}: CLIP comes from open_clip; write MODEL:PRETRAINED, MODEL:FILE or a folder")
+        spec = name.removeprefix(HUB)
+        return Weights("hub", spec, Path(spec) if Path(spec).is_dir() else None)
     if name == "tiny":
-        return Weights("bundled", TINY / f"{role}.safetensors")
-    known = _checkpoints(role)
-    if name in known:
-        path = home() / known[name]["file"]
-        return Weights("present" if path.exists() else "missing", path, known[name]["url"])
+        return Weights("bundled", str(TINY), TINY)
+    checkpoint = find_checkpoint(role, name)
+    if checkpoint:
+        path = checkpoint.path()
+        # Of OpenAI's checkpoints only the tensors are read, so the architecture goes with the path.
+        spec = f"{checkpoint.config}:{path}" if role == "clip" else str(path)
+        return Weights(checkpoint.state(), spec, path, checkpoint)
     if Path(name).exists():
-        return Weights("present", Path(name))
-    if role == "clip":
-        return Weights("library")
-    raise unknown_name(f"{role} model", name, [*known, "tiny", "a path"])
+        return Weights("file", name, Path(name))
+    if role == "clip" and ":" in name:
+        file = Path(name.partition(":")[2])
+        return Weights("file", name, file) if file.is_file() else Weights("library", name)
+    if Path(name).suffix in (".pth", ".pt", ".safetensors", ".bin") or Path(name).is_absolute():
+        raise WsssError(f"{name}: no such file or folder; give --{role} one that exists, or a name as of models list")
+    known = [c.name for c in known_checkpoints() if c.role == role]
+    forms = ["MODEL:PRETRAINED", "MODEL:FILE"] if role == "clip" else ["hf:REPOSITORY"]
+    raise unknown_name(f"{role} model", name, [*known, "tiny", "a path", *forms])
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+def _digest(role: str, weights: Weights) -> str | None:
+    """SHA-256 of a model's weights: of a checkpoint known by name the published one, for no other is ever used."""
+    if weights.checkpoint and weights.checkpoint.files[0].sha256:
+        return weights.checkpoint.files[0].sha256
+    path = weights.path
+    if path is not None and path.is_dir():
+        path = path / ("model.safetensors" if weights.state == "hub" else f"{role}.safetensors")
+    return sha256(path) if path is not None and path.is_file() else None
 
 
 class ModelSet:
-    """Three frozen models on one device, each loaded when first asked for."""
+    """Three frozen models on one device, each fetched and loaded when first asked for."""
 
     def __init__(
         self,
@@ -121,29 +145,52 @@ class ModelSet:
         clip: str | None = None,
         sam: str | None = None,
         detector: str | None = None,
+        precision: str = "auto",
+        offline: bool = False,
     ):
         known = model_sets()
         if name not in known:
             raise unknown_name("model set", name, known)
-        spec = known[name]
-        chosen = {"clip": clip, "sam": sam, "detector": detector}
+        if offline or cache.offline():
+            cache.stay_offline()
+        self._spec = known[name]
+        self._chosen: dict[str, str | None] = {"clip": clip, "sam": sam, "detector": detector}
         self.name = name
-        self.names = {role: chosen[role] or getattr(spec, role) for role in ROLES}
-        self.world = spec.world if all(n == "tiny" for n in self.names.values()) else None
-        self._settings = spec.settings
-        self._weights = {role: find_weights(role, n) for role, n in self.names.items()}
+        asked = {role: self._chosen[role] or getattr(self._spec, role) for role in ROLES}
+        self._weights = {role: find_weights(role, n) for role, n in asked.items()}
+        # A checkpoint has one name in what is recorded, whatever it was called.
+        self.names = {role: w.checkpoint.name if w.checkpoint else asked[role] for role, w in self._weights.items()}
+        self.world = self._spec.world if all(n == "tiny" for n in self.names.values()) else None
         self._device = device
+        self._precision = precision
+
+    def for_backend(self, backend: str) -> ModelSet:
+        """The set as a backend takes it: with its own models where the set has such and none was chosen."""
+        meant = {r: n for r, n in self._spec.backends.get(backend, {}).items() if self._chosen[r] is None}
+        if not meant:
+            return self
+        models: Any = {**self._chosen, **meant}
+        return ModelSet(self.name, self._device, precision=self._precision, **models)
+
+    def on(self, device: str) -> ModelSet:
+        """The same set on another device, with nothing loaded."""
+        if device == self._device:
+            return self
+        models: Any = self._chosen
+        return ModelSet(self.name, device, precision=self._precision, **models)
 
     def settings(self, backend: str) -> Mapping[str, Any]:
         """The backend's settings calibrated for this set, dotted key to value."""
-        return self._settings.get(backend, {})
+        return self._spec.settings.get(backend, {})
 
     def weights(self) -> dict[str, dict[str, str | None]]:
-        """Name and SHA-256 of each model's weights (None where the library keeps the file itself)."""
-        return {
-            role: {"name": self.names[role], "sha256": _sha256(w.path) if w.path and w.path.is_file() else None}
-            for role, w in self._weights.items()
-        }
+        """Name and SHA-256 of each model's weights (None where a library keeps the files itself)."""
+        return {role: {"name": self.names[role], "sha256": _digest(role, w)} for role, w in self._weights.items()}
+
+    def seen(self, dataset: str) -> list[Checkpoint]:
+        """Of the models in use so far those that were trained on annotations of a data set."""
+        used = (w.checkpoint for role, w in self._weights.items() if role in self.__dict__)
+        return [c for c in used if c and dataset in c.seen]
 
     @cached_property
     def device(self) -> str:
@@ -163,26 +210,38 @@ class ModelSet:
             raise WsssError(f"--device {self._device} cannot be used ({reason}); try --device cpu") from None
         return self._device
 
+    @cached_property
+    def precision(self) -> str:
+        """``fp32``, ``bf16`` or ``fp16``, in which the models compute what bears it; see ``choose_precision``.
+
+        Raises:
+            WsssError: unknown name, or a device that cannot be used.
+        """
+        from .precision import choose_precision
+
+        return choose_precision(self._precision, self.device)
+
     def require(self, role: str) -> None:
-        """Raise WsssError if the weights of a role are known to be missing. Nothing is loaded."""
-        self._file(role)
+        """Fetch a checkpoint of a known name where it is missing, and verify it. Nothing is loaded.
+
+        Raises:
+            WsssError: it cannot be had, or is not what was published under its name.
+        """
+        checkpoint = self._weights[role].checkpoint
+        if checkpoint:
+            pull(checkpoint)
 
     def _file(self, role: str) -> str:
-        """What the loader takes: a bundled model's folder, a checkpoint's path, or the name as it is."""
-        found = self._weights[role]
-        if found.state == "missing":
-            raise WsssError(
-                f"{self.names[role]}: no weights at {found.path}; download {found.url} to there, "
-                f"give --{role} a path, or use --models tiny"
-            )
-        return str(TINY) if found.state == "bundled" else str(found.path or self.names[role])
+        """What the loader takes, once it is there."""
+        self.require(role)
+        return self._weights[role].spec
 
     @cached_property
     def clip(self) -> Clip:
         from .clip import load_clip
 
-        clip = load_clip(self._file("clip"), self.device)
-        clip.name = self.names["clip"]  # a bundled model is known by its name, not by where the package lies
+        clip = load_clip(self._file("clip"), self.device, self.precision)
+        clip.name = self.names["clip"]  # known by its name, not by where it lies
         return clip
 
     def prompts(self, class_set: str, task: str) -> Path | None:
@@ -196,13 +255,21 @@ class ModelSet:
         return path if self.names["clip"] == "tiny" and path.is_file() else None
 
     @cached_property
-    def sam(self) -> Sam:
+    def sam(self) -> MaskModel:
+        if self._weights["sam"].state == "hub":
+            from .hf_masks import load_hf_masks
+
+            return load_hf_masks(self._file("sam"), self.device, self.precision)
         from .sam import load_sam
 
-        return load_sam(self._file("sam"), self.device)
+        return load_sam(self._file("sam"), self.device, self.precision)
 
     @cached_property
     def detector(self) -> Detector:
+        if self._weights["detector"].state == "hub":
+            from .hf_detector import load_hf_detector
+
+            return load_hf_detector(self._file("detector"), self.device, self.precision)
         from .grounding_dino import load_grounding_dino
 
-        return load_grounding_dino(self._file("detector"), self.device)
+        return load_grounding_dino(self._file("detector"), self.device, self.precision)

@@ -280,6 +280,21 @@ class RunFolder:
             self._part_lock = None
 
 
+def conclude(path: Path, class_set: ClassSet, split: str, order: Sequence[str]) -> bool:
+    """Bring up to date what shards left that did not come to their end; see ``RunFolder.conclude``.
+
+    False where there is nothing yet, or another process is writing to the folder and will do it.
+    """
+    run = _read_run(path)
+    if run is None:
+        return False
+    try:
+        with RunFolder(path, class_set, run["settings"], split=split) as folder:
+            return folder.conclude(order)
+    except WsssError:
+        return False
+
+
 def mask_path(folder: Path, name: str) -> Path:
     """Where a run folder keeps the label map of an id."""
     return folder / MASKS / f"{name}.png"

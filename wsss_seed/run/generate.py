@@ -18,7 +18,7 @@ from ..output.manifest import Record
 from ..output.run_folder import RunFolder, write_error
 from ..seeding.base import LoadedSample, Seed, Seeder
 from .loop import work_off
-from .progress import Progress
+from .progress import Reporter
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def generate(
     limit: int | None = None,
     shard: tuple[int, int] = (0, 1),
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Reporter | None = None,
     prefetch: int = 2,
 ) -> RunResult:
     """Seed a dataset into a run folder, going on where an earlier run with the same settings stopped.

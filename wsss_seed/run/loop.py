@@ -66,4 +66,6 @@ def work_off(
 
 
 def _describe(error: Exception) -> str:
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, whose message has many lines
+        return "the GPU's memory does not suffice for this image; try --precision bf16, smaller models or --device cpu"
     return str(error) if isinstance(error, ImageError) else f"{type(error).__name__}: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -18,6 +19,18 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.1f} {unit}s/s" if task.speed >= 1 else f"{1 / task.speed:.1f} s/{unit}")
 
 
+class Reporter(Protocol):
+    """Who is told how far a run is; see ``Progress``."""
+
+    def start(self, total: int, finished: int) -> None: ...
+
+    def step(self, *, failed: bool = False) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 class Progress:
     """Images (or what else ``unit`` names) done, rate, time left and failures so far. ``step`` may be called from
     threads."""
@@ -28,6 +41,7 @@ class Progress:
         self._bar: Bar | None = None
         self._total = self._done = self._failed = 0
         self._start = 0.0
+        self._warned: set[str] = set()
 
     def start(self, total: int, finished: int) -> None:
         """Begin with ``total`` of them, of which ``finished`` need nothing more."""
@@ -48,6 +62,12 @@ class Progress:
         )
         self._task = self._bar.add_task(self._verb, total=total, completed=finished, failures="", unit=self._unit)
         self._bar.start()
+
+    def warn(self, text: str) -> None:
+        """Say something that the user is to know, once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self._console.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def step(self, *, failed: bool = False) -> None:
         """One more is through."""

@@ -18,7 +18,7 @@ from .loop import work_off
 from .progress import Progress
 
 if TYPE_CHECKING:
-    from ..models.sam import Sam
+    from ..models.masks import MaskModel
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class _Loaded(NamedTuple):
 
 def propose(
     dataset: Dataset,
-    sam: Sam,
+    sam: MaskModel,
     settings: ProposalSettings,
     out: Path,
     *,

@@ -7,7 +7,7 @@ Our own backends are registered in the same way as a third party's: an entry poi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -56,4 +56,4 @@ def build_seeder(name: str, request: BackendRequest) -> Seeder:
         raise WsssError(
             f"backend '{name}' cannot be imported ({error}); install the package that provides it again"
         ) from error
-    return build(request)
+    return build(replace(request, models=request.models.for_backend(name)))

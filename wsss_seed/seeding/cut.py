@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from .classify import to_numpy
 from .regions import fill_and_clean
 
 if TYPE_CHECKING:
-    from ..models.sam import Embedding, Sam
+    from ..models.masks import MaskModel
 
 _LOGIT_PIXELS = 2**25  # of float32 logits held at once
 
@@ -25,7 +25,7 @@ class BoxMask:
         x, y: upper left pixel of the window.
         mask: bool (h, w).
         probability: float16 (h, w), sigmoid of SAM's logits (before cleaning, also outside the mask).
-        iou: SAM's predicted IoU.
+        iou: SAM's predicted IoU; None where a model predicts none.
         sound: False where SAM's mask was dropped and ``mask`` is the core of the box instead.
     """
 
@@ -33,7 +33,7 @@ class BoxMask:
     y: int
     mask: np.ndarray
     probability: np.ndarray
-    iou: float
+    iou: float | None
     sound: bool
 
 
@@ -58,8 +58,8 @@ def pixel_window(box: np.ndarray, shape: tuple[int, int]) -> tuple[int, int, int
 
 
 def cut_masks(
-    sam: Sam,
-    embedding: Embedding,
+    sam: MaskModel,
+    embedding: Any,
     boxes: np.ndarray,
     shape: tuple[int, int],
     *,
@@ -85,15 +85,46 @@ def cut_masks(
         min_iou: one with a lower predicted IoU. In its place stands the core of the box (B7.5).
         core: middle part of each side of the box that makes the core.
     """
+    return trimmed(
+        _logits(sam, embedding, boxes, shape, kind),
+        boxes,
+        shape,
+        expand=expand,
+        min_area=min_area,
+        min_cover=min_cover,
+        min_iou=min_iou,
+        core=core,
+    )
+
+
+def trimmed(
+    found: Iterable[tuple[Any, float | None]],
+    boxes: np.ndarray,
+    shape: tuple[int, int],
+    *,
+    expand: float,
+    min_area: int,
+    min_cover: float,
+    min_iou: float,
+    core: float,
+) -> list[BoxMask]:
+    """Masks kept inside their boxes and cleaned; see ``cut_masks`` for what the numbers mean.
+
+    Args:
+        found: for each box the logits, a tensor (H, W), and the predicted IoU, if there is one.
+        boxes: float32 (n, 4) x0 y0 x1 y1 in pixels.
+        shape: height and width of the image.
+        expand, min_area, min_cover, min_iou, core: as in ``cut_masks``.
+    """
     result = []
-    for box, (logits, iou) in zip(boxes, _logits(sam, embedding, boxes, shape, kind), strict=True):
+    for box, (logits, iou) in zip(boxes, found, strict=True):
         x0, y0, x1, y1 = pixel_window(grow(box, expand), shape)
         inside = logits[y0:y1, x0:x1]
         whole = np.zeros(shape, bool)
         whole[y0:y1, x0:x1] = (inside > 0).cpu().numpy()
         mask = fill_and_clean(whole, min_area)[y0:y1, x0:x1].copy()  # a view would keep the whole alive
         box_area = float((box[2] - box[0]) * (box[3] - box[1]))
-        if mask.sum() >= min_cover * box_area and mask.any() and iou >= min_iou:
+        if mask.sum() >= min_cover * box_area and mask.any() and (iou is None or iou >= min_iou):
             result.append(BoxMask(x0, y0, mask, inside.sigmoid().half().cpu().numpy(), iou, True))
         else:
             x0, y0, x1, y1 = pixel_window(grow(box, (core - 1) / 2), shape)
@@ -103,7 +134,7 @@ def cut_masks(
 
 
 def _logits(
-    sam: Sam, embedding: Embedding, boxes: np.ndarray, shape: tuple[int, int], kind: str
+    sam: MaskModel, embedding: Any, boxes: np.ndarray, shape: tuple[int, int], kind: str
 ) -> Iterator[tuple[Any, float]]:
     """For each box the logits, a tensor (H, W), of the mask that ``kind`` names, and its predicted IoU."""
     low_res, iou = sam.decode_boxes(embedding, boxes, multimask=kind != "single")

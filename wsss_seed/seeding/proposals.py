@@ -25,7 +25,7 @@ from .regions import fill_and_clean
 from .settings_tools import Amount, Count, Share, Whole
 
 if TYPE_CHECKING:
-    from ..models.sam import Sam
+    from ..models.masks import Answers, MaskModel
 
 log = logging.getLogger(__name__)
 
@@ -67,16 +67,8 @@ class ProposalSettings:
     overlap: Share = 0.3
 
 
-class Answers(Protocol):
-    """What a decoder answers to n points: ``iou`` float32 (n, 3), and logits of those masks that are chosen."""
-
-    iou: torch.Tensor
-
-    def low_res(self, chosen: torch.Tensor) -> torch.Tensor: ...
-
-
 class Segmenter(Protocol):
-    """What proposals need of a SAM; see ``models.sam.Sam``."""
+    """What proposals need of a SAM; see ``models.masks.MaskModel``."""
 
     def embed(self, image: np.ndarray) -> Any: ...
 
@@ -130,7 +122,7 @@ def generate_proposals(sam: Segmenter, image: np.ndarray, settings: ProposalSett
     """The mask proposals of an image.
 
     Args:
-        sam: a ``models.sam.Sam``.
+        sam: a ``models.masks.MaskModel``.
         image: uint8 (H, W, 3) RGB at its original size.
         settings: of the sieve.
 
@@ -199,7 +191,9 @@ def _measured(
         keep = (stability >= settings.stability) & masks.flatten(1).any(1)
         places = window.which[keep].cpu().numpy()
         cuts, boxes = _cut(masks[keep].cpu().numpy(), window.top, window.left)
-        yield _Found(level[places], iou[places], stability[keep].cpu().numpy(), points[of_point[places]], boxes, cuts)
+        # A copy: torch's small blocks, kept while masks of megabytes come and go, would leave the heap in fragments.
+        stable = np.array(stability[keep].cpu())
+        yield _Found(level[places], iou[places], stable, points[of_point[places]], boxes, cuts)
 
 
 def stability_of(logits: torch.Tensor, offset: float) -> torch.Tensor:
@@ -319,7 +313,7 @@ def _joined(parts: Sequence[Proposals], size: tuple[int, int]) -> Proposals:
     )
 
 
-def store_in(folder: Path, sam: Sam, settings: ProposalSettings) -> ProposalStore:
+def store_in(folder: Path, sam: MaskModel, settings: ProposalSettings) -> ProposalStore:
     """The folder's store of what this model and these settings make."""
     return ProposalStore(folder, asdict(settings), sam.digest)
 

@@ -5,6 +5,7 @@ Here the steps are only put together; each is a function of its own module.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -44,12 +45,13 @@ from .verdicts import Verdicts, divide, settle_across_classes, survivors
 
 if TYPE_CHECKING:
     from ...models.clip import Clip
-    from ...models.detector import Detector
-    from ...models.sam import Sam
+    from ...models.detector import Detector, Queries
+    from ...models.masks import MaskModel
 
 
-class DinoSam:
-    """Seeds images by classification, detection and box-prompted segmentation, all three models frozen.
+class GatedSeeder(ABC):
+    """Seeds images by classification and detection with a mask for each box; CLIP says what may be there and looks at
+    each box again. Which models find the boxes and their masks is left open.
 
     Modes: ``label_given`` (image-level labels are known; every given class keeps at least its best box, T42),
     ``label_free`` (CLIP proposes the classes, boxes and crops prune them), ``boxes_given`` (ground-truth boxes, to
@@ -57,32 +59,33 @@ class DinoSam:
 
     Args:
         class_set: the classes to find.
-        clip, sam, detector: the models.
+        clip: the model.
         settings: thresholds and policies.
 
     Raises:
         WsssError: the class set's own thresholds do not fit.
     """
 
-    def __init__(
-        self,
-        class_set: ClassSet,
-        clip: Clip,
-        sam: Sam,
-        detector: Detector,
-        settings: Settings = Settings(),  # noqa: B008 - frozen
-    ):
+    def __init__(self, class_set: ClassSet, clip: Clip, settings: Settings):
         check_thresholds(class_set)
         self.class_set = class_set
         self.settings = flatten(settings)
         self.needs_boxes = settings.mode == "boxes_given"
         self._set = settings
-        self._clip, self._sam, self._detector = clip, sam, detector
+        self._clip = clip
         self._thr = {key: per_class(settings, key, class_set) for key in PER_CLASS}
         self._phrases = [
             (*phrases, *(class_set.part_phrases.get(name, ()) if settings.gd.part_phrases else ()))
             for name, phrases in zip(class_set.names, class_set.phrases, strict=True)
         ]
+
+    @abstractmethod
+    def _ask(self, image: np.ndarray, phrases: Sequence[Sequence[str]], *, joint: bool) -> Queries:
+        """What there is of classes, given by their phrases, in an image; see ``Detector.detect``."""
+
+    @abstractmethod
+    def _cut(self, image: np.ndarray, found: Detections) -> list[BoxMask]:
+        """The mask of each detection; ``found.query`` are places in what ``_ask`` gave for this image."""
 
     def seed(self, samples: Sequence[LoadedSample]) -> list[Seed]:
         """One seed per sample, in order; each image is seeded by itself.
@@ -172,7 +175,7 @@ class DinoSam:
 
     def _detect(self, image: np.ndarray, classes: Sequence[int], *, joint: bool) -> Detections:
         phrases = [self._phrases[c] for c in classes]
-        queries = self._detector.detect(image, phrases, joint=joint, score=self._set.map.score)
+        queries = self._ask(image, phrases, joint=joint)
         boxes, scores, by_class = (to_numpy(x) for x in (queries.boxes, queries.scores, queries.class_scores))
         return assign_classes(boxes, scores, by_class, classes, self._thr["gd.box_thr"], image.shape[:2])
 
@@ -283,19 +286,7 @@ class DinoSam:
         rows = order[v.pool[order] != "dropped"]
         cuts: dict[int, BoxMask] = {}
         if len(rows):
-            masks = cut_masks(
-                self._sam,
-                self._sam.embed(image),
-                v.found.boxes[rows],
-                shape,
-                kind=s.sam.mask,
-                expand=s.sam.clip_box_expand,
-                min_area=s.sam.min_area,
-                min_cover=s.sam.min_cover,
-                min_iou=s.sam.min_iou,
-                core=s.sam.core,
-            )
-            cuts = dict(zip(rows.tolist(), masks, strict=True))
+            cuts = dict(zip(rows.tolist(), self._cut(image, v.found[rows]), strict=True))
         for row, mask in cuts.items():
             if not mask.sound:
                 v.pool[row], v.why[row] = "low", "mask"
@@ -343,10 +334,56 @@ class DinoSam:
                 "score": round(float(v.score[i]), 6),
                 "pool": v.pool[i] or "dropped",
                 "why": v.why[i],
-                "iou": round(cuts[i].iou, 6) if i in cuts else None,
+                "iou": _rounded(cuts[i].iou) if i in cuts else None,
             }
             for i in v.found.order(v.score).tolist()
         ]
+
+
+class DinoSam(GatedSeeder):
+    """Seeds images by classification, detection and box-prompted segmentation, all three models frozen.
+
+    Args:
+        class_set: the classes to find.
+        clip, sam, detector: the models.
+        settings: thresholds and policies.
+
+    Raises:
+        WsssError: the class set's own thresholds do not fit.
+    """
+
+    def __init__(
+        self,
+        class_set: ClassSet,
+        clip: Clip,
+        sam: MaskModel,
+        detector: Detector,
+        settings: Settings = Settings(),  # noqa: B008 - frozen
+    ):
+        super().__init__(class_set, clip, settings)
+        self._sam, self._detector = sam, detector
+
+    def _ask(self, image: np.ndarray, phrases: Sequence[Sequence[str]], *, joint: bool) -> Queries:
+        return self._detector.detect(image, phrases, joint=joint, score=self._set.map.score)
+
+    def _cut(self, image: np.ndarray, found: Detections) -> list[BoxMask]:
+        s = self._set.sam
+        return cut_masks(
+            self._sam,
+            self._sam.embed(image),
+            found.boxes,
+            image.shape[:2],
+            kind=s.mask,
+            expand=s.clip_box_expand,
+            min_area=s.min_area,
+            min_cover=s.min_cover,
+            min_iou=s.min_iou,
+            core=s.core,
+        )
+
+
+def _rounded(iou: float | None) -> float | None:
+    return None if iou is None else round(iou, 6)
 
 
 def _instance(v: Verdicts, row: int, cut: BoxMask) -> Instance:

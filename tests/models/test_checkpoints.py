@@ -1,0 +1,367 @@
+"""Checkpoints by name: the bundled entries, the user's own, and what the commands do with them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from loopback import Server, serving
+
+from wsss_seed.errors import WsssError
+from wsss_seed.models import cache
+from wsss_seed.models.checkpoints import address, find_checkpoint, known_checkpoints, pull, verify
+from wsss_seed.models.zoo import TINY, ModelSet, find_weights, model_sets
+
+DATA = np.random.default_rng(0).bytes(20 * 2**20)  # long enough for its hash to be remembered
+HASH = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as server:
+        server.files["/mine.pth"] = DATA
+        yield server
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for name in ("WSSS_SEED_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "WSSS_SEED_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WSSS_SEED_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def mine(home: Path, server: Server) -> Path:
+    """An entry of the user's own, sam.mine, and where its file shall lie."""
+    entry = f"""
+    [sam.mine]
+    also = ["my-sam"]
+    seen = ["voc"]
+    [[sam.mine.files]]
+    name = "mine.pth"
+    url = "{server.url("/mine.pth")}"
+    size = {len(DATA)}
+    sha256 = "{HASH}"
+    """
+    (home / "checkpoints.toml").write_text(entry)
+    return home / "sam" / "mine.pth"
+
+
+@pytest.fixture
+def run(cli: Callable[..., subprocess.CompletedProcess[str]], home: Path):
+    """The command line with this cache, and with the network."""
+
+    def call(*args: object, **env: str) -> subprocess.CompletedProcess[str]:
+        return cli(*args, env={"WSSS_SEED_HOME": str(home), "HF_HUB_OFFLINE": "0", "no_proxy": "127.0.0.1", **env})
+
+    return call
+
+
+# The bundled entries ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("c", known_checkpoints(), ids=lambda c: c.name)
+def test_every_entry_is_complete(c, home: Path):
+    assert c.licence in ("MIT", "Apache-2.0")
+    assert c.data != "unknown"
+    assert c.library in ("open_clip_torch", "segment-anything", "groundingdino-py")
+    assert set(c.seen) <= {"voc", "coco"}
+    for file in c.files:
+        assert file.url.startswith("https://")
+        assert re.fullmatch("[0-9a-f]{64}", file.sha256)
+        assert file.size > 200_000
+    for name in (c.name, *c.also):
+        assert find_checkpoint(c.role, name) == c
+        assert find_weights(c.role, name).state == "missing"
+
+
+def test_the_addresses_of_openai_contain_the_hash():
+    clip = [c for c in known_checkpoints() if c.role == "clip"]
+    assert len(clip) == 4
+    for c in clip:
+        assert c.files[0].url.split("/")[-2:] == [c.files[0].sha256, c.files[0].name]
+
+
+def test_names_and_files_of_a_role_are_different():
+    for role in ("clip", "sam", "detector"):
+        entries = [c for c in known_checkpoints() if c.role == role]
+        names = [n for c in entries for n in (c.name, *c.also)]
+        assert len(names) == len(set(names))
+        files = [f for c in entries for f in c.files]
+        assert len({f.name for f in files}) == len(set(files))  # one that several have is the same
+
+
+def test_every_model_of_every_set_is_known():
+    for s in model_sets().values():
+        for role, name, _ in s.models():
+            assert name == "tiny" or find_checkpoint(role, name)
+
+
+def test_swin_b_saw_the_benchmarks_and_swin_t_did_not():
+    assert find_checkpoint("detector", "swinb_cogcoor").seen == ("coco", "voc")
+    assert find_checkpoint("detector", "swint_ogc").seen == ()
+
+
+def test_the_large_set_takes_the_clip_of_each_paper():
+    large = ModelSet("large", "cpu")
+    assert large.for_backend("dino-sam") is large
+    assert large.names["clip"] == "ViT-L-14-336-quickgelu:openai"
+    fma = large.for_backend("clip-sams")
+    assert fma.names == {**large.names, "clip": "ViT-B-16-quickgelu:openai"}
+    assert fma.for_backend("clip-sams") is fma
+    assert ModelSet("large", "cpu", clip="tiny").for_backend("clip-sams").names["clip"] == "tiny"
+    base = ModelSet("base", "cpu")
+    assert base.for_backend("clip-sams") is base
+
+
+def test_a_checkpoint_is_recorded_by_one_name_and_its_published_hash(home: Path):
+    models = ModelSet("base", "cpu", clip="ViT-B/16")
+    assert models.weights()["clip"] == {
+        "name": "ViT-B-16-quickgelu:openai",
+        "sha256": "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+    }
+
+
+# Pulling ------------------------------------------------------------------------------------------------------------
+
+
+def test_pull_verify_list_and_where(run, mine: Path, server: Server):
+    assert json.loads(run("models", "where", "mine", "--json").stdout)["files"] == [{"name": "mine", "path": str(mine)}]
+    assert "mine" in run("models", "list").stdout
+    assert run("models", "verify").stdout == "no checkpoint is here yet; wsss-seed models pull base\n"
+    pulled = run("models", "pull", "my-sam", "tiny")
+    assert pulled.returncode == 0, pulled.stderr
+    assert f"mine: {mine}" in pulled.stdout
+    assert "downloading mine.pth of 21 MB from 127.0.0.1" in pulled.stderr
+    assert mine.read_bytes() == DATA
+    assert run("models", "verify").stdout == "mine: verified\n"
+    assert run("models", "pull", "mine").stderr == ""
+    assert len(server.asked) == 1
+    listed = json.loads(run("models", "list", "--json").stdout)
+    assert next(c for c in listed["checkpoints"] if c["name"] == "mine")["state"] == "verified"
+    assert run("models", "where").stdout.strip() == str(mine.parents[1])
+
+
+def test_two_commands_pull_the_same_checkpoint(run, mine: Path, server: Server):
+    from concurrent.futures import ThreadPoolExecutor
+
+    server.pause = 0.02
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda _: run("models", "pull", "mine"), range(2)))
+    assert [r.returncode for r in results] == [0, 0], [r.stderr for r in results]
+    assert mine.read_bytes() == DATA
+    assert server.sent == len(DATA)
+
+
+def test_a_damaged_file_is_found_and_not_used(run, mine: Path):
+    mine.parent.mkdir()
+    mine.write_bytes(DATA[:-1] + bytes([DATA[-1] ^ 1]))
+    for command in (("verify",), ("pull", "mine")):
+        result = run("models", *command)
+        assert result.returncode == (1 if command == ("verify",) else 2)
+        assert f"{mine}: not the published mine (SHA-256 " in result.stderr
+        assert "give --sam its path" in result.stderr
+    result = run("generate", "--dataset", "toyland", "--images", 1, "--sam", "mine", "--out", "seeds")
+    assert result.returncode == 2
+    assert "not the published mine" in result.stderr
+    assert mine.is_file()  # a user's file is not taken away
+    assert run("doctor").returncode == 1
+
+
+def test_a_missing_model_is_pulled_when_it_is_needed(run, home: Path, server: Server, tmp_path: Path):
+    """Toyland's miniature, published under a name of its own: generate fetches it, and reads what it fetched."""
+    weights = (TINY / "detector.safetensors").read_bytes()
+    server.files["/small.safetensors"] = weights
+    (home / "checkpoints.toml").write_text(
+        '[detector.small]\n[[detector.small.files]]\nname = "small.safetensors"\n'
+        f'url = "{server.url("/small.safetensors")}"\nsha256 = "{hashlib.sha256(weights).hexdigest()}"\n'
+    )
+    command = ("generate", "--dataset", "toyland", "--images", 1, "--detector", "small", "--out", "seeds")
+    offline = run(*command, "--offline")
+    assert offline.returncode == 2
+    path = home / "detector" / "small.safetensors"
+    assert f"no file {path}, and no network (WSSS_SEED_OFFLINE is set)" in offline.stderr
+    assert server.url("/small.safetensors") in offline.stderr
+    assert hashlib.sha256(weights).hexdigest() in offline.stderr
+    assert server.asked == []
+    online = run(*command)
+    assert path.read_bytes() == weights
+    assert "not a checkpoint of Grounding DINO Swin-T or Swin-B" in online.stderr  # it was the loader that refused
+
+
+@pytest.mark.parametrize("variable", ["WSSS_SEED_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_offline_says_where_the_file_belongs(
+    mine: Path, server: Server, variable: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(WsssError) as caught:
+        pull(find_checkpoint("sam", "mine"))
+    for part in (str(mine), server.url("/mine.pth"), HASH, str(len(DATA)), variable):
+        assert part in str(caught.value)
+    assert server.asked == []
+    mine.parent.mkdir()
+    mine.write_bytes(DATA)
+    pull(find_checkpoint("sam", "mine"))
+
+
+def test_a_mirror_is_somebody_elses_cache(home: Path, mine: Path, server: Server, monkeypatch: pytest.MonkeyPatch):
+    server.files = {"/models/sam/mine.pth": DATA}
+    monkeypatch.setenv("WSSS_SEED_MIRROR", server.url("/models/"))
+    pull(find_checkpoint("sam", "mine"))
+    assert mine.read_bytes() == DATA
+    assert [path for path, _ in server.asked] == ["/models/sam/mine.pth"]
+
+
+def test_what_lies_on_the_hub_follows_its_endpoint(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example/")
+    c = find_checkpoint("detector", "swint_ogc")
+    weights, words = (address(c, f) for f in c.files)
+    assert weights == c.files[0].url
+    assert words.startswith("https://hub.example/google-bert/bert-base-uncased/resolve/")
+
+
+def test_an_entry_of_the_users_goes_before_the_bundled_one(home: Path, mine: Path):
+    text = (home / "checkpoints.toml").read_text()
+    (home / "checkpoints.toml").write_text(text.replace("sam.mine", "sam.vit_b"))
+    assert find_checkpoint("sam", "vit_b").files[0].sha256 == HASH
+    assert find_checkpoint("sam", "vit_l").files[0].name == "sam_vit_l_0b3195.pth"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[sam.x]\nname = 3",
+        "[sam]\nx = 3",
+        "[frog.x]\nfiles = []",
+        "[sam.x]\nfiles = []",
+        "[sam",
+        '[[sam.x.files]]\nname = "../up"\nurl = "x"',
+    ],
+)
+def test_a_list_that_is_none_is_refused_by_name(home: Path, text: str):
+    (home / "checkpoints.toml").write_text(text)
+    with pytest.raises(WsssError, match=r"checkpoints\.toml: not a list of checkpoints"):
+        known_checkpoints()
+
+
+def test_unknown_names(run):
+    result = run("models", "pull", "vit_bb")
+    assert result.returncode == 2
+    assert "Did you mean 'vit_b'?" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_library_that_keeps_its_own_files_says_where(run):
+    result = run("models", "pull", "ViT-B-32:laion2b_s34b_b79k", HF_HUB_OFFLINE="1", HF_HOME="/nowhere")
+    assert result.returncode == 2
+    assert "/nowhere/hub/models--laion--CLIP-ViT-B-32-laion2B-s34B-b79K" in result.stderr
+
+
+# Hashes -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_large_file_is_hashed_once(mine: Path, home: Path):
+    mine.parent.mkdir()
+    mine.write_bytes(DATA)
+    c = find_checkpoint("sam", "mine")
+    assert c.state() == "present"
+    verify(c)
+    assert c.state() == "verified"
+    before = mine.stat()
+    mine.write_bytes(bytes(len(DATA)))
+    os.utime(mine, ns=(before.st_atime_ns, before.st_mtime_ns))
+    verify(c)  # nothing says that it has changed, so it is not read
+    with pytest.raises(WsssError, match="SHA-256"):
+        verify(c, anew=True)
+    assert c.state() == "wrong"
+    mine.write_bytes(DATA)
+    assert c.state() == "present"  # changed, so what is remembered is void
+    verify(c)
+    mine.write_bytes(DATA[:-1])
+    assert c.state() == "wrong"
+
+
+def test_hashes_do_not_need_a_cache_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "home").write_text("not a folder")
+    monkeypatch.setenv("WSSS_SEED_HOME", str(tmp_path / "home"))
+    (tmp_path / "f").write_bytes(DATA)
+    assert cache.sha256(tmp_path / "f") == HASH
+    assert cache.known_sha256(tmp_path / "f") is None
+
+
+def test_a_damaged_memory_is_no_memory(mine: Path, home: Path):
+    mine.parent.mkdir()
+    mine.write_bytes(DATA)
+    cache.sha256(mine)
+    [record] = (home / "hashes").iterdir()
+    for text in ("", "[]", "{}", '{"sha256": "00"}'):
+        record.write_text(text)
+        assert cache.known_sha256(mine) is None
+        assert cache.sha256(mine) == HASH
+
+
+# Paths --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_path_is_taken_wherever_a_name_is(home: Path, tmp_path: Path):
+    for role in ("clip", "sam", "detector"):
+        folder = tmp_path / role
+        shutil.copytree(TINY, folder)
+        weights = find_weights(role, str(folder))
+        assert (weights.state, weights.spec) == ("file", str(folder))
+        given = ModelSet("tiny", "cpu", **{role: str(folder)}).weights()[role]
+        assert given["sha256"] == ModelSet("tiny", "cpu").weights()[role]["sha256"]
+    file = tmp_path / "own.pt"
+    file.write_bytes(b"x")
+    assert find_weights("clip", f"ViT-B-16:{file}").path == file
+    for role in ("clip", "sam", "detector"):
+        with pytest.raises(WsssError, match=r"gone\.pth: no such file"):
+            find_weights(role, str(tmp_path / "gone.pth"))
+        with pytest.raises(WsssError, match=f"unknown {role} model 'vit_x'"):
+            find_weights(role, "vit_x")
+
+
+# Doctor -------------------------------------------------------------------------------------------------------------
+
+
+def test_doctor(run, home: Path):
+    result = run("doctor", "--json", HF_HOME=str(home / "hf"))
+    assert result.returncode == 0, result.stdout
+    report = json.loads(result.stdout)
+    assert report["problems"] == 0
+    by_name = {f["name"]: f for f in report["findings"]}
+    assert by_name["torch"]["state"] == "ok"
+    assert by_name["groundingdino"]["text"] == "can be imported"
+    assert by_name["model set tiny"]["text"] == "complete"
+    assert by_name["model set base"]["remedy"] == "wsss-seed models pull base"
+    assert str(home) in by_name["wsss-seed"]["text"] or str(home) in str(report)
+    assert "online" in by_name
+
+
+def test_doctor_says_what_is_wrong(run, home: Path, mine: Path, tmp_path: Path):
+    mine.parent.mkdir()
+    mine.write_bytes(DATA[:-1])
+    broken = tmp_path / "site"  # a library that cannot be imported, as where a system library is missing
+    broken.mkdir()
+    (broken / "segment_anything.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    (broken / "groundingdino.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    path = os.pathsep.join([str(broken), os.environ.get("PYTHONPATH", "")])
+    result = run("doctor", WSSS_SEED_OFFLINE="1", PYTHONPATH=path, HF_HOME=str(broken / "groundingdino.py"))
+    assert result.returncode == 1
+    assert "! mine: " in result.stdout
+    assert "! segment_anything: cannot be imported (libGL.so.1" in result.stdout
+    assert "apt-get install libgl1" in result.stdout
+    assert "- offline: WSSS_SEED_OFFLINE is set" in result.stdout
+    assert "not writable; choose another with HF_HOME" in result.stdout
+    assert result.stderr == ""

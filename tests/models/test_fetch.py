@@ -1,0 +1,280 @@
+"""Downloads from a real server on loopback: whatever happens, a file is whole under its name or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from loopback import Server, serving
+from rich.console import Console
+
+from wsss_seed.errors import WsssError
+from wsss_seed.models import fetch as module
+from wsss_seed.models.fetch import fetch
+
+DATA = np.random.default_rng(0).bytes(3_000_000)
+HASH = hashlib.sha256(DATA).hexdigest()
+ANOTHER = np.random.default_rng(1).bytes(3_000_000)
+
+# What a process of its own does, with the limit of file size as its first argument (0: none).
+CHILD = """
+import resource, sys
+from pathlib import Path
+from wsss_seed.models.fetch import fetch
+limit, url, path, size, digest = sys.argv[1:]
+if int(limit):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+fetch(url, Path(path), size=int(size), sha256=digest)
+"""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("WSSS_SEED_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(module, "sleep", lambda _: None)  # between tries
+    with serving() as server:
+        server.files["/model.pth"] = DATA
+        yield server
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sam" / "model.pth"
+
+
+def get(server: Server, path: Path, data: bytes = DATA, **kwargs: object) -> str:
+    """Fetch and give what was said meanwhile."""
+    said = io.StringIO()
+    size, digest = len(data), hashlib.sha256(data).hexdigest()
+    fetch(
+        server.url("/model.pth"),
+        path,
+        **{"size": size, "sha256": digest, "console": Console(file=said, soft_wrap=True), **kwargs},
+    )
+    return said.getvalue()
+
+
+def child(server: Server, path: Path, limit: int = 0) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", CHILD, str(limit), server.url("/model.pth"), str(path), str(len(DATA)), HASH]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def part(path: Path) -> Path:
+    return path.with_name("model.pth.part")
+
+
+def left(path: Path) -> list[str]:
+    return sorted(p.name for p in path.parent.iterdir() if not p.name.endswith(".lock"))
+
+
+def test_a_file_arrives_whole_and_once(server: Server, path: Path):
+    said = get(server, path)
+    assert path.read_bytes() == DATA
+    assert left(path) == ["model.pth"]
+    assert (
+        said == f"downloading model.pth of 3 MB from 127.0.0.1:{server.server_address[1]}\n"
+    )  # no bar without a terminal
+    assert get(server, path) == ""
+    assert len(server.asked) == 1
+
+
+def test_a_terminal_sees_a_bar(server: Server, path: Path):
+    said = io.StringIO()
+    get(server, path, console=Console(file=said, force_terminal=True, width=100))
+    assert "3.0/3.0 MB" in said.getvalue()
+
+
+def test_a_broken_connection_is_taken_up_again(server: Server, path: Path):
+    server.cut = 1_000_000
+    get(server, path)
+    assert path.read_bytes() == DATA
+    assert [wanted for _, wanted in server.asked] == [None, "bytes=1000000-", "bytes=2000000-"]
+    assert server.sent == len(DATA)
+
+
+def test_a_killed_download_is_taken_up_again(server: Server, path: Path):
+    server.pause = 0.05
+    process = child(server, path)
+    wait_for(lambda: part(path).exists() and part(path).stat().st_size > 500_000)
+    process.kill()
+    process.communicate()
+    assert not path.exists()
+    server.pause, before = 0.0, part(path).stat().st_size
+    said = get(server, path)
+    assert path.read_bytes() == DATA
+    assert server.asked[-1] == ("/model.pth", f"bytes={before}-")
+    assert f"of which {before / 1e6:.0f} MB are here" in said
+
+
+def test_a_server_that_cannot_resume_sends_all_again(server: Server, path: Path):
+    path.parent.mkdir()
+    part(path).write_bytes(DATA[:1_000_000])
+    server.ranges = False
+    get(server, path)
+    assert path.read_bytes() == DATA
+    assert server.sent == len(DATA)
+
+
+def test_the_beginning_of_another_file_is_given_up(server: Server, path: Path):
+    path.parent.mkdir()
+    part(path).write_bytes(ANOTHER[:1_000_000])
+    said = get(server, path)
+    assert "starting over" in said
+    assert path.read_bytes() == DATA
+    assert [wanted for _, wanted in server.asked] == ["bytes=1000000-", None]
+
+
+@pytest.mark.parametrize("rest", [DATA, ANOTHER, DATA + b"more"], ids=["whole", "wrong", "long"])
+def test_a_part_of_full_length_is_verified(server: Server, path: Path, rest: bytes):
+    path.parent.mkdir()
+    part(path).write_bytes(rest)
+    get(server, path)
+    assert path.read_bytes() == DATA
+    assert server.sent == (0 if rest == DATA else len(DATA))
+
+
+def test_a_part_is_not_trusted_where_no_hash_would_tell(server: Server, path: Path):
+    path.parent.mkdir()
+    part(path).write_bytes(ANOTHER[:1_000_000])
+    get(server, path, sha256=None)
+    assert path.read_bytes() == DATA
+
+
+def test_a_part_longer_than_the_file_of_unknown_size(server: Server, path: Path):
+    path.parent.mkdir()
+    part(path).write_bytes(DATA + b"more")
+    get(server, path, size=None)
+    assert path.read_bytes() == DATA
+
+
+def test_another_file_of_the_same_length_is_refused(server: Server, path: Path):
+    server.files["/model.pth"] = ANOTHER
+    with pytest.raises(WsssError, match=rf"not the published file, SHA-256 .* instead of {HASH}"):
+        get(server, path)
+    assert left(path) == []
+
+
+def test_another_length_is_refused_before_it_is_loaded(server: Server, path: Path):
+    server.files["/model.pth"] = DATA * 2
+    with pytest.raises(WsssError, match="6000000 bytes instead of 3000000"):
+        get(server, path)
+    assert server.sent < len(DATA)
+    assert not path.exists()
+
+
+def test_a_truncated_file_is_an_error_that_can_be_gone_on_from(server: Server, path: Path):
+    server.files["/model.pth"], server.lie = DATA[:2_000_000], 1_000_000
+    with pytest.raises(WsssError, match=r"broke off at 2000000 bytes of 3 MB: .*; run the same command again"):
+        get(server, path)
+    assert left(path) == ["model.pth.part"]
+    server.files["/model.pth"], server.lie, server.sent = DATA, 0, 0
+    get(server, path)
+    assert path.read_bytes() == DATA
+    assert server.sent == 1_000_000
+
+
+def test_missing(server: Server, path: Path):
+    server.files.clear()
+    with pytest.raises(WsssError, match=r"/model\.pth: the server answered 404 Not Found"):
+        get(server, path)
+    assert left(path) == []
+    assert len(server.asked) == 1
+
+
+def test_a_busy_server_is_asked_again(server: Server, path: Path):
+    server.status = [503, 429]
+    get(server, path)
+    assert path.read_bytes() == DATA
+    server.status = [500, 500, 500]
+    with pytest.raises(WsssError, match="the server answered 500"):
+        get(server, path.with_name("other.pth"))
+
+
+def test_nobody_answers(server: Server, path: Path):
+    with serving() as gone:
+        url = gone.url("/model.pth")
+    with pytest.raises(WsssError, match=r"broke off at 0 bytes.*refused"):
+        fetch(url, path, console=Console(file=io.StringIO()))
+
+
+def test_redirects_are_followed_also_when_resuming(server: Server, path: Path):
+    server.moved["/model.pth"] = server.url("/elsewhere")
+    server.files["/elsewhere"] = DATA
+    server.cut = 2_000_000
+    get(server, path)
+    assert path.read_bytes() == DATA
+    assert server.asked[-1] == ("/elsewhere", "bytes=2000000-")
+
+
+def test_a_slow_server_is_waited_for_but_not_a_silent_one(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.undo()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(module, "_TRIES", 1)
+    server.pause = 0.01
+    get(server, path, timeout=5)
+    assert path.read_bytes() == DATA
+    server.pause = 30
+    with pytest.raises(WsssError, match=r"broke off at 65536 bytes.*timed out"):
+        get(server, path.with_name("other.pth"), timeout=0.5)
+
+
+def test_two_processes_fetch_a_file_once(server: Server, path: Path):
+    server.pause = 0.02
+    processes = [child(server, path) for _ in range(2)]
+    said = [p.communicate(timeout=120)[1] for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], said
+    assert path.read_bytes() == DATA
+    assert server.sent == len(DATA)
+    assert len(server.asked) == 1
+
+
+def test_a_full_disk_costs_no_byte_that_is_there(server: Server, path: Path):
+    """The limit of a process for the size of files answers as a full disk does."""
+    process = child(server, path, limit=2_000_000)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+    assert "WsssError" in said
+    assert "cannot be written (File too large); make room" in said
+    assert part(path).stat().st_size == 2_000_000
+    server.sent = 0
+    get(server, path)
+    assert path.read_bytes() == DATA
+    assert server.sent == 1_000_000
+
+
+def test_too_little_room_is_seen_beforehand(server: Server, path: Path):
+    with pytest.raises(WsssError, match=r"bytes are missing of it, \d+ are free\); make room"):
+        get(server, path, size=10**18)
+    assert server.asked == []
+
+
+def test_a_folder_that_cannot_be_made(server: Server, tmp_path: Path):
+    (tmp_path / "sam").write_text("a file")
+    with pytest.raises(WsssError, match="WSSS_SEED_HOME"):
+        get(server, tmp_path / "sam" / "model.pth")
+
+
+def test_an_address_that_is_none(path: Path):
+    with pytest.raises(WsssError, match="not an address"):
+        fetch("nowhere/model.pth", path, console=Console(file=io.StringIO()))
+
+
+def test_a_mounted_folder_is_a_source_too(server: Server, path: Path, tmp_path: Path):
+    (tmp_path / "source.pth").write_bytes(DATA)
+    fetch((tmp_path / "source.pth").as_uri(), path, sha256=HASH, console=Console(file=io.StringIO()))
+    assert path.read_bytes() == DATA

@@ -1,0 +1,250 @@
+"""Models of transformers by name: what is found, what is refused and how, and a hub on loopback."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from small_hf import grounding_dino, picture, sam, saved
+
+from wsss_seed.errors import WsssError
+from wsss_seed.models.hf_detector import load_hf_detector
+from wsss_seed.models.hf_masks import load_hf_masks
+from wsss_seed.models.sam3 import load_sam3
+from wsss_seed.models.zoo import ModelSet
+
+LOADERS = [load_hf_masks, load_hf_detector, load_sam3]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return saved(tmp_path_factory.mktemp("models") / "sam", *sam())
+
+
+def copied(folder: Path, to: Path) -> Path:
+    to.mkdir()
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    return to
+
+
+def said(error) -> str:
+    """The message, which is one line."""
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_a_folder_without_configuration(load, tmp_path):
+    with pytest.raises(WsssError) as error:
+        load(str(tmp_path))
+    assert said(error).startswith(f"{tmp_path}: no config.json there; give a folder that transformers'")
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_damaged_configuration(load, text, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(WsssError) as error:
+        load(str(tmp_path))
+    assert said(error).startswith(f"{tmp_path / 'config.json'}: not the configuration of a model (")
+
+
+def test_a_model_of_another_kind_lists_those_that_will_do(folder, tmp_path):
+    detector = saved(tmp_path / "dino", *grounding_dino())
+    for load, name, wanted in (
+        (load_hf_detector, folder, "kind 'sam', not a zero-shot detector; known kinds: grounding-dino, mm-grounding"),
+        (load_hf_masks, detector, "kind 'grounding-dino', not one that makes masks of boxes; known kinds: sam, sam2,"),
+        (load_sam3, detector, "kind 'grounding-dino', not SAM 3; known kinds: sam3, sam3_video"),
+    ):
+        with pytest.raises(WsssError) as error:
+            load(str(name))
+        assert wanted in said(error)
+
+
+def test_sam_3_without_its_tracker_makes_no_masks_of_boxes(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "sam3"}))
+    with pytest.raises(WsssError, match=r"only the part of SAM 3 that finds what a text says; use it with --backend"):
+        load_hf_masks(str(tmp_path))
+
+
+def test_missing_weights(folder, tmp_path):
+    broken = copied(folder, tmp_path / "broken")
+    (broken / "model.safetensors").unlink()
+    with pytest.raises(WsssError) as error:
+        load_hf_masks(str(broken))
+    assert said(error).startswith(f"{broken}: not the weights of a SamModel (")
+    assert said(error).endswith("; fetch it again, or save it again with save_pretrained")
+
+
+def test_weights_that_are_not_all_there(folder, tmp_path):
+    """transformers would draw them at random and go on."""
+    broken = copied(folder, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    del weights["mask_decoder.iou_token.weight"]
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(WsssError) as error:
+        load_hf_masks(str(broken))
+    assert "(1 tensors are missing, first mask_decoder.iou_token.weight)" in said(error)
+
+
+def test_damaged_weights_and_weights_of_another_size(folder, tmp_path):
+    cut = copied(folder, tmp_path / "cut")
+    whole = (cut / "model.safetensors").read_bytes()
+    (cut / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    other = copied(folder, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["mask_decoder_config"]["mlp_dim"] = 56
+    (other / "config.json").write_text(json.dumps(config))
+    for broken in (cut, other):
+        with pytest.raises(WsssError) as error:
+            load_hf_masks(str(broken))
+        assert said(error).startswith(f"{broken}: not the weights of a SamModel (")
+
+
+def test_a_processor_that_is_missing(folder, tmp_path):
+    broken = copied(folder, tmp_path / "broken")
+    for path in broken.glob("*processor*"):
+        path.unlink()
+    with pytest.raises(WsssError) as error:
+        load_hf_masks(str(broken))
+    assert "the processor's files (SamProcessor) cannot be read" in said(error)
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "no such folder", "./nowhere"])
+def test_no_folder_and_no_name(name, tmp_path):
+    with pytest.raises(WsssError) as error:
+        load_hf_masks(name)
+    assert said(error).startswith(
+        f"{name}: neither a folder nor the name of a repository; give a folder, or OWNER/NAME"
+    )
+
+
+def test_a_run_records_which_weights_a_folder_had(folder, tmp_path):
+    """So that a run is not gone on with after they changed."""
+    other = copied(folder, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    weights["mask_decoder.iou_token.weight"] += 1
+    save_file(weights, other / "model.safetensors", {"format": "pt"})
+    digests = [ModelSet("tiny", "cpu", sam=f"hf:{f}").weights()["sam"]["sha256"] for f in (folder, folder, other)]
+    assert digests[0] == digests[1]
+    assert len({None, *digests}) == 3
+
+
+def test_a_model_set_loads_them_by_name(folder, tmp_path):
+    models = ModelSet("tiny", "cpu", sam=f"hf:{folder}", detector=f"hf:{saved(tmp_path / 'dino', *grounding_dino())}")
+    image = picture()
+    found = models.detector.detect(image, [["cat"]])
+    assert models.sam.decode_boxes(models.sam.embed(image), found.boxes).iou.shape == (12, 1)
+
+
+# The hub
+
+
+class Hub:
+    """A hub with one repository, as far as huggingface_hub asks for it."""
+
+    def __init__(self, folder: Path):
+        self.asked: list[str] = []
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
+            def do_GET(self) -> None:
+                hub.asked.append(self.path)
+                path = self.path.partition("?")[0]
+                headers = {}
+                if path.startswith("/api/models/someone/sam/revision/main") or path == "/api/models/someone/sam":
+                    files = [{"rfilename": p.name} for p in sorted(folder.iterdir())]
+                    body = json.dumps({"id": "someone/sam", "sha": "5" * 40, "siblings": files, "tags": []}).encode()
+                elif path.startswith("/api/models/someone/sam/tree/"):
+                    files = [
+                        {"type": "file", "path": p.name, "size": p.stat().st_size, "oid": "5" * 40}
+                        for p in sorted(folder.iterdir())
+                    ]
+                    body = json.dumps(files).encode()
+                elif path.startswith("/someone/sam/resolve/") and (folder / Path(path).name).is_file():
+                    body = (folder / Path(path).name).read_bytes()
+                    headers = {"ETag": f'"{Path(path).name}"', "X-Repo-Commit": "5" * 40}
+                elif "/gated/" in path:
+                    self.answer(403, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": "ask first"})
+                    return
+                else:
+                    self.answer(404, b"", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "none"})
+                    return
+                self.answer(200, body, headers)
+
+            def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture(scope="module")
+def hub(folder):
+    hub = Hub(folder)
+    yield hub
+    hub.server.shutdown()
+
+
+SCRIPT = """
+import sys
+from wsss_seed.errors import WsssError
+from wsss_seed.models.hf_masks import load_hf_masks
+try:
+    print(load_hf_masks(sys.argv[1]).digest)
+except WsssError as error:
+    print("refused", error)
+"""
+
+
+def ask(hub: Hub, cache: Path, name: str, **env: str) -> str:
+    """Load a model in a process of its own, as huggingface_hub reads its settings only once."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, name],
+        env={**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0", **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_a_repository_is_fetched_once_and_kept_in_the_hubs_own_cache(hub, folder, tmp_path):
+    wanted = load_hf_masks(str(folder)).digest
+    assert ask(hub, tmp_path, "someone/sam") == wanted
+    assert any("model.safetensors" in path for path in hub.asked)
+    hub.asked.clear()
+    assert ask(hub, tmp_path, "someone/sam", HF_HUB_OFFLINE="1") == wanted
+    assert hub.asked == []
+
+
+def test_what_the_hub_does_not_give(hub, tmp_path):
+    for name, env, wanted in (
+        ("someone/other", {}, "no such folder, and no such repository on http://127.0.0.1"),
+        ("gated/sam", {}, "gated/sam, then log in with 'hf auth login'"),
+        ("someone/sam", {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE forbids fetching it; fetch it with a network (hf "),
+    ):
+        answer = ask(hub, tmp_path, name, **env)
+        assert answer.startswith(f"refused {name}: ")
+        assert wanted in answer

@@ -1,0 +1,225 @@
+"""Precisions, fused attention, and less at a time where memory is short."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from segment_anything.modeling.image_encoder import Attention
+from torch import nn
+
+from wsss_seed.data.toyland import CLASSES, draw
+from wsss_seed.errors import WsssError
+from wsss_seed.models import precision as room
+from wsss_seed.models import sam_attention
+from wsss_seed.models.clip import Clip, load_clip
+from wsss_seed.models.grounding_dino import load_grounding_dino
+from wsss_seed.models.precision import Portions, choose_precision, computing
+from wsss_seed.models.sam import Sam, load_sam
+from wsss_seed.models.sam_attention import FusedAttention
+from wsss_seed.models.zoo import ModelSet
+
+TINY = Path(room.__file__).parent / "tiny"
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
+# Precision
+
+
+@pytest.mark.parametrize(
+    ("capability", "chosen"), [((6, 1), "fp32"), ((7, 0), "fp16"), ((7, 5), "fp16"), ((8, 0), "bf16"), ((9, 0), "bf16")]
+)
+def test_auto_is_what_the_device_has_units_for(monkeypatch, capability, chosen):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert choose_precision("auto", "cuda:1") == chosen
+    assert choose_precision("fp32", "cuda:1") == "fp32"
+    assert choose_precision("auto", "cpu") == "fp32"
+
+
+def test_unknown_precisions_are_refused():
+    with pytest.raises(WsssError, match="unknown precision 'fp8'; known: auto, bf16, fp16, fp32"):
+        choose_precision("fp8", "cpu")
+    with pytest.raises(WsssError, match="unknown precision"):
+        _ = ModelSet("tiny", "cpu", precision="half").precision
+    assert ModelSet("tiny", "cpu").precision == "fp32"
+
+
+def test_fp32_is_float32_throughout():
+    layer, x = nn.Linear(3, 2), torch.randn(4, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+        with computing(torch.device("cpu")):
+            assert layer(x).dtype == torch.float32
+    before = torch.backends.cudnn.allow_tf32
+    with computing(torch.device("cuda")):
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_models_in_half_precision_see_nearly_the_same(precision):
+    image = draw(3, "test").image
+    boxes = draw(3, "test").boxes
+    exact, half = (load_sam(TINY, precision=p) for p in ("fp32", precision))
+    masks = [s.decode_boxes(s.embed(image), boxes).low_res > 0 for s in (exact, half)]
+    assert not torch.equal(exact.embed(image).features, half.embed(image).features)
+    assert half.embed(image).features.dtype == torch.float32
+    assert (masks[0] == masks[1]).float().mean() > 0.98
+    assert exact.digest != half.digest
+
+    exact, half = (load_clip(str(TINY), precision=p) for p in ("fp32", precision))
+    whole = np.array([[0, 0, image.shape[1], image.shape[0]]])
+    views = [c.encode_views(image, whole) for c in (exact, half)]
+    assert views[1].dtype == torch.float32
+    torch.testing.assert_close(views[1].norm(dim=-1), torch.ones(1))
+    assert not torch.equal(*views)
+    assert float((views[0] * views[1]).sum()) > 0.99
+    # What class activation maps are made of stays exact.
+    assert torch.equal(*(c.encode_text(CLASSES) for c in (exact, half)))
+    assert torch.equal(*(c.encode_tokens(c.prepare(image)).tokens for c in (exact, half)))
+
+    exact, half = (load_grounding_dino(TINY, precision=p) for p in ("fp32", precision))
+    found = [d.detect(image, [[name] for name in CLASSES]) for d in (exact, half)]
+    assert all(array.dtype == np.float32 for array in found[1])
+    best = [q.boxes[q.scores.argmax()] for q in found]
+    np.testing.assert_allclose(*best, atol=0.05 * max(image.shape))
+    assert abs(found[0].scores.max() - found[1].scores.max()) < 0.1
+
+
+# Fused attention
+
+
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize(("batch", "size"), [(1, (16, 16)), (6, (7, 7)), (2, (5, 9))])
+@pytest.mark.parametrize("numbers", [1, 2**24])
+def test_attention_equals_the_librarys(monkeypatch, relative, batch, size, numbers):
+    """Head by head and all together."""
+    monkeypatch.setattr(sam_attention, "_BIAS", {"cpu": numbers})
+    torch.manual_seed(0)
+    attention = Attention(48, 4, use_rel_pos=relative, input_size=size)
+    for p in attention.parameters():
+        nn.init.normal_(p, std=0.3)
+    x = torch.randn(batch, *size, 48)
+    want = attention(x)
+    attention.__class__ = FusedAttention
+    torch.testing.assert_close(attention(x), want, rtol=1e-4, atol=1e-4)
+
+
+def test_every_block_is_fused():
+    sam = load_sam(TINY)
+    assert all(type(block.attn) is FusedAttention for block in sam.model.image_encoder.blocks)
+
+
+# Memory
+
+
+class SmallMemory:
+    """A hook that fails as a full GPU does when a module is given more than so many at a time."""
+
+    def __init__(self, module: nn.Module, most: int, argument: int = 0) -> None:
+        self.most, self.argument, self.seen = most, argument, []
+        self.handle = module.register_forward_pre_hook(self)
+
+    def __call__(self, module: nn.Module, arguments: tuple) -> None:
+        n = len(arguments[self.argument])
+        self.seen.append(n)
+        if n > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+
+def test_portions_halve_until_it_fits_and_stay_small(caplog):
+    portions = Portions("things")
+
+    def work(part: torch.Tensor) -> torch.Tensor:
+        if len(part) > 3:
+            raise torch.OutOfMemoryError("full")
+        return part * 2
+
+    items = torch.arange(17)
+    with caplog.at_level(logging.WARNING):
+        assert torch.cat(list(portions.over(items, work, 16))).equal(items * 2)
+    assert portions.limit == 2
+    assert [r.message.split(" with ", 1)[1] for r in caplog.records] == [
+        f"{n} things at a time; going on with {n // 2}" for n in (16, 8, 4)
+    ]
+    caplog.clear()
+    assert [len(part) for part in portions.over(items, work, 16)] == [2] * 8 + [1]
+    assert not caplog.records
+    assert list(portions.over(items[:0], work, 16)) == []
+
+
+def test_a_single_one_that_does_not_fit_is_an_error():
+    def work(part: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        list(Portions("things").over(torch.arange(5), work, 4))
+
+
+def test_boxes_and_points_and_views_where_memory_is_short(caplog):
+    image = draw(1, "test").image
+    height, width = image.shape[:2]
+    corners = np.random.default_rng(0).uniform(0, 1, (20, 2, 2)) * (width, height)
+    boxes = np.concatenate([corners.min(1), corners.max(1) + 1], 1)
+
+    def results(sam: Sam, clip: Clip) -> list[torch.Tensor]:
+        embedding = sam.embed(image)
+        points = list(sam.decode_points(embedding, corners[:, 0]))
+        return [
+            *sam.decode_boxes(embedding, boxes),
+            torch.cat([p.iou for p in points]),
+            torch.cat([p.low_res(torch.ones(len(p.iou), 3, dtype=torch.bool)) for p in points]),
+            clip.encode_views(image, boxes),
+        ]
+
+    want = results(load_sam(TINY), load_clip(str(TINY)))
+    sam, clip = load_sam(TINY), load_clip(str(TINY))
+    hooks = [
+        SmallMemory(sam.model.mask_decoder.transformer, 6, 2),
+        SmallMemory(sam.model.mask_decoder.transformer.norm_final_attn, 4),
+        SmallMemory(clip.model.visual.conv1, 5),
+    ]
+    with caplog.at_level(logging.WARNING):
+        got = results(sam, clip)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+    assert all(max(hook.seen) > hook.most and hook.seen[-1] <= hook.most for hook in hooks)
+    said = " ".join(record.message for record in caplog.records)
+    assert all(what in said for what in ("boxes for SAM", "points for SAM", "views for CLIP"))
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_a_gpu_sees_what_the_cpu_sees(precision):
+    image, boxes = draw(3, "test").image, draw(3, "test").boxes
+    cpu, gpu = ModelSet("tiny", "cpu"), ModelSet("tiny", "cuda", precision=precision)
+    exact = precision == "fp32"
+    masks = [(m.sam.decode_boxes(m.sam.embed(image), boxes).low_res > 0).cpu() for m in (cpu, gpu)]
+    assert (masks[0] == masks[1]).float().mean() > (0.999 if exact else 0.98)
+    views = [m.clip.encode_views(image, boxes).cpu() for m in (cpu, gpu)]
+    assert (views[0] * views[1]).sum(-1).min() > (0.99999 if exact else 0.99)
+    found = [m.detector.detect(image, [[name] for name in CLASSES]) for m in (cpu, gpu)]
+    best = [q.boxes[q.scores.argmax()] for q in found]
+    np.testing.assert_allclose(*best, atol=(0.5 if exact else 0.05 * max(image.shape)))
+    tokens = [m.clip.encode_tokens(m.clip.prepare(image)).tokens.cpu() for m in (cpu, gpu)]
+    torch.testing.assert_close(*tokens, rtol=1e-3, atol=1e-3)
+
+
+@needs_gpu
+def test_a_full_gpu_is_asked_for_less():
+    """For real: all but a little of the memory is taken."""
+    sam = load_sam(TINY, "cuda")
+    image = draw(1, "test").image
+    embedding = sam.embed(image)
+    boxes = np.tile([[1.0, 1, 60, 60]], (4096, 1))
+    torch.cuda.set_per_process_memory_fraction(
+        min(1.0, (torch.cuda.memory_reserved() + 2**28) / torch.cuda.get_device_properties(0).total_memory)
+    )
+    try:
+        assert len(sam.decode_boxes(embedding, boxes, chunk=4096).iou) == 4096
+        assert sam._boxes.limit is not None
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

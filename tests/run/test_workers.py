@@ -1,0 +1,158 @@
+"""Several processes at one run: as one they leave what one leaves, and what happens to one does not harm the others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import killed_runs as runs
+import pytest
+
+from wsss_seed.errors import WsssError
+from wsss_seed.run.progress import Progress
+from wsss_seed.run.workers import on_devices
+
+IMAGES = 8
+
+
+def command(out: Path, device: str, *options: object) -> list[str]:
+    common = ("generate", "--dataset", "toyland", "--images", IMAGES, "--out", out, "--device", device)
+    return [str(part) for part in (sys.executable, "-m", "wsss_seed", *common, *options)]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(runs.wsss_seed.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+
+
+def start(out: Path, device: str, *options: object) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command(out, device, *options), env=environment(), stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
+
+
+def contents(out: Path) -> dict[str, object]:
+    files = runs.contents(out)
+    run = files["run.json"]
+    del run["command"]
+    return files
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> dict[str, object]:
+    """What one process leaves."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    process = start(out, "cpu")
+    _, messages = process.communicate()
+    assert process.returncode == 0, messages
+    return contents(out)
+
+
+def test_two_processes_leave_what_one_leaves(tmp_path: Path, alone):
+    out = tmp_path / "run"
+    process = start(out, "cpu,cpu")
+    result, messages = process.communicate()
+    assert process.returncode == 0, messages
+    assert contents(out) == alone
+    assert f"seeding {IMAGES} images\n{IMAGES} of {IMAGES} images done" in messages
+    assert f"{IMAGES} masks made" in result
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    """Its worker processes; not multiprocessing's own helper."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == process.pid:
+                line = (folder / "cmdline").read_bytes()
+                if b"spawn_main" in line:
+                    found.append(int(folder.name))
+        except (OSError, ValueError, IndexError):
+            continue
+    return sorted(found)
+
+
+def masks(out: Path) -> int:
+    return len(list(out.glob("SegmentationClass/*.png")))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the processes in /proc")
+def test_a_killed_process_leaves_the_rest_at_work(tmp_path: Path, alone):
+    out = tmp_path / "run"
+    process = start(out, "cpu,cpu")
+    runs.wait_for(lambda: masks(out) > 1)
+    os.kill(children(process)[0], signal.SIGKILL)
+    _, messages = process.communicate()
+    assert process.returncode == 1, messages
+    assert "not done: the process on cpu was killed (SIGKILL); give the same command again" in messages
+    assert IMAGES // 2 <= masks(out) < IMAGES
+    assert (out / "manifest.jsonl").exists()
+    assert not list(out.glob("manifest.shard*"))
+    second = start(out, "cpu")  # the next run may be alone
+    _, messages = second.communicate()
+    assert second.returncode == 0, messages
+    assert contents(out) == alone
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the processes in /proc")
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(tmp_path: Path, kind):
+    """Ctrl-C at a terminal reaches all processes, a scheduler's signal only the first."""
+    out = tmp_path / "run"
+    process = start(out, "cpu,cpu")
+    runs.wait_for(lambda: masks(out) > 1)
+    workers = children(process)
+    if kind == signal.SIGINT:
+        os.killpg(process.pid, kind)
+    else:
+        process.send_signal(kind)
+    _, messages = process.communicate()
+    assert process.returncode == 130, messages
+    assert "Traceback" not in messages
+    assert "run the same command again to go on" in messages
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert not list(out.rglob("*.part"))
+    assert not list(out.glob("manifest.shard*"))
+
+
+def test_unusable_devices_are_one_line_each(tmp_path: Path):
+    for device, reason in (("cpu,cuda:97", "--device cuda:97 cannot be used"), ("cpu,", "expected a device")):
+        process = start(tmp_path / "run", device)
+        _, messages = process.communicate()
+        assert process.returncode == 2, messages
+        assert reason in messages
+        assert "Traceback" not in messages
+        assert len([line for line in messages.splitlines() if line.startswith("error:")]) == 1
+
+
+def refuse(message: str, device: str, shard: tuple[int, int], progress: object) -> None:
+    if shard[0] == 1:
+        raise WsssError(message)
+    signal.pause()  # until it is told to end
+
+
+def vanish(device: str, shard: tuple[int, int], progress: Progress) -> tuple[str, tuple[int, int]]:
+    progress.start(5, shard[0])
+    progress.step(failed=shard[0] == 0)
+    if device == "second":
+        os._exit(7)
+    return device, shard
+
+
+def test_what_stops_one_stops_all():
+    with pytest.raises(WsssError, match="the disk is full"):
+        on_devices(partial(refuse, "the disk is full"), ["cpu", "cpu"], (0, 1), Progress())
+
+
+def test_results_and_ends_of_workers(capsys):
+    workers, interrupted = on_devices(vanish, ["first", "second"], (1, 3), Progress())
+    assert not interrupted
+    assert [w.shard for w in workers] == [(1, 6), (4, 6)]
+    assert [w.result for w in workers] == [("first", (1, 6)), None]
+    assert [w.begun for w in workers] == [(5, 1), (5, 4)]
+    assert workers[1].end == "the process on second ended with status 7"
+    assert capsys.readouterr().err.startswith("seeding 10 images, 5 of them finished before\n7 of 10 images done")

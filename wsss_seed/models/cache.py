@@ -1,0 +1,81 @@
+"""The folder of what was downloaded, what is remembered of its files, and whether the network may be used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from ..output.files import write_json
+
+# Smaller files are hashed faster than looked up.
+_REMEMBERED = 16 * 2**20
+_OFFLINE = ("WSSS_SEED_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_OFFLINE")
+
+
+def home() -> Path:
+    """The folder of downloaded checkpoints: ``WSSS_SEED_HOME``, else the platform's cache folder."""
+    return Path(os.environ.get("WSSS_SEED_HOME") or user_cache_path("wsss-seed")).expanduser()
+
+
+def offline() -> str | None:
+    """The environment variable that forbids the network (``--offline`` sets one), None where none does."""
+    return next((n for n in _OFFLINE if os.environ.get(n, "").strip().lower() in ("1", "true", "yes", "on")), None)
+
+
+def stay_offline() -> None:
+    """Forbid the network to this process and those it starts, huggingface_hub's included."""
+    if offline() is None:
+        os.environ["WSSS_SEED_OFFLINE"] = "1"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None:  # it has read the environment before
+        constants.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
+
+
+def sha256(path: Path, *, anew: bool = False) -> str:
+    """SHA-256 of a file, in hexadecimal. That of a large file is remembered until its size or time changes.
+
+    Args:
+        path: the file.
+        anew: read it in any case.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    known = None if anew else known_sha256(path)
+    if known:
+        return known
+    before = path.stat()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if before.st_size >= _REMEMBERED:
+        with suppress(OSError):  # a cache that cannot be written to costs time only
+            write_json(_record(path), {**_state(path, before), "sha256": digest})
+    return digest
+
+
+def known_sha256(path: Path) -> str | None:
+    """SHA-256 of a file where that needs no long reading: of a small one, and of a large one if it is remembered."""
+    now = path.stat()
+    if now.st_size < _REMEMBERED:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        record = json.loads(_record(path).read_text("utf-8"))
+        digest = record.pop("sha256")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return digest if record == _state(path, now) else None
+
+
+def _record(path: Path) -> Path:
+    return home() / "hashes" / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}.json"
+
+
+def _state(path: Path, stat: os.stat_result) -> dict[str, object]:
+    return {"path": str(path.resolve()), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}

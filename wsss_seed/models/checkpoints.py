@@ -1,0 +1,176 @@
+"""Checkpoints as data: a name leads to files with public addresses and hashes, which are fetched into the cache."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+from ..errors import WsssError
+from .cache import home, known_sha256, offline, sha256
+
+_OURS = Path(str(package_files(__package__))) / "checkpoints.toml"
+_HUB = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a checkpoint.
+
+    Attributes:
+        name: in the cache, in the folder of its role.
+        url: its public address.
+        size: bytes, None where not known.
+        sha256: of its contents, None where not known.
+    """
+
+    name: str
+    url: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights of one model; see checkpoints.toml for the fields."""
+
+    role: str
+    name: str
+    files: tuple[File, ...]
+    config: str = ""
+    library: str = ""
+    licence: str = "unknown"
+    data: str = "unknown"
+    seen: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files whose size is known."""
+        return sum(f.size or 0 for f in self.files)
+
+    def path(self, file: File | None = None) -> Path:
+        """Where a file lies in the cache, or shall lie; without one that of the first, which the loader takes."""
+        return home() / self.role / (file or self.files[0]).name
+
+    def state(self) -> str:
+        """``missing`` (a file at least), ``present`` (not yet verified), ``verified``, or ``wrong`` (of another hash or
+        size). Hashes no large file whose hash is not remembered."""
+        paths = [(f, self.path(f)) for f in self.files]
+        if not all(p.is_file() for _, p in paths):
+            return "missing"
+        if any(f.size is not None and p.stat().st_size != f.size for f, p in paths):
+            return "wrong"
+        known = [(f.sha256, known_sha256(p)) for f, p in paths]
+        if any(want and got and want != got for want, got in known):
+            return "wrong"
+        return "verified" if all(want and got for want, got in known) else "present"
+
+
+def known_checkpoints() -> list[Checkpoint]:
+    """All entries, the user's own included, by role and in the order of the files.
+
+    Raises:
+        WsssError: the user's file cannot be understood.
+    """
+    found = {(c.role, c.name): c for path in (_OURS, home() / "checkpoints.toml") for c in _read(path)}
+    return sorted(found.values(), key=lambda c: ("clip", "sam", "detector").index(c.role))
+
+
+def find_checkpoint(role: str, name: str) -> Checkpoint | None:
+    """The entry of a name or another name of it; the user's go before ours."""
+    entries = [c for c in known_checkpoints() if c.role == role]
+    return next((c for c in entries if c.name == name), next((c for c in entries if name in c.also), None))
+
+
+def _read(path: Path) -> Iterator[Checkpoint]:
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return
+    try:
+        for role, entries in tomllib.loads(text).items():
+            if role not in ("clip", "sam", "detector"):
+                raise ValueError(f"[{role}] is none of clip, sam, detector")
+            for name, entry in entries.items():
+                yield _checkpoint(role, name, dict(entry))
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise WsssError(f"{path}: not a list of checkpoints ({error}); correct it or take it away") from None
+
+
+def _checkpoint(role: str, name: str, entry: dict[str, Any]) -> Checkpoint:
+    parts = tuple(File(**f) for f in entry.pop("files"))
+    if not parts or any(Path(f.name).name != f.name for f in parts):
+        raise ValueError(f"{role}.{name}: files need names without folders")
+    entry |= {key: tuple(entry[key]) for key in ("seen", "also") if key in entry}
+    return Checkpoint(role, name, parts, **entry)
+
+
+def address(checkpoint: Checkpoint, file: File) -> str:
+    """Where a file is fetched from: its public address, the hub's under ``HF_ENDPOINT``; or all from
+    ``WSSS_SEED_MIRROR``, which has the cache's layout."""
+    mirror, endpoint = os.environ.get("WSSS_SEED_MIRROR"), os.environ.get("HF_ENDPOINT")
+    if mirror:
+        return f"{mirror.rstrip('/')}/{checkpoint.role}/{file.name}"
+    if endpoint and file.url.startswith(_HUB):
+        return endpoint.rstrip("/") + file.url.removeprefix(_HUB)
+    return file.url
+
+
+def pull(checkpoint: Checkpoint) -> None:
+    """Fetch what is missing of a checkpoint and verify all of it.
+
+    Raises:
+        WsssError: offline and not there (with path, address and hash), not to be had, or of another hash.
+    """
+    for file in checkpoint.files:
+        path = checkpoint.path(file)
+        if path.is_file():
+            continue
+        url = address(checkpoint, file)
+        forbidden = offline()
+        if forbidden:
+            raise WsssError(
+                f"{checkpoint.name}: no file {path}, and no network ({forbidden} is set); put the file of {url} there"
+                f"{_facts(file)}, give --{checkpoint.role} a path, or use --models tiny"
+            )
+        from .fetch import fetch
+
+        fetch(url, path, size=file.size, sha256=file.sha256)
+    verify(checkpoint)
+
+
+def verify(checkpoint: Checkpoint, *, anew: bool = False) -> None:
+    """Compare the files of a checkpoint with what is known of them.
+
+    Args:
+        checkpoint: it.
+        anew: read them again even if their hashes are remembered.
+
+    Raises:
+        WsssError: one is missing, of another size or of another hash.
+    """
+    for file in checkpoint.files:
+        path = checkpoint.path(file)
+        if not path.is_file():
+            raise WsssError(f"{path}: missing; wsss-seed models pull {checkpoint.name}")
+        found = path.stat().st_size
+        fault = f"{found} bytes instead of {file.size}" if file.size not in (None, found) else None
+        if fault is None and file.sha256 is not None:
+            digest = sha256(path, anew=anew)
+            fault = f"SHA-256 {digest} instead of {file.sha256}" if digest != file.sha256 else None
+        if fault:
+            raise WsssError(
+                f"{path}: not the published {checkpoint.name} ({fault}); remove it and run wsss-seed models pull "
+                f"{checkpoint.name}, or, if you want this file, keep it elsewhere and give --{checkpoint.role} its path"
+            )
+
+
+def _facts(file: File) -> str:
+    facts = [f"{file.size} bytes"] if file.size is not None else []
+    facts += [f"SHA-256 {file.sha256}"] if file.sha256 else []
+    return f" ({', '.join(facts)})" if facts else ""

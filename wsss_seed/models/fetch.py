@@ -1,0 +1,235 @@
+"""One file over the network: resumed where it broke off, verified, and under its name only when whole."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
+from typing import IO, Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from .. import __version__
+from ..errors import WsssError
+from .cache import sha256 as hash_of
+from .reading import one_line
+
+_CHUNK = 2**20
+_TRIES = 3  # in a row without a single new byte
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that another try may better
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_OTHER_MEANS = "a newer wsss-seed may know its new address, and a file of your own can be given by its path"
+_BROKEN = (URLError, TimeoutError, ConnectionError, http.client.HTTPException)
+
+
+def fetch(
+    url: str,
+    path: Path,
+    *,
+    size: int | None = None,
+    sha256: str | None = None,
+    timeout: float = 30.0,
+    console: Console | None = None,
+) -> None:
+    """Download a file.
+
+    What has come lies in ``<path>.part``. A later call, of any process, goes on from there if the hash is known, by
+    which it will be seen whether the pieces belong together; a server that cannot do that sends everything again.
+    Processes that want the same file wait for the one that is fetching it. Nothing is done if the file is there.
+
+    Args:
+        url: http, https, ftp or file address; redirects are followed, proxies taken from the environment.
+        path: where the file shall be; its folder is made.
+        size: bytes it must have, if known.
+        sha256: hash it must have, if known.
+        timeout: seconds without a byte after which a connection counts as broken.
+        console: where the progress is shown: a bar at a terminal, a line elsewhere. Default: standard error.
+
+    Raises:
+        WsssError: an address that does not answer or has another file, a broken connection, a full disk.
+    """
+    console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path, say):
+            if path.exists():  # another process has fetched it meanwhile
+                return
+            part = path.with_name(path.name + ".part")
+            if sha256 is None:
+                part.unlink(missing_ok=True)
+            resumed = _size(part) > 0
+            while True:
+                _room_for(path, size, part)
+                say(f"downloading {path.name}{_of(size)} from {urlsplit(url).netloc or url}{_after(part)}")
+                _receive_all(url, part, size, timeout, console)
+                came = _wrong(part, size, sha256)
+                if came is None:
+                    break
+                part.unlink()
+                if not resumed:
+                    raise WsssError(
+                        f"{url}: not the published file, {came}; nothing was kept. Try another network or put the "
+                        f"right file at {path}"
+                    )
+                say(f"{path.name}: what was there of it did not belong to this file; starting over")
+                resumed = False
+            os.replace(part, path)
+            hash_of(path)  # and remember it
+    except OSError as error:
+        remedy = "make room" if error.errno in _FULL else "see to the folder, or choose another with WSSS_SEED_HOME"
+        raise WsssError(f"{path}: cannot be written ({error.strerror or one_line(error)}); {remedy}") from None
+
+
+@contextmanager
+def _alone(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"{path.name}: another process is downloading it; waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _receive_all(url: str, part: Path, size: int | None, timeout: float, console: Console) -> None:
+    """Receive until everything is there, going on after breaks as long as each try brings something."""
+    tries, furthest = 0, _size(part)
+    with _bar(console, part, size) as show:
+        while True:
+            try:
+                expected = _receive(url, part, size, timeout, show)
+                if expected is None or _size(part) >= expected:
+                    return
+                reason = "the connection was closed early"
+            except HTTPError as error:
+                if error.code not in _PASSING:
+                    raise WsssError(_refusal(url, error)) from None
+                reason = f"the server answered {error.code} {error.reason}"
+            except _BROKEN as error:
+                cause = getattr(error, "reason", None)
+                reason = one_line(cause if isinstance(cause, Exception) else error)
+            except ValueError as error:
+                raise WsssError(f"{url}: not an address that can be read ({one_line(error)})") from None
+            tries = 1 if _size(part) > furthest else tries + 1
+            furthest = max(furthest, _size(part))
+            if tries >= _TRIES:
+                raise WsssError(
+                    f"{url}: the download broke off at {_size(part)} bytes{_of(size)}: {reason}; run the same command "
+                    "again to go on, or fetch the file by other means"
+                )
+            sleep(2 ** (tries - 1))
+
+
+def _receive(
+    url: str, part: Path, size: int | None, timeout: float, show: Callable[[int, int | None], None]
+) -> int | None:
+    """Receive once, from where ``part`` ends if the server can do that. Gives the file's whole size if it is known."""
+    have = _size(part)
+    if size is not None and have >= size:  # all there, or not of this file, which its hash will tell
+        return size
+    headers = {"User-Agent": f"wsss-seed/{__version__}", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    try:
+        answer = urlopen(Request(url, headers=headers), timeout=timeout)
+    except HTTPError as error:
+        if error.code != 416:
+            raise
+        if size is None:
+            part.unlink()  # it is no beginning of what the server has
+        raise ConnectionError(f"the server has no more than {have} bytes") from None
+    with answer:
+        if have and not _goes_on_at(answer, have):
+            have = 0
+        length = answer.headers.get("Content-Length")
+        whole = have + int(length) if length and length.isdigit() else None
+        if size is not None and whole is not None and whole != size:
+            raise WsssError(f"{url}: has another file, of {whole} bytes instead of {size}; {_OTHER_MEANS}")
+        with part.open("ab" if have else "wb") as file:
+            _copy(answer, file, lambda done: show(have + done, whole or size))
+    return whole if whole is not None else size
+
+
+def _copy(answer: Any, file: IO[bytes], show: Callable[[int], None]) -> None:
+    done = 0
+    while chunk := _read(answer):
+        file.write(chunk)
+        done += len(chunk)
+        show(done)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _read(answer: Any) -> bytes:
+    try:
+        return answer.read1(_CHUNK)
+    except OSError as error:  # of TLS too; an error of the disk is another matter
+        raise ConnectionError(one_line(error)) from None
+
+
+def _goes_on_at(answer: Any, place: int) -> bool:
+    found = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range") or "")
+    return answer.status == 206 and found is not None and int(found[1]) == place
+
+
+def _refusal(url: str, error: HTTPError) -> str:
+    return f"{url}: the server answered {error.code} {error.reason}; {_OTHER_MEANS}"
+
+
+def _wrong(part: Path, size: int | None, sha256: str | None) -> str | None:
+    """What is wrong with a received file, None if nothing is."""
+    if size is not None and _size(part) != size:
+        return f"{_size(part)} bytes instead of {size}"
+    if sha256 is not None and (digest := hash_of(part, anew=True)) != sha256:
+        return f"SHA-256 {digest} instead of {sha256}"
+    return None
+
+
+def _room_for(path: Path, size: int | None, part: Path) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if size is not None and size - _size(part) > free:
+        raise OSError(errno.ENOSPC, f"{size - _size(part)} bytes are missing of it, {free} are free")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _of(size: int | None) -> str:
+    return "" if size is None else f" of {size / 1e6:.0f} MB"
+
+
+def _after(part: Path) -> str:
+    return f", of which {_size(part) / 1e6:.0f} MB are here" if _size(part) else ""
+
+
+@contextmanager
+def _bar(console: Console, part: Path, size: int | None) -> Iterator[Callable[[int, int | None], None]]:
+    if not console.is_terminal:
+        yield lambda done, whole: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, redirect_stdout=False) as bar:
+        task = bar.add_task(part.stem, total=size, completed=_size(part))
+        yield lambda done, whole: bar.update(task, completed=done, total=whole)

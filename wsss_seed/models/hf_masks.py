@@ -1,0 +1,284 @@
+"""Segment Anything and its successors through transformers: an image is encoded once, then boxes and points become
+masks as the family's own processor and model give them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import WsssError
+from .digest import digest_of
+from .enlarge import Window, enlarging, windows
+from .hub import folder_of, kind_of, load, unfit
+from .masks import BoxMasks
+from .precision import Portions, computing
+from .processed import processed
+
+# Pixels of float32 logits that are enlarged together: bounds the memory of the enlargement, not its result.
+_LOGIT_PIXELS = 2**25
+
+
+class _Classes(NamedTuple):
+    """The classes of transformers for a kind of model."""
+
+    model: str
+    processor: str
+
+
+_SAM = _Classes("SamModel", "SamProcessor")
+_SAM2 = _Classes("Sam2Model", "Sam2Processor")
+_SAM3 = _Classes("Sam3TrackerModel", "Sam3TrackerProcessor")
+# Checkpoints of SAM 2.1 and SAM 3 are published as models for videos, of which the part for images is taken.
+KINDS = {
+    "sam": _SAM,
+    "sam_hq": _Classes("SamHQModel", "SamHQProcessor"),
+    "sam2": _SAM2,
+    "sam2_video": _SAM2,
+    "sam3_tracker": _SAM3,
+    "sam3_video": _SAM3,
+}
+
+
+@dataclass(frozen=True)
+class HfEmbedding:
+    """An encoded image.
+
+    Attributes:
+        features: arguments of the model by name, tensors or lists of tensors, on its device.
+        side: height and width at which the model sees images, padding included.
+        input_size: height and width at which it saw this one, without padding.
+        original_size: height and width of the image.
+    """
+
+    features: dict[str, Any]
+    side: tuple[int, int]
+    input_size: tuple[int, int]
+    original_size: tuple[int, int]
+
+    @property
+    def steps(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """How masks grow from the decoder's grid to the image: (size to interpolate to, part of it that is kept).
+
+        A model that keeps the image's proportions pads it, so that the padding has to be cut off on the way.
+        """
+        last = (self.original_size, self.original_size)
+        return [last] if self.input_size == self.side else [(self.side, self.input_size), last]
+
+
+class PointMasks(NamedTuple):
+    """What the decoder answers to n points: three masks each, in the order sub-part, part, whole.
+
+    Attributes:
+        iou: float32 (n, 3) predicted IoU of each mask.
+        masks: float32 (n, 3, h, w) their logits on the decoder's grid.
+    """
+
+    iou: Tensor
+    masks: Tensor
+
+    def low_res(self, chosen: Tensor) -> Tensor:
+        """Logits float32 (k, h, w) of the masks ``chosen`` bool (n, 3), point by point."""
+        return self.masks[chosen]
+
+
+class HfMasks:
+    """A frozen SAM, SAM-HQ, SAM 2 or SAM 3 (its tracker) of transformers on one device; see ``Sam`` for its methods.
+
+    Attributes:
+        name: what it was loaded from.
+        model: transformers' model, float32, in evaluation mode.
+        processor: its processor.
+        device: where it runs.
+        precision: ``fp32``, ``bf16`` or ``fp16``, in which it encodes images; decoding is float32.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        name: str = "hf-sam",
+        device: str | torch.device = "cpu",
+        precision: str = "fp32",
+    ):
+        self.name = name
+        self.device = torch.device(device)
+        self.precision = precision
+        self.model = model.to(self.device).float().eval().requires_grad_(False)
+        self.processor = processor
+        self._boxes, self._points = Portions("boxes for SAM"), Portions("points for SAM")
+        self._decode = _LevelsInOrder(self.model) if model.config.model_type == "sam_hq" else self._decode_plainly
+
+    @torch.inference_mode()
+    def embed(self, image: np.ndarray) -> HfEmbedding:
+        """Encode an image, the expensive step, once for all its boxes and points.
+
+        Args:
+            image: uint8 (H, W, 3) RGB, of any size and shape.
+        """
+        # Thinner, an image would vanish at the model's size.
+        seen = processed(self.processor.image_processor, image, self.processor.target_size)
+        pixels = seen["pixel_values"].to(self.device)
+        side = (pixels.shape[-2], pixels.shape[-1])
+        height, width = seen["reshaped_input_sizes"][0].tolist() if "reshaped_input_sizes" in seen else side
+        with computing(self.device, self.precision):
+            found = _float32(self.model.get_image_embeddings(pixels))
+        features = {"image_embeddings": found}
+        if isinstance(found, tuple):  # SAM-HQ looks at the encoder's inner layers too
+            features = dict(zip(("image_embeddings", "intermediate_embeddings"), found, strict=True))
+        return HfEmbedding(features, side, (height, width), (image.shape[0], image.shape[1]))
+
+    @torch.inference_mode()
+    def decode_boxes(
+        self, embedding: HfEmbedding, boxes: np.ndarray, *, multimask: bool = False, chunk: int = 64
+    ) -> BoxMasks:
+        """Masks of boxes on the decoder's grid; ``logits`` enlarges those that are needed (B7.2, B7.6).
+
+        Where one mask a box is asked for, SAM 2 and 3 give the best of the three levels in the place of a single mask
+        that is not stable; SAM-HQ adds its own mask to every other.
+
+        Args:
+            embedding: of the image.
+            boxes: float (n, 4) x0 y0 x1 y1 in pixels of the original image.
+            multimask: False for one mask a box (M = 1), True for the three levels sub-part, part and whole (M = 3), in
+                this order.
+            chunk: boxes decoded together, fewer where memory does not suffice.
+        """
+
+        def decode(part: Tensor) -> BoxMasks:
+            return self._decode(embedding.features, {"input_boxes": part[None]}, multimask)
+
+        prompts = self._scaled(embedding, np.asarray(boxes, float).reshape(-1, 2, 2)).flatten(1)
+        parts = list(self._boxes.over(prompts, decode, chunk))
+        if not parts:  # a box that nobody asked for tells the grid's size
+            return BoxMasks(*(x[:0] for x in decode(torch.zeros(1, 4, device=self.device))))
+        return BoxMasks(torch.cat([p.low_res for p in parts]), torch.cat([p.iou for p in parts]))
+
+    @torch.inference_mode()
+    def decode_points(self, embedding: HfEmbedding, points: np.ndarray, chunk: int = 64) -> Iterator[PointMasks]:
+        """Ask about points of an image, each by itself, ``chunk`` of them at a time (A4.1).
+
+        Args:
+            embedding: of the image.
+            points: float (n, 2) x y in pixels of the original image.
+            chunk: points decoded together, fewer where memory does not suffice.
+        """
+
+        def decode(part: Tensor) -> PointMasks:
+            labels = torch.ones(1, len(part), 1, dtype=torch.long, device=self.device)
+            found = self._decode(embedding.features, {"input_points": part[None], "input_labels": labels}, True)
+            return PointMasks(found.iou, found.low_res)
+
+        prompts = self._scaled(embedding, np.asarray(points, float).reshape(-1, 1, 2))
+        yield from self._points.over(prompts, decode, chunk)
+
+    @torch.inference_mode()
+    def windows(self, embedding: HfEmbedding, low_res: Tensor, floor: float) -> Iterator[Window]:
+        """Enlarge mask logits (n, h, w) to the image as ``logits`` does, but only where they can be above a floor; see
+        ``enlarge.windows``."""
+        down, across = (
+            enlarging(low_res.shape[1 + axis], [(to[axis], kept[axis]) for to, kept in embedding.steps], self.device)
+            for axis in (0, 1)
+        )
+        yield from windows(down, across, low_res, floor)
+
+    @torch.inference_mode()
+    def logits(self, embedding: HfEmbedding, low_res: Tensor) -> Tensor:
+        """Enlarge mask logits to the image, as the processor's ``post_process_masks`` does before its threshold.
+
+        Args:
+            embedding: of the image.
+            low_res: float32 (n, M, h, w) from ``decode_boxes``, or (n, h, w) where one of the M was chosen.
+
+        Returns:
+            float32 (n, M, H, W) or (n, H, W) on the model's device: 4 bytes a pixel and mask.
+        """
+        height, width = embedding.original_size
+        masks = low_res if low_res.ndim == 4 else low_res[:, None]
+        out = torch.empty(*masks.shape[:2], height, width, device=self.device)
+        largest = max(h * w for (h, w), _ in embedding.steps)
+        step = max(1, _LOGIT_PIXELS // (largest * masks.shape[1]))
+        for part, whole in zip(masks.split(step), out.split(step), strict=True):
+            grown = part
+            for size, (h, w) in embedding.steps:
+                grown = F.interpolate(grown, size, mode="bilinear", align_corners=False)[..., :h, :w]
+            whole[:] = grown
+        return out.view(*low_res.shape[:-2], height, width)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the weights and of what goes with them, the same wherever they were loaded from."""
+        images = self.processor.image_processor
+        scale = {"mean": torch.tensor(images.image_mean), "std": torch.tensor(images.image_std)}
+        return digest_of({**self.model.state_dict(), **scale}, self.precision)
+
+    def _scaled(self, embedding: HfEmbedding, points: np.ndarray) -> Tensor:
+        """Points (..., 2) x y of the image as the model sees them, float32, scaled as the processor does."""
+        (h, w), (height, width) = embedding.input_size, embedding.original_size
+        return torch.from_numpy(points * (w / width, h / height)).float().to(self.device)
+
+    def _decode_plainly(self, features: dict[str, Any], prompts: dict[str, Tensor], multimask: bool) -> BoxMasks:
+        out = self.model(**features, **prompts, multimask_output=multimask)
+        return BoxMasks(out.pred_masks[0], out.iou_scores[0])
+
+
+class _LevelsInOrder:
+    """SAM-HQ's decoder with its three masks in the order of their levels.
+
+    transformers gives them by falling predicted IoU. The head that predicts it knows the order they had.
+    """
+
+    def __init__(self, model: nn.Module):
+        self._model = model
+        self._iou = torch.empty(0)
+        model.mask_decoder.iou_prediction_head.register_forward_hook(self._remember)  # type: ignore[union-attr]
+
+    def _remember(self, _module: nn.Module, _arguments: Any, iou: Tensor) -> None:
+        self._iou = iou[0]
+
+    def __call__(self, features: dict[str, Any], prompts: dict[str, Tensor], multimask: bool) -> BoxMasks:
+        out = self._model(**features, **prompts, multimask_output=multimask)
+        masks, iou = out.pred_masks[0], out.iou_scores[0]
+        if multimask:
+            iou = self._iou[:, 1:]
+            rank = iou.sort(dim=1, descending=True).indices.argsort(dim=1)
+            masks = masks.gather(1, rank[..., None, None].expand_as(masks))
+        return BoxMasks(masks, iou)
+
+
+def _float32(found: Any) -> Any:
+    """Tensors in nested lists and tuples as float32."""
+    if isinstance(found, Tensor):
+        return found.float()
+    return type(found)(_float32(part) for part in found)
+
+
+def load_hf_masks(name: str, device: str | torch.device = "cpu", precision: str = "fp32") -> HfMasks:
+    """Load a mask model of transformers.
+
+    Args:
+        name: a folder as ``save_pretrained`` writes it, or a repository of the hub, ``OWNER/NAME``.
+        device: where to put the model.
+        precision: in which it encodes images.
+
+    Raises:
+        WsssError: no such model, a model of another kind, or weights that do not fit.
+    """
+    folder = folder_of(name)
+    kind = kind_of(folder)
+    if kind == "sam3":
+        raise WsssError(
+            f"{name}: only the part of SAM 3 that finds what a text says; use it with --backend sam3, or give a "
+            "repository with the tracker too, as facebook/sam3"
+        )
+    if kind not in KINDS:
+        raise unfit(name, kind, "one that makes masks of boxes", KINDS)
+    model, processor = load(name, folder, *KINDS[kind])
+    return HfMasks(model, processor, name, device, precision)

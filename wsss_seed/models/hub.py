@@ -1,0 +1,171 @@
+"""Models of transformers by name: found in a folder or on the hub, recognised, loaded. No other module of this room
+that uses transformers' checkpoints touches the network.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import transformers
+from huggingface_hub import constants
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from safetensors import SafetensorError
+from torch import nn
+from transformers.utils import logging
+
+from ..errors import WsssError
+from .reading import one_line
+
+# Weights as plain tensors, the configuration, and the tokenizer's files; not the same weights in other formats.
+_FILES = ("*.json", "*.txt", "model*.safetensors")
+# What reading a wrong or damaged folder ends in, between transformers, safetensors and torch.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' remarks and progress bars about loading; what matters becomes an error here."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a model: itself, or that of huggingface_hub's cache, fetched into it where need be.
+
+    Args:
+        name: a folder as ``save_pretrained`` writes it, or a repository of the hub, ``OWNER/NAME``. huggingface_hub's
+            settings (``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_ENDPOINT``, its token) hold.
+
+    Raises:
+        WsssError: no such folder or repository, no access to it, or no network.
+    """
+    folder = Path(name).expanduser()
+    if folder.exists():
+        if not (folder / "config.json").is_file():
+            raise WsssError(f"{name}: no config.json there; give a folder that transformers' save_pretrained wrote")
+        return folder
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(_FILES)))
+    except HFValidationError:
+        raise WsssError(
+            f"{name}: neither a folder nor the name of a repository; give a folder, or OWNER/NAME as on {_hub()}"
+        ) from None
+    except LocalEntryNotFoundError as error:
+        kept = huggingface_hub.try_to_load_from_cache(name, "config.json")
+        if isinstance(kept, str):  # other files of the repository are missing, but perhaps none that is needed
+            return Path(kept).parent
+        reason = "HF_HUB_OFFLINE forbids fetching it" if constants.HF_HUB_OFFLINE else one_line(error)
+        raise WsssError(
+            f"{name}: no such folder, not in the cache {constants.HF_HUB_CACHE}, and {reason}; "
+            f"fetch it with a network (hf download {name}), or give a folder"
+        ) from None
+    except GatedRepoError:
+        raise WsssError(
+            f"{name}: its owner asks for consent; give it at {_hub()}/{name}, then log in with 'hf auth login'"
+        ) from None
+    except RepositoryNotFoundError:
+        raise WsssError(
+            f"{name}: no such folder, and no such repository on {_hub()}; check the name, or log in with "
+            "'hf auth login' if it is private"
+        ) from None
+    except (EntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise WsssError(f"{name}: cannot be fetched from {_hub()} ({one_line(error)}); try again later") from None
+
+
+def _hub() -> str:
+    return constants.ENDPOINT
+
+
+def kind_of(folder: Path) -> str:
+    """The kind of model in a folder, which its ``config.json`` names as ``model_type``.
+
+    Raises:
+        WsssError: a damaged file.
+    """
+    path = folder / "config.json"
+    try:
+        return str(json.loads(path.read_text("utf-8"))["model_type"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise WsssError(f"{path}: not the configuration of a model ({one_line(error)}); fetch it again") from None
+
+
+def unfit(name: str, kind: str, role: str, known: Iterable[str]) -> WsssError:
+    """The error for a model of a kind that will not do.
+
+    Args:
+        name: what the user wrote.
+        kind: see ``kind_of``.
+        role: what is looked for.
+        known: the kinds that will do.
+    """
+    return WsssError(f"{name}: a model of kind '{kind}', not {role}; known kinds: {', '.join(sorted(known))}")
+
+
+def load(name: str, folder: Path, model: str, processor: str) -> tuple[nn.Module, Any]:
+    """A model and its processor, by the names of their classes in transformers.
+
+    Args:
+        name: what the user wrote.
+        folder: see ``folder_of``.
+        model, processor: the classes.
+
+    Raises:
+        WsssError: this transformers lacks the classes; weights or other files that are missing, damaged, or do not
+            fit. Nothing is ever unpickled but tensors, and no code of a repository is run.
+    """
+    try:
+        model_class, processor_class = getattr(transformers, model), getattr(transformers, processor)
+    except (AttributeError, ImportError) as error:
+        raise WsssError(
+            f"{name}: needs {model}, which transformers {transformers.__version__} cannot give ({one_line(error)}); "
+            "pip install --upgrade transformers"
+        ) from None
+    remedy = "fetch it again, or save it again with save_pretrained"
+    with _quiet():
+        try:
+            loaded, report = model_class.from_pretrained(folder, output_loading_info=True, local_files_only=True)
+        except _UNREADABLE as error:
+            raise WsssError(f"{folder}: not the weights of a {model} ({one_line(error)}); {remedy}") from None
+        missing = sorted(report["missing_keys"])
+        if missing:
+            raise WsssError(
+                f"{folder}: not the weights of a {model} ({len(missing)} tensors are missing, first {missing[0]}); "
+                + remedy
+            )
+        try:
+            return loaded, processor_class.from_pretrained(folder, local_files_only=True)
+        except _UNREADABLE as error:
+            raise WsssError(
+                f"{folder}: the processor's files ({processor}) cannot be read ({one_line(error)}); {remedy}"
+            ) from None
