@@ -117,7 +117,7 @@ class RunFolder:
         former = _read_run(self.path)
         new = former is None
         if former is not None:
-            difference = _difference(former.get("settings"), self._settings)
+            difference = settings_difference(former.get("settings"), self._settings)
             if difference and not overwrite:
                 raise WsssError(
                     f"{self.path}: this run was made with other settings: {difference}; "
@@ -384,7 +384,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _difference(old: Any, new: Any, most: int = 8) -> str:
+def settings_difference(old: Any, new: Any, most: int = 8) -> str:
     """``key old -> new`` for each setting that differs; empty where none does."""
     before, after = _flat(old), _flat(new)
     keys = [key for key in {**before, **after} if before.get(key, _UNSET) != after.get(key, _UNSET)]
