@@ -48,7 +48,7 @@ def test_places_are_those_of_mmsegmentation():
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 40), (31, 17), (16, 16), (33, 64)])
-@pytest.mark.parametrize(("window", "stride"), [(0, 1), (16, 16), (16, 11), (16, 1), (100, 50)])
+@pytest.mark.parametrize(("window", "stride"), [(64, 1), (16, 16), (16, 11), (16, 1)])
 def test_windows_change_nothing_where_pixels_stand_alone(height, width, window, stride):
     pixels = image(height, width)
     assert torch.allclose(slide(soft, pixels, window, stride), soft(pixels), atol=1e-6)
@@ -66,9 +66,12 @@ def test_windows_have_their_size_and_overlaps_are_means():
     assert found[0, 0].tolist() == [1, 1, 1, 1, 1.5, 1.5, 2, 2, 2, 2]
 
 
+WHOLE = {"window": 2048, "stride": 2048}
+
+
 def test_mirrored_answers_are_mirrored_back():
     pixels = image(6, 9)
-    assert torch.allclose(views(soft, pixels, scales=(1.0,), flip=True), soft(pixels), atol=1e-6)
+    assert torch.allclose(views(soft, pixels, [(6, 9)], flip=True, size=(6, 9), **WHOLE), soft(pixels), atol=1e-6)
 
     def left(pixels: torch.Tensor) -> torch.Tensor:
         """Finds class 1 on the left edge only: mirrored, on the right."""
@@ -77,27 +80,25 @@ def test_mirrored_answers_are_mirrored_back():
         found[0] = 1 - found[1]
         return found
 
-    found = views(left, pixels, scales=(1.0,), flip=True)
+    found = views(left, pixels, [(6, 9)], flip=True, size=(6, 9), **WHOLE)
     assert found[1, 0].tolist() == [0.5, 0, 0, 0, 0, 0, 0, 0, 0.5]
 
 
-def test_scales_are_averaged_at_the_size_of_the_image():
+def test_sizes_are_averaged():
     seen = []
 
-    def size(pixels: torch.Tensor) -> torch.Tensor:
+    def counting(pixels: torch.Tensor) -> torch.Tensor:
         seen.append(tuple(pixels.shape[1:]))
         return torch.full((2, *pixels.shape[1:]), float(len(seen)))
 
-    found = views(size, image(20, 31), scales=(0.5, 1.0, 1.75), flip=False)
+    found = views(counting, image(20, 31), [(10, 16), (20, 31), (35, 54)], flip=False, size=(21, 30), **WHOLE)
     assert seen == [(10, 16), (20, 31), (35, 54)]
-    assert found.shape == (2, 20, 31)
+    assert found.shape == (2, 21, 30)
     assert torch.allclose(found, torch.full_like(found, 2.0))
-    views(size, image(1, 1), scales=(0.25,), flip=True)
-    assert seen[-2:] == [(1, 1), (1, 1)]
 
 
 def test_probabilities_still_add_up():
-    found = views(soft, image(23, 37), scales=(0.5, 1.0, 1.3), flip=True, window=16, stride=9)
+    found = views(soft, image(23, 37), [(12, 19), (23, 37), (30, 48)], flip=True, window=16, stride=9, size=(23, 37))
     assert torch.allclose(found.sum(0), torch.ones(23, 37), atol=1e-5)
 
 

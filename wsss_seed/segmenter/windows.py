@@ -1,4 +1,4 @@
-"""Seeing an image several times: in windows, at several scales, mirrored. The answers are averaged."""
+"""Seeing an image several times: in windows, at several sizes, mirrored. The answers are averaged."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def slide(network: Network, pixels: torch.Tensor, window: int, stride: int) -> t
     The memory that the network needs then depends on the window, not on the image.
 
     Args:
-        network: is given windows, smaller ones where a side is shorter than the window.
+        network: is given the windows, narrower ones where a side is shorter than the window.
         pixels: float32 (3, H, W).
-        window: its side in pixels; 0 for the whole image at once.
+        window: its side in pixels; an image that fits into it is seen whole.
         stride: from window to window, 1..window.
 
     Returns float32 (C, H, W).
     """
     height, width = pixels.shape[-2:]
-    if not window or (height <= window and width <= window):
+    if height <= window and width <= window:
         return network(pixels)
     total: torch.Tensor | None = None
     seen = pixels.new_zeros(height, width)
@@ -47,39 +47,46 @@ def slide(network: Network, pixels: torch.Tensor, window: int, stride: int) -> t
             total[there] += found
             seen[there] += 1
     assert total is not None
-    return total / seen.to(total.device)
+    return total / seen
 
 
 def views(
-    network: Network, pixels: torch.Tensor, *, scales: Sequence[float], flip: bool, window: int = 0, stride: int = 1
+    network: Network,
+    pixels: torch.Tensor,
+    sizes: Sequence[tuple[int, int]],
+    *,
+    flip: bool,
+    window: int,
+    stride: int,
+    size: tuple[int, int],
 ) -> torch.Tensor:
-    """Class probabilities of an image, the mean over its scales and, if wanted, their mirror images.
+    """Class probabilities of an image, the mean over several sizes of it and, if wanted, their mirror images.
 
     Args:
         network: see ``slide``.
         pixels: float32 (3, H, W).
-        scales: factors of the image's size, at least one; resizing is bilinear, with antialiasing where it shrinks.
-        flip: whether each scale is also seen mirrored left to right.
-        window: of ``slide``, at every scale.
+        sizes: heights and widths at which the network sees it, at least one.
+        flip: whether each is also seen mirrored left to right.
+        window: of ``slide``, at every size.
         stride: of ``slide``.
+        size: height and width of the outcome.
 
-    Returns float32 (C, H, W).
+    Returns float32 (C, *size).
     """
-    size = pixels.shape[-2:]
     total: torch.Tensor | None = None
-    for scale in scales:
-        view = resize(pixels, [max(1, round(side * scale)) for side in size])
+    for seen in sizes:
+        view = resize(pixels, seen)
         found = slide(network, view, window, stride)
         if flip:
             found = (found + slide(network, view.flip(-1), window, stride).flip(-1)) / 2
         found = resize(found, size)
         total = found if total is None else total + found
     assert total is not None
-    return total / len(scales)
+    return total / len(sizes)
 
 
-def resize(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Maps (C, h, w) bilinearly at another height and width, with antialiasing where they shrink."""
-    if list(maps.shape[-2:]) == list(size):
+    if maps.shape[-2:] == size:
         return maps
-    return F.interpolate(maps[None], list(size), mode="bilinear", align_corners=False, antialias=True)[0]
+    return F.interpolate(maps[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
