@@ -92,7 +92,7 @@ class RunFolder:
         self.shard = shard
         self._palette = class_set.palette
         self._settings = plain(settings)
-        self._fingerprint = _fingerprint(self._settings)
+        self._fingerprint = fingerprint(self._settings)
         self._alone = shard[1] == 1
         try:
             _refuse_foreign(path)
@@ -114,7 +114,7 @@ class RunFolder:
         if not nobody_else and (self._alone or not self._lock.take(shared=True, wait=LOCK_WAIT)):
             raise WsssError(f"{self.path}: another process is writing to this run; let it end or choose another --out")
         _refuse_foreign(self.path)
-        former = _read_run(self.path)
+        former = read_run(self.path)
         new = former is None
         if former is not None:
             difference = settings_difference(former.get("settings"), self._settings)
@@ -241,7 +241,7 @@ class RunFolder:
         return record
 
     def conclude(self, order: Sequence[str]) -> bool:
-        """Bring manifest, list and totals up to date, in the dataset's order.
+        """Bring manifest, list and totals up to date, in the dataset's order; ``order`` is every id of the dataset.
 
         Of several shards only the last to end does so; for the others this returns False. Raises OSError.
         """
@@ -261,7 +261,8 @@ class RunFolder:
         write_text(
             self.path / LISTS / "Segmentation" / f"{self.split}.txt", "".join(f"{record.id}\n" for record in done)
         )
-        write_json(self.path / RUN, (_read_run(self.path) or {}) | {"finished": _now(), "totals": _totals(records)})
+        totals = _totals(records) | {"images": len(order)}
+        write_json(self.path / RUN, (read_run(self.path) or {}) | {"finished": _now(), "totals": totals})
         return True
 
     def __enter__(self) -> RunFolder:
@@ -359,7 +360,11 @@ def _refuse_foreign(path: Path) -> None:
         raise WsssError(f"{path}: not empty and not a run folder; choose another --out")
 
 
-def _read_run(path: Path) -> dict[str, Any] | None:
+def read_run(path: Path) -> dict[str, Any] | None:
+    """What ``run.json`` says, None where there is none.
+
+    Raises WsssError for one that is damaged or of another layout.
+    """
     file = path / RUN
     try:
         run = json.loads(file.read_bytes())
@@ -400,7 +405,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _fingerprint(settings: Mapping[str, Any]) -> str:
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """What records keep of the settings that made a mask."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
