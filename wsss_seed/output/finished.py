@@ -28,8 +28,8 @@ class FinishedRun:
         palette: 256 RGB colours, those of its masks.
         records: of the images that have a mask, in the run's order.
         failed: records of the images that have none.
-        unfinished: how many images of the dataset the run has not come to; None where that is not known, because it
-            was killed and not concluded.
+        unfinished: how many images of the dataset the run has not come to; None where that is not known: while it is
+            under way, or after it was killed.
     """
 
     path: Path
@@ -45,8 +45,8 @@ class FinishedRun:
     def gaps(self) -> str:
         """What the run lacks, in words; empty where it is whole."""
         parts = [f"{len(self.failed)} failed"] if self.failed else []
-        if self.unfinished is None:
-            parts.append("it was broken off, so there may be more to come")
+        if self.about.get("finished") is None:
+            parts.append("it is under way or was broken off")
         elif self.unfinished:
             parts.append(f"{self.unfinished} have not been done yet")
         return ", ".join(parts)

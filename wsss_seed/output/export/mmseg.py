@@ -109,7 +109,7 @@ crop_size = {CROP}
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', reduce_zero_label=False),
+    dict(type='LoadAnnotations'),
     dict({_arguments(recipe.resize)}),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
@@ -119,7 +119,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-    dict(type='LoadAnnotations', reduce_zero_label=False),  # after Resize: ground truth keeps its size
+    dict(type='LoadAnnotations'),  # after Resize: ground truth keeps its size
     dict(type='PackSegInputs'),
 ]
 {_dataset("train", "train_pipeline")}

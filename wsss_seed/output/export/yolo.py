@@ -75,7 +75,7 @@ def polygons(mask: np.ndarray) -> Iterator[np.ndarray]:
     inside = tree.reshape(-1, 4)[:, 3]  # the outline in which a hole lies, -1 for an outline
     for number, contour in enumerate(contours):
         if inside[number] == -1:
-            holes = [contours[hole].reshape(-1, 2) for hole in np.flatnonzero(inside == number)]
+            holes = [contours[int(hole)].reshape(-1, 2) for hole in np.flatnonzero(inside == number)]
             polygon = _corners(_with_holes(contour.reshape(-1, 2), holes))
             yield np.concatenate([polygon, *[polygon[-1:]] * (3 - len(polygon))])  # two points would be read as a box
 
