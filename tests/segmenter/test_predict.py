@@ -179,14 +179,17 @@ def test_settings_are_those_that_matter(segmenter: Segmenter):
     assert Predictor(segmenter, proposals=lambda _: proposals_of()).settings["sharpen.alpha"] == 4.0
 
 
-def test_digest_is_of_weights_classes_and_sizes(segmenter: Segmenter):
+def test_digest_is_of_what_the_segmenter_says(segmenter: Segmenter):
     assert digest(segmenter) == digest(make())
     others = [
         make(1),
         make(scale=Scale(100)),
         Segmenter(segmenter.network, load_class_set("toyland"), Scale(), {}, {}),
+        Segmenter(segmenter.network, VOC, Scale(), {"network.stride": 8}, {}),
     ]
-    assert len({digest(s) for s in (segmenter, *others)}) == 4
+    assert len({digest(s) for s in (segmenter, *others)}) == 5
+    trained_otherwise = Segmenter(segmenter.network, VOC, Scale(), {"train.save": 8}, {"seconds": 1})
+    assert digest(trained_otherwise) == digest(segmenter)
 
 
 @pytest.mark.parametrize(

@@ -153,11 +153,12 @@ def winners(maps: torch.Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.n
 
 
 def digest(segmenter: Segmenter) -> str:
-    """A hash of all that determines what a segmenter says: weights, size of images, classes.
+    """A hash of all that determines what a segmenter says: network, weights, size of images, classes.
 
     Unlike a hash of its file it does not depend on when and in how many parts it was trained.
     """
-    state = hashlib.sha256(repr((segmenter.class_set.names, segmenter.scale, type(segmenter.network))).encode())
+    network = sorted((key, value) for key, value in segmenter.recipe.items() if key.startswith("network."))
+    state = hashlib.sha256(repr((segmenter.class_set.names, segmenter.scale, network)).encode())
     for name, value in sorted(segmenter.network.state_dict().items()):
         state.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         state.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
