@@ -37,7 +37,7 @@ def label_maps() -> dict[str, np.ndarray]:
     maps["touching"][20:] = 2
     maps["touching"][15:25, 25:35] = 255
     maps["void"] = np.full((9, 7), 255, np.uint8)
-    maps["empty"] = np.zeros((1, 1), np.uint8)
+    maps["empty"] = np.zeros((2, 3), np.uint8)
     dice = np.random.default_rng(0)
     blocks = dice.integers(0, 5, (12, 10)).astype(np.uint8)
     maps["noise"] = np.kron(blocks, np.ones((5, 5), np.uint8))

@@ -113,6 +113,16 @@ def test_a_full_disk_leaves_the_former_export(run, tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "photos", "run"]
 
 
+def test_interrupted_nothing_is_left_behind(run, tmp_path, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wsss_seed.output.export.yolo.write_text", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export("yolo", run, tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", "run"]
+
+
 def test_masks_that_are_no_use_are_left_out_and_listed(run, tmp_path):
     masks = run / "SegmentationClass"
     Image.fromarray(np.full((40, 60), 9, np.uint8)).save(masks / "ring.png")

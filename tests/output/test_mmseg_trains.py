@@ -73,10 +73,9 @@ def test_its_runner_trains_and_validates(python, cli, tmp_path):
     result = outside(python, EXAMPLE / "run.sh", "exported", "work", cwd=tmp_path)
     log = result.stdout + result.stderr
     assert result.returncode == 0, log[-3000:]
-    losses = [float(loss) for loss in re.findall(r"Iter\(train\) .* loss: ([\d.]+)", log)]
-    assert len(losses) == 4
-    assert np.isfinite(losses).all()
-    assert losses[-1] < losses[0]
+    losses = {int(n): float(loss) for n, loss in re.findall(r"Iter\(train\) \[(\d+)/40\].* loss: ([\d.]+)", log)}
+    assert losses.keys() >= {10, 40}
+    assert losses[40] < losses[10]
     assert re.search(r"Iter\(val\) \[6/6\].* mIoU: [\d.]+", log)
     assert "umbrella" in log
     assert (tmp_path / "work" / "iter_40.pth").exists()
