@@ -15,6 +15,7 @@ from wsss_seed.seeding.base import Seed
 NAMES = ("cat", 'a "quoted" <b>dog</b>', "</script><script>alert(1)</script>", "{{ fileDirname }}: ünï'cødé")
 PALETTE = ((0, 0, 0), (255, 0, 0), (0, 200, 0), (0, 0, 250), (200, 180, 0), *voc_palette()[5:])
 CLASSES = ClassSet("odd", NAMES, tuple((n,) for n in NAMES), NAMES, ("grass",), PALETTE)
+NOISE = 'noise <img src=x onerror=alert(4)> "q" &amp;'
 
 
 def label_maps() -> dict[str, np.ndarray]:
@@ -40,8 +41,8 @@ def label_maps() -> dict[str, np.ndarray]:
     maps["empty"] = np.zeros((2, 3), np.uint8)
     dice = np.random.default_rng(0)
     blocks = dice.integers(0, 5, (12, 10)).astype(np.uint8)
-    maps["noise"] = np.kron(blocks, np.ones((5, 5), np.uint8))
-    maps["noise"][dice.random(maps["noise"].shape) < 0.1] = 255
+    maps[NOISE] = np.kron(blocks, np.ones((5, 5), np.uint8))
+    maps[NOISE][dice.random(maps[NOISE].shape) < 0.1] = 255
     return maps
 
 
@@ -60,7 +61,7 @@ def write_run(folder: Path, images: Path, broken: bool = True) -> Path:
                 Image.fromarray(image).save(source)
             confidence = dice.random(labels.shape, np.float32) * (0.5 + place / 20)
             present = tuple(int(v) - 1 for v in np.unique(labels) if v not in (0, 255))
-            seed = Seed(labels, confidence, present, dict.fromkeys(present, 0.5), {}, ())
+            seed = Seed(labels, confidence, present, dict.fromkeys(present, 0.5), {}, (f"<i>{name}</i>",))
             run.save(Sample(name, source), image, seed, 0.1)
         if broken:
             run.fail(Sample("<img src=x onerror=alert(2)>"), "not an image <script>alert(3)</script>", 0.0)

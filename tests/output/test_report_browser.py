@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_run import CLASSES, NAMES, label_maps, write_run
+from odd_run import CLASSES, NAMES, NOISE, label_maps, write_run
 from PIL import Image
 
 from wsss_seed.data.base import Sample
@@ -139,6 +139,8 @@ def test_hostile_names_are_seen_as_they_are(visit, pages):
     assert page.locator("#class option").all_text_contents() == ["all", *NAMES]
     assert page.locator("main b, main img[src=x]").count() == len(label_maps())  # the names of the cards alone
     assert "<img src=x onerror=alert(2)>" in page.inner_text("main")
+    assert NOISE in shown(page)
+    assert "<i>ring</i>" in page.locator("#gallery .hint").all_text_contents()
 
 
 def test_many_images_are_paged(visit, tmp_path_factory):
