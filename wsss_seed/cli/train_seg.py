@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -12,6 +12,7 @@ from . import options, show
 
 if TYPE_CHECKING:
     from ..data.base import Dataset
+    from ..segmenter.settings import Recipe
 
 
 def train_seg(
@@ -48,6 +49,15 @@ def train_seg(
     val_images: Annotated[
         int | None, options.option("--val-images", help="How many images of toyland to draw (default 100).", min=1)
     ] = None,
+    rounds: Annotated[
+        int,
+        options.option(
+            "--rounds",
+            help="Self-training: train so many times, from the second on from what the seeds and the segmenter before "
+            "agree on.",
+            min=1,
+        ),
+    ] = 1,
     device: options.Device = "auto",
     workers: Annotated[int, options.option("--workers", help="Processes that make crops; 0 for none.", min=0)] = 2,
     out: Annotated[
@@ -80,19 +90,23 @@ def train_seg(
     from ..segmenter.train import train_segmenter
 
     out = out or Path("segmenters") / f"{masks.resolve().name}-{data.split}"
-    result = train_segmenter(
-        data,
-        out,
-        load_recipe(recipe or recipe_for(data.class_set), overrides),
-        weights=encoder_weights,
-        val=val,
-        seed=seed,
-        device=device,
-        workers=workers,
-        overwrite=overwrite,
-        progress=lambda verb, unit: Progress(show.err, verb, unit),
-        say=show.message,
-    )
+    of_rounds = {key: overrides.pop(key) for key in [*overrides] if key.startswith("agreement.")}
+    chosen = load_recipe(recipe or recipe_for(data.class_set), overrides)
+    common: dict[str, Any] = {
+        "weights": encoder_weights,
+        "val": val,
+        "seed": seed,
+        "device": device,
+        "workers": workers,
+        "overwrite": overwrite,
+        "progress": lambda verb, unit: Progress(show.err, verb, unit),
+        "say": show.message,
+    }
+    if rounds > 1:
+        _in_rounds(data, out, chosen, rounds, of_rounds, common, json)
+    if of_rounds:
+        raise WsssError(f"setting {next(iter(of_rounds))} is for self-training; give --rounds 2 or more")
+    result = train_segmenter(data, out, chosen, **common)
     if not result.first:
         raise typer.Exit(130 if result.interrupted else 0)
     if result.empty:
@@ -124,6 +138,56 @@ def train_seg(
     if result.interrupted:
         show.error("interrupted; run the same command again to go on")
     raise typer.Exit(130 if result.interrupted else 0)
+
+
+def _in_rounds(
+    data: Dataset, out: Path, recipe: Recipe, rounds: int, values: dict[str, Any], common: dict[str, Any], json: bool
+) -> NoReturn:
+    """Self-training; tells what each round did, and exits."""
+    from ..run.rounds import train_rounds
+    from ..seeding.settings_tools import replaced
+    from ..segmenter.agreement import AgreementSettings
+
+    values = {key.removeprefix("agreement."): value for key, value in values.items()}
+    settings = replaced(AgreementSettings(), values, "self-training")
+    result = train_rounds(data, out, recipe, rounds, settings=settings, **common)
+    if not result.rounds[-1].training.first:
+        raise typer.Exit(130 if result.interrupted else 0)
+    rows = []
+    for number, done in enumerate(result.rounds, 1):
+        for name, error in done.failed[:20]:
+            show.error(f"round {number}: {name}: {error}" if name not in error else f"round {number}: {error}")
+        training = done.training
+        rows.append(
+            {
+                "round": number,
+                "masks": str(done.masks),
+                "agreed": done.agreed,
+                "kept": done.kept,
+                "segmenter": str(training.best or training.last),
+                "best_miou": training.best_miou,
+                "miou": training.miou,
+                "failed": [{"id": name, "error": error} for name, error in done.failed],
+            }
+        )
+    if json:
+        show.as_json({"out": str(out), "rounds": rows, "interrupted": result.interrupted})
+    else:
+        show.table(
+            "Rounds, in %",
+            ["round", "agreed", "kept", "best mIoU", "last mIoU", "segmenter"],
+            [
+                [
+                    str(r["round"]),
+                    *(show.percent(r[k]) for k in ("agreed", "kept", "best_miou", "miou")),
+                    r["segmenter"],
+                ]
+                for r in rows
+            ],
+        )
+    if result.interrupted:
+        show.error("interrupted; run the same command again to go on")
+    raise typer.Exit(130 if result.interrupted else 1 if any(r["failed"] for r in rows) else 0)
 
 
 def _validation(
