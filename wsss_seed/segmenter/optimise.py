@@ -19,7 +19,9 @@ def build_optimiser(network: Network, settings: OptimiserSettings) -> torch.opti
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         owner = network.get_submodule(name.rpartition(".")[0])
-        decays = settings.decay_all or not (parameter.ndim < 2 or isinstance(owner, nn.Embedding) or "position" in name)
+        # Norms and biases have one dimension; tables of positions and levels are not called weight.
+        matrix = parameter.ndim > 1 and name.endswith("weight") and not isinstance(owner, nn.Embedding)
+        decays = settings.decay_all or matrix
         groups.setdefault((name.startswith(network.backbone), decays), []).append(parameter)
     table = [
         {
