@@ -144,10 +144,12 @@ def _in_rounds(
     data: Dataset, out: Path, recipe: Recipe, rounds: int, values: dict[str, Any], common: dict[str, Any], json: bool
 ) -> NoReturn:
     """Self-training; tells what each round did, and exits."""
+    from ..data.voc import Voc
     from ..run.rounds import train_rounds
     from ..seeding.settings_tools import replaced
     from ..segmenter.agreement import AgreementSettings
 
+    assert isinstance(data, Voc)
     values = {key.removeprefix("agreement."): value for key, value in values.items()}
     settings = replaced(AgreementSettings(), values, "self-training")
     result = train_rounds(data, out, recipe, rounds, settings=settings, **common)
