@@ -26,7 +26,10 @@ from wsss_seed.output.run_folder import confidence_path, mask_path
 from wsss_seed.run.rounds import seed_of
 
 IMAGES = 10
-TINY = ["train.iterations=6", "train.batch=2", "train.save=2", "train.evaluate=3", "network.channels=16"]
+SMALL = [
+    "train.iterations=30", "train.batch=4", "train.save=5", "train.ema=0.0", "network.channels=16", "augment.crop=64",
+    "optimiser.rate=0.005", "optimiser.warmup=0",
+]  # fmt: skip
 
 
 def write_seeds(root: Path, images: int = IMAGES) -> Path:
@@ -49,10 +52,10 @@ def seeds(tmp_path_factory) -> Path:
 
 
 def command(seeds: Path, out: Path, *more: str, rounds: int = 2) -> list[str]:
-    settings = [word for value in TINY for word in ("--set", value)]
+    settings = [word for value in SMALL for word in ("--set", value)]
     return [
         sys.executable, "-m", "wsss_seed", "train-seg", str(seeds), "--out", str(out), "--recipe", "tiny",
-        "--encoder", "resnet18", "--workers", "0", "--device", "cpu", "--rounds", str(rounds), *settings, *more,
+        "--encoder", "tu-test_resnet", "--workers", "0", "--device", "cpu", "--rounds", str(rounds), *settings, *more,
     ]  # fmt: skip
 
 
@@ -167,7 +170,7 @@ def test_an_image_that_cannot_be_read_is_left_out(tmp_path: Path):
         (["--set", "agreement.disagreement=wiegh"], 2, "Did you mean 'weigh'?"),
         (["--set", "agreement.fil=1"], 2, "Did you mean 'fill'?"),
         (["--set", "agreement.fill=0.5"], 1, "--rounds 2"),
-        (["--set", "train.batch=4"], 2, "train.batch 2 -> 4"),
+        (["--set", "train.batch=8"], 2, "train.batch 4 -> 8"),
     ],
 )
 def test_wrong_usage_is_one_line(undisturbed: Path, seeds: Path, more, rounds, part):
