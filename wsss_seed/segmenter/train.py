@@ -162,6 +162,11 @@ def train_segmenter(
             return result
     except OSError as error:
         raise write_error(out, error) from error
+    except torch.OutOfMemoryError:
+        raise WsssError(
+            f"{out}: the GPU's memory is full; what is finished stays. A batch in more parts takes less, but is "
+            "another training: --set train.accumulate=2 --overwrite"
+        ) from None
 
 
 def score(segmenter: Segmenter, data: Dataset, share: tuple[int, int] = (0, 1), reduce: Any = None) -> Score:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -208,7 +208,7 @@ def train(
             network.train()
             losses: dict[str, torch.Tensor] = {}
             for _ in range(options.accumulate):
-                parts = _to_device(next(batches), accelerator.device)
+                parts = _to_device(_next(batches), accelerator.device)
                 with accelerator.accumulate(wrapped):
                     found = wrapped(*parts)
                     accelerator.backward(sum(found.values()))
@@ -282,6 +282,21 @@ def _check_batch(network: Network, options: TrainSettings, processes: int) -> No
             "batch normalisation needs two images at a time at least: give a larger train.batch or a smaller "
             "train.accumulate"
         )
+
+
+def _next(batches: Iterator[list[torch.Tensor]]) -> list[torch.Tensor]:
+    """The next micro-batch. What goes wrong in a worker arrives with its traceback, of which the last line matters."""
+    try:
+        return next(batches)
+    except WsssError as error:
+        raise WsssError(str(error).strip().splitlines()[-1].removeprefix("wsss_seed.errors.WsssError: ")) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise WsssError(
+            "a process that makes crops was killed, as the system does when memory runs out; what is finished "
+            "stays: give fewer --workers and the same command again"
+        ) from None
 
 
 def _to_device(
