@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from wsss_seed.data import open_dataset
 from wsss_seed.data.toyland.tree import write_tree
@@ -72,7 +73,13 @@ def test_loss_falls_on_few_images(tree, tmp_path):
 
 
 def test_accumulated_parts_make_one_step(tree, tmp_path):
-    train(tree, tmp_path / "out", 3, train__accumulate=2)
+    steps: list[object] = []
+    hook = register_optimizer_step_post_hook(lambda *args: steps.append(args[0]))
+    try:
+        train(tree, tmp_path / "out", 3, train__accumulate=2)
+    finally:
+        hook.remove()
+    assert len(steps) == 3
     assert len((tmp_path / "out" / "metrics.csv").read_text().splitlines()) == 4
     assert "train.batch=3" in refused(tree, tmp_path / "odd", 3, train__accumulate=3)
     assert "batch normalisation" in refused(tree, tmp_path / "single", 3, train__accumulate=4)

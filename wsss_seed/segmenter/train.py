@@ -119,7 +119,7 @@ def train_segmenter(
         _check_val(data, val)
     if recipe.settings.train.confidence and recipe.settings.network.name == "mask2former":
         raise WsssError("mask2former learns from whole masks, not from single pixels; leave train.confidence out")
-    accelerator = build_accelerator(recipe.settings.train, device)
+    accelerator = build_accelerator(recipe.settings, device)
     first = accelerator.is_main_process
     show = progress("checking masks", "image") if progress and first else None
     if show is not None:

@@ -23,7 +23,7 @@ from .checkpoint import Scale, Segmenter, normalised
 from .crops import Source, stream
 from .networks import Network, build
 from .optimise import build_optimiser, learning_rate, set_rate
-from .settings import Recipe, TrainSettings
+from .settings import Recipe, Settings, TrainSettings
 
 BEST, LAST, METRICS = "best.pt", "last.pt", "metrics"
 
@@ -58,11 +58,11 @@ class _Objective(nn.Module):
         return self.network.loss(pixels, labels, weights)
 
 
-def build_accelerator(train: TrainSettings, device: str) -> Any:
+def build_accelerator(settings: Settings, device: str) -> Any:
     """The processes that ``accelerate launch`` started, or this one alone, and where they compute.
 
     Args:
-        train: precision and parts.
+        settings: of training.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, for a process alone.
 
     Raises:
@@ -84,12 +84,14 @@ def build_accelerator(train: TrainSettings, device: str) -> Any:
         except (RuntimeError, AssertionError, ValueError):
             raise WsssError(f"device {device}: there is no such GPU; there are {torch.cuda.device_count()}") from None
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
+    train = settings.train
     precision = {"bfloat16": "bf16", "float16": "fp16"}.get(train.precision, "no")
     accelerator = Accelerator(
         cpu=on_cpu,
         mixed_precision="no" if on_cpu else precision,
         gradient_accumulation_steps=train.accumulate,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        # The last norm of a Swin encoder is not part of what Mask2Former computes.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=settings.network.name == "mask2former")],
     )
     parts = train.accumulate * accelerator.num_processes
     if train.batch % parts:
@@ -152,8 +154,10 @@ def train(
     _check_batch(network, options, accelerator.num_processes)
     objective = _Objective(network)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-        objective = nn.SyncBatchNorm.convert_sync_batchnorm(objective)
-        network = objective.network
+        from timm.layers import convert_sync_batchnorm  # torch's own would drop the activations of timm's norms
+
+        network = convert_sync_batchnorm(network)
+        objective = _Objective(network)
     optimiser = build_optimiser(network, settings.optimiser)
     wrapped, stepper = accelerator.prepare(objective, optimiser)
     ema = None
