@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -130,6 +131,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same(undisturbed: Path, seeds: P
         time.sleep(dice.uniform(0, 0.2))
         process.kill()
         process.communicate()
+        assert process.returncode == -signal.SIGKILL, f"ended before it was killed after {mark.relative_to(out)}"
     status, _, messages = finish(*command(seeds, out))
     assert status == 0, messages
     assert contents(out) == expected

@@ -155,7 +155,7 @@ def _in_rounds(
     result = train_rounds(data, out, recipe, rounds, settings=settings, **common)
     if not result.rounds[-1].training.first:
         raise typer.Exit(130 if result.interrupted else 0)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, done in enumerate(result.rounds, 1):
         for name, error in done.failed[:20]:
             show.error(f"round {number}: {name}: {error}" if name not in error else f"round {number}: {error}")
