@@ -252,14 +252,12 @@ def _mask2former(settings: NetworkSettings, classes: int, weights: str) -> Netwo
     size = _SWIN_SIZES.get(settings.encoder)
     if size is None:
         raise _unknown_encoder(settings, _SWIN_SIZES)
-    backbone = SwinConfig(**size, drop_path_rate=0.3, out_features=["stage1", "stage2", "stage3", "stage4"])
-    width = dict.fromkeys(("hidden_dim", "feature_size", "mask_feature_size"), settings.channels)
-    config = Mask2FormerConfig(
-        backbone_config=backbone,
-        num_labels=classes,
-        num_queries=settings.queries,
-        **(width if settings.channels else {}),
-    )
+    stages = {"drop_path_rate": 0.3, "out_features": ["stage1", "stage2", "stage3", "stage4"]}
+    backbone = SwinConfig(**{**size, **stages})
+    options: dict[str, Any] = {"num_labels": classes, "num_queries": settings.queries}
+    if settings.channels:
+        options |= dict.fromkeys(("hidden_dim", "feature_size", "mask_feature_size"), settings.channels)
+    config = Mask2FormerConfig(backbone_config=backbone, **options)
     model = _quiet(lambda: Mask2FormerForUniversalSegmentation(config))
     if weights != "none":
         source = _SWIN_WEIGHTS.get(settings.encoder, weights) if weights == "imagenet" else weights
@@ -285,7 +283,7 @@ def _hf_segformer(settings: NetworkSettings, classes: int, weights: str) -> Netw
     if size is None:
         raise _unknown_encoder(settings, _MIT_SIZES)
     width = {"decoder_hidden_size": settings.channels} if settings.channels else {}
-    config = SegformerConfig(**{**size, **width}, num_labels=classes)
+    config = SegformerConfig(**{**size, **width, "num_labels": classes})
     model = _quiet(lambda: SegformerForSemanticSegmentation(config))
     if weights != "none":
         source = f"nvidia/{settings.encoder}" if weights == "imagenet" else weights

@@ -125,7 +125,9 @@ def train_segmenter(
     if show is not None:
         show.start(len(data), 0)
     try:
-        checked = check_masks(data, confidence=recipe.settings.train.confidence, step=show and show.step)
+        checked = check_masks(
+            data, confidence=recipe.settings.train.confidence, step=show.step if show is not None else None
+        )
     finally:
         if show is not None:
             show.stop()

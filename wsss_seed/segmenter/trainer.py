@@ -164,7 +164,7 @@ def train(
     if options.ema:
         ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True)
     state = _load(out / LAST, about, network, optimiser, ema, accelerator)
-    result = ema.module if ema is not None else network
+    result: Any = ema.module if ema is not None else network
 
     def segmenter(history: Mapping[str, Any]) -> Segmenter:
         scale = Scale(settings.augment.short, settings.augment.long)
