@@ -38,3 +38,28 @@ def told_to_end(handler: Callable[[], None]) -> Iterator[None]:
     finally:
         for kind, before in zip(kinds, former, strict=True):
             signal.signal(kind, before)
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM only note that the work is to stop, for work that must not be left halfway.
+
+    Yields what tells whether it is to stop. A second Ctrl-C interrupts at once.
+    """
+    asked = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    former = {kind: signal.signal(kind, ask) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for kind, handler in former.items():
+            signal.signal(kind, handler)

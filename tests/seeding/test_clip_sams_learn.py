@@ -13,12 +13,13 @@ from PIL import Image
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import ImageError, WsssError
+from wsss_seed.order import image_at
+from wsss_seed.output.curve import write_curve
 from wsss_seed.seeding.clip_sams.learn import checkpoint
 from wsss_seed.seeding.clip_sams.learn.augment import _jitter, _saturate, augment, target_size
 from wsss_seed.seeding.clip_sams.learn.checkpoint import Progress
 from wsss_seed.seeding.clip_sams.learn.crops import Source, stream
-from wsss_seed.seeding.clip_sams.learn.curve import write_curve
-from wsss_seed.seeding.clip_sams.learn.schedule import image_at, learning_rate
+from wsss_seed.seeding.clip_sams.learn.schedule import learning_rate
 from wsss_seed.seeding.clip_sams.learn.settings import AugmentSettings, LearnSettings, TrainSettings, override
 from wsss_seed.seeding.clip_sams.learn.trainer import first_contexts, learn
 

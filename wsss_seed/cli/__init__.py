@@ -10,7 +10,20 @@ import typer
 
 from .. import __version__
 from ..errors import WsssError
-from . import datasets, doctor, evaluate, generate, learn_prompts, models, proposals, show
+from . import (
+    datasets,
+    doctor,
+    evaluate,
+    export,
+    generate,
+    learn_prompts,
+    models,
+    predict,
+    proposals,
+    report,
+    show,
+    train_seg,
+)
 
 app = typer.Typer(
     name="wsss-seed",
@@ -23,7 +36,11 @@ app = typer.Typer(
 app.command("generate")(generate.generate)
 app.command("learn-prompts")(learn_prompts.learn_prompts)
 app.command("proposals")(proposals.proposals)
+app.command("train-seg")(train_seg.train_seg)
+app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
+app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(datasets.app, name="datasets")

@@ -128,19 +128,33 @@ def generate(
     if data.labels_source not in (None, "drawn") and data.unlabelled:
         show.warning(f"{data.unlabelled} images are not in {data.labels_source}; they are seeded without labels")
     result = do_run(plan, devices, part, Progress(show.err))
+    conclude(result, data, json)
+
+
+def conclude(result: RunResult, data: Dataset, json: bool, more: dict[str, str] | None = None) -> None:
+    """Tell what a run did, score its masks where ground truth exists, and exit.
+
+    Args:
+        result: of the run.
+        data: what it worked on.
+        json: whether the result is to be one JSON object.
+        more: further results, each with its name.
+    """
     for name, error in result.failed[:20]:
         show.error(f"{name}: {error}" if name not in error else error)
     if len(result.failed) > 20:
-        show.error(f"and {len(result.failed) - 20} more; see {out / 'manifest.jsonl'}")
+        show.error(f"and {len(result.failed) - 20} more; see {result.out / 'manifest.jsonl'}")
     evaluation = None
     if data.has_masks and not result.interrupted:
         from ..evaluation.evaluate import evaluate
 
-        evaluation = evaluate(out, data, ids=result.ids)
+        evaluation = evaluate(result.out, data, ids=result.ids)
     if json:
-        show.as_json(_as_json(result, evaluation))
+        show.as_json(_as_json(result, evaluation) | (more or {}))
     else:
         _show(result, evaluation)
+        for name, text in (more or {}).items():
+            show.result(f"{name}: {text}")
     if result.interrupted:
         show.error("interrupted; run the same command again to go on")
     raise typer.Exit(result.exit_status)

@@ -53,16 +53,14 @@ def proposals(
     from ..models.zoo import home
     from ..run.progress import Progress
     from ..run.proposals import propose
-    from ..seeding.clip_sams.presets import load_preset, preset_for
-    from ..seeding.clip_sams.settings import Settings, override
+    from ..seeding.clip_sams import proposal_settings
+    from ..seeding.clip_sams.presets import load_preset
 
     recipe = load_preset(preset) if preset is not None else None
     model_set = options.model_set(
         models, data.class_set.name, device, sam=sam, preset=recipe, precision=precision
     ).for_backend("clip-sams")
-    # As clip-sams puts its settings together; the proposals' do not differ from stage to stage.
-    settings = override(Settings(), load_preset(preset or preset_for(data.class_set)).stages["fine"])
-    settings = override(override(settings, model_set.settings("clip-sams")), overrides)
+    settings = proposal_settings(data.class_set, model_set, overrides, preset)
     folder = out or home() / "proposals"
     show.message(
         f"{len(data)} images of {data.name} {data.split}; SAM '{model_set.names['sam']}' on {model_set.device}"
@@ -70,7 +68,7 @@ def proposals(
     result = propose(
         data,
         model_set.sam,
-        settings.proposals,
+        settings,
         folder,
         limit=limit,
         shard=part,

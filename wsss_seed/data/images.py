@@ -96,6 +96,16 @@ def read_rgb(path: Path) -> np.ndarray:
             raise _damaged(path, e) from None
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image, from its header.
+
+    Raises:
+        ImageError: not a readable image, or more than 50 megapixels.
+    """
+    with _open(Path(path)) as image:
+        return image.size
+
+
 def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:
     # PIL reads 16-bit grey as "I" from PNG before version 11 and from PNM; other 32-bit images have no known range.
     if image.mode in _SIXTEEN_BIT or (image.mode == "I" and image.format in ("PNG", "PPM")):

@@ -117,7 +117,7 @@ def evaluate(
     if policy not in POLICIES:
         raise unknown_name("policy", policy, POLICIES)
     masks = mask_folder(pred)
-    truth_of, every = _ground_truth(gt)
+    truth_of, every = ground_truth(gt)
     ids = every() if ids is None else list(ids)
     if not ids:
         raise WsssError(
@@ -182,7 +182,7 @@ def read_ids(path: Path) -> list[str]:
     return [line for _, line in read_lines(path)]
 
 
-def _ground_truth(gt: Dataset | Path) -> tuple[Callable[[str], np.ndarray], Callable[[], list[str]]]:
+def ground_truth(gt: Dataset | Path) -> tuple[Callable[[str], np.ndarray], Callable[[], list[str]]]:
     """How to get the ground truth of an id, and all ids there are. Errors of one image are ImageErrors."""
     if isinstance(gt, Dataset):
         samples = {sample.id: sample for sample in gt}

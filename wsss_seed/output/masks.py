@@ -14,14 +14,20 @@ from .files import write_bytes
 
 
 def write_mask(path: Path, labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> str:
-    """Write a label map as a mode P PNG with 256 palette entries; the same labels give the same bytes.
+    """Write a label map as a PNG (``mask_bytes``) and return the file's SHA-256. Raises OSError, and ValueError."""
+    data = mask_bytes(labels, palette)
+    write_bytes(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def mask_bytes(labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> bytes:
+    """A label map as a mode P PNG with 256 palette entries; the same labels give the same bytes.
 
     Args:
         labels: uint8 (H, W); 0 background, 1..K foreground, 255 ignore.
         palette: 256 RGB colours.
 
-    Returns the SHA-256 of the file. Raises ValueError for anything but a uint8 map and 256 colours, OSError where the
-    file cannot be written.
+    Raises ValueError for anything but a uint8 map and 256 colours.
     """
     if labels.dtype != np.uint8 or labels.ndim != 2 or not labels.size:
         raise ValueError(f"a label map is uint8 (H, W), not {labels.dtype} {labels.shape}")
@@ -30,9 +36,7 @@ def write_mask(path: Path, labels: np.ndarray, palette: Sequence[tuple[int, int,
         raise ValueError(f"a palette has 256 colours, not {len(palette)}")
     image = Image.fromarray(labels)
     image.putpalette(bytes(value for colour in palette for value in colour))
-    data = _png(image, bits=8)
-    write_bytes(path, data)
-    return hashlib.sha256(data).hexdigest()
+    return _png(image, bits=8)
 
 
 def write_confidence(path: Path, confidence: np.ndarray) -> None:

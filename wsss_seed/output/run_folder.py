@@ -92,7 +92,7 @@ class RunFolder:
         self.shard = shard
         self._palette = class_set.palette
         self._settings = plain(settings)
-        self._fingerprint = _fingerprint(self._settings)
+        self._fingerprint = fingerprint(self._settings)
         self._alone = shard[1] == 1
         try:
             _refuse_foreign(path)
@@ -114,10 +114,10 @@ class RunFolder:
         if not nobody_else and (self._alone or not self._lock.take(shared=True, wait=LOCK_WAIT)):
             raise WsssError(f"{self.path}: another process is writing to this run; let it end or choose another --out")
         _refuse_foreign(self.path)
-        former = _read_run(self.path)
+        former = read_run(self.path)
         new = former is None
         if former is not None:
-            difference = _difference(former.get("settings"), self._settings)
+            difference = settings_difference(former.get("settings"), self._settings)
             if difference and not overwrite:
                 raise WsssError(
                     f"{self.path}: this run was made with other settings: {difference}; "
@@ -241,7 +241,7 @@ class RunFolder:
         return record
 
     def conclude(self, order: Sequence[str]) -> bool:
-        """Bring manifest, list and totals up to date, in the dataset's order.
+        """Bring manifest, list and totals up to date, in the dataset's order; ``order`` is every id of the dataset.
 
         Of several shards only the last to end does so; for the others this returns False. Raises OSError.
         """
@@ -261,7 +261,8 @@ class RunFolder:
         write_text(
             self.path / LISTS / "Segmentation" / f"{self.split}.txt", "".join(f"{record.id}\n" for record in done)
         )
-        write_json(self.path / RUN, (_read_run(self.path) or {}) | {"finished": _now(), "totals": _totals(records)})
+        totals = _totals(records) | {"images": len(order)}
+        write_json(self.path / RUN, (read_run(self.path) or {}) | {"finished": _now(), "totals": totals})
         return True
 
     def __enter__(self) -> RunFolder:
@@ -285,7 +286,7 @@ def conclude(path: Path, class_set: ClassSet, split: str, order: Sequence[str]) 
 
     False where there is nothing yet, or another process is writing to the folder and will do it.
     """
-    run = _read_run(path)
+    run = read_run(path)
     if run is None:
         return False
     try:
@@ -374,7 +375,11 @@ def _refuse_foreign(path: Path) -> None:
         raise WsssError(f"{path}: not empty and not a run folder; choose another --out")
 
 
-def _read_run(path: Path) -> dict[str, Any] | None:
+def read_run(path: Path) -> dict[str, Any] | None:
+    """What ``run.json`` says, None where there is none.
+
+    Raises WsssError for one that is damaged or of another layout.
+    """
     file = path / RUN
     try:
         run = json.loads(file.read_bytes())
@@ -399,7 +404,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _difference(old: Any, new: Any, most: int = 8) -> str:
+def settings_difference(old: Any, new: Any, most: int = 8) -> str:
     """``key old -> new`` for each setting that differs; empty where none does."""
     before, after = _flat(old), _flat(new)
     keys = [key for key in {**before, **after} if before.get(key, _UNSET) != after.get(key, _UNSET)]
@@ -415,7 +420,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _fingerprint(settings: Mapping[str, Any]) -> str:
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """What records keep of the settings that made a mask."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -14,10 +14,10 @@ from ..data.base import Dataset, Sample
 from ..data.images import read_labels
 from ..errors import ImageError, WsssError, unknown_name
 from ..models.zoo import ModelSet, versions
+from ..output.curve import write_curve
 from ..output.run_folder import MASKS, write_error
 from ..seeding.backends import BackendRequest, build_seeder
 from ..seeding.clip_sams.learn.crops import Source
-from ..seeding.clip_sams.learn.curve import write_curve
 from ..seeding.clip_sams.learn.processes import Processes
 from ..seeding.clip_sams.learn.settings import LearnSettings, Task, override
 from ..seeding.clip_sams.learn.trainer import learn

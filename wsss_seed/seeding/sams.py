@@ -117,6 +117,21 @@ def painting_order(levels: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     return np.lexsort((confidence, levels))
 
 
+def painted_by(masks: Sequence[Runs], order: Iterable[int], pixels: int) -> np.ndarray:
+    """Which of n masks is the last to paint each pixel of an image read row by row: int32 (pixels,), n where none does.
+
+    Args:
+        masks: of that image.
+        order: in which they paint.
+        pixels: of the image.
+    """
+    painter = np.full(pixels, len(masks), np.int32)
+    for i in order:
+        for start, end in zip(*masks[i], strict=True):
+            painter[start:end] = i
+    return painter
+
+
 def sams(
     cams: torch.Tensor,
     classes: Sequence[int],
@@ -151,8 +166,5 @@ def sams(
         return SamsMaps(np.zeros(size, np.uint8), np.zeros(size, np.float32), np.zeros(size, np.float32))
     enlarged = (resized(cam[None], size)[0].relu().cpu() for cam in cams.detach().float())
     verdicts = judge(mask_scores(mask_means(enlarged, runs), exponent), classes)
-    painter = np.full(height * width, len(runs), np.int32)
-    for i in painting_order(level, verdicts.confidence):
-        for start, end in zip(*runs[i], strict=True):
-            painter[start:end] = i
+    painter = painted_by(runs, painting_order(level, verdicts.confidence), height * width)
     return SamsMaps(*(np.append(values, values.dtype.type(0))[painter].reshape(size) for values in verdicts))

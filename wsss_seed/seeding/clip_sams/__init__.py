@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ...models.zoo import home
 from ..proposals import Proposals, ProposalSettings, kept_proposals, store_in
@@ -15,10 +15,11 @@ from .settings import Settings, override
 if TYPE_CHECKING:
     import numpy as np
 
+    from ...data.classes import ClassSet
     from ...models.zoo import ModelSet
     from ..backends import BackendRequest
 
-__all__ = ["ClipSams", "Settings", "build", "override"]
+__all__ = ["ClipSams", "Settings", "build", "override", "proposal_settings", "stored_proposals"]
 
 
 def build(request: BackendRequest) -> ClipSams:
@@ -39,14 +40,26 @@ def build(request: BackendRequest) -> ClipSams:
     return ClipSams(
         class_set,
         models.clip,
-        _proposals(models, settings.proposals),
+        stored_proposals(models, settings.proposals),
         prompts.contexts,
         settings,
         {"preset": preset.name, "prompts": prompts.record},
     )
 
 
-def _proposals(models: ModelSet, settings: ProposalSettings) -> Callable[[np.ndarray], Proposals]:
+def proposal_settings(
+    class_set: ClassSet, models: ModelSet, values: Mapping[str, Any], preset: str | None = None
+) -> ProposalSettings:
+    """The settings of the mask proposals that clip-sams would make; they do not differ from stage to stage.
+
+    Raises:
+        WsssError: no such preset, unknown setting, or a value of the wrong type or range.
+    """
+    settings = override(Settings(), load_preset(preset or preset_for(class_set)).stages["fine"])
+    return override(override(settings, models.settings("clip-sams")), values).proposals
+
+
+def stored_proposals(models: ModelSet, settings: ProposalSettings) -> Callable[[np.ndarray], Proposals]:
     """Mask proposals of an image, from the common store or made and stored; SAM is loaded when first asked."""
 
     def of(image: np.ndarray) -> Proposals:

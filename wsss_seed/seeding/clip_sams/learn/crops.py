@@ -13,9 +13,9 @@ import torch
 from ....data.base import Sample
 from ....data.classes import IGNORE
 from ....errors import ImageError
+from ....order import dice_at, image_at
 from ....threads import ahead
 from .augment import augment
-from .schedule import dice_at, image_at
 from .settings import LearnSettings
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The loss of every iteration, as a table and as a picture."""
+"""What training measured in each iteration, as a table and as a picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ....output.files import write_bytes, write_text
+from .files import write_bytes, write_text
 
 _SIZE, _LEFT, _RIGHT, _TOP, _BOTTOM = (960, 480), 80, 24, 40, 40
 _COLOURS = ("#1f6fb4", "#d1602f", "#3a8f4d")
@@ -20,7 +20,8 @@ def write_curve(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
 
     Args:
         path: without suffix.
-        columns: name -> value of each iteration; those that begin with ``loss`` are drawn.
+        columns: name -> value of each iteration, NaN where there is none; what begins with ``loss`` or ``miou`` is
+            drawn.
 
     Raises:
         OSError: the files cannot be written.
@@ -29,15 +30,16 @@ def write_curve(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["iteration", *columns])
     for i, row in enumerate(zip(*columns.values(), strict=True), 1):
-        table.writerow([i, *(f"{v:.8g}" for v in row)])
+        table.writerow([i, *("" if v != v else f"{v:.8g}" for v in row)])
     write_text(path.with_suffix(".csv"), text.getvalue())
     picture = io.BytesIO()
-    draw_curve({name: values for name, values in columns.items() if name.startswith("loss")}).save(picture, "PNG")
+    drawn = {name: values for name, values in columns.items() if name.startswith(("loss", "miou"))}
+    draw_curve(drawn).save(picture, "PNG")
     write_bytes(path.with_suffix(".png"), picture.getvalue())
 
 
 def draw_curve(curves: Mapping[str, Sequence[float]]) -> Image.Image:
-    """Curves over iterations: single values pale, their running mean (over 2 % of the iterations) strong."""
+    """Curves over iterations: single values pale, their running mean (over 2 % of the values) strong."""
     image = Image.new("RGB", _SIZE, "white")
     canvas, font = ImageDraw.Draw(image), ImageFont.load_default(14)
     n = max((len(values) for values in curves.values()), default=0)
@@ -54,12 +56,12 @@ def draw_curve(curves: Mapping[str, Sequence[float]]) -> Image.Image:
         canvas.line([(_LEFT, y), (_LEFT + width, y)], "#dddddd")
         canvas.text((_LEFT - 8, y), f"{value:.3g}", "black", font, anchor="rm")
         canvas.text((_LEFT + width * part / 4, _TOP + height + 8), f"{n * part // 4}", "black", font, anchor="mt")
-    span = max(1, n // 50)
     for k, (name, values) in enumerate(curves.items()):
         colour = _COLOURS[k % len(_COLOURS)]
         pale = "#" + "".join(f"{(int(colour[j : j + 2], 16) + 3 * 255) // 4:02x}" for j in (1, 3, 5))
         known = [(i, v) for i, v in enumerate(values) if v == v]
         canvas.line([at(i, v) for i, v in known], pale)
+        span = max(1, len(known) // 50)
         sums = [0.0]
         for _, v in known:
             sums.append(sums[-1] + v)

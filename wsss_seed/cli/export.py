@@ -1,0 +1,66 @@
+"""``wsss-seed export``: a run in the format of another tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options, show
+
+
+def export(
+    format: Annotated[str, typer.Argument(metavar="mmseg|hf|coco|yolo", help="What the masks are exported for.")],
+    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    val: Annotated[
+        Path | None,
+        options.option("--val", help="VOC tree or run folder whose label maps become the validation part."),
+    ] = None,
+    val_split: Annotated[str | None, options.option("--val-split", help="Its list. Default: as for --dataset voc.")] = (
+        None
+    ),
+    copy: Annotated[bool, options.option("--copy", help="Copy images instead of linking to them.")] = False,
+    overwrite: Annotated[bool, options.option("--overwrite", help="Replace an export.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Write the finished masks of a run, with their images, in the format of another tool.
+
+    The images of the run become the training part. The folder appears when it is complete.
+    """
+    from ..errors import WsssError
+    from ..output.export import export as write
+    from ..run.progress import Progress
+    from ..signals import terminable
+
+    validation = None
+    if val is not None:
+        from ..data import open_dataset
+
+        validation = open_dataset("voc", val, val_split, labels="none")
+    elif val_split is not None:
+        raise WsssError(f"--val-split {val_split}: give the folder with --val")
+    progress = Progress(show.err, verb="exporting")
+    with terminable():
+        try:
+            result = write(format, run, out, validation=validation, copy=copy, overwrite=overwrite, progress=progress)
+        except KeyboardInterrupt:
+            show.error("interrupted; nothing was changed")
+            raise typer.Exit(130) from None
+    for name, error in result.failed[:20]:
+        show.error(f"{name}: {error}" if name not in error else error)
+    if len(result.failed) > 20:
+        show.error(f"and {len(result.failed) - 20} more")
+    if result.gaps:
+        show.warning(f"not all of the run's images are exported: {result.gaps}")
+    if result.shared:
+        show.warning(f"{len(result.shared)} ids, such as {result.shared[0]}, are in training and validation part alike")
+    if json:
+        show.as_json(result.to_json())
+    else:
+        parts = ", ".join(f"{count} {name}" for name, count in result.images.items())
+        show.result(f"{sum(result.images.values())} images exported ({parts})")
+        show.result(f"folder: {result.out}")
+        show.result(f"use: {result.use}")
+    raise typer.Exit(result.exit_status)

@@ -1,0 +1,184 @@
+"""``wsss-seed predict``: a trained segmenter's label maps, in the same kind of folder as the seeds'."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import WsssError
+from . import options, show
+from .generate import Shard, conclude, parse_shard
+
+if TYPE_CHECKING:
+    from ..data.base import Dataset
+    from ..data.classes import ClassSet
+
+
+def predict(
+    ctx: typer.Context,
+    checkpoint: Annotated[
+        Path, typer.Argument(help="What train-seg wrote: best.pt, last.pt, or their folder.", show_default=False)
+    ],
+    images: Annotated[
+        str | None,
+        options.option("--images", help="Folder of images; with --dataset toyland, how many to draw."),
+    ] = None,
+    dataset: Annotated[
+        str | None, options.option("--dataset", "-d", help="Instead of a folder: voc, coco or toyland.")
+    ] = None,
+    root: options.Root = None,
+    split: options.Split = None,
+    classes: options.Classes = None,
+    scales: Annotated[
+        str | None,
+        options.option("--scales", help='Sizes at which an image is seen, averaged: "0.5, 1, 1.5". Default: 1.'),
+    ] = None,
+    flip: Annotated[bool, options.option("--flip", help="Average with the mirrored image.")] = False,
+    window: Annotated[
+        int | None,
+        options.option("--window", help="What is larger is seen through a sliding window of this side (2048).", min=1),
+    ] = None,
+    sharpen: Annotated[bool, options.option("--sharpen", help="Let SAM's mask proposals decide on outlines.")] = False,
+    sam: options.Sam = None,
+    device: options.Device = "auto",
+    out: Annotated[
+        Path | None, options.option("--out", "-o", help="Run folder. Default: predictions/DATASET-SPLIT.")
+    ] = None,
+    limit: Annotated[int | None, options.option("--limit", help="Do the first N images only.", min=1)] = None,
+    shard: Shard = None,
+    overwrite: Annotated[bool, options.option("--overwrite", help="Make finished label maps again.")] = False,
+    seed: Annotated[int, options.option("--seed", help="Random seed of toyland's world.", min=0)] = 0,
+    voc_archive: Annotated[
+        Path | None,
+        options.option("--voc-archive", help="Pack the label maps for the VOC server: .tar.gz, .tgz, .tar or .zip."),
+    ] = None,
+    competition: Annotated[
+        str, options.option("--competition", help="Of the VOC server: comp5 (nothing but VOC was used) or comp6.")
+    ] = "comp6",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. overlap=0.5, sharpen.alpha=2."),
+    ] = None,
+    json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Make the label map of every image with a trained segmenter, and score them where ground truth exists.
+
+    Running the same command again goes on where it stopped.
+    """
+    part = parse_shard(shard)
+    values = _values(options.settings_of(ctx, set_ or []), scales, flip, window)
+
+    from ..models.zoo import versions
+    from ..run.generate import generate as run
+    from ..run.progress import Progress
+    from ..seeding.clip_sams import proposal_settings, stored_proposals
+    from ..seeding.settings_tools import flatten
+    from ..segmenter.checkpoint import load_segmenter, require_classes
+    from ..segmenter.predict import Predictor, PredictSettings, override
+
+    of_proposals = {key: values.pop(key) for key in [*values] if key.startswith("proposals.")}
+    settings = override(PredictSettings(), values)
+    if not sharpen and (of_proposals or sam or any(key.startswith("sharpen.") for key in values)):
+        raise WsssError("--sam and settings of sharpen and proposals are for --sharpen")
+    segmenter = load_segmenter(checkpoint)
+    data = _open(images, dataset, root, split, classes, seed, segmenter.class_set)
+    require_classes(checkpoint, segmenter.class_set, data.class_set)
+    if voc_archive is not None:
+        from ..output.voc_server import check
+
+        check(voc_archive, data.class_set, competition)
+    models = options.model_set(None, data.class_set.name, device, sam=sam)
+    segmenter.network.to(models.device)
+    proposals, record = None, {}
+    if sharpen:
+        models.require("sam")
+        chosen = proposal_settings(data.class_set, models, of_proposals)
+        proposals = stored_proposals(models, chosen)
+        record = {f"proposals.{key}": value for key, value in flatten(chosen).items()}
+    predictor = Predictor(segmenter, settings, proposals, record)
+    out = out or Path("predictions") / f"{data.name}-{data.split}"
+    by_sam = f", sharpened by SAM '{models.names['sam']}'" if sharpen else ""
+    show.message(
+        f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes; {checkpoint} on "
+        f"{models.device}{by_sam}"
+    )
+    result = run(
+        data,
+        predictor,
+        out,
+        settings={
+            "dataset": {"name": data.name, "split": data.split, "seed": seed},
+            "class_set": {"name": data.class_set.name, "names": list(data.class_set.names)},
+            "backend": {"name": "segmenter", **predictor.settings},
+            "models": {"sam": models.weights()["sam"]} if sharpen else {},
+        },
+        about={
+            "versions": versions(),
+            "device": models.device,
+            "command": shlex.join(sys.argv),
+            "checkpoint": str(checkpoint),
+            "training": segmenter.history,
+        },
+        limit=limit,
+        shard=part,
+        overwrite=overwrite,
+        progress=Progress(show.err, verb="predicting"),
+    )
+    more = {}
+    if voc_archive is not None and result.exit_status:
+        show.error("no archive: not every image has a label map")
+    elif voc_archive is not None:
+        from ..output.voc_server import pack
+
+        packed = pack(out, voc_archive, data.class_set, [sample.id for sample in data], competition)
+        more["archive"] = str(packed.path)
+        if packed.with_ignore:
+            show.warning(f"255 in {packed.with_ignore} label maps became background in {packed.path}")
+    conclude(result, data, json, more)
+
+
+def _values(values: dict[str, Any], scales: str | None, flip: bool, window: int | None) -> dict[str, Any]:
+    """The settings asked for; options go before --set."""
+    if scales is not None:
+        try:
+            values["scales"] = [float(part) for part in scales.split(",")]
+        except ValueError:
+            raise WsssError(f'--scales {scales}: expected numbers between commas, such as "0.5, 1, 1.5"') from None
+    if flip:
+        values["flip"] = True
+    if window is not None:
+        values["window"] = window
+    return values
+
+
+def _open(
+    images: str | None,
+    dataset: str | None,
+    root: Path | None,
+    split: str | None,
+    classes: str | None,
+    seed: int,
+    class_set: ClassSet,
+) -> Dataset:
+    """The images to look at; a folder of images has the segmenter's classes."""
+    from ..data import open_dataset
+    from ..data.folder import Folder
+
+    if dataset in (None, "folder"):
+        folder = images if images is not None else root
+        if folder is None:
+            raise WsssError("predict needs --images FOLDER, or --dataset NAME")
+        if (images is not None and root is not None) or split not in (None, Folder.split):
+            raise WsssError("--root and --split are for --dataset; give a folder of images with --images alone")
+        return Folder(Path(folder), class_set)
+    count = None
+    if images is not None:
+        if dataset != "toyland" or not images.isdecimal() or int(images) < 1:
+            raise WsssError(f"--images {images}: beside --dataset it is how many images of toyland to draw")
+        count = int(images)
+    return open_dataset(dataset or "", root, split, classes, "none", count, seed)

@@ -1,0 +1,65 @@
+"""``wsss-seed report``: a run as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import options, show
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
+    out: Annotated[
+        Path | None, options.option("--out", "-o", help="Page to write. Default: report.html in the run folder.")
+    ] = None,
+    gt: Annotated[Path | None, typer.Option("--gt", help="Folder of ground-truth index PNGs.")] = None,
+    dataset: Annotated[
+        str | None, options.option("--dataset", "-d", help="Instead of --gt: a dataset with ground truth.")
+    ] = None,
+    root: options.Root = None,
+    split: options.Split = None,
+    classes: options.Classes = None,
+    images: options.Images = None,
+    seed: Annotated[int, options.option("--seed", help="Seed of the drawn world (toyland).", min=0)] = 0,
+    limit: Annotated[int, options.option("--limit", help="Show the N worst images; figures are of all.", min=1)] = 2000,
+    json: options.Json = False,
+) -> None:
+    """Show a run as one HTML page: totals, classes, settings, and the images with their masks, worst first.
+
+    The page needs nothing beside it. With --gt or --dataset it shows ground truth, errors and IoU.
+    """
+    from ..errors import WsssError
+    from ..output.report import report as write
+    from ..run.progress import Progress
+    from ..signals import terminable
+
+    truth: Any = gt
+    if dataset is not None:
+        if gt is not None:
+            raise WsssError("--gt and --dataset both name the ground truth; give one of them")
+        from ..data import open_dataset
+
+        truth = open_dataset(dataset, root, split, classes, "none", images, seed)
+    with terminable():
+        try:
+            result = write(run, out, truth=truth, limit=limit, progress=Progress(show.err, verb="reading"))
+        except KeyboardInterrupt:
+            show.error("interrupted; no page was written")
+            raise typer.Exit(130) from None
+    for name, error in result.failed[:20]:
+        show.error(f"{name}: {error}" if name not in error else error)
+    if len(result.failed) > 20:
+        show.error(f"and {len(result.failed) - 20} more")
+    if result.gaps:
+        show.warning(f"not all of the run's images are in the report: {result.gaps}")
+    if json:
+        show.as_json(result.to_json())
+    else:
+        figure = "" if result.miou is None else f", mIoU {show.percent(result.miou)} %"
+        some = "" if result.shown == result.images else f", the {result.shown} worst shown"
+        show.result(f"{result.images} images{figure}{some}")
+        show.result(f"page: {result.out} ({result.out.stat().st_size / 1e6:.1f} MB)")
+    raise typer.Exit(result.exit_status)

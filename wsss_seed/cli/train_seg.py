@@ -1,0 +1,208 @@
+"""``wsss-seed train-seg``: pseudo-masks in, a trained segmenter out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from ..errors import WsssError
+from . import options, show
+
+if TYPE_CHECKING:
+    from ..data.base import Dataset
+    from ..segmenter.settings import Recipe
+
+
+def train_seg(
+    ctx: typer.Context,
+    masks: Annotated[
+        Path,
+        typer.Argument(metavar="RUN_OR_VOC_TREE", help="A run folder, or any tree in VOC layout.", show_default=False),
+    ],
+    split: options.Split = None,
+    classes: options.Classes = None,
+    recipe: Annotated[
+        str | None,
+        options.option(
+            "--recipe",
+            help="mask2former-voc, mask2former-coco, deeplabv3plus-voc, deeplabv3plus-coco, tiny, or a TOML file. "
+            "Default: tiny for toyland, else deeplabv3plus with the schedule for the class set.",
+        ),
+    ] = None,
+    network: Annotated[
+        str | None,
+        options.option("--network", help="deeplabv3plus, upernet, segformer, hf-segformer or mask2former."),
+    ] = None,
+    encoder: Annotated[
+        str | None, options.option("--encoder", help="Its encoder, e.g. resnet50, mit_b2, tu-convnext_tiny, swin-tiny.")
+    ] = None,
+    encoder_weights: Annotated[
+        str | None, options.option("--encoder-weights", help="imagenet, none, or a file. Default: the recipe's.")
+    ] = None,
+    val_dataset: Annotated[
+        str | None, options.option("--val-dataset", help="Ground truth to evaluate on: voc, coco or toyland.")
+    ] = None,
+    val_root: Annotated[Path | None, options.option("--val-root", help="Its folder.")] = None,
+    val_split: Annotated[str | None, options.option("--val-split", help="Its split. Default: val.")] = None,
+    val_images: Annotated[
+        int | None, options.option("--val-images", help="How many images of toyland to draw (default 100).", min=1)
+    ] = None,
+    rounds: Annotated[
+        int,
+        options.option(
+            "--rounds",
+            help="Self-training: train so many times, from the second on from what the seeds and the segmenter before "
+            "agree on.",
+            min=1,
+        ),
+    ] = 1,
+    device: options.Device = "auto",
+    workers: Annotated[int, options.option("--workers", help="Processes that make crops; 0 for none.", min=0)] = 2,
+    out: Annotated[
+        Path | None,
+        options.option("--out", "-o", help="Folder. Default: segmenters/NAME-SPLIT, NAME that of the masks."),
+    ] = None,
+    overwrite: Annotated[bool, options.option("--overwrite", help="Begin again.")] = False,
+    seed: Annotated[int, options.option("--seed", help="Random seed.", min=0)] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. train.iterations=2000, optimiser.rate=0.005."),
+    ] = None,
+    json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Train an off-the-shelf segmenter on pseudo-masks; 255 is ignored.
+
+    Running the same command again goes on where it stopped. With several GPUs: accelerate launch -m wsss_seed
+    train-seg ...
+    """
+    from ..data import open_dataset
+
+    overrides = options.settings_of(ctx, set_ or [])
+    overrides |= {k: v for k, v in {"network.name": network, "network.encoder": encoder}.items() if v is not None}
+    data = open_dataset("voc", masks, split, classes, "none")
+    val = _validation(masks, classes, val_dataset, val_root, val_split, val_images)
+
+    from ..run.progress import Progress
+    from ..segmenter.settings import load_recipe, recipe_for
+    from ..segmenter.train import train_segmenter
+
+    out = out or Path("segmenters") / f"{masks.resolve().name}-{data.split}"
+    of_rounds = {key: overrides.pop(key) for key in [*overrides] if key.startswith("agreement.")}
+    chosen = load_recipe(recipe or recipe_for(data.class_set), overrides)
+    common: dict[str, Any] = {
+        "weights": encoder_weights,
+        "val": val,
+        "seed": seed,
+        "device": device,
+        "workers": workers,
+        "overwrite": overwrite,
+        "progress": lambda verb, unit: Progress(show.err, verb, unit),
+        "say": show.message,
+    }
+    if rounds > 1:
+        _in_rounds(data, out, chosen, rounds, of_rounds, common, json)
+    if of_rounds:
+        raise WsssError(f"setting {next(iter(of_rounds))} is for self-training; give --rounds 2 or more")
+    result = train_segmenter(data, out, chosen, **common)
+    if not result.first:
+        raise typer.Exit(130 if result.interrupted else 0)
+    if result.empty:
+        shown = ", ".join(result.empty[:5]) + (", ..." if len(result.empty) > 5 else "")
+        show.warning(f"{len(result.empty)} masks are 255 throughout and were left out: {shown}")
+    if json:
+        show.as_json(
+            {
+                "out": str(result.out),
+                "best": result.best and str(result.best),
+                "last": str(result.last),
+                "iterations": result.iterations,
+                "miou": result.miou,
+                "best_miou": result.best_miou,
+                "best_iteration": result.best_iteration or None,
+                "left_out": list(result.empty),
+                "seconds": round(result.seconds, 3),
+                "interrupted": result.interrupted,
+            }
+        )
+    elif not result.interrupted:
+        if val is not None:
+            show.result(
+                f"mIoU on {val.name} {val.split}, {len(val)} images: {show.percent(result.best_miou)} % (best, "
+                f"iteration {result.best_iteration}), {show.percent(result.miou)} % (last)"
+            )
+        show.result(f"{result.iterations} iterations, {result.seconds:.1f} s; curves: {result.out / 'metrics.png'}")
+        show.result(f"segmenter: {result.best or result.last}")
+    if result.interrupted:
+        show.error("interrupted; run the same command again to go on")
+    raise typer.Exit(130 if result.interrupted else 0)
+
+
+def _in_rounds(
+    data: Dataset, out: Path, recipe: Recipe, rounds: int, values: dict[str, Any], common: dict[str, Any], json: bool
+) -> NoReturn:
+    """Self-training; tells what each round did, and exits."""
+    from ..data.voc import Voc
+    from ..run.rounds import train_rounds
+    from ..seeding.settings_tools import replaced
+    from ..segmenter.agreement import AgreementSettings
+
+    assert isinstance(data, Voc)
+    values = {key.removeprefix("agreement."): value for key, value in values.items()}
+    settings = replaced(AgreementSettings(), values, "self-training")
+    result = train_rounds(data, out, recipe, rounds, settings=settings, **common)
+    if not result.rounds[-1].training.first:
+        raise typer.Exit(130 if result.interrupted else 0)
+    rows: list[dict[str, Any]] = []
+    for number, done in enumerate(result.rounds, 1):
+        for name, error in done.failed[:20]:
+            show.error(f"round {number}: {name}: {error}" if name not in error else f"round {number}: {error}")
+        training = done.training
+        rows.append(
+            {
+                "round": number,
+                "masks": str(done.masks),
+                "agreed": done.agreed,
+                "kept": done.kept,
+                "segmenter": str(training.best or training.last),
+                "best_miou": training.best_miou,
+                "miou": training.miou,
+                "failed": [{"id": name, "error": error} for name, error in done.failed],
+            }
+        )
+    if json:
+        show.as_json({"out": str(out), "rounds": rows, "interrupted": result.interrupted})
+    else:
+        show.table(
+            "Rounds, in %",
+            ["round", "agreed", "kept", "best mIoU", "last mIoU", "segmenter"],
+            [
+                [
+                    str(r["round"]),
+                    *(show.percent(r[k]) for k in ("agreed", "kept", "best_miou", "miou")),
+                    r["segmenter"],
+                ]
+                for r in rows
+            ],
+        )
+    if result.interrupted:
+        show.error("interrupted; run the same command again to go on")
+    raise typer.Exit(130 if result.interrupted else 1 if any(r["failed"] for r in rows) else 0)
+
+
+def _validation(
+    masks: Path, classes: str | None, name: str | None, root: Path | None, split: str | None, images: int | None
+) -> Dataset | None:
+    """The dataset with ground truth that the options name; None where they name none."""
+    from ..data import open_dataset
+    from ..output.run_folder import RUN
+
+    if (name, root, split, images) == (None, None, None, None):
+        return None
+    if name in (None, "voc") and root is None:
+        if (masks / RUN).exists():
+            raise WsssError(f"{masks}: a run folder has no ground truth; give its folder with --val-root")
+        root = masks
+    return open_dataset(name or "voc", root, split or (None if name == "coco" else "val"), classes, "none", images)

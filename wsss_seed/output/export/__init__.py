@@ -1,0 +1,147 @@
+"""Runs in the formats of other tools.
+
+``mmseg``, ``hf``, ``coco`` and ``yolo`` each have a module with ``write(folder, run, parts)``, which fills a folder
+with the pictures of its parts, and ``USE``, how the folder is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ...data.base import Dataset
+from ...errors import WsssError, unknown_name
+from ..finished import FinishedRun, open_run
+from ..run_folder import image_path, mask_path
+from .parts import Entry, Part, Progress, whole_folder
+
+FORMATS = {
+    "mmseg": "images, index PNGs and configuration files of mmsegmentation 1.x",
+    "hf": "an image folder with label maps for Hugging Face datasets",
+    "coco": "COCO JSON with run-length masks, by region and by class",
+    "yolo": "polygons and data.yaml as YOLO segmentation reads them",
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was exported.
+
+    Attributes:
+        out: the folder.
+        format: of it.
+        images: how many images each part has.
+        gaps: what the run lacks, in words; empty where it is whole.
+        left_out: how many images of the run failed or are not done yet; None where that is not known.
+        failed: id and error of finished images that are of no use.
+        shared: ids that both parts have.
+        use: how the folder is read.
+    """
+
+    out: Path
+    format: str
+    images: dict[str, int]
+    gaps: str
+    left_out: int | None
+    failed: tuple[tuple[str, str], ...]
+    shared: tuple[str, ...]
+    use: str
+
+    @property
+    def exit_status(self) -> int:
+        """0 all well, 1 some images could not be exported."""
+        return 1 if self.failed else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as plain JSON values."""
+        return {
+            "out": str(self.out),
+            "format": self.format,
+            "images": self.images,
+            "missing": self.left_out,
+            "failed": [{"id": name, "error": error} for name, error in self.failed],
+            "in_both": list(self.shared),
+        }
+
+
+def export(
+    format: str,
+    run: Path,
+    out: Path,
+    *,
+    validation: Dataset | None = None,
+    copy: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write the finished images of a run in another tool's format; they are its training part.
+
+    The folder appears when it is complete; until then, and after a failure, there is what was there before.
+
+    Args:
+        format: one of ``FORMATS``.
+        run: the run folder.
+        out: the folder to write; new, empty, or an export if ``overwrite``.
+        validation: images with label maps on disk, of the same classes, for the validation part.
+        copy: copy the images; without it they are linked where the file system has links.
+        overwrite: replace an export.
+        progress: where to show how far it is.
+
+    Raises:
+        WsssError: no run, nothing usable in it, other classes in ``validation``, or a folder that cannot be used.
+    """
+    if format not in FORMATS:
+        raise unknown_name("format", format, FORMATS)
+    source = open_run(run)
+    if run.resolve() in (out.resolve(), *out.resolve().parents):
+        raise WsssError(f"{out}: lies in the run folder; choose another folder")
+    parts = _parts(source, validation, copy, progress)
+    module = import_module(f".{format}", __name__)
+    about: dict[str, Any] = {"format": format, "run": str(run.resolve()), "split": source.split}
+    try:
+        if progress is not None:
+            progress.start(sum(len(part.entries) for part in parts), 0)
+        with whole_folder(out, overwrite, about) as folder:
+            module.write(folder, source, parts)
+            about["images"] = {part.name: len(part.done) for part in parts}
+            for part in parts:
+                if not part.done:
+                    raise WsssError(f"{part.failed[0][1]} (none of {len(part.failed)} images can be exported)")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise WsssError(f"{out}: cannot be written ({reason}); nothing was changed; make room or choose another") from (
+            error
+        )
+    finally:
+        if progress is not None:
+            progress.stop()
+    left_out = None if source.unfinished is None else source.unfinished + len(source.failed)
+    return Exported(
+        out=out,
+        format=format,
+        images={part.name: len(part.done) for part in parts},
+        gaps=source.gaps,
+        left_out=left_out,
+        failed=tuple(failure for part in parts for failure in part.failed),
+        shared=tuple(sorted(set.intersection(*(set(part.done) for part in parts)))) if len(parts) > 1 else (),
+        use=module.USE.format(out=out),
+    )
+
+
+def _parts(run: FinishedRun, validation: Dataset | None, copy: bool, progress: Progress | None) -> list[Part]:
+    classes = len(run.names)
+    train = [Entry(r.id, image_path(run.path, r.id), mask_path(run.path, r.id)) for r in run.records]
+    parts = [Part("train", train, classes, copy, progress)]
+    if validation is not None:
+        if ("background", *validation.class_set.names) != run.names:
+            theirs = ", ".join(validation.class_set.names[:8])
+            raise WsssError(f"{run.path}: has other classes than the validation images ({theirs}); name theirs alike")
+        entries = []
+        for sample in validation:
+            if sample.image is None or sample.mask is None:
+                raise WsssError(f"{sample.id}: has no label map for validation; take it off the list")
+            entries.append(Entry(sample.id, sample.image, sample.mask))
+        parts.append(Part("val", entries, classes, copy, progress))
+    return parts

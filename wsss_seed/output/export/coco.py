@@ -1,0 +1,96 @@
+"""COCO JSON with run-length masks.
+
+::
+
+    OUT/images/train/<id>.jpg, .png, ...
+    OUT/annotations/instances_train.json    an annotation for each connected region of a class
+    OUT/annotations/stuff_train.json        an annotation for each class in an image, background included
+
+and the same with ``val``. A label map knows no objects: touching objects of one class are one region, and an object
+behind another may be several. Only the stuff file says all that the label map says: its regions do not overlap, and
+pixels in none of them are 255.
+
+Category ids are the labels, 0 for background; COCO's 80 classes have the ids that COCO gave them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...data.classes import IGNORE, load_class_set
+from ...data.coco import CATEGORY_IDS
+from ..files import write_text
+from ..finished import FinishedRun
+from .parts import Part
+
+USE = "pycocotools.coco.COCO('{out}/annotations/stuff_train.json')    (or instances_train.json)"
+
+
+def write(folder: Path, run: FinishedRun, parts: Sequence[Part]) -> None:
+    """Fill the folder. Raises OSError."""
+    ids = category_ids(run.names)
+    categories = [
+        {"id": id, "name": name, "supercategory": "background" if label == 0 else "object"}
+        for label, (id, name) in enumerate(zip(ids, run.names, strict=True))
+    ]
+    for part in parts:
+        images: list[dict[str, Any]] = []
+        stuff: list[dict[str, Any]] = []
+        instances: list[dict[str, Any]] = []
+        for number, picture in enumerate(part, 1):
+            file = f"{picture.entry.id}{picture.suffix}"
+            picture.put_image(folder / "images" / part.name / file)
+            height, width = picture.labels.shape
+            images.append({"id": number, "file_name": file, "width": width, "height": height})
+            for found, masks in ((stuff, _classes(picture.labels)), (instances, _regions(picture.labels))):
+                for label, mask in masks:
+                    found.append(_annotation(len(found) + 1, number, ids[label], mask))
+        about = {"description": f"{run.path.name}: pseudo-masks" if part.name == "train" else part.name}
+        for kind, found, known in (("stuff", stuff, categories), ("instances", instances, categories[1:])):
+            table = {"info": about, "images": images, "annotations": found, "categories": known}
+            write_text(folder / "annotations" / f"{kind}_{part.name}.json", json.dumps(table))
+
+
+def category_ids(names: Sequence[str]) -> list[int]:
+    """The category id of each label: the label itself, or COCO's own ids where the classes are COCO's."""
+    if tuple(names[1:]) == load_class_set("coco").names:
+        return [0, *CATEGORY_IDS]
+    return list(range(len(names)))
+
+
+def _classes(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The label and mask bool (H, W) of each class in a label map."""
+    for label in np.unique(labels):
+        if label != IGNORE:
+            yield int(label), labels == label
+
+
+def _regions(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The label and mask bool (H, W) of each 8-connected region of a foreground class."""
+    import cv2
+
+    for label, mask in _classes(labels):
+        if label:
+            count, pieces = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+            for piece in range(1, count):
+                yield label, pieces == piece
+
+
+def _annotation(id: int, image: int, category: int, mask: np.ndarray) -> dict[str, Any]:
+    from pycocotools import mask as rle
+
+    code = rle.encode(np.asfortranarray(mask, np.uint8))
+    return {
+        "id": id,
+        "image_id": image,
+        "category_id": category,
+        "segmentation": {"size": list(mask.shape), "counts": code["counts"].decode("ascii")},
+        "area": int(rle.area(code)),
+        "bbox": [float(v) for v in rle.toBbox(code)],
+        "iscrowd": 0,
+    }

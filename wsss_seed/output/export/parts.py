@@ -1,0 +1,201 @@
+"""What an export is made of: pictures in parts, and a folder that is either whole or not there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from ... import __version__
+from ...data.classes import IGNORE
+from ...data.images import read_labels, read_rgb
+from ...data.text import read_json
+from ...errors import ImageError, WsssError
+from ...threads import ahead
+from ..files import write_bytes, write_json
+from ..run_folder import place_image
+
+MARKER = "export.json"
+_SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
+
+
+class Progress(Protocol):
+    """Where it is shown how far an export is."""
+
+    def start(self, total: int, finished: int) -> None: ...
+
+    def step(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image to be exported: its id and where image and label map are."""
+
+    id: str
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image as read.
+
+    Attributes:
+        entry: where it comes from.
+        name: the id without folders, unlike every other's of its part.
+        image: uint8 (H, W, 3).
+        labels: uint8 (H, W); 0 background, 1..K classes, 255 ignore.
+        copy: whether files are copied where they could be linked.
+    """
+
+    entry: Entry
+    name: str
+    image: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
+    copy: bool
+
+    @property
+    def suffix(self) -> str:
+        """The suffix that fits the image file's content; a run folder calls all of them ``.jpg``."""
+        with Image.open(self.entry.image) as image:
+            return _SUFFIXES.get(image.format or "", ".jpg")
+
+    def put_image(self, path: Path) -> None:
+        """Link or copy the image; a file that readers would read differently becomes a PNG. Raises OSError."""
+        place_image(path, self.entry.image.resolve(), self.image)
+        if self.copy and (path.is_symlink() or path.stat().st_nlink > 1):
+            write_bytes(path, path.read_bytes())
+
+    def put_mask(self, path: Path) -> None:
+        """Copy the label map. Raises OSError."""
+        write_bytes(path, self.entry.mask.read_bytes())
+
+
+class Part:
+    """The pictures of one split, read while they are asked for. Those that are no use are left out and listed.
+
+    Args:
+        name: ``train`` or ``val``.
+        entries: what belongs to it.
+        classes: how many there are, background included.
+        copy: whether images are copied where they could be linked.
+        progress: where each of them is counted.
+
+    Attributes:
+        done: ids that were given out so far.
+        failed: id and error of those that were not.
+    """
+
+    def __init__(
+        self, name: str, entries: Sequence[Entry], classes: int, copy: bool, progress: Progress | None
+    ) -> None:
+        self.name, self.entries = name, entries
+        self.done: list[str] = []
+        self.failed: list[tuple[str, str]] = []
+        self._classes, self._copy, self._progress = classes, copy, progress
+
+    def __iter__(self) -> Iterator[Picture]:
+        names = flat_names([entry.id for entry in self.entries])
+        for entry, picture in ahead(lambda e: self._read(e, names[e.id]), self.entries, workers=2, depth=4):
+            try:
+                read = picture.result()
+            except ImageError as error:
+                self.failed.append((entry.id, str(error)))
+            else:
+                yield read
+                self.done.append(entry.id)
+            if self._progress is not None:
+                self._progress.step()
+
+    def _read(self, entry: Entry, name: str) -> Picture:
+        image, labels = read_rgb(entry.image), read_labels(entry.mask)
+        if labels.shape != image.shape[:2]:
+            sizes = " but ".join(f"{shape[1]} x {shape[0]}" for shape in (labels.shape, image.shape))
+            raise ImageError(f"{entry.mask}: {sizes} pixels in the image; make the mask again")
+        beyond = labels[(labels >= self._classes) & (labels != IGNORE)]
+        if beyond.size:
+            raise ImageError(f"{entry.mask}: has the value {beyond[0]}, but there are {self._classes} classes")
+        return Picture(entry, name, image, labels, self._copy)
+
+
+def flat_names(ids: Iterable[str]) -> dict[str, str]:
+    """Ids as file names without folders: ``a/b`` becomes ``a__b``, with a number behind it where that is taken.
+
+    Some formats take a folder called ``test`` or ``images`` for more than part of a name.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for id in ids:
+        name = plain = id.replace("/", "__")
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{plain}~{number}"
+        names[id] = name
+        taken.add(name)
+    return names
+
+
+@contextmanager
+def whole_folder(out: Path, overwrite: bool, about: dict[str, Any]) -> Iterator[Path]:
+    """A new folder beside ``out`` that takes its place when all went well, and is removed otherwise.
+
+    Args:
+        out: the folder; new, empty or, with ``overwrite``, an export in which nothing else lies.
+        overwrite: replace an export.
+        about: what the export says of itself; filled by the caller until the end.
+
+    Raises:
+        WsssError: the folder holds something else.
+        OSError: it cannot be written.
+    """
+    out = Path(os.path.abspath(out))
+    _refuse_other_content(out, overwrite)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    new, old = (out.with_name(f".{secrets.token_hex(8)}.part") for _ in range(2))
+    try:
+        new.mkdir()
+        yield new
+        content = sorted(path.name for path in new.iterdir())
+        write_json(new / MARKER, {**about, "content": content, "versions": {"wsss_seed": __version__}})
+        _refuse_other_content(out, overwrite)  # a long time may have gone by
+        if out.exists():
+            out.rename(old)
+        try:
+            new.rename(out)
+        except BaseException:
+            if old.exists():
+                old.rename(out)
+            raise
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _refuse_other_content(out: Path, overwrite: bool) -> None:
+    if not out.exists() and not out.is_symlink():
+        return
+    if out.is_symlink() or not out.is_dir():
+        raise WsssError(f"{out}: not a folder; choose another")
+    content = {path.name for path in out.iterdir()}
+    if not content:
+        return
+    if MARKER not in content:
+        raise WsssError(f"{out}: not empty and not an export; choose another folder")
+    marker = read_json(out / MARKER)
+    own = marker.get("content") if isinstance(marker, dict) else None
+    others = sorted(content - {MARKER, *own}) if isinstance(own, list) else [MARKER]
+    if others:
+        raise WsssError(f"{out}: holds what no export wrote ({others[0]}); move it away or choose another folder")
+    if not overwrite:
+        raise WsssError(f"{out}: holds an export; use --overwrite to make it again, or choose another folder")

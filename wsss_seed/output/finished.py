@@ -1,0 +1,104 @@
+"""A run folder as its readers see it: what is finished, what failed, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..data.classes import voc_palette
+from ..data.text import read_lines
+from ..errors import WsssError
+from .manifest import Record, read_manifest
+from .run_folder import CLASSES, LISTS, fingerprint, image_path, mask_path, read_run
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The images of a run folder.
+
+    Attributes:
+        path: the folder.
+        about: what ``run.json`` says.
+        split: name of its list.
+        names: the classes by label, background first.
+        palette: 256 RGB colours, those of its masks.
+        records: of the images that have a mask, in the run's order.
+        failed: records of the images that have none.
+        unfinished: how many images of the dataset the run has not come to; None where that is not known: while it is
+            under way, or after it was killed.
+    """
+
+    path: Path
+    about: Mapping[str, Any]
+    split: str
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    records: tuple[Record, ...]
+    failed: tuple[Record, ...]
+    unfinished: int | None
+
+    @property
+    def gaps(self) -> str:
+        """What the run lacks, in words; empty where it is whole."""
+        parts = [f"{len(self.failed)} failed"] if self.failed else []
+        if self.about.get("finished") is None:
+            parts.append("it is under way or was broken off")
+        elif self.unfinished:
+            parts.append(f"{self.unfinished} have not been done yet")
+        return ", ".join(parts)
+
+
+def open_run(path: Path) -> FinishedRun:
+    """Read a run folder, whether its run is over, under way or was killed.
+
+    Raises:
+        WsssError: no run folder, one of another layout, or one without a single mask.
+    """
+    if not path.is_dir():
+        raise WsssError(f"{path}: no such folder; give the folder of a run")
+    about = read_run(path)
+    if about is None:
+        raise WsssError(f"{path}: not a run folder (it has no run.json); give what generate or predict wrote")
+    try:
+        records = read_manifest(path)
+    except OSError as error:
+        raise WsssError(f"{path}: its manifest cannot be read ({error.strerror})") from None
+    own = fingerprint(about["settings"])
+    mine = [record for record in records.values() if record.settings == own]
+    done = [r for r in mine if r.status == "ok" and mask_path(path, r.id).exists() and image_path(path, r.id).exists()]
+    if not done:
+        raise WsssError(f"{path}: no finished mask with its image; let the run make some first")
+    failed = [record for record in mine if record.status != "ok"]
+    total = (about.get("totals") or {}).get("images")
+    return FinishedRun(
+        path=path,
+        about=about,
+        split=_split(path, about),
+        names=tuple(line for _, line in read_lines(path / CLASSES)),
+        palette=_palette(mask_path(path, done[0].id)),
+        records=tuple(done),
+        failed=tuple(failed),
+        unfinished=None if total is None else max(0, int(total) - len(done) - len(failed)),
+    )
+
+
+def _split(path: Path, about: Mapping[str, Any]) -> str:
+    dataset = about["settings"].get("dataset")
+    named = dataset.get("split") if isinstance(dataset, dict) else None
+    lists = sorted((path / LISTS / "Segmentation").glob("*.txt"))
+    return str(named or (lists[0].stem if len(lists) == 1 else "all"))
+
+
+def _palette(mask: Path) -> tuple[tuple[int, int, int], ...]:
+    """The class set's palette, which a run keeps in its masks only."""
+    try:
+        with Image.open(mask) as image:
+            values = image.getpalette() or []
+    except Exception:  # whatever Pillow raises; the damaged mask itself is told of when its turn comes
+        values = []
+    given = [(values[i], values[i + 1], values[i + 2]) for i in range(0, len(values) - 2, 3)]
+    return (*given, *voc_palette()[len(given) :])

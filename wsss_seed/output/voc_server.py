@@ -1,0 +1,127 @@
+"""Label maps as the VOC evaluation server takes them (C9).
+
+The server unpacks an archive and looks, for each image of VOC's test list, for an index PNG with VOC's colours::
+
+    results/VOC2012/Segmentation/comp6_test_cls/2008_000006.png
+
+comp5 is for methods that have seen nothing but VOC, comp6 for all others.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Literal, get_args
+
+import numpy as np
+
+from ..data.classes import IGNORE, ClassSet, load_class_set, voc_palette
+from ..data.images import read_labels
+from ..errors import WsssError, unknown_name
+from .files import put_in_place
+from .masks import mask_bytes
+from .run_folder import mask_path, write_error
+
+Competition = Literal["comp5", "comp6"]
+COMPETITIONS: tuple[Competition, ...] = get_args(Competition)
+
+
+@dataclass(frozen=True)
+class Package:
+    """An archive for the server: its path, how many label maps it holds, and in how many 255 became background."""
+
+    path: Path
+    images: int
+    with_ignore: int
+
+
+def pack(run: Path, out: Path, class_set: ClassSet, ids: Sequence[str], competition: str = "comp6") -> Package:
+    """Pack the label maps of a run folder for the VOC server.
+
+    A label map may hold no 255 there, so that becomes background (C7). Of two calls with the same label maps the
+    archives have the same bytes. The archive is written whole or not at all.
+
+    Args:
+        run: the run folder.
+        out: the archive; its suffix says which kind: .tar.gz, .tgz, .tar or .zip.
+        class_set: of the run; must be VOC's.
+        ids: of the list that the server expects; each needs a label map.
+        competition: ``comp5`` or ``comp6``.
+
+    Raises:
+        WsssError: not VOC's classes, a label map that is missing, unreadable or beyond the classes, an unknown
+            suffix or competition, or an archive that cannot be written.
+    """
+    kind = check(out, class_set, competition)
+    if folders := [name for name in ids if "/" in name]:
+        raise WsssError(f"{run}: {folders[0]} is no id of VOC, whose images lie in one folder")
+    missing = [name for name in ids if not mask_path(run, name).is_file()]
+    if missing:
+        raise WsssError(
+            f"{run}: {len(missing)} of {len(ids)} images have no label map, {missing[0]} for one; the server wants all"
+        )
+    folder = PurePosixPath("results/VOC2012/Segmentation") / f"{competition}_test_cls"
+    with_ignore = 0
+
+    def members() -> Iterator[tuple[str, bytes]]:
+        nonlocal with_ignore
+        for name in sorted(ids):
+            labels = read_labels(mask_path(run, name))
+            ignored = labels == IGNORE
+            with_ignore += bool(ignored.any())
+            labels[ignored] = 0
+            if labels.max() > len(class_set.names):
+                raise WsssError(f"{mask_path(run, name)}: label {labels.max()}, beyond the classes of VOC")
+            yield str(folder / f"{name}.png"), mask_bytes(np.ascontiguousarray(labels), voc_palette())
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        put_in_place(out, lambda part: _WRITERS[kind](part, members()))
+    except OSError as error:
+        raise write_error(out, error) from error
+    return Package(out, len(ids), with_ignore)
+
+
+def check(out: Path, class_set: ClassSet, competition: str) -> str:
+    """Raise WsssError if ``pack`` could not serve; return the archive's suffix."""
+    if competition not in COMPETITIONS:
+        raise unknown_name("competition", competition, COMPETITIONS)
+    voc = load_class_set("voc").names
+    if class_set.names != voc:
+        raise WsssError(f"the VOC server knows the {len(voc)} classes of VOC in their order, not '{class_set.name}'")
+    kind = next((suffix for suffix in _WRITERS if out.name.casefold().endswith(suffix)), None)
+    if kind is None:
+        raise WsssError(f"{out}: an archive for the server ends in {', '.join(_WRITERS)}")
+    return kind
+
+
+def _write_tar(path: Path, members: Iterable[tuple[str, bytes]], *, gz: bool) -> None:
+    with open(path, "xb") as file, ExitStack() as stack:
+        # gzip would note the name and the time
+        stream = stack.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0)) if gz else file
+        archive = stack.enter_context(tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT))
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+def _write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
+    with zipfile.ZipFile(path, "x") as archive:
+        for name, data in members:
+            archive.writestr(zipfile.ZipInfo(name), data)  # dated 1980, the earliest that zip knows
+
+
+_WRITERS: dict[str, Callable[[Path, Iterable[tuple[str, bytes]]], None]] = {
+    ".tar.gz": partial(_write_tar, gz=True),
+    ".tgz": partial(_write_tar, gz=True),
+    ".tar": partial(_write_tar, gz=False),
+    ".zip": _write_zip,
+}

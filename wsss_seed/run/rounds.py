@@ -1,0 +1,212 @@
+"""Self-training: a segmenter judges the masks it was trained on, and the next one is trained on what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.base import Dataset, Sample
+from ..data.classes import IGNORE
+from ..data.images import read_labels
+from ..data.voc import Voc
+from ..errors import ImageError, WsssError
+from ..models.zoo import versions
+from ..output.manifest import read_manifest
+from ..output.run_folder import CONFIDENCE, confidence_path, mask_path
+from ..segmenter.agreement import Agreeing, AgreementSettings, Opinion
+from ..segmenter.checkpoint import load_segmenter
+from ..segmenter.predict import Predictor
+from ..segmenter.settings import Recipe
+from ..segmenter.train import TrainResult, train_segmenter
+from .generate import RunResult, generate
+from .progress import Progress
+
+PREDICTIONS, FUSED = "predictions", "fused"
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round of self-training.
+
+    Attributes:
+        masks: the folder whose masks it learned from.
+        training: what its training did.
+        kept: share of the pixels of these masks that is not 255; None for the first round.
+        agreed: share of the pixels on which the seeds and the segmenter of the round before agreed; None for the first.
+        failed: id and error of images that are left out of it, but not of the round before.
+    """
+
+    masks: Path
+    training: TrainResult
+    kept: float | None = None
+    agreed: float | None = None
+    failed: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class RoundsResult:
+    """What self-training did: the rounds so far, and whether it was stopped before its end."""
+
+    rounds: tuple[Round, ...]
+    interrupted: bool
+
+
+def train_rounds(
+    data: Voc,
+    out: Path,
+    recipe: Recipe,
+    rounds: int,
+    *,
+    settings: AgreementSettings | None = None,
+    weights: str | None = None,
+    val: Dataset | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    workers: int = 2,
+    overwrite: bool = False,
+    progress: Callable[[str, str], Progress] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> RoundsResult:
+    """Train a segmenter in rounds, going on where an earlier call with the same settings stopped.
+
+    The first round learns from the seeds. Each further one learns, from its own first weights, from what the seeds and
+    the segmenter of the round before say together (``segmenter.agreement``). It is always the seeds that are fused, not
+    the masks of the round before, so that a mistake is not handed on from round to round.
+
+    ::
+
+        OUT/round-1/               the first training: last.pt, best.pt, ...
+        OUT/round-1/predictions/   what its segmenter says about the training images; a run folder
+        OUT/round-1/fused/         what the second round learns from; a run folder
+        OUT/round-2/               the second training
+
+    Every step goes on where it was stopped, and one that is finished is only looked at; more rounds than before add to
+    those there are.
+
+    Args:
+        data: images and seeds.
+        out: the folder.
+        recipe: of every training.
+        rounds: how many trainings, at least 1.
+        settings: of fusing.
+        weights, val, seed, device, workers, overwrite, progress, say: see ``train_segmenter``.
+
+    Raises:
+        WsssError: as ``train_segmenter`` and ``generate``, or a whole round has no mask left.
+    """
+    settings = settings or AgreementSettings()
+    if settings.disagreement == "weigh" and not recipe.settings.train.confidence:
+        raise WsssError("self-training that weighs disagreement needs --set train.confidence=true")
+    finished: list[Round] = []
+    folder, now = data.root, data
+    for number in range(1, rounds + 1):
+        home = out / f"round-{number}"
+        say(f"round {number} of {rounds}: learning from {folder}")
+        training = train_segmenter(
+            now,
+            home,
+            recipe,
+            weights=weights,
+            val=val,
+            seed=seed,
+            device=device,
+            workers=workers,
+            overwrite=overwrite,
+            progress=progress,
+            say=say,
+        )
+        finished.append(_round(folder, training, number))
+        if training.interrupted:
+            return RoundsResult(tuple(finished), True)
+        if number == rounds:
+            break
+        if _fuse(data, home, training, settings, overwrite, progress).interrupted:
+            return RoundsResult(tuple(finished), True)
+        folder = home / FUSED
+        now = Voc(folder, data.class_set, data.split)
+    return RoundsResult(tuple(finished), False)
+
+
+def _fuse(
+    data: Voc,
+    home: Path,
+    training: TrainResult,
+    settings: AgreementSettings,
+    overwrite: bool,
+    progress: Callable[[str, str], Progress] | None,
+) -> RunResult:
+    """Predict the training images and fuse the predictions with the seeds, each process its part."""
+    from accelerate import PartialState
+
+    processes = PartialState()
+    segmenter = load_segmenter(training.best or training.last, processes.device, data.class_set)
+    predictor = Predictor(segmenter)
+    about = {"versions": versions(), "device": str(processes.device)}
+    common: dict[str, Any] = {
+        "dataset": {"name": data.name, "split": data.split},
+        "class_set": {"name": data.class_set.name, "names": list(data.class_set.names)},
+    }
+
+    def make(seeder: Predictor | Agreeing, name: str, folder: Path, verb: str) -> RunResult:
+        result = generate(
+            data,
+            seeder,
+            folder,
+            settings={**common, "backend": {"name": name, **seeder.settings}},
+            about=about,
+            shard=(processes.process_index, processes.num_processes),
+            overwrite=overwrite,
+            progress=progress(verb, "image") if progress and processes.is_main_process else None,
+        )
+        if not result.interrupted:
+            processes.wait_for_everyone()
+        return result
+
+    result = make(predictor, "segmenter", home / PREDICTIONS, "predicting")
+    if result.interrupted:
+        return result
+    fuser = Agreeing(
+        lambda sample: seed_of(data, sample),
+        lambda sample: _opinion(read_labels(mask_path(home / PREDICTIONS, sample.id)), home / PREDICTIONS, sample),
+        settings,
+        {"segmenter": predictor.settings["segmenter"]},
+    )
+    return make(fuser, "agreement", home / FUSED, "fusing")
+
+
+def seed_of(data: Voc, sample: Sample) -> Opinion:
+    """The seed of a sample; where its tree keeps no confidence, all that is not 255 is sure."""
+    labels = data.mask(sample)
+    if labels is None:
+        raise ImageError(f"{sample.id}: no label map in {data.name} {data.split}; take it off the list")
+    return _opinion(labels, data.root, sample)
+
+
+def _opinion(labels: np.ndarray, root: Path, sample: Sample) -> Opinion:
+    if (root / CONFIDENCE).is_dir():
+        return Opinion(labels, read_labels(confidence_path(root, sample.id)).astype(np.float32) / 255)
+    return Opinion(labels, (labels != IGNORE).astype(np.float32))
+
+
+def _round(folder: Path, training: TrainResult, number: int) -> Round:
+    """What is to be told about a round; the first one's masks are the seeds."""
+    if number == 1:
+        return Round(folder, training)
+    records = list(read_manifest(folder).values())
+    done = [r for r in records if r.status == "ok" and r.size and r.ignore is not None]
+    pixels = np.array([r.size[0] * r.size[1] for r in done if r.size], np.float64)
+
+    def mean(shares: list[float]) -> float:
+        return float(np.average(shares, weights=pixels))
+
+    return Round(
+        folder,
+        training,
+        kept=1 - mean([r.ignore or 0.0 for r in done]),
+        agreed=mean([float(r.evidence["agreed"]) for r in done]),
+        failed=tuple((r.id, r.error or "") for r in records if r.status != "ok"),
+    )

@@ -1,0 +1,244 @@
+"""Trained segmenters as files: weights with everything needed to use them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ..data.classes import ClassSet
+from ..errors import WsssError
+from ..output.files import plain, write_bytes
+from .networks import Network, NetworkSettings, build
+
+FORMAT = 1
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet, by which all encoders here were trained."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """To which size an image is brought before a network sees it, at scale 1.
+
+    Attributes:
+        short: pixels of the shorter side; 0 leaves images as they are.
+        long: what the longer side may become at most; the shorter one then becomes less than ``short``.
+    """
+
+    short: int = 0
+    long: int = 2048
+
+    def size(self, height: int, width: int, factor: float = 1.0) -> tuple[int, int]:
+        """Height and width that an image is resized to, its aspect ratio kept."""
+        if self.short:
+            factor *= min(self.short / min(height, width), self.long / max(height, width))
+        return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A trained network with its classes and its way of looking at images.
+
+    Attributes:
+        network: in evaluation mode, on its device.
+        class_set: names and palette; class 0 is background, 1..K the class set's.
+        scale: the size at which it was trained to see images.
+        recipe: all settings it was trained with, as dotted keys.
+        history: facts of its training: iterations, mIoU on the validation split, and the like.
+    """
+
+    network: Network
+    class_set: ClassSet
+    scale: Scale
+    recipe: Mapping[str, Any]
+    history: Mapping[str, Any]
+
+    @property
+    def classes(self) -> int:
+        """K + 1."""
+        return len(self.class_set.names) + 1
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def normalise(self, image: np.ndarray) -> torch.Tensor:
+        """uint8 (H, W, 3) RGB as the float32 (1, 3, H, W) that the network takes, on its device."""
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        return normalised(pixels.permute(2, 0, 1)[None])
+
+    @torch.inference_mode()
+    def logits(self, images: Sequence[np.ndarray] | torch.Tensor, factor: float = 1.0) -> Any:
+        """Logits of every pixel; their softmax is the probabilities.
+
+        Args:
+            images: uint8 (H, W, 3) RGB images of any sizes, or a normalised float32 batch (N, 3, H, W).
+            factor: images are seen this much larger than usual (multi-scale inference); for a batch it must be 1.
+
+        Returns:
+            For images a list of float32 (K + 1, H, W) at the size of each; for a batch float32 (N, K + 1, H, W).
+        """
+        if isinstance(images, torch.Tensor):
+            return self.network(images.to(self.device)).float()
+        return [self._of_image(image, factor) for image in images]
+
+    def probabilities(self, images: Sequence[np.ndarray] | torch.Tensor, factor: float = 1.0) -> Any:
+        """``logits`` as probabilities that add up to 1 at each pixel."""
+        logits = self.logits(images, factor)
+        return logits.softmax(1) if isinstance(logits, torch.Tensor) else [one.softmax(0) for one in logits]
+
+    def _of_image(self, image: np.ndarray, factor: float) -> torch.Tensor:
+        height, width = image.shape[:2]
+        size = self.scale.size(height, width, factor)
+        pixels = self.normalise(image)
+        if size != (height, width):
+            pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True)
+        logits = self.network(pixels).float()
+        if size != (height, width):
+            logits = F.interpolate(logits, (height, width), mode="bilinear")
+        return logits[0]
+
+
+def normalised(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 (N, 3, H, W) RGB as the float32 that networks take."""
+    mean, std = (torch.tensor(v, device=pixels.device).view(3, 1, 1) for v in (MEAN, STD))
+    return (pixels.float() / 255 - mean) / std
+
+
+def describe(segmenter: Segmenter, settings: NetworkSettings) -> dict[str, Any]:
+    """All of a segmenter but its weights, as plain values that a file can hold."""
+    class_set = segmenter.class_set
+    return {
+        "format": FORMAT,
+        "network": plain(vars(settings)),
+        "class_set": {
+            "name": class_set.name,
+            "names": list(class_set.names),
+            "phrases": plain(class_set.phrases),
+            "prompts": list(class_set.prompts),
+            "background": list(class_set.background),
+            "palette": plain(class_set.palette),
+        },
+        "scale": plain(vars(segmenter.scale)),
+        "recipe": plain(segmenter.recipe),
+        "history": plain(segmenter.history),
+    }
+
+
+def save(
+    path: Path,
+    segmenter: Segmenter,
+    settings: NetworkSettings,
+    *,
+    weights: Mapping[str, torch.Tensor] | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a segmenter, whole or not at all.
+
+    Args:
+        path: the file.
+        segmenter: what to write.
+        settings: of its network.
+        weights: instead of the network's own.
+        training: further state that training goes on from; tensors, numbers and containers of them.
+
+    Raises OSError where the file cannot be written.
+    """
+    state = segmenter.network.state_dict() if weights is None else weights
+    content = {
+        **describe(segmenter, settings),
+        "weights": {name: value.detach().cpu() for name, value in state.items()},
+        **({} if training is None else {"training": training}),
+    }
+    data = io.BytesIO()
+    torch.save(content, data)
+    write_bytes(path, data.getvalue())
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What ``save`` wrote.
+
+    Raises:
+        WsssError: there is no such file, or it is not a whole checkpoint of a segmenter.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WsssError(f"{path}: no such checkpoint; give a file of wsss-seed train-seg, such as best.pt") from None
+    except Exception:  # whatever a torn or foreign file makes the reader of pickles raise
+        content = None
+    if not isinstance(content, dict) or not isinstance(content.get("weights"), dict) or "class_set" not in content:
+        raise WsssError(f"{path}: damaged, or no checkpoint of train-seg; copy it again or train again")
+    if content["format"] != FORMAT:
+        raise WsssError(
+            f"{path}: written by another version of wsss-seed (format {content['format']}, here {FORMAT}); train again"
+        )
+    return content
+
+
+def load_segmenter(
+    path: Path | str, device: str | torch.device = "cpu", class_set: ClassSet | None = None
+) -> Segmenter:
+    """Read a trained segmenter.
+
+    Args:
+        path: a checkpoint, best.pt or last.pt, or the folder that has them (then best.pt if there is one).
+        device: where it is to run.
+        class_set: the classes it must have, where that matters.
+
+    Raises:
+        WsssError: not a whole checkpoint, or one of another class set.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "best.pt" if (path / "best.pt").exists() else path / "last.pt"
+    content = read(path)
+    try:
+        table = content["class_set"]
+        own = ClassSet(
+            name=table["name"],
+            names=tuple(table["names"]),
+            phrases=tuple(tuple(words) for words in table["phrases"]),
+            prompts=tuple(table["prompts"]),
+            background=tuple(table["background"]),
+            palette=tuple((r, g, b) for r, g, b in table["palette"]),
+        )
+        if class_set is not None:
+            require_classes(path, own, class_set)
+        values = content["network"]
+        settings = NetworkSettings(**{**values, "rates": tuple(values["rates"])})
+        network = build(settings, len(own.names) + 1)
+        # A head that only training needs is in the weights of a network that was built with it, and so it is here.
+        network.load_state_dict(content["weights"])
+        scale = Scale(**content["scale"])
+        recipe, history = content["recipe"], content["history"]
+    except WsssError:
+        raise
+    except Exception as error:
+        raise WsssError(f"{path}: damaged checkpoint ({type(error).__name__}); copy it again or train again") from None
+    return Segmenter(network.to(device).eval(), own, scale, recipe, history)
+
+
+def require_classes(path: Path, own: ClassSet, wanted: ClassSet) -> None:
+    """Refuse a checkpoint whose classes are not, in this order, the ones wanted.
+
+    Raises:
+        WsssError: they are not; the first difference is named.
+    """
+    if own.names == wanted.names:
+        return
+    if len(own.names) != len(wanted.names):
+        difference = f"{len(own.names)} classes, not {len(wanted.names)}"
+    else:
+        i = next(i for i, pair in enumerate(zip(own.names, wanted.names, strict=True)) if pair[0] != pair[1])
+        difference = f"class {i + 1} is '{own.names[i]}', not '{wanted.names[i]}'"
+    raise WsssError(
+        f"{path}: trained on class set '{own.name}', which is not '{wanted.name}' ({difference}); give a checkpoint of "
+        "these classes"
+    )

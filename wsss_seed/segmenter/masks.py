@@ -1,0 +1,119 @@
+"""Masks to train on: read from a run folder or any VOC tree, and checked before hours are spent on them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ..data.base import Dataset, Sample
+from ..data.classes import IGNORE
+from ..data.images import image_size, read_labels
+from ..data.voc import Voc
+from ..errors import ImageError, WsssError
+from ..output.run_folder import CONFIDENCE, confidence_path
+from ..threads import ahead
+from .crops import Source
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Masks that fit their images and their classes.
+
+    Attributes:
+        source: images and masks to train on.
+        empty: ids of masks that are 255 throughout, which are left out.
+        pixels: int64 (K + 1,), how many pixels of each class there are.
+        digest: of ids, masks and confidence.
+    """
+
+    source: Source
+    empty: tuple[str, ...]
+    pixels: np.ndarray
+    digest: str
+
+
+def check_masks(data: Dataset, *, confidence: bool = False, step: Callable[[], None] | None = None) -> Checked:
+    """Read all masks of a dataset and see that one can train on them.
+
+    Args:
+        data: a dataset with label maps.
+        confidence: whether the confidence of each pixel is wanted too.
+        step: called after each image.
+
+    Raises:
+        WsssError: a mask is missing, unreadable, of another size than its image or beyond the class set; there is no
+            confidence; or no mask has a pixel that is not 255.
+    """
+    classes = len(data.class_set.names) + 1
+    trust = _confidence_of(data) if confidence else None
+
+    def check(sample: Sample) -> tuple[np.ndarray, bytes]:
+        where = sample.mask or sample.id
+        labels = data.mask(sample)
+        if labels is None:
+            raise ImageError(f"{sample.id}: no label map in {data.name} {data.split}; take it off the list")
+        size = data.image(sample).shape[1::-1] if sample.image is None else image_size(sample.image)
+        if labels.shape[::-1] != size:
+            raise ImageError(
+                f"{where}: {labels.shape[1]} x {labels.shape[0]} pixels, but its image has {size[0]} x {size[1]}; make "
+                "the mask again"
+            )
+        counts = np.bincount(labels.ravel(), minlength=256)
+        beyond = np.flatnonzero(counts[classes:IGNORE])
+        if len(beyond):
+            raise ImageError(
+                f"{where}: label {classes + beyond[0]}, beyond the {classes - 1} classes of '{data.class_set.name}'; "
+                "give the right class set with --classes, or make the mask again"
+            )
+        digest = hashlib.sha256(sample.id.encode("utf-8", "surrogateescape") + b"\0" + labels.tobytes())
+        if trust is not None:
+            values = trust(sample)
+            if values.shape != labels.shape:
+                raise ImageError(f"{where}: its confidence map has another size; make the mask again")
+            digest.update(values.tobytes())
+        return counts, digest.digest()
+
+    pixels = np.zeros(classes, np.int64)
+    samples: list[Sample] = []
+    empty: list[str] = []
+    digest = hashlib.sha256()
+    workers = min(8, os.cpu_count() or 1)
+    for sample, found in ahead(check, data, workers=workers, depth=2 * workers):
+        counts, part = found.result()
+        if counts[:classes].any():
+            samples.append(sample)
+            digest.update(part)
+            pixels += counts[:classes]
+        else:
+            empty.append(sample.id)
+        if step is not None:
+            step()
+    if not samples:
+        raise WsssError(f"{data.name} {data.split}: every mask is 255 throughout, so there is nothing to learn from")
+    source = Source(samples, data.image, partial(_mask, data), trust)
+    return Checked(source, tuple(empty), pixels, digest.hexdigest()[:16])
+
+
+def _mask(data: Dataset, sample: Sample) -> np.ndarray:
+    labels = data.mask(sample)
+    assert labels is not None
+    return labels
+
+
+def _confidence_of(data: Dataset) -> Callable[[Sample], np.ndarray]:
+    if not isinstance(data, Voc) or not (data.root / CONFIDENCE).is_dir():
+        raise WsssError(
+            f"{data.name} {data.split}: no folder {CONFIDENCE}, which train.confidence needs; train on a run folder of "
+            "wsss-seed generate"
+        )
+    return partial(_confidence, data.root)
+
+
+def _confidence(root: Path, sample: Sample) -> np.ndarray:
+    return read_labels(confidence_path(root, sample.id))

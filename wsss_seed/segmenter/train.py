@@ -1,0 +1,357 @@
+"""From masks to a trained segmenter: check, train, evaluate, record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..data.base import Dataset
+from ..errors import WsssError
+from ..evaluation import metrics
+from ..evaluation.confusion import confusion_matrix, joint_histogram
+from ..output.files import is_part, remove_parts, write_json
+from ..output.lock import Lock
+from ..output.run_folder import LOCK, LOCK_WAIT, write_error
+from ..seeding.settings_tools import flatten
+from .checkpoint import Segmenter, load_segmenter
+from .masks import Checked, check_masks
+from .settings import Recipe
+from .trainer import BEST, LAST, METRICS, Progress, build_accelerator, first_network, train
+
+if TYPE_CHECKING:
+    from ..run.progress import Progress as Shown
+
+TRAINING = "training.json"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A segmenter on a split with ground truth.
+
+    Attributes:
+        miou: mean IoU over the classes that have a ground-truth pixel, background included.
+        per_class_iou: by name; None for a class without a ground-truth pixel.
+        pixel_accuracy: share of pixels that are right.
+        images: how many.
+    """
+
+    miou: float
+    per_class_iou: Mapping[str, float | None]
+    pixel_accuracy: float
+    images: int
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training did.
+
+    Attributes:
+        out: its folder.
+        last: the segmenter after the last iteration.
+        best: the one with the highest mIoU on the validation split; None without one.
+        iterations: how many are done.
+        miou, best_miou: of both; None without a validation split.
+        best_iteration: when the best was.
+        empty: ids of masks that were left out because they are 255 throughout.
+        seconds: of this call.
+        first: whether this is the process that writes and reports.
+        interrupted: whether it was stopped before its end.
+    """
+
+    out: Path
+    last: Path
+    best: Path | None
+    iterations: int
+    miou: float | None
+    best_miou: float | None
+    best_iteration: int
+    empty: tuple[str, ...]
+    seconds: float
+    first: bool
+    interrupted: bool
+
+
+def train_segmenter(
+    data: Dataset,
+    out: Path,
+    recipe: Recipe,
+    *,
+    weights: str | None = None,
+    val: Dataset | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    workers: int = 2,
+    overwrite: bool = False,
+    progress: Callable[[str, str], Shown] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> TrainResult:
+    """Train a segmenter on masks, going on where an earlier training with the same settings stopped.
+
+    Args:
+        data: images and masks; a run folder or a VOC tree opened as dataset ``voc``, or any dataset with label maps.
+        out: the folder.
+        recipe: the settings.
+        weights: of the encoder instead of the recipe's.
+        val: a dataset with ground truth, on which the best checkpoint is chosen.
+        seed: of first weights, order, crops and dropout.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: processes that make crops.
+        overwrite: begin again.
+        progress: makes what shows how far a step is, from its verb and unit.
+        say: is told what there is to know before training begins.
+
+    Raises:
+        WsssError: unusable masks, settings, weights or folder, or a checkpoint of other settings.
+    """
+    begin = time.monotonic()
+    weights = recipe.weights if weights is None else weights
+    if val is not None:
+        _check_val(data, val)
+    if recipe.settings.train.confidence and recipe.settings.network.name == "mask2former":
+        raise WsssError("mask2former learns from whole masks, not from single pixels; leave train.confidence out")
+    accelerator = build_accelerator(recipe.settings, device)
+    first = accelerator.is_main_process
+    show = progress("checking masks", "image") if progress and first else None
+    if show is not None:
+        show.start(len(data), 0)
+    try:
+        checked = check_masks(
+            data, confidence=recipe.settings.train.confidence, step=show.step if show is not None else None
+        )
+    finally:
+        if show is not None:
+            show.stop()
+    about = _about(data, checked, recipe, weights, val, seed)
+    try:
+        with _Folder(out, overwrite, first):
+            accelerator.wait_for_everyone()
+            # What a resumed training starts with is in its checkpoint; weights to begin with need not be had again.
+            begun = (out / LAST).exists()
+            network = first_network(recipe, "none" if begun else weights, len(data.class_set.names) + 1, seed)
+            if first:
+                say(_summary(data, checked, recipe, weights, network, accelerator))
+                _record(out, about, None)
+            state, interrupted = _run(
+                network, checked, data, recipe, out, about, accelerator, val, seed, workers, progress
+            )
+            miou = state.curve["miou"][-1] if state.curve else float("nan")
+            result = TrainResult(
+                out=out,
+                last=out / LAST,
+                best=None if val is None or state.best != state.best else out / BEST,
+                iterations=state.iteration,
+                miou=None if miou != miou else miou,
+                best_miou=None if state.best != state.best else state.best,
+                best_iteration=state.best_iteration,
+                empty=checked.empty,
+                seconds=time.monotonic() - begin,
+                first=first,
+                interrupted=interrupted,
+            )
+            if first and not interrupted:
+                _record(out, about, result)
+            accelerator.wait_for_everyone()
+            return result
+    except OSError as error:
+        raise write_error(out, error) from error
+    except torch.OutOfMemoryError:
+        raise WsssError(
+            f"{out}: the GPU's memory is full; what is finished stays. A batch in more parts takes less, but is "
+            "another training: --set train.accumulate=2 --overwrite"
+        ) from None
+
+
+def score(segmenter: Segmenter, data: Dataset, share: tuple[int, int] = (0, 1), reduce: Any = None) -> Score:
+    """Compare a segmenter's label maps with ground truth, whole images at their own size, one confusion matrix for all.
+
+    Args:
+        segmenter: with the classes of the dataset.
+        data: a dataset with ground truth.
+        share: (index, n): of several processes each does every n-th image,
+        reduce: which adds up the counts, int64 (256, 256), of all processes.
+    """
+    histogram = np.zeros((256, 256), np.int64)
+    for i in range(share[0], len(data), share[1]):
+        sample = data[i]
+        truth = data.mask(sample)
+        if truth is None:
+            raise WsssError(f"{sample.id}: no ground truth in {data.name} {data.split}; take it off the list")
+        [logits] = segmenter.logits([data.image(sample)])
+        labels = logits.argmax(0).to(torch.uint8).cpu().numpy()
+        if labels.shape != truth.shape:
+            raise WsssError(f"{sample.mask or sample.id}: ground truth of another size than its image")
+        histogram += joint_histogram(truth, labels)
+    if reduce is not None:
+        histogram = reduce(histogram)
+    names = ("background", *segmenter.class_set.names)
+    confusion = metrics.resolve_ignored(confusion_matrix(histogram, len(names)), "background")
+    iou = metrics.iou(confusion)
+    return Score(
+        miou=float(metrics.mean(iou)),
+        per_class_iou={n: None if v != v else float(v) for n, v in zip(names, iou, strict=True)},
+        pixel_accuracy=float(metrics.pixel_accuracy(confusion)),
+        images=len(data),
+    )
+
+
+def score_file(path: Path, data: Dataset, device: str = "cpu") -> Score:
+    """``score`` of a checkpoint. Raises WsssError if it is unreadable or of another class set."""
+    return score(load_segmenter(path, device, data.class_set), data)
+
+
+def _run(
+    network: Any,
+    checked: Checked,
+    data: Dataset,
+    recipe: Recipe,
+    out: Path,
+    about: Mapping[str, Any],
+    accelerator: Any,
+    val: Dataset | None,
+    seed: int,
+    workers: int,
+    progress: Callable[[str, str], Shown] | None,
+) -> tuple[Progress, bool]:
+    share = (accelerator.process_index, accelerator.num_processes)
+    show = progress("training", "iteration") if progress and accelerator.is_main_process else None
+    began = False
+
+    def add_up(histogram: np.ndarray) -> np.ndarray:
+        counts = torch.from_numpy(histogram).to(accelerator.device)
+        return np.asarray(accelerator.reduce(counts, "sum").cpu().numpy())
+
+    def evaluate(segmenter: Segmenter) -> float:
+        assert val is not None
+        return score(segmenter, val, share, add_up).miou
+
+    def step(iteration: int) -> None:
+        nonlocal began
+        if show is not None:
+            if not began:
+                show.start(recipe.settings.train.iterations, iteration - 1)
+                began = True
+            show.step()
+
+    try:
+        return train(
+            network,
+            checked.source,
+            data.class_set,
+            recipe,
+            out,
+            about=about,
+            accelerator=accelerator,
+            evaluate=None if val is None else evaluate,
+            seed=seed,
+            workers=workers,
+            step=step,
+        )
+    finally:
+        if show is not None:
+            show.stop()
+
+
+def _check_val(data: Dataset, val: Dataset) -> None:
+    if not len(val) or not val.has_masks:
+        raise WsssError(f"{val.name} {val.split}: not every image has ground truth; give another validation split")
+    if val.class_set.names != data.class_set.names:
+        raise WsssError(
+            f"{val.name} {val.split}: its classes ({len(val.class_set.names)} of '{val.class_set.name}') are not those "
+            f"of the masks ({len(data.class_set.names)} of '{data.class_set.name}'); give the same class set"
+        )
+
+
+def _about(
+    data: Dataset, checked: Checked, recipe: Recipe, weights: str, val: Dataset | None, seed: int
+) -> dict[str, Any]:
+    """Everything that determines the outcome, as flat JSON values."""
+    about: dict[str, Any] = {
+        "masks": f"{data.name} {data.split}",
+        "images": len(checked.source.samples),
+        "digest": checked.digest,
+        "classes": hashlib.sha256(json.dumps(data.class_set.names).encode()).hexdigest()[:16],
+        "validation": None if val is None else f"{val.name} {val.split}, {len(val)} images",
+        "recipe": recipe.name,
+        "weights": weights,
+        "seed": seed,
+    }
+    for group in ("network", "augment", "optimiser", "train"):
+        about |= {f"{group}.{key}": value for key, value in flatten(getattr(recipe.settings, group)).items()}
+    return about
+
+
+def _summary(data: Dataset, checked: Checked, recipe: Recipe, weights: str, network: Any, accelerator: Any) -> str:
+    settings = recipe.settings
+    size = sum(p.numel() for p in network.parameters()) / 1e6
+    processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
+    missing = [n for n, v in zip(("background", *data.class_set.names), checked.pixels, strict=True) if not v]
+    never = f"; no pixel of {', '.join(missing[:5])}{' and others' if len(missing) > 5 else ''}" if missing else ""
+    return (
+        f"{len(checked.source.samples)} images of {data.name} {data.split}, {len(data.class_set.names)} "
+        f"classes{never}; recipe {recipe.name}: {settings.network.name} with {settings.network.encoder} ({size:.1f} M "
+        f"parameters, encoder weights: {weights}), {settings.train.iterations} iterations of {settings.train.batch} on "
+        f"{accelerator.device}{processes}"
+    )
+
+
+def _record(out: Path, about: Mapping[str, Any], result: TrainResult | None) -> None:
+    """What the folder is, for people and for the next training in it."""
+    import accelerate
+
+    write_json(
+        out / TRAINING,
+        {
+            "settings": about,
+            "versions": {
+                "wsss_seed": __version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "accelerate": accelerate.__version__,
+            },
+            "finished": None if result is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "iterations": None if result is None else result.iterations,
+            "miou": None if result is None else result.miou,
+            "best_miou": None if result is None else result.best_miou,
+            "best_iteration": None if result is None else result.best_iteration,
+            "left_out": None if result is None else result.empty,
+        },
+    )
+
+
+class _Folder:
+    """The output folder, held by one training. Use as a context manager."""
+
+    def __init__(self, path: Path, overwrite: bool, first: bool) -> None:
+        self._lock: Lock | None = None
+        if not first:
+            return
+        if path.exists() and not path.is_dir():
+            raise WsssError(f"{path}: not a folder; choose another --out")
+        path.mkdir(parents=True, exist_ok=True)
+        if not (path / TRAINING).exists() and any(p.name != LOCK and not is_part(p) for p in path.iterdir()):
+            raise WsssError(f"{path}: not empty and not a folder of train-seg; choose another --out")
+        self._lock = Lock(path / LOCK)
+        if not self._lock.take(shared=False, wait=LOCK_WAIT):
+            self._lock.close()
+            raise WsssError(f"{path}: another training is writing here; let it end or choose another --out")
+        remove_parts([path])
+        if overwrite:
+            for name in (LAST, BEST, f"{METRICS}.csv", f"{METRICS}.png"):
+                (path / name).unlink(missing_ok=True)
+
+    def __enter__(self) -> _Folder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
