@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--no-vote", action="store_true", help="pixel by pixel, without mask proposals")
     args = parser.parse_args()
 
-    models, classes = ModelSet(args.models, "cpu"), load_class_set("toyland")
+    models, classes = ModelSet(args.models, "cpu").for_backend("clip-sams"), load_class_set("toyland")
     world = Toyland(classes, "val", args.images)
     samples = [LoadedSample(s, world.image(s)) for s in world.samples]
     truth = [world.mask(s) for s in world.samples]

@@ -28,6 +28,7 @@ HUB = "hf:"  # begins the name of a transformers model: a repository of the hub,
 _LIBRARIES = ("torch", "torchvision", "open_clip_torch", "segment-anything", "groundingdino-py", "transformers")
 _HERE = Path(str(files(__package__)))
 TINY = _HERE / "tiny"
+BUNDLED = {"tiny": TINY, "tiny-regions": _HERE / "tiny_regions"}  # model name -> folder
 
 
 def versions() -> dict[str, str]:
@@ -93,8 +94,8 @@ def find_weights(role: str, name: str) -> Weights:
 
     Args:
         role: ``clip``, ``sam`` or ``detector``.
-        name: ``tiny``, a checkpoint's name, a path, ``hf:`` and a repository or folder of transformers, or, for CLIP,
-            ``MODEL:PRETRAINED`` or ``MODEL:FILE`` of open_clip.
+        name: a bundled model's (``tiny``), a checkpoint's name, a path, ``hf:`` and a repository or folder of
+            transformers, or, for CLIP, ``MODEL:PRETRAINED`` or ``MODEL:FILE`` of open_clip.
 
     Raises:
         WsssError: unknown name.
@@ -104,8 +105,9 @@ def find_weights(role: str, name: str) -> Weights:
             raise WsssError(f"{name}: CLIP comes from open_clip; write MODEL:PRETRAINED, MODEL:FILE or a folder")
         spec = name.removeprefix(HUB)
         return Weights("hub", spec, Path(spec) if Path(spec).is_dir() else None)
-    if name == "tiny":
-        return Weights("bundled", str(TINY), TINY)
+    bundled = {n: folder for n, folder in BUNDLED.items() if (folder / f"{role}.safetensors").is_file()}
+    if name in bundled:
+        return Weights("bundled", str(bundled[name]), bundled[name])
     checkpoint = find_checkpoint(role, name)
     if checkpoint:
         path = checkpoint.path()
@@ -121,7 +123,7 @@ def find_weights(role: str, name: str) -> Weights:
         raise WsssError(f"{name}: no such file or folder; give --{role} one that exists, or a name as of models list")
     known = [c.name for c in known_checkpoints() if c.role == role]
     forms = ["MODEL:PRETRAINED", "MODEL:FILE"] if role == "clip" else ["hf:REPOSITORY"]
-    raise unknown_name(f"{role} model", name, [*known, "tiny", "a path", *forms])
+    raise unknown_name(f"{role} model", name, [*known, *bundled, "a path", *forms])
 
 
 def _digest(role: str, weights: Weights) -> str | None:
@@ -160,7 +162,7 @@ class ModelSet:
         self._weights = {role: find_weights(role, n) for role, n in asked.items()}
         # A checkpoint has one name in what is recorded, whatever it was called.
         self.names = {role: w.checkpoint.name if w.checkpoint else asked[role] for role, w in self._weights.items()}
-        self.world = self._spec.world if all(n == "tiny" for n in self.names.values()) else None
+        self.world = self._spec.world if all(n in BUNDLED for n in self.names.values()) else None
         self._device = device
         self._precision = precision
 
@@ -251,8 +253,9 @@ class ModelSet:
             class_set: its name.
             task: ``cls`` or ``seg``.
         """
-        path = TINY / "prompts" / f"{class_set}-{task}.safetensors"
-        return path if self.names["clip"] == "tiny" and path.is_file() else None
+        folder = BUNDLED.get(self.names["clip"])
+        path = folder / "prompts" / f"{class_set}-{task}.safetensors" if folder else None
+        return path if path and path.is_file() else None
 
     @cached_property
     def sam(self) -> MaskModel:
