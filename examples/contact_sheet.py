@@ -34,11 +34,12 @@ def main() -> None:
     parser.add_argument("--dataset", default="toyland")
     parser.add_argument("--root", type=Path)
     parser.add_argument("--split")
+    parser.add_argument("--classes", help="class set, as for generate")
     parser.add_argument("--images", type=int, help="how many images of toyland the run drew")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--columns", type=int, default=8)
     args = parser.parse_args()
-    data = open_dataset(args.dataset, args.root, args.split, images=args.images, seed=args.seed)
+    data = open_dataset(args.dataset, args.root, args.split, args.classes, images=args.images, seed=args.seed)
     palette = np.array(data.class_set.palette, np.uint8)
     samples = [s for s in data if mask_path(args.run, s.id).exists()][: args.columns]
     columns = []

@@ -236,9 +236,9 @@ def test_grounding_dino_is_groundingdinos_predict(tmp_path: Path, photograph: Pa
 
 
 def test_grounding_dino_swin_b_finds_all_its_keys(tmp_path: Path, monkeypatch):
-    """The keys that groundingdino's own Swin-B has, without memory for them."""
+    """Those that groundingdino's own Swin-B has."""
+    weights = library_model(tmp_path, "SwinB_cfg", monkeypatch)[0].state_dict()
     with torch.device("meta"):
-        weights = library_model(tmp_path, "SwinB_cfg", monkeypatch)[0].state_dict()
         config = json.loads((detector_room._CONFIGS / "grounding_dino_swinb.json").read_text())
         model = build_grounding_dino(config, build_tokenizer(vocabulary()))
     assert detector_room._SIZES[weights["backbone.0.patch_embed.proj.weight"].shape[0]] == "grounding_dino_swinb.json"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
 
 from ..errors import WsssError
@@ -70,7 +71,7 @@ def on_devices(
         WsssError: one of them met what is not about one image; the others were interrupted.
     """
     context = multiprocessing.get_context("spawn")  # a fork would inherit threads, locks and the GPU's context
-    processes: list[multiprocessing.process.BaseProcess] = []
+    processes: list[SpawnProcess] = []
     interrupts = 0
 
     def interrupt() -> None:
@@ -98,9 +99,10 @@ def on_devices(
         if interrupts:
             interrupt()
         while listening:
+            pipe: Any
             for pipe in wait(listening):
                 try:
-                    kind, value = pipe.recv()  # type: ignore[union-attr]
+                    kind, value = pipe.recv()
                 except (EOFError, ConnectionError):
                     listening.remove(pipe)
                     shown.ended(workers[pipe])
