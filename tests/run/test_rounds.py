@@ -29,7 +29,7 @@ from wsss_seed.run.rounds import seed_of
 IMAGES = 10
 SMALL = [
     "train.iterations=30", "train.batch=4", "train.save=5", "train.ema=0.0", "network.channels=16", "augment.crop=64",
-    "optimiser.rate=0.005", "optimiser.warmup=0",
+    "optimiser.rate=0.005", "optimiser.warmup=0", "agreement.sure=0.0",
 ]  # fmt: skip
 
 
@@ -170,8 +170,8 @@ def test_an_image_that_cannot_be_read_is_left_out(tmp_path: Path):
     [
         (["--set", "agreement.disagreement=weigh"], 2, "--set train.confidence=true"),
         (["--set", "agreement.disagreement=wiegh"], 2, "Did you mean 'weigh'?"),
-        (["--set", "agreement.fil=1"], 2, "Did you mean 'fill'?"),
-        (["--set", "agreement.fill=0.5"], 1, "--rounds 2"),
+        (["--set", "agreement.sur=1"], 2, "Did you mean 'sure'?"),
+        (["--set", "agreement.sure=0.5"], 1, "--rounds 2"),
         (["--set", "train.batch=8"], 2, "train.batch 4 -> 8"),
     ],
 )

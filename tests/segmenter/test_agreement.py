@@ -10,7 +10,7 @@ from wsss_seed.errors import ImageError
 from wsss_seed.seeding.base import LoadedSample
 from wsss_seed.segmenter.agreement import Agreeing, AgreementSettings, Opinion, agreement
 
-IGNORE_THEM, WEIGH = AgreementSettings(), AgreementSettings(disagreement="weigh")
+IGNORE_THEM, WEIGH = AgreementSettings(sure=0), AgreementSettings("weigh", sure=0)
 
 
 def opinion(labels, confidence) -> Opinion:
@@ -25,21 +25,22 @@ PREDICTION = opinion([3, 3, 1, 0, 4, 255, 5, 0, 6, 255], [0.5, 0.5, 0.5, 1.0, 0.
 
 def test_disagreement_becomes_255():
     labels, confidence = agreement(SEED, PREDICTION, IGNORE_THEM)
-    assert labels[0].tolist() == [3, 3, 255, 255, 255, 2, 5, 0, 255, 255]
-    assert np.allclose(confidence[0], [0.75, 0.5, 0, 0, 0, 0.5, 1, 0.9, 0, 0])
+    assert labels[0].tolist() == [3, 3, 255, 255, 255, 2, 5, 0, 6, 255]
+    assert np.allclose(confidence[0], [0.75, 0.5, 0, 0, 0, 0.5, 1, 0.9, 0.75, 0])
     assert (labels.dtype, confidence.dtype) == (np.uint8, np.float32)
 
 
 def test_disagreement_is_weighed():
     labels, confidence = agreement(SEED, PREDICTION, WEIGH)
-    assert labels[0].tolist() == [3, 3, 3, 0, 0, 2, 5, 0, 255, 255]
-    assert np.allclose(confidence[0], [0.75, 0.5, 0.25, 0.75, 0, 0.5, 1, 0.9, 0, 0])
+    assert labels[0].tolist() == [3, 3, 3, 0, 0, 2, 5, 0, 6, 255]
+    assert np.allclose(confidence[0], [0.75, 0.5, 0.25, 0.75, 0, 0.5, 1, 0.9, 0.75, 0])
 
 
-@pytest.mark.parametrize(("fill", "expected"), [(0.0, [5, 0, 6]), (0.8, [5, 0, 255]), (0.95, [5, 255, 255])])
-def test_holes_are_filled_from_a_confidence_on(fill, expected):
-    labels, _ = agreement(SEED, PREDICTION, AgreementSettings(fill=fill))
-    assert labels[0, 6:9].tolist() == expected
+@pytest.mark.parametrize(("disagreement", "disputed", "weight"), [("ignore", 255, 0), ("weigh", 0, 0.75)])
+def test_an_unsure_prediction_is_none(disagreement, disputed, weight):
+    labels, confidence = agreement(SEED, PREDICTION, AgreementSettings(disagreement, sure=0.9))
+    assert labels[0].tolist() == [3, 3, 3, disputed, 0, 2, 5, 0, 255, 255]
+    assert np.allclose(confidence[0], [0.75, 0.25, 0.75, weight, 0.5, 0.5, 1, 0.9, 0, 0])
 
 
 def random_opinion(seed: int) -> Opinion:
@@ -88,9 +89,9 @@ def test_maps_of_different_sizes():
 
 def test_as_a_seeder():
     fuser = Agreeing(lambda _: SEED, lambda _: PREDICTION, IGNORE_THEM, {"segmenter": "abc"})
-    assert fuser.settings == {"disagreement": "ignore", "fill": 0.9, "segmenter": "abc"}
+    assert fuser.settings == {"disagreement": "ignore", "sure": 0.0, "segmenter": "abc"}
     (seed,) = fuser.seed([LoadedSample(Sample("x"), np.zeros((1, 10, 3), np.uint8))])
-    assert seed.labels[0].tolist() == [3, 3, 255, 255, 255, 2, 5, 0, 255, 255]
-    assert seed.present == (1, 2, 4)
-    assert seed.scores == {1: 0.5, 2: 0.75, 4: 1.0}
+    assert seed.labels[0].tolist() == [3, 3, 255, 255, 255, 2, 5, 0, 6, 255]
+    assert seed.present == (1, 2, 4, 5)
+    assert seed.scores == {1: 0.5, 2: 0.75, 4: 1.0, 5: 0.75}
     assert seed.evidence == {"agreed": 0.3}

@@ -23,11 +23,11 @@ class AgreementSettings:
         disagreement: what becomes of a pixel on which they differ: ``ignore`` makes it 255; ``weigh`` gives it to the
             more confident of the two, with what it is ahead as its confidence, for a training that weighs pixels by
             confidence (``train.confidence``).
-        fill: where the seed says 255, the segmenter is believed from this confidence on.
+        sure: the segmenter's word counts from this confidence on; with 0 it always does.
     """
 
     disagreement: Literal["ignore", "weigh"] = "ignore"
-    fill: Share = 0.9
+    sure: Share = 0.9
 
 
 class Opinion(NamedTuple):
@@ -38,11 +38,11 @@ class Opinion(NamedTuple):
 
 
 def agreement(seed: Opinion, prediction: Opinion, settings: AgreementSettings = AgreementSettings()) -> Opinion:
-    """The label map that the next round learns from. For each pixel:
+    """The label map that the next round learns from. A prediction below ``sure`` is none. For each pixel:
 
     - Both give the same label: that label, with the higher of their confidences.
     - Only the seed has an opinion: the seed's label and confidence.
-    - Only the prediction has one: its label and confidence where that is at least ``fill``, else 255.
+    - Only the prediction has one: the prediction's.
     - They differ: by ``disagreement``, 255 or the more confident one, the seed among equals, with the difference of
       their confidences.
     - Neither has one: 255.
@@ -55,11 +55,12 @@ def agreement(seed: Opinion, prediction: Opinion, settings: AgreementSettings = 
     """
     if not seed.labels.shape == seed.confidence.shape == prediction.labels.shape == prediction.confidence.shape:
         raise ValueError(f"a seed of {seed.labels.shape} and a prediction of {prediction.labels.shape} pixels")
-    silent, unseen = seed.labels == IGNORE, prediction.labels == IGNORE
-    same = seed.labels == prediction.labels
+    silent = seed.labels == IGNORE
+    counts = (prediction.labels != IGNORE) & (prediction.confidence >= settings.sure)
+    same = counts & (seed.labels == prediction.labels)
+    differ = counts & ~same & ~silent
+    filled = counts & silent
     surer = prediction.confidence > seed.confidence
-    differ = ~same & ~silent & ~unseen
-    filled = silent & ~unseen & (prediction.confidence >= settings.fill)
 
     labels = np.where(silent, np.uint8(IGNORE), seed.labels)
     confidence = np.where(same & surer, prediction.confidence, seed.confidence)
