@@ -24,3 +24,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> WsssError:
     near = difflib.get_close_matches(name, names, 1, 0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return WsssError(f"unknown {kind} '{name}'; known: {', '.join(names)}.{hint}")
+
+
+def one_line(error: BaseException) -> str:
+    """The first sentence of an error, on one line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip()[:200]

@@ -23,7 +23,7 @@ from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.backends import BackendRequest
 from wsss_seed.seeding.base import LoadedSample
 from wsss_seed.seeding.clip_sams import ClipSams, Settings, build
-from wsss_seed.seeding.settings_tools import flatten
+from wsss_seed.settings_tools import flatten
 
 GRID: dict[str, list[Any]] = {
     "sams.exponent": [0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 15.0, 25.0, 40.0, 70.0],

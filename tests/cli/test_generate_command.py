@@ -34,6 +34,14 @@ def test_the_readme_command(cli, tmp_path: Path):
     assert "mIoU" in result.stdout
     assert "seeds/SegmentationClass" in result.stdout
     assert len(masks(tmp_path / "seeds")) == IMAGES
+    assert json.loads((tmp_path / "seeds" / "run.json").read_text())["settings"]["backend"]["name"] == "dino-sam"
+
+
+def test_options_of_clip_sams_choose_it(cli, tmp_path: Path):
+    for option in (["--prompts", "handwritten"], ["--preset", "toyland", "--set", "stage=handwritten"]):
+        result = cli("generate", "--dataset", "toyland", "--images", 1, *option, "--out", option[0], "--json")
+        assert result.returncode == 0, result.stderr
+        assert json.loads((tmp_path / option[0] / "run.json").read_text())["settings"]["backend"]["name"] == "clip-sams"
 
 
 def test_result_is_one_json_object_and_messages_go_to_standard_error(cli, tmp_path: Path):

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import typer
 
 from .. import __version__
-from ..errors import WsssError
-from ..models.reading import one_line
+from ..errors import WsssError, one_line
 from . import options, show
 
 _PACKAGES = (

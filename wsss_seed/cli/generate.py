@@ -16,7 +16,6 @@ from .evaluate import show_evaluation
 if TYPE_CHECKING:
     from ..data.base import Dataset
     from ..evaluation.evaluate import Evaluation
-    from ..models.zoo import ModelSet
     from ..run.generate import RunResult
 
 Shard = Annotated[str | None, options.option("--shard", help="I/N: do the I-th (from 1) of N equal parts.")]
@@ -35,12 +34,9 @@ def parse_shard(text: str | None) -> tuple[int, int]:
     return i - 1, n
 
 
-def default_backend(data: Dataset, models: ModelSet, *, asked: bool) -> str:
-    """``clip-sams`` where its options are given, or where learned prompts for the class set exist and the labels of
-    every image are known; else ``dino-sam``."""
-    learned = models.prompts(data.class_set.name, "seg") is not None
-    known = data.labels_source is not None and not data.unlabelled
-    return "clip-sams" if asked or (learned and known) else "dino-sam"
+def default_backend(*of_clip_sams: str | None) -> str:
+    """``clip-sams`` where one of its own options is given, else ``dino-sam``."""
+    return "clip-sams" if any(of_clip_sams) else "dino-sam"
 
 
 def generate(
@@ -52,7 +48,7 @@ def generate(
         str | None,
         options.option(
             "--backend",
-            help="How seeds are made. Default: clip-sams where learned prompts and image labels are known, "
+            help="How seeds are made: dino-sam, clip-sams or sam3. Default: clip-sams with --prompts or --preset, "
             "else dino-sam.",
         ),
     ] = None,
@@ -115,7 +111,7 @@ def generate(
         precision=precision,
     )
     of_clip_sams = {"prompts": prompts, "preset": preset}
-    backend = backend or default_backend(data, model_set, asked=any(of_clip_sams.values()))
+    backend = backend or default_backend(prompts, preset)
     overrides |= {key: value for key, value in of_clip_sams.items() if value is not None}
     model_set = model_set.for_backend(backend)
     out = out or Path("seeds") / f"{data.name}-{data.split}"

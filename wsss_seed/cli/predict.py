@@ -77,9 +77,9 @@ def predict(
     from ..run.generate import generate as run
     from ..run.progress import Progress
     from ..seeding.clip_sams import proposal_settings, stored_proposals
-    from ..seeding.settings_tools import flatten
     from ..segmenter.checkpoint import load_segmenter, require_classes
     from ..segmenter.predict import Predictor, PredictSettings, override
+    from ..settings_tools import flatten
 
     of_proposals = {key: values.pop(key) for key in [*values] if key.startswith("proposals.")}
     settings = override(PredictSettings(), values)

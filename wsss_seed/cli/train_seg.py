@@ -146,8 +146,8 @@ def _in_rounds(
     """Self-training; tells what each round did, and exits."""
     from ..data.voc import Voc
     from ..run.rounds import train_rounds
-    from ..seeding.settings_tools import replaced
     from ..segmenter.agreement import AgreementSettings
+    from ..settings_tools import replaced
 
     assert isinstance(data, Voc)
     values = {key.removeprefix("agreement."): value for key, value in values.items()}

@@ -6,8 +6,6 @@ import difflib
 import hashlib
 import json
 import logging
-import pickle
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -19,30 +17,18 @@ import open_clip
 import torch
 from huggingface_hub.constants import HF_HUB_CACHE
 from PIL import Image
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from ..errors import WsssError
+from ..errors import WsssError, one_line
 from .cache import offline
 from .precision import Portions, computing
-from .reading import one_line
+from .reading import UNREADABLE
 from .torchscript import is_torchscript, read_torchscript
 from .towers import ImageTower, LastBlock, TextTower, Tower
 
 _BATCH = 64  # texts or views in one forward pass
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers that OpenAI keeps among the weights
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    RuntimeError,
-    pickle.UnpicklingError,
-    SafetensorError,
-    zipfile.BadZipFile,
-)
 
 
 class Clip:
@@ -269,7 +255,7 @@ def fetch_pretrained(spec: str) -> Path:
     try:
         with _without_log():
             return Path(open_clip.download_pretrained(tag)) if tag else Path(pretrained)
-    except (*_UNREADABLE, ImportError) as error:
+    except UNREADABLE as error:
         raise WsssError(_cannot_fetch(model, pretrained, tag, error)) from None
 
 
@@ -329,11 +315,11 @@ def _read_folder(folder: Path) -> tuple[Any, Any]:
         tokenizer_kwargs["bpe_path"] = str(folder / tokenizer_kwargs["bpe_path"])
         tokenizer = open_clip.SimpleTokenizer(**tokenizer_kwargs)
         model = open_clip.CLIP(**config)
-    except (*_UNREADABLE, AttributeError) as error:
+    except UNREADABLE as error:
         raise WsssError(f"{folder / 'clip.json'}: not the configuration of a CLIP ({one_line(error)})") from None
     try:
         model.load_state_dict(load_file(weights))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise WsssError(f"{weights}: not the weights of {folder / 'clip.json'} ({one_line(error)})") from None
     return model, tokenizer
 
@@ -353,7 +339,7 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
                 return built, open_clip.get_tokenizer(model)
             built = open_clip.create_model(model, pretrained, force_quick_gelu=quick_gelu, require_pretrained=True)
             return built, open_clip.get_tokenizer(model)
-    except (*_UNREADABLE, ImportError) as error:
+    except UNREADABLE as error:
         if tag and pretrained:
             raise WsssError(_cannot_fetch(model, pretrained, tag, error)) from None
         raise WsssError(f"{where}: not plain tensors that fit this model ({one_line(error)})") from None
@@ -367,7 +353,7 @@ def _openai_weights(path: Path) -> dict[str, torch.Tensor] | None:
     else:
         try:
             weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except _UNREADABLE:
+        except UNREADABLE:
             return None  # open_clip knows more formats, and says what is wrong
         if not isinstance(weights, dict) or _NOT_WEIGHTS[0] not in weights:
             return None

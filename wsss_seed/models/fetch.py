@@ -21,9 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from .. import __version__
-from ..errors import WsssError
+from ..errors import WsssError, one_line
 from .cache import sha256 as hash_of
-from .reading import one_line
 
 _CHUNK = 2**20
 _TRIES = 3  # in a row without a single new byte

@@ -20,13 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import BertWordPieceTokenizer
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
-from ..errors import WsssError
+from ..errors import WsssError, one_line
 from ._bert_compat import supply
 from .detector import (
     Phrase,
@@ -39,7 +38,7 @@ from .detector import (
     write_captions,
 )
 from .precision import computing
-from .reading import one_line
+from .reading import UNREADABLE
 
 _PACKAGE = "groundingdino.models.GroundingDINO"
 _CONFIGS = Path(str(files(__package__))) / "configs"
@@ -48,18 +47,6 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _TEXTS = 64  # captions whose text features are kept
 # Not needed from a checkpoint: buffers that the model computes itself, and BERT's pooler, whose output nobody reads.
 _NOT_NEEDED = ("relative_position_index", "position_ids", "pooler.dense.weight", "pooler.dense.bias")
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    AssertionError,
-    pickle.UnpicklingError,
-    SafetensorError,
-)
 
 
 # The library ------------------------------------------------------------------------------------------------------
@@ -397,11 +384,11 @@ def _read_folder(folder: Path) -> tuple[nn.Module, Resize]:
         words = (folder / config["vocabulary"]).read_text("utf-8").splitlines()
         model = build_grounding_dino(config, build_tokenizer(words))
         resize = Resize(**config["resize"])
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise WsssError(f"{path}: not the configuration of a Grounding DINO ({one_line(error)})") from None
     try:
         load_weights(model, load_file(weights))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise WsssError(f"{weights}: not the weights of {path} ({one_line(error)}); install it again") from None
     return model, resize
 
@@ -417,7 +404,7 @@ def _read_checkpoint(path: Path) -> tuple[nn.Module, Resize]:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise WsssError(f"{path}: damaged, or holds more than plain tensors and was not opened; {remedy}") from None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise WsssError(f"{path}: damaged Grounding DINO checkpoint ({one_line(error)}); {remedy}") from None
     weights = checkpoint.get("model", checkpoint) if isinstance(checkpoint, dict) else None
     weights = {k.removeprefix("module."): v for k, v in weights.items()} if isinstance(weights, dict) else {}
@@ -429,7 +416,7 @@ def _read_checkpoint(path: Path) -> tuple[nn.Module, Resize]:
     model = build_grounding_dino(config, _published_tokenizer(path.parent / "vocab.txt", config["vocabulary"]))
     try:
         load_weights(model, weights)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise WsssError(
             f"{path}: not the weights of {size.removesuffix('.json')} ({one_line(error)}); {remedy}"
         ) from None
@@ -441,7 +428,7 @@ def _published_tokenizer(beside: Path, name: str) -> Any:
         return build_tokenizer(beside.read_text("utf-8").splitlines())
     try:
         return AutoTokenizer.from_pretrained(name)
-    except (*_UNREADABLE, ImportError) as error:
+    except UNREADABLE as error:
         raise WsssError(
             f"{beside}: no such file, and transformers could not fetch the vocabulary of {name} ({one_line(error)}); "
             f"without a network put the vocab.txt of {name} there"

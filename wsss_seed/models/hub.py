@@ -5,7 +5,6 @@ that uses transformers' checkpoints touches the network.
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,28 +21,14 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
-from safetensors import SafetensorError
 from torch import nn
 from transformers.utils import logging
 
-from ..errors import WsssError
-from .reading import one_line
+from ..errors import WsssError, one_line
+from .reading import UNREADABLE
 
 # Weights as plain tensors, the configuration, and the tokenizer's files; not the same weights in other formats.
 _FILES = ("*.json", "*.txt", "model*.safetensors")
-# What reading a wrong or damaged folder ends in, between transformers, safetensors and torch.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    ImportError,
-    pickle.UnpicklingError,
-    SafetensorError,
-)
 
 
 @contextmanager
@@ -155,7 +140,7 @@ def load(name: str, folder: Path, model: str, processor: str) -> tuple[nn.Module
     with _quiet():
         try:
             loaded, report = model_class.from_pretrained(folder, output_loading_info=True, local_files_only=True)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise WsssError(f"{folder}: not the weights of a {model} ({one_line(error)}); {remedy}") from None
         missing = sorted(report["missing_keys"])
         if missing:
@@ -165,7 +150,7 @@ def load(name: str, folder: Path, model: str, processor: str) -> tuple[nn.Module
             )
         try:
             return loaded, processor_class.from_pretrained(folder, local_files_only=True)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise WsssError(
                 f"{folder}: the processor's files ({processor}) cannot be read ({one_line(error)}); {remedy}"
             ) from None

@@ -1,7 +1,22 @@
-"""What every reader of weights says when it cannot read them."""
+"""What every reader of weights may run into."""
 
+import pickle
+import zipfile
 
-def one_line(error: BaseException) -> str:
-    """The first sentence of an error, on one line."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip()[:200]
+from safetensors import SafetensorError
+
+# What reading a wrong or damaged file ends in, between json, zipfile, safetensors, torch and the models' libraries.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    AssertionError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    SafetensorError,
+)

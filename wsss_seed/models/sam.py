@@ -13,30 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from segment_anything import modeling, sam_model_registry
 from segment_anything.utils.transforms import ResizeLongestSide
 
-from ..errors import WsssError
+from ..errors import WsssError, one_line
 from .digest import digest_of
 from .enlarge import Window, enlarging, windows
 from .masks import BoxMasks
 from .precision import Portions, computing
-from .reading import one_line
+from .reading import UNREADABLE
 from .sam_attention import fuse_attention
 from .sam_points import PointAnswers, answer
 
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    pickle.UnpicklingError,
-    SafetensorError,
-)
 # Pixels of float32 logits that are enlarged together: bounds the memory of the enlargement, not its result.
 _LOGIT_PIXELS = 2**25
 _WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
@@ -241,11 +230,11 @@ def _read_folder(folder: Path) -> modeling.Sam:
     config, weights = folder / "sam.json", folder / "sam.safetensors"
     try:
         model = build_sam(json.loads(config.read_text("utf-8")))
-    except (*_UNREADABLE, AssertionError) as error:
+    except UNREADABLE as error:
         raise WsssError(f"{config}: not the configuration of a SAM model ({one_line(error)})") from None
     try:
         model.load_state_dict(load_file(weights))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise WsssError(f"{weights}: not the weights of {config} ({one_line(error)}); install it again") from None
     return model
 
@@ -258,7 +247,7 @@ def _read_checkpoint(path: Path) -> modeling.Sam:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise WsssError(f"{path}: damaged, or holds more than plain tensors and was not opened; {remedy}") from None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise WsssError(f"{path}: damaged SAM checkpoint ({one_line(error)}); {remedy}") from None
     first = weights.get("image_encoder.pos_embed") if isinstance(weights, dict) else None
     name = _WIDTHS.get(first.shape[-1]) if isinstance(first, torch.Tensor) and first.ndim == 4 else None
@@ -267,6 +256,6 @@ def _read_checkpoint(path: Path) -> modeling.Sam:
     model = sam_model_registry[name](checkpoint=None)
     try:
         model.load_state_dict(weights)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise WsssError(f"{path}: not the weights of SAM {name} ({one_line(error)}); {remedy}") from None
     return model

@@ -23,7 +23,7 @@ from ..seeding.clip_sams.learn.settings import LearnSettings, Task, override
 from ..seeding.clip_sams.learn.trainer import learn
 from ..seeding.clip_sams.presets import Preset
 from ..seeding.prompts import save_contexts
-from ..seeding.settings_tools import flatten
+from ..settings_tools import flatten
 from .generate import generate
 from .progress import Progress
 

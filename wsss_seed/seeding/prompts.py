@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..data.classes import ClassSet
-from ..errors import WsssError
+from ..errors import WsssError, one_line
 from ..output.files import write_bytes
 from .classify import text_features
 
@@ -209,8 +209,9 @@ def read_contexts(path: Path) -> tuple[Contexts, dict[str, Any]]:
         sets = None if about["sets"] is None else tuple(about["sets"])
         return Contexts(vectors, tuple(about["names"]), about["position"], sets), about
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise WsssError(f"{path}: not learned prompts ({line}); make them with wsss-seed learn-prompts") from None
+        raise WsssError(
+            f"{path}: not learned prompts ({one_line(error)}); make them with wsss-seed learn-prompts"
+        ) from None
 
 
 def load_contexts(path: Path, *, clip: Clip, class_set: ClassSet) -> Contexts:

@@ -21,8 +21,8 @@ from torchvision.ops import nms
 
 from ..models.automatic import build_point_grid, generate_crop_boxes, is_box_near_crop_edge
 from ..output.proposals import Proposals, ProposalStore
+from ..settings_tools import Amount, Count, Share, Whole
 from .regions import fill_and_clean
-from .settings_tools import Amount, Count, Share, Whole
 
 if TYPE_CHECKING:
     from ..models.masks import Answers, MaskModel

@@ -12,7 +12,7 @@ from ..data.base import Sample
 from ..data.classes import IGNORE
 from ..errors import ImageError
 from ..seeding.base import LoadedSample, Seed
-from ..seeding.settings_tools import Share, flatten
+from ..settings_tools import Share, flatten
 
 
 @dataclass(frozen=True)

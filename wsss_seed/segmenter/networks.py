@@ -14,9 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..data.classes import IGNORE
-from ..errors import WsssError, unknown_name
-from ..models.reading import one_line
-from ..seeding.settings_tools import Amount, Count
+from ..errors import WsssError, one_line, unknown_name
+from ..settings_tools import Amount, Count
 
 STRIDE = 32
 """Every network here works on sides that are multiples of this; ``Network.forward`` pads to them."""

@@ -13,7 +13,7 @@ import torch
 from ..errors import WsssError
 from ..output.proposals import Proposals
 from ..seeding.base import LoadedSample, Seed
-from ..seeding.settings_tools import Amount, Count, Share, flatten, replaced
+from ..settings_tools import Amount, Count, Share, flatten, replaced
 from .checkpoint import Segmenter
 from .sharpen import sharpened
 from .windows import resize, views

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from ..data.classes import ClassSet
 from ..data.text import read_text
 from ..errors import WsssError, unknown_name
-from ..seeding.settings_tools import Amount, Count, Share, Whole, replaced
+from ..settings_tools import Amount, Count, Share, Whole, replaced
 from .networks import STRIDE, NetworkSettings
 
 _HERE = Path(__file__).parent / "recipes"

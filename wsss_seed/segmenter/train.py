@@ -22,7 +22,7 @@ from ..evaluation.confusion import confusion_matrix, joint_histogram
 from ..output.files import is_part, remove_parts, write_json
 from ..output.lock import Lock
 from ..output.run_folder import LOCK, LOCK_WAIT, write_error
-from ..seeding.settings_tools import flatten
+from ..settings_tools import flatten
 from .checkpoint import Segmenter, load_segmenter
 from .masks import Checked, check_masks
 from .settings import Recipe

@@ -14,6 +14,7 @@ import torch
 
 from ...data.classes import IGNORE, ClassSet
 from ...errors import ImageError
+from ...settings_tools import flatten
 from ..affinity import refine
 from ..base import LoadedSample, Seed
 from ..cam import softmax_gradcam
@@ -21,7 +22,6 @@ from ..pixel_seed import pixel_seed
 from ..prompts import Contexts, handwritten_features, prompt_features, prompt_names
 from ..proposals import Proposals
 from ..sams import sams
-from ..settings_tools import flatten
 from .settings import Settings
 
 if TYPE_CHECKING:

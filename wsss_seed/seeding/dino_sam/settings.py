@@ -10,7 +10,7 @@ import numpy as np
 
 from ...data.classes import ClassSet
 from ...errors import WsssError, unknown_name
-from ..settings_tools import Amount, Count, Share, Whole, flatten, replaced
+from ...settings_tools import Amount, Count, Share, Whole, flatten, replaced
 
 TEMPLATES = (
     "a photo of a {}.",

@@ -11,10 +11,10 @@ import torch
 
 from ...data.classes import ClassSet
 from ...models.detector import Queries, merged
+from ...settings_tools import flatten
 from ..boxes import Detections
 from ..cut import BoxMask, trimmed
 from ..dino_sam.seeder import GatedSeeder
-from ..settings_tools import flatten
 from .settings import Settings, as_dino_sam, thresholds_as_dino_sam
 
 if TYPE_CHECKING:

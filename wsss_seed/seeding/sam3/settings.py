@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ...data.classes import ClassSet
 from ...errors import WsssError
+from ...settings_tools import Share, Whole, replaced
 from ..dino_sam import settings as dino_sam
 from ..dino_sam.settings import (
     BoxSettings,
@@ -19,7 +20,6 @@ from ..dino_sam.settings import (
     SamSettings,
     VerifySettings,
 )
-from ..settings_tools import Share, Whole, replaced
 
 
 @dataclass(frozen=True)

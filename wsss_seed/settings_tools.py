@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from ..errors import WsssError, unknown_name
+from .errors import WsssError, unknown_name
 
 Share = Annotated[float, (0.0, 1.0)]
 """A score, an IoU or a part of something."""
