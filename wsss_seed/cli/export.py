@@ -48,10 +48,7 @@ def export(
         except KeyboardInterrupt:
             show.error("interrupted; nothing was changed")
             raise typer.Exit(130) from None
-    for name, error in result.failed[:20]:
-        show.error(f"{name}: {error}" if name not in error else error)
-    if len(result.failed) > 20:
-        show.error(f"and {len(result.failed) - 20} more")
+    show.failures(result.failed)
     if result.gaps:
         show.warning(f"not all of the run's images are exported: {result.gaps}")
     if result.shared:

@@ -136,10 +136,7 @@ def conclude(result: RunResult, data: Dataset, json: bool, more: dict[str, str] 
         json: whether the result is to be one JSON object.
         more: further results, each with its name.
     """
-    for name, error in result.failed[:20]:
-        show.error(f"{name}: {error}" if name not in error else error)
-    if len(result.failed) > 20:
-        show.error(f"and {len(result.failed) - 20} more; see {result.out / 'manifest.jsonl'}")
+    show.failures(result.failed, more=f"; see {result.out / 'manifest.jsonl'}")
     evaluation = None
     if data.has_masks and not result.interrupted:
         from ..evaluation.evaluate import evaluate

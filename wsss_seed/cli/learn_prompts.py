@@ -94,8 +94,7 @@ def learn_prompts(
     )
     if not processes.first:
         raise typer.Exit(130 if result.interrupted else 0)
-    for name, error in result.failed[:20]:
-        show.error(f"{name}: {error}" if name not in error else error)
+    show.failures(result.failed)
     if json:
         show.as_json(
             {

@@ -75,10 +75,7 @@ def proposals(
         overwrite=overwrite,
         progress=Progress(show.err, verb="segmenting"),
     )
-    for name, error in result.failed[:20]:
-        show.error(f"{name}: {error}" if name not in error else error)
-    if len(result.failed) > 20:
-        show.error(f"and {len(result.failed) - 20} more")
+    show.failures(result.failed)
     if json:
         show.as_json(
             {

@@ -49,10 +49,7 @@ def report(
         except KeyboardInterrupt:
             show.error("interrupted; no page was written")
             raise typer.Exit(130) from None
-    for name, error in result.failed[:20]:
-        show.error(f"{name}: {error}" if name not in error else error)
-    if len(result.failed) > 20:
-        show.error(f"and {len(result.failed) - 20} more")
+    show.failures(result.failed)
     if result.gaps:
         show.warning(f"not all of the run's images are in the report: {result.gaps}")
     if json:

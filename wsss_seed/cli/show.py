@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -23,6 +24,20 @@ def warning(text: str) -> None:
 
 def error(text: str) -> None:
     err.print(f"error: {text}", style="red", markup=False)
+
+
+def failures(failed: Sequence[tuple[str, str]], *, before: str = "", more: str = "") -> None:
+    """Tell of the images that failed, each by its id and error; of many only the first.
+
+    Args:
+        failed: id and error.
+        before: begins each line.
+        more: ends the line about those that are not told of.
+    """
+    for name, text in failed[:20]:
+        error(before + (text if name in text else f"{name}: {text}"))
+    if len(failed) > 20:
+        error(f"{before}and {len(failed) - 20} more{more}")
 
 
 def result(text: str) -> None:

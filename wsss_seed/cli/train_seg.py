@@ -157,8 +157,7 @@ def _in_rounds(
         raise typer.Exit(130 if result.interrupted else 0)
     rows: list[dict[str, Any]] = []
     for number, done in enumerate(result.rounds, 1):
-        for name, error in done.failed[:20]:
-            show.error(f"round {number}: {name}: {error}" if name not in error else f"round {number}: {error}")
+        show.failures(done.failed, before=f"round {number}: ")
         training = done.training
         rows.append(
             {
