@@ -151,6 +151,16 @@ def save(path: Path, state: dict[str, Any]) -> None:
     os.replace(part, path)
 
 
+def note(path: Path, row: dict[str, Any]) -> None:
+    """Print a line of the curve and add it to its file."""
+    with path.open("a", newline="") as f:
+        writer = csv.DictWriter(f, row)
+        if f.tell() == 0:
+            writer.writeheader()
+        writer.writerow(row)
+    print(row, flush=True)
+
+
 def export(checkpoint: Path, folder: Path) -> None:
     """Write a checkpoint as a folder for ``load_clip``: arguments of open_clip's CLIP, fp16 weights, vocabulary."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
@@ -270,12 +280,7 @@ def train(
                 "map": round(mean_ap, 4),
                 "samples_per_second": round(speed, 1),
             }
-            with (out / "curve.csv").open("a", newline="") as f:
-                writer = csv.DictWriter(f, row)
-                if f.tell() == 0:
-                    writer.writeheader()
-                writer.writerow(row)
-            print(row, flush=True)
+            note(out / "curve.csv", row)
             losses, since = [], time.monotonic()
 
 

@@ -20,7 +20,6 @@ Stopped at any time, the same command goes on from the last checkpoint.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,20 @@ from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from train_clip import CONTEXT, CPU, Stage, build, evaluate, export, loss_of, normalised, optimisers, save, scheduled
+from train_clip import (
+    CONTEXT,
+    CPU,
+    Stage,
+    build,
+    evaluate,
+    export,
+    loss_of,
+    normalised,
+    note,
+    optimisers,
+    save,
+    scheduled,
+)
 from world import arrays
 
 from wsss_seed.data.toyland import CLASSES
@@ -209,12 +221,7 @@ def train(
             "core_minutes": row["core_minutes"],
         }
         save(last, state)
-        with (out / "curve.csv").open("a", newline="") as f:
-            writer = csv.DictWriter(f, row)
-            if f.tell() == 0:
-                writer.writeheader()
-            writer.writerow(row)
-        print(row, flush=True)
+        note(out / "curve.csv", row)
         losses, since = [], time.monotonic()
 
 

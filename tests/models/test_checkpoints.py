@@ -18,7 +18,7 @@ from loopback import Server, serving
 from wsss_seed.errors import WsssError
 from wsss_seed.models import cache
 from wsss_seed.models.checkpoints import address, find_checkpoint, known_checkpoints, pull, verify
-from wsss_seed.models.zoo import TINY, ModelSet, find_weights, model_sets
+from wsss_seed.models.zoo import BUNDLED, TINY, ModelSet, find_weights, model_sets
 
 DATA = np.random.default_rng(0).bytes(20 * 2**20)  # long enough for its hash to be remembered
 HASH = hashlib.sha256(DATA).hexdigest()
@@ -105,7 +105,7 @@ def test_names_and_files_of_a_role_are_different():
 def test_every_model_of_every_set_is_known():
     for s in model_sets().values():
         for role, name, _ in s.models():
-            assert name == "tiny" or find_checkpoint(role, name)
+            assert name in BUNDLED or find_checkpoint(role, name)
 
 
 def test_swin_b_saw_the_benchmarks_and_swin_t_did_not():
