@@ -47,9 +47,10 @@ def test_option_goes_before_environment_before_config(cli, tmp_path: Path):
         settings = json.loads((tmp_path / name / "run.json").read_text())["settings"]
         return {"images": json.loads(result.stdout)["images"], **settings}
 
-    assert run("config")["images"] == 1
-    assert run("config")["dataset"]["seed"] == 5
-    assert run("config")["backend"]["mode"] == "label_free"
+    by_config = run("config")
+    assert by_config["images"] == 1
+    assert by_config["dataset"]["seed"] == 5
+    assert by_config["backend"]["mode"] == "label_free"
     assert run("env", WSSS_SEED_LIMIT="2")["images"] == 2
     assert run("option", "--limit", "3", WSSS_SEED_LIMIT="2")["images"] == 3
 
