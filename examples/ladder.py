@@ -26,7 +26,7 @@ from wsss_seed.evaluation.metrics import iou, mean, resolve_ignored
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.backends import BackendRequest, build_seeder
 from wsss_seed.seeding.base import LoadedSample, Seeder
-from wsss_seed.seeding.clip_sams import build
+from wsss_seed.seeding.clip_sams import proposal_settings, stored_proposals
 from wsss_seed.seeding.sams import painting_order, runs_of
 
 # How maps are thresholded and refined where no proposals vote was chosen on 200 images of the val split.
@@ -106,13 +106,14 @@ def main() -> None:
                 given["sams.margin"] = args.margin
             request = BackendRequest(classes, models, given)
             seeders.append((name, build_seeder(backend, request), Score(len(classes.names) + 1)))
-    bound, proposals = Score(len(classes.names) + 1), build(BackendRequest(classes, models, {"stage": "handwritten"}))
+    bound = Score(len(classes.names) + 1)
+    proposals_of = stored_proposals(models, proposal_settings(classes, models, {}))
     begin = time.monotonic()
     for sample in world.samples:
         image, truth = world.image(sample), world.mask(sample)
         for _, seeder, score in seeders:
             score.add(truth, seeder.seed([LoadedSample(sample, image)])[0].labels)
-        found = proposals._proposals(image)
+        found = proposals_of(image)
         bound.add(truth, oracle(found.masks, found.level, truth))
     for name, _, score in seeders:
         figures.setdefault(name, []).append(score.miou)

@@ -32,7 +32,7 @@ def build(request: BackendRequest) -> ClipSams:
         WsssError: no prompts for these classes and this CLIP, unknown setting, value of the wrong type or range, or
             weights that cannot be loaded.
     """
-    models, class_set, values = request.models.for_backend("clip-sams"), request.class_set, dict(request.overrides)
+    models, class_set, values = request.models, request.class_set, dict(request.overrides)
     preset = load_preset(values.pop("preset", None) or preset_for(class_set))
     prompts = choose_prompts(values.pop("prompts", None), values.pop("stage", None), models, class_set)
     settings = override(Settings(prompts.stage), preset.stages[prompts.stage])
