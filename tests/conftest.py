@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -24,20 +26,49 @@ def real_data() -> Path:
     return folder
 
 
+def _environment(more: dict[str, str] | None) -> dict[str, str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("WSSS_SEED_")}
+    return {**clean, "HF_HUB_OFFLINE": "1", **(more or {})}
+
+
+@contextmanager
+def _in_environment(environment: dict[str, str]) -> Iterator[None]:
+    """What a command sets in its environment is gone with it."""
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(environment)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @pytest.fixture
-def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def program(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run ``wsss-seed`` as a user does, in a process of its own and a folder of its own."""
 
     def run(*args: object, env: dict[str, str] | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("WSSS_SEED_")}
+        command = [sys.executable, "-m", "wsss_seed", *map(str, args)]
         return subprocess.run(
-            [sys.executable, "-m", "wsss_seed", *map(str, args)],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**clean, "HF_HUB_OFFLINE": "1", **(env or {})},
-            timeout=timeout,
-            check=False,
+            command, capture_output=True, text=True, cwd=tmp_path, env=_environment(env), timeout=timeout, check=False
         )
+
+    return run
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The same in this process, where torch and the model libraries are loaded already."""
+    from wsss_seed.cli import main
+
+    def run(*args: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        out, err = io.StringIO(), io.StringIO()
+        with monkeypatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", ["wsss-seed", *map(str, args)])
+            with _in_environment(_environment(env)), pytest.raises(SystemExit) as ended:
+                main()
+        return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, out.getvalue(), err.getvalue())
 
     return run

@@ -89,7 +89,7 @@ def test_the_contact_sheet_example_runs(cli, tmp_path: Path):
         assert sheet.size == (320, 640)
 
 
-def test_a_backend_of_ones_own_is_found_by_its_entry_point(cli, tmp_path: Path):
+def test_a_backend_of_ones_own_is_found_by_its_entry_point(program, tmp_path: Path):
     """The example plug-in, installed as pip would: its module and its metadata on the path."""
     example = REPOSITORY / "examples" / "own_backend"
     info = tmp_path / "site" / "wsss_seed_saliency-0.1.0.dist-info"
@@ -97,7 +97,7 @@ def test_a_backend_of_ones_own_is_found_by_its_entry_point(cli, tmp_path: Path):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wsss-seed-saliency\nVersion: 0.1.0\n")
     (info / "entry_points.txt").write_text("[wsss_seed.backends]\nsaliency = saliency_backend:build\n")
     path = f"{tmp_path / 'site'}:{example}"
-    result = cli(
+    result = program(
         "generate", "--dataset", "toyland", "--images", 2, "--backend", "saliency", "--out", "seeds",
         "--set", "threshold=0.3", env={"PYTHONPATH": path},
     )  # fmt: skip

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,34 +63,14 @@ def masks(out: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*.png"))}
 
 
-@pytest.fixture
-def here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run ``wsss-seed`` in this process, where torch is loaded already; for what ends before it has begun."""
-    from wsss_seed.cli import main
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WSSS_SEED_HOME", str(tmp_path / "home"))
-
-    def run(*args: object) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "argv", ["wsss-seed", *map(str, args)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        output = capsys.readouterr()
-        return subprocess.CompletedProcess(sys.argv, ended.value.code, output.out, output.err)
-
-    return run
-
-
-def test_a_folder_of_images(cli, toyland: Path, tree: Path, tmp_path: Path):
+def test_a_folder_of_images(program, toyland: Path, tree: Path, tmp_path: Path):
     photos = tmp_path / "photos"
     (photos / "süb dir").mkdir(parents=True)
     source = sorted((tree / "JPEGImages").iterdir())
     shutil.copy(source[0], photos / "süb dir" / "ein bild.JPG")
     Image.new("RGB", (1, 1)).save(photos / "one.bmp")
     (photos / "broken.jpg").write_bytes(source[2].read_bytes()[:300])
-    result = cli("predict", toyland, "--images", photos, "--out", "out")
+    result = program("predict", toyland, "--images", photos, "--out", "out")
     assert result.returncode == 1, result.stderr
     assert "broken.jpg" in result.stderr
     out = tmp_path / "out"
@@ -221,12 +200,11 @@ def test_no_archive_where_images_are_missing(cli, voc: Path, tree: Path, tmp_pat
         (["--dataset", "toyland", "--shard", "3/2"], ["--shard 3/2"]),
     ],
 )
-def test_wrong_usage_is_one_line_with_the_remedy(
-    here: Callable[..., subprocess.CompletedProcess[str]], toyland: Path, tree: Path, tmp_path: Path, args, parts
-):
+def test_wrong_usage_is_one_line_with_the_remedy(cli, toyland: Path, tree: Path, tmp_path: Path, args, parts):
     (tmp_path / "empty").mkdir()
     (tmp_path / "tree").symlink_to(tree)
-    one_error(here("predict", toyland, "--out", "out", *args), parts)
+    home = {"WSSS_SEED_HOME": str(tmp_path / "home")}
+    one_error(cli("predict", toyland, "--out", "out", *args, env=home), parts)
     assert not (tmp_path / "out").exists()
 
 
@@ -240,7 +218,7 @@ def one_error(result: subprocess.CompletedProcess[str], parts: list[str]) -> Non
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "torn", "foreign", "other weights"])
-def test_a_checkpoint_that_is_none(here, toyland: Path, tmp_path: Path, damage: str):
+def test_a_checkpoint_that_is_none(cli, toyland: Path, tmp_path: Path, damage: str):
     import torch
 
     path = tmp_path / "broken.pt"
@@ -254,11 +232,11 @@ def test_a_checkpoint_that_is_none(here, toyland: Path, tmp_path: Path, damage: 
         content = torch.load(toyland, weights_only=True)
         content["weights"].pop(next(iter(content["weights"])))
         torch.save(content, path)
-    one_error(here("predict", path, "--dataset", "toyland", "--images", 1, "--out", "out"), ["broken.pt"])
+    one_error(cli("predict", path, "--dataset", "toyland", "--images", 1, "--out", "out"), ["broken.pt"])
     assert not (tmp_path / "out").exists()
 
 
-def test_a_full_disk_stops_with_one_line_and_loses_nothing(cli, toyland: Path, tmp_path: Path):
+def test_a_full_disk_stops_with_one_line_and_loses_nothing(program, toyland: Path, tmp_path: Path):
     """No file may become larger than 8 KiB, which the maps of one image do; that is handled like a full disk."""
     dice = np.random.default_rng(0)
     for i in range(8):
@@ -266,12 +244,12 @@ def test_a_full_disk_stops_with_one_line_and_loses_nothing(cli, toyland: Path, t
         (tmp_path / "photos").mkdir(exist_ok=True)
         Image.fromarray(dice.integers(0, 256, (side, side, 3), np.uint8)).save(tmp_path / "photos" / f"{i}.png")
     arguments = ["predict", str(toyland), "--images", "photos", "--out"]
-    assert cli(*arguments, "whole").returncode == 0
+    assert program(*arguments, "whole").returncode == 0
     limited = f"ulimit -f 16; exec {sys.executable} -m wsss_seed {' '.join(arguments)} out"
     result = subprocess.run(["sh", "-c", limited], cwd=tmp_path, capture_output=True, text=True, check=False)
     one_error(result, ["make room and give the same command again"])
     before = masks(tmp_path / "out")
     assert 0 < len(before) < 8
-    assert cli(*arguments, "out").returncode == 0
+    assert program(*arguments, "out").returncode == 0
     assert masks(tmp_path / "out") == masks(tmp_path / "whole")
     assert {name: masks(tmp_path / "out")[name] for name in before} == before

@@ -51,9 +51,9 @@ def one_line(result) -> str:
     return line
 
 
-def test_it_trains_evaluates_and_leaves_what_one_needs(cli, tree, tmp_path):
+def test_it_trains_evaluates_and_leaves_what_one_needs(program, tree, tmp_path):
     val = ["--val-split", "val", "--set", "train.evaluate=3"]
-    result = cli(*command(tree, "out", 8, *val, "--json"))
+    result = program(*command(tree, "out", 8, *val, "--json"))
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     assert report["iterations"] == 8
@@ -74,19 +74,19 @@ def test_it_trains_evaluates_and_leaves_what_one_needs(cli, tree, tmp_path):
     assert str(tmp_path) not in (tmp_path / "out" / "training.json").read_text()
 
     before = {name: (tmp_path / "out" / name).read_bytes() for name in ("last.pt", "best.pt", "metrics.csv")}
-    again = cli(*command(tree, "out", 8, *val, "--json"))
+    again = program(*command(tree, "out", 8, *val, "--json"))
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["best_miou"] == report["best_miou"]
     assert all((tmp_path / "out" / name).read_bytes() == content for name, content in before.items())
-    line = one_line(cli(*command(tree, "out", 8, *val, "--set", "optimiser.rate=0.5")))
+    line = one_line(program(*command(tree, "out", 8, *val, "--set", "optimiser.rate=0.5")))
     assert "optimiser.rate" in line
     assert "--overwrite" in line
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda s: s.name)
-def test_killed_at_any_moment_it_ends_with_the_same_weights(cli, tree, tmp_path, how):
+def test_killed_at_any_moment_it_ends_with_the_same_weights(program, tree, tmp_path, how):
     more = ["--val-split", "val", "--set", "train.save=5", "--set", "train.evaluate=20", "--set", "train.ema=0.9"]
-    assert cli(*command(tree, "whole", 60, *more, "--workers", 0)).returncode == 0
+    assert program(*command(tree, "whole", 60, *more, "--workers", 0)).returncode == 0
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WSSS_SEED_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "wsss_seed", *map(str, command(tree, "killed", 60, *more))],
@@ -108,13 +108,13 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(cli, tree, tmp_path,
     if how == signal.SIGTERM:
         assert process.returncode == 130
         assert "run the same command again" in messages
-    assert cli(*command(tree, "killed", 60, *more)).returncode == 0
+    assert program(*command(tree, "killed", 60, *more)).returncode == 0
     assert same(tmp_path / "killed" / "last.pt", tmp_path / "whole" / "last.pt")
     assert same(tmp_path / "killed" / "best.pt", tmp_path / "whole" / "best.pt")
     assert (tmp_path / "killed" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
 
 
-def test_several_processes_train_one_network(cli, tree, tmp_path):
+def test_several_processes_train_one_network(program, tree, tmp_path):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     launch += ["--num_cpu_threads_per_process", "1", "--main_process_port", "0", "-m", "wsss_seed"]
@@ -129,18 +129,18 @@ def test_several_processes_train_one_network(cli, tree, tmp_path):
     assert report["iterations"] == 4
     assert 0 <= report["best_miou"] <= 1
     load_segmenter(tmp_path / "two" / "last.pt")
-    line = one_line(cli(*command(tree, "two", 5, *more)))
+    line = one_line(program(*command(tree, "two", 5, *more)))
     assert "train.iterations" in line
 
 
-def test_a_full_disk_while_saving_loses_nothing(cli, tree, tmp_path):
+def test_a_full_disk_while_saving_loses_nothing(program, tree, tmp_path):
     """The limit on the size of a file stands for a disk that takes no more."""
     more = ["--set", "train.save=2"]
-    assert cli(*command(tree, "whole", 6, *more)).returncode == 0
+    assert program(*command(tree, "whole", 6, *more)).returncode == 0
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WSSS_SEED_")}
-    program = [sys.executable, "-m", "wsss_seed", *map(str, command(tree, "out", 6, *more, "--workers", 0))]
+    limited = [sys.executable, "-m", "wsss_seed", *map(str, command(tree, "out", 6, *more, "--workers", 0))]
     result = subprocess.run(
-        program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
+        limited, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)),
     )  # fmt: skip
     line = one_line(result)
@@ -148,7 +148,7 @@ def test_a_full_disk_while_saving_loses_nothing(cli, tree, tmp_path):
     assert "allowed size" in line
     assert not (tmp_path / "out" / "last.pt").exists()
     assert not list((tmp_path / "out").glob(".*.part"))
-    assert cli(*command(tree, "out", 6, *more)).returncode == 0
+    assert program(*command(tree, "out", 6, *more)).returncode == 0
     assert same(tmp_path / "out" / "last.pt", tmp_path / "whole" / "last.pt")
 
 
@@ -157,7 +157,7 @@ def test_a_full_disk_while_saving_loses_nothing(cli, tree, tmp_path):
     [
         (["nowhere"], ["nowhere", "no such folder"]),
         (["TREE", "--network", "deeplab"], ["known: deeplabv3plus, hf-segformer, mask2former, segformer, upernet"]),
-        (["TREE", "--encoder-weights", "imagenet"], ["--encoder-weights", "none"]),
+        (["TREE", "--encoder-weights", "imagenet", "--offline"], ["--encoder-weights", "none"]),
         (["TREE", "--val-dataset", "toyland", "--val-split", "vall"], ["Did you mean 'val'?"]),
     ],
 )

@@ -59,11 +59,11 @@ def mine(home: Path, server: Server) -> Path:
 
 
 @pytest.fixture
-def run(cli: Callable[..., subprocess.CompletedProcess[str]], home: Path):
+def run(program: Callable[..., subprocess.CompletedProcess[str]], home: Path):
     """The command line with this cache, and with the network."""
 
     def call(*args: object, **env: str) -> subprocess.CompletedProcess[str]:
-        return cli(*args, env={"WSSS_SEED_HOME": str(home), "HF_HUB_OFFLINE": "0", "no_proxy": "127.0.0.1", **env})
+        return program(*args, env={"WSSS_SEED_HOME": str(home), "HF_HUB_OFFLINE": "0", "no_proxy": "127.0.0.1", **env})
 
     return call
 

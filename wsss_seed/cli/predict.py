@@ -63,6 +63,7 @@ def predict(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. overlap=0.5, sharpen.alpha=2."),
     ] = None,
+    offline: options.Offline = False,
     json: options.Json = False,
     config: options.Config = None,
 ) -> None:

@@ -70,6 +70,7 @@ def train_seg(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. train.iterations=2000, optimiser.rate=0.005."),
     ] = None,
+    offline: options.Offline = False,
     json: options.Json = False,
     config: options.Config = None,
 ) -> None:
