@@ -1,11 +1,11 @@
 """From photographs to a trained segmenter, and what weak supervision costs: mIoU on toyland's val split.
 
-    python end_to_end.py [--out end_to_end] [--train 1500] [--val 200] [--rows label-free ...]
+    python end_to_end.py [--out end_to_end] [--train 1500] [--val 200] [--rows label-free ...] [--seeds 0 1 2]
 
 Seeds of toyland's train split by each backend, a segmenter trained on each, its label maps of the val split, and their
-mIoU; beside it the same network trained on ground truth, which is 100 %. Each step is a command that is printed before
-it runs; the same command again skips what is finished. No checkpoint is chosen by looking at the val split: the last
-one is taken.
+mIoU; beside it the same network trained on ground truth, which is 100 %. Trainings with several random seeds are
+averaged. Each step is a command that is printed before it runs; the same command again skips what is finished. No
+checkpoint is chosen by looking at the val split: the last one is taken.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 TRUTH = "ground truth"
 ROWS = {
     "dino-sam, label-free": ["--backend", "dino-sam", "--labels", "none"],
     "dino-sam, image labels": ["--backend", "dino-sam"],
-    "clip-sams, image labels": ["--backend", "clip-sams", "--prompts", "PROMPTS"],
+    "clip-sams, image labels": ["--backend", "clip-sams"],
 }
 
 
@@ -50,8 +51,8 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=1500, help="images to train on")
     parser.add_argument("--val", type=int, default=200, help="images to evaluate on")
     parser.add_argument("--rows", nargs="*", default=[], help="parts of names of rows; all without it")
-    parser.add_argument("--prompts", default="handwritten", help="of clip-sams; a folder of learn-prompts")
-    parser.add_argument("--seed", type=int, default=0, help="of training")
+    parser.add_argument("--prompts", help="of clip-sams; a folder of learn-prompts. Default: the bundled ones")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="random seeds of training")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of train-seg")
     parser.add_argument("--json", type=Path, help="write the figures there")
     args = parser.parse_args()
@@ -62,24 +63,32 @@ def main() -> None:
     )
     chosen = {name: how for name, how in ROWS.items() if not args.rows or any(part in name for part in args.rows)}
 
-    figures: dict[str, dict[str, float]] = {}
+    figures: dict[str, dict[str, Any]] = {}
     for name in (TRUTH, *chosen):
         folder = args.out / name.replace(", ", "-").replace(" ", "-")
-        seeds, masks = 1.0, world
+        quality, masks = 1.0, world
         if name != TRUTH:
-            how = [args.prompts if word == "PROMPTS" else word for word in chosen[name]]
-            seeds = wsss_seed("generate", *train, *how, "--out", folder / "seeds")["evaluation"]["miou"]
+            how = [*chosen[name], *(["--prompts", args.prompts] if args.prompts and "clip-sams" in name else [])]
+            quality = wsss_seed("generate", *train, *how, "--out", folder / "seeds")["evaluation"]["miou"]
             masks = folder / "seeds"
         settings = [word for pair in args.set for word in ("--set", pair)]
-        wsss_seed("train-seg", masks, "--split", "train", "--seed", args.seed, *settings, "--out", folder / "segmenter")
-        wsss_seed("predict", folder / "segmenter" / "last.pt", *val, "--out", folder / "val")
-        figures[name] = {"seeds": seeds, "val": wsss_seed("evaluate", "--pred", folder / "val", *val)["miou"]}
+        found = []
+        for seed in args.seeds:
+            out, said = folder / f"segmenter-{seed}", folder / f"val-{seed}"
+            wsss_seed("train-seg", masks, "--split", "train", "--seed", seed, *settings, "--out", out)
+            wsss_seed("predict", out / "last.pt", *val, "--out", said)
+            found.append(wsss_seed("evaluate", "--pred", said, *val)["miou"])
+        figures[name] = {"seeds": quality, "val": found}
 
-    whole = figures[TRUTH]["val"]
+    whole = mean(figures[TRUTH]["val"])
     print(f"mIoU in % after {args.train} images of train, on {args.val} images of val\n")
-    print("| trained on | seeds | segmenter | of fully supervised |\n| --- | ---: | ---: | ---: |")
+    print(
+        "| trained on | mIoU of the masks | mIoU of the segmenter | of fully supervised |\n| --- | ---: | ---: | ---: |"
+    )
     for name, row in figures.items():
-        print(f"| {name} | {100 * row['seeds']:.1f} | {100 * row['val']:.1f} | {100 * row['val'] / whole:.1f} % |")
+        low, high, middle = (f"{100 * value:.1f}" for value in (min(row["val"]), max(row["val"]), mean(row["val"])))
+        scatter = f" ({low} to {high})" if len(args.seeds) > 1 else ""
+        print(f"| {name} | {100 * row['seeds']:.1f} | {middle}{scatter} | {100 * mean(row['val']) / whole:.1f} % |")
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n")
 

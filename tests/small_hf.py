@@ -30,6 +30,8 @@ from transformers import (
     Sam2ImageProcessor,
     Sam2Model,
     Sam2Processor,
+    Sam2VideoConfig,
+    Sam2VideoModel,
     Sam3Config,
     Sam3ImageProcessor,
     Sam3Model,
@@ -162,17 +164,40 @@ def _padding() -> SamImageProcessor:
     return SamImageProcessor(size={"longest_edge": SIDE}, pad_size=side)
 
 
-def sam2() -> tuple[Sam2Model, Sam2Processor]:
-    vision = {
+_SAM2 = {
+    "vision_config": {
+        "model_type": "sam2_vision_model",
         "backbone_config": {"model_type": "sam2_hiera_det_model", **_HIERA},
         "backbone_channel_list": [64, 32, 16, 8],
         "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
         "fpn_hidden_size": 32,
-    }
-    prompts = {**_PROMPTS, "patch_size": 16}
-    config = Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=_DECODER)
+    },
+    "prompt_encoder_config": {**_PROMPTS, "patch_size": 16},
+    "mask_decoder_config": _DECODER,
+}
+
+
+def sam2() -> tuple[Sam2Model, Sam2Processor]:
+    config = Sam2Config(**_SAM2)
     images = Sam2ImageProcessor(size={"height": SIDE, "width": SIDE})
     return randomised(Sam2Model(config)), Sam2Processor(images)
+
+
+def sam2_video() -> tuple[Sam2VideoModel, Sam2Processor]:
+    """As SAM 2.1 is published."""
+    memory = dict.fromkeys(
+        (
+            "memory_attention_hidden_size",
+            "memory_attention_feed_forward_hidden_size",
+            "memory_encoder_hidden_size",
+            "memory_fuser_embed_dim",
+            "memory_fuser_intermediate_dim",
+            "mask_downsampler_embed_dim",
+        ),
+        32,
+    )
+    shape = {"image_size": SIDE, "memory_attention_num_layers": 1, "memory_encoder_output_channels": 8}
+    return randomised(Sam2VideoModel(Sam2VideoConfig(**_SAM2, **memory, **shape))), sam2()[1]
 
 
 def sam3_tracker() -> tuple[Sam3TrackerModel, Sam3TrackerProcessor]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from convert_to_hf import sam_to_hf
 from PIL import Image
-from small_hf import MASK_MODELS, picture, sam2, sam_hq, saved
+from small_hf import MASK_MODELS, picture, sam2, sam2_video, sam_hq, saved
 
 from wsss_seed.data.toyland import draw
 from wsss_seed.models.hf_masks import HfMasks, load_hf_masks
@@ -129,6 +129,16 @@ def test_windows_hold_all_that_is_above_the_floor(ours, size):
     inside = got > -100
     torch.testing.assert_close(got[inside], want[inside], rtol=1e-4, atol=1e-4)
     assert (want[~inside] <= 1e-4).all()
+
+
+def test_the_part_for_images_of_a_model_for_videos(tmp_path):
+    """SAM 2.1 is published as a model for videos; what is loaded of it is what SamModel has, with the same weights."""
+    model, processor = sam2_video()
+    loaded = load_hf_masks(str(saved(tmp_path, model, processor))).model
+    assert type(loaded) is type(sam2()[0])
+    whole, part = model.state_dict(), loaded.state_dict()
+    assert 200 < len(part) < len(whole)
+    assert all(torch.equal(value, whole[name]) for name, value in part.items())
 
 
 def test_an_image_is_encoded_once(own, ours):
