@@ -33,7 +33,7 @@ from wsss_seed.seeding.sams import painting_order, runs_of
 PIXELS = {"stage": "handwritten", "sams.vote": False}
 WIDE = {"affinity.rounds": 1, "affinity.power": 1, "affinity.box_threshold": 0.0, "affinity.box_clip_quirk": False}
 BOXED = {**WIDE, "affinity.rounds": 3, "affinity.box_threshold": 0.4}
-CHANNEL = {"stage": "handwritten", "cam.weights": "channel", "cam.softmax": "present"}
+CHANNEL = {"stage": "handwritten", "cam.weights": "channel", "cam.softmax": "present", "sams.largest": 1.0}
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "CAM, thresholded": ("clip-sams", {**PIXELS, "sams.exponent": 40.0}),
     "+ affinity": ("clip-sams", {**PIXELS, **WIDE, "affinity.apply_to": "score", "sams.exponent": 1.0}),

@@ -27,6 +27,7 @@ from wsss_seed.settings_tools import flatten
 
 GRID: dict[str, list[Any]] = {
     "sams.exponent": [0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 15.0, 25.0, 40.0, 70.0],
+    "sams.largest": [0.4, 0.5, 0.6, 0.7, 0.8, 1.0],
     "cam.weights": ["channel", "element"],
     "cam.softmax": ["masked", "present", "all"],
     "cam.scale": [0.0, 5.0, 10.0, 20.0, 40.0],

@@ -70,6 +70,20 @@ def test_level_before_confidence():
     assert seed.labels.dtype == np.uint8
 
 
+def test_an_object_larger_than_one_can_be_is_undecided():
+    """No proposal stands for the object at the left, so that min-max makes the rest of the image the best there is."""
+    cams = torch.tensor([[[9.0, 9, 2, 2, 2, 2, 2, 2, 2, 1]] * 2])
+    masks, levels, size = [columns(2, 9, 10), columns(9, 10, 10)], [2, 2], (2, 10)
+    assert sams(cams, [4], masks, levels, 1.0, size).labels[0].tolist() == [0, 0, *[5] * 7, 0]
+    assert sams(cams, [4], masks, levels, 1.0, size, 0.7).labels[0].tolist() == [0, 0, *[5] * 7, 0]
+    seed = sams(cams, [4], masks, levels, 1.0, size, 0.6)
+    assert seed.labels[0].tolist() == [0, 0, *[255] * 7, 0]
+    assert not seed.confidence[0, 2:9].any()
+    assert seed.confidence[0, 9] == 1
+    background = [columns(1, 10, 10), columns(0, 1, 10)]  # however large, a mask of background is what it was
+    assert sams(cams, [4], background, levels, 1.0, size, 0.6).labels[0].tolist() == [5, *[0] * 9]
+
+
 def test_relu_before_the_mean_and_enlargement_before_both():
     """T15, T16."""
     cams = torch.tensor([[[4.0, -4.0]]])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..data.classes import IGNORE
 from .maps import minmax, resized
 
 
@@ -38,8 +39,8 @@ class Verdicts(NamedTuple):
 
 
 class SamsMaps(NamedTuple):
-    """Seed of an image: labels uint8 (H, W) without 255; confidence and margin float32 (H, W) of the mask that painted
-    a pixel, 0 where none did."""
+    """Seed of an image: labels uint8 (H, W), 255 only in masks that are too large; confidence and margin float32 (H, W)
+    of the mask that painted a pixel, 0 where none did or where it was too large."""
 
     labels: np.ndarray
     confidence: np.ndarray
@@ -139,6 +140,7 @@ def sams(
     levels: Sequence[int] | np.ndarray,
     exponent: float,
     size: tuple[int, int],
+    largest: float = 1.0,
 ) -> SamsMaps:
     """The seed of an image from its maps and mask proposals (A4.6-A4.9).
 
@@ -152,6 +154,9 @@ def sams(
         levels: (n,) 0 sub-part, 1 part, 2 whole.
         exponent: of background (A4.7).
         size: height and width of the image.
+        largest: share of the image above which no mask is believed to be an object: its pixels become 255. For min-max
+            makes some mask the best of each class, and where no proposal stands for the object itself, that may be the
+            whole background. 1, as in the original, believes all.
 
     Raises:
         ValueError: as many levels as masks are needed, and masks of the image's size.
@@ -167,4 +172,7 @@ def sams(
     enlarged = (resized(cam[None], size)[0].relu().cpu() for cam in cams.detach().float())
     verdicts = judge(mask_scores(mask_means(enlarged, runs), exponent), classes)
     painter = painted_by(runs, painting_order(level, verdicts.confidence), height * width)
-    return SamsMaps(*(np.append(values, values.dtype.type(0))[painter].reshape(size) for values in verdicts))
+    too_large = (verdicts.labels > 0) & (np.array([m.area for m in runs]) > largest * height * width)
+    kept = [np.where(too_large, IGNORE, verdicts.labels).astype(np.uint8)]
+    kept += [np.where(too_large, 0, values).astype(np.float32) for values in verdicts[1:]]
+    return SamsMaps(*(np.append(values, values.dtype.type(0))[painter].reshape(size) for values in kept))

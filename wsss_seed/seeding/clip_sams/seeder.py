@@ -114,7 +114,7 @@ class ClipSams:
         evidence: dict[str, Any] = {}
         found = self._proposals(image) if options.vote else None
         if found is not None and len(found):
-            painted = sams(maps, classes, found.masks, found.level, options.exponent, shape)
+            painted = sams(maps, classes, found.masks, found.level, options.exponent, shape, options.largest)
             labels, confidence = painted.labels, painted.confidence
             if options.margin > 0:
                 doubtful = (painted.margin < options.margin) & (confidence > 0)

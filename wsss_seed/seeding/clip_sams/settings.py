@@ -61,12 +61,15 @@ class SamsSettings:
         exponent: of the background's score: background = (1 - best class) ** exponent.
         fallback_exponent: the same for the pixels of an image without mask proposals.
         margin: pixels whose best two scores are closer become 255; 0, as in the original, makes none.
+        largest: masks of objects that cover more than this share of the image become 255; 1, as in the original, makes
+            none.
     """
 
     vote: bool = True
     exponent: Amount = 0.6
     fallback_exponent: Amount = 1.0
     margin: Share = 0.0
+    largest: Share = 1.0
 
 
 @dataclass(frozen=True)
