@@ -34,6 +34,7 @@ def write_curve(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
     write_text(path.with_suffix(".csv"), text.getvalue())
     picture = io.BytesIO()
     drawn = {name: values for name, values in columns.items() if name.startswith(("loss", "miou"))}
+    drawn = {name: values for name, values in drawn.items() if any(v == v for v in values)}
     draw_curve(drawn).save(picture, "PNG")
     write_bytes(path.with_suffix(".png"), picture.getvalue())
 
