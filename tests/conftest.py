@@ -60,6 +60,8 @@ def program(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.CompletedProcess[str]]:
     """The same in this process, where torch and the model libraries are loaded already."""
+    from huggingface_hub import constants  # it has read the environment by now
+
     from wsss_seed.cli import main
 
     def run(*args: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -67,6 +69,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subpro
         with monkeypatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(tmp_path)
             patch.setattr(sys, "argv", ["wsss-seed", *map(str, args)])
+            patch.setattr(constants, "HF_HUB_OFFLINE", True)
             with _in_environment(_environment(env)), pytest.raises(SystemExit) as ended:
                 main()
         return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, out.getvalue(), err.getvalue())
