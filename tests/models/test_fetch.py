@@ -170,10 +170,10 @@ def test_another_file_of_the_same_length_is_refused(server: Server, path: Path):
 
 
 def test_another_length_is_refused_before_it_is_loaded(server: Server, path: Path):
-    server.files["/model.pth"] = DATA * 2
-    with pytest.raises(WsssError, match="6000000 bytes instead of 3000000"):
+    server.files["/model.pth"], server.pause = DATA * 20, 0.01
+    with pytest.raises(WsssError, match="60000000 bytes instead of 3000000"):
         get(server, path)
-    assert server.sent < len(DATA)
+    assert server.sent < 10 * len(DATA)  # what the system had taken from the server before the client was gone
     assert not path.exists()
 
 
