@@ -58,6 +58,15 @@ def program(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture
+def launch() -> list[str]:
+    """How accelerate starts what follows, such as ``-m wsss_seed``, in two processes on a CPU."""
+    pytest.importorskip("accelerate")
+    words = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    words += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    return [*words, "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
+
+
+@pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.CompletedProcess[str]]:
     """The same in this process, where torch and the model libraries are loaded already."""
     from huggingface_hub import constants  # it has read the environment by now

@@ -95,25 +95,12 @@ def test_other_settings_in_the_same_folder_are_refused(cli, tmp_path: Path):
     assert (tmp_path / "p" / "cls.safetensors").read_bytes() != before
 
 
-def test_several_processes_learn_what_one_does(program, tmp_path: Path):
-    pytest.importorskip("accelerate")
+def test_several_processes_learn_what_one_does(launch, program, tmp_path: Path):
     command = [*COMMAND, "--task", "cls", "--set", "train.iterations=4", "--set", "train.accumulate=2"]
     assert program(*command, "--out", "one").returncode == 0
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WSSS_SEED_")}
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
-    launch += ["--main_process_port", "0", "-m", "wsss_seed"]
     result = subprocess.run(
-        [*launch, *map(str, command), "--out", "two"],
+        [*launch, "-m", "wsss_seed", *map(str, command), "--out", "two"],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

@@ -114,14 +114,11 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(program, tree, tmp_p
     assert (tmp_path / "killed" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
 
 
-def test_several_processes_train_one_network(program, tree, tmp_path):
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launch += ["--num_cpu_threads_per_process", "1", "--main_process_port", "0", "-m", "wsss_seed"]
+def test_several_processes_train_one_network(launch, program, tree, tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WSSS_SEED_")}
     more = ["--val-split", "val", "--set", "train.evaluate=2", "--json"]
     result = subprocess.run(
-        [*launch, *map(str, command(tree, "two", 4, *more))],
+        [*launch, "-m", "wsss_seed", *map(str, command(tree, "two", 4, *more))],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

@@ -183,11 +183,8 @@ def test_wrong_usage_is_one_line(undisturbed: Path, seeds: Path, more, rounds, p
     assert "Traceback" not in messages
 
 
-def test_several_processes(seeds: Path, tmp_path: Path):
+def test_several_processes(launch: list[str], seeds: Path, tmp_path: Path):
     """They share the prediction and the fusion as well, whose folders are those of one process."""
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launch += ["--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
     status, output, messages = finish(*launch, *command(seeds, tmp_path / "out", "--json")[1:])
     assert status == 0, messages
     assert [Path(row["masks"]).name for row in json.loads(output)["rounds"]] == ["seeds", "fused"]
