@@ -51,14 +51,14 @@ def test_every_entry_is_loaded_by_its_name(c: Checkpoint, home: Path):
         torch.testing.assert_close(got[name], want[name].float(), rtol=0, atol=0)
 
 
-def test_photographs_run_through_the_base_set_without_a_network(cli, real_data: Path, home: Path, tmp_path: Path):
+def test_photographs_run_through_the_base_set_without_a_network(program, real_data: Path, home: Path, tmp_path: Path):
     for role, name, _ in model_sets()["base"].models():
         place(find_checkpoint(role, name), home, seen=("voc",) if role == "detector" else ())
     env = {"WSSS_SEED_HOME": str(home), "https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     command = ("generate", "--dataset", "voc", "--root", real_data / "voc", "--split", "train")
     # What weights without training say is about the same everywhere, so the thresholds must let anything pass.
     command += ("--models", "base", "--offline", "--limit", 2, "--set", "gd.box_thr=0", "--set", "verify.enabled=false")
-    result = cli(*command, "--out", "seeds", "--json", env=env, timeout=1500)
+    result = program(*command, "--out", "seeds", "--json", env=env, timeout=1500)
     assert result.returncode == 0, result.stderr
     assert "swint_ogc was trained on annotations of voc" in result.stderr
     report = json.loads(result.stdout)

@@ -184,7 +184,7 @@ def test_wrong_usage_is_one_line(undisturbed: Path, seeds: Path, more, rounds, p
 
 
 def test_several_processes(launch: list[str], seeds: Path, tmp_path: Path):
-    """They share the prediction and the fusion as well, whose folders are those of one process."""
+    """They share the prediction and the fusion as well."""
     status, output, messages = finish(*launch, *command(seeds, tmp_path / "out", "--json")[1:])
     assert status == 0, messages
     assert [Path(row["masks"]).name for row in json.loads(output)["rounds"]] == ["seeds", "fused"]
