@@ -33,8 +33,11 @@ def write_curve(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
         table.writerow([i, *("" if v != v else f"{v:.8g}" for v in row)])
     write_text(path.with_suffix(".csv"), text.getvalue())
     picture = io.BytesIO()
-    drawn = {name: values for name, values in columns.items() if name.startswith(("loss", "miou"))}
-    drawn = {name: values for name, values in drawn.items() if any(v == v for v in values)}
+    drawn = {
+        name: values
+        for name, values in columns.items()
+        if name.startswith(("loss", "miou")) and any(v == v for v in values)
+    }
     draw_curve(drawn).save(picture, "PNG")
     write_bytes(path.with_suffix(".png"), picture.getvalue())
 

@@ -173,6 +173,6 @@ def sams(
     verdicts = judge(mask_scores(mask_means(enlarged, runs), exponent), classes)
     painter = painted_by(runs, painting_order(level, verdicts.confidence), height * width)
     too_large = (verdicts.labels > 0) & (np.array([m.area for m in runs]) > largest * height * width)
-    kept = [np.where(too_large, IGNORE, verdicts.labels).astype(np.uint8)]
-    kept += [np.where(too_large, 0, values).astype(np.float32) for values in verdicts[1:]]
-    return SamsMaps(*(np.append(values, values.dtype.type(0))[painter].reshape(size) for values in kept))
+    for values, instead in zip(verdicts, (IGNORE, 0, 0), strict=True):
+        values[too_large] = instead
+    return SamsMaps(*(np.append(values, values.dtype.type(0))[painter].reshape(size) for values in verdicts))
