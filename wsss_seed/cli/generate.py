@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -137,6 +138,12 @@ def conclude(result: RunResult, data: Dataset, json: bool, more: dict[str, str] 
         more: further results, each with its name.
     """
     show.failures(result.failed, more=f"; see {result.out / 'manifest.jsonl'}")
+    if result.kept:
+        show.message(
+            f"kept: {_masks(result.kept)} changed since they were made; --overwrite makes all masks of the run again"
+        )
+    if result.replaced:
+        show.message(f"made again: {_masks(result.replaced)} of images that were replaced since")
     evaluation = None
     if data.has_masks and not result.interrupted:
         from ..evaluation.evaluate import evaluate
@@ -153,12 +160,19 @@ def conclude(result: RunResult, data: Dataset, json: bool, more: dict[str, str] 
     raise typer.Exit(result.exit_status)
 
 
+def _masks(ids: Sequence[str]) -> str:
+    """How many masks, and which; of many only the first."""
+    return f"{len(ids)} mask{'s' * (len(ids) > 1)} ({', '.join(ids[:5])}{', ...' * (len(ids) > 5)})"
+
+
 def _as_json(result: RunResult, evaluation: Evaluation | None) -> dict[str, Any]:
     return {
         "out": str(result.out),
         "images": len(result.ids),
         "made": result.made,
         "skipped": result.skipped,
+        "kept": list(result.kept),
+        "replaced": list(result.replaced),
         "failed": [{"id": name, "error": error} for name, error in result.failed],
         "seconds": round(result.seconds, 3),
         "interrupted": result.interrupted,

@@ -12,7 +12,7 @@ from .classes import ClassSet
 from .images import read_labels, read_rgb
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image to be seeded.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..data.base import Dataset
 from ..data.classes import IGNORE
+from ..data.ids import check_id
 from ..data.images import read_labels
 from ..data.text import read_lines
 from ..errors import ImageError, WsssError, unknown_name
@@ -178,8 +179,8 @@ def mask_folder(folder: Path) -> Path:
 
 
 def read_ids(path: Path) -> list[str]:
-    """The ids of a list file, one a line. Raises WsssError if it cannot be read."""
-    return [line for _, line in read_lines(path)]
+    """The ids of a list file, one a line. Raises WsssError if it cannot be read, or a line is no id."""
+    return [check_id(line, f"{path}, line {number}") for number, line in read_lines(path)]
 
 
 def ground_truth(gt: Dataset | Path) -> tuple[Callable[[str], np.ndarray], Callable[[], list[str]]]:
@@ -205,7 +206,7 @@ def _class_names(pred: Path, gt: Path) -> list[str]:
     for folder in (pred, gt):
         for path in (folder / CLASSES, folder.parent / CLASSES):
             if path.is_file() and (path.parent == folder or folder.name == MASKS):
-                return read_ids(path)
+                return [line for _, line in read_lines(path)]
     raise WsssError(f"{pred}: no {CLASSES} beside the label maps; name the classes with --classes")
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from PIL import Image
 
-from ..data.classes import voc_palette
+from ..data.classes import MAX_CLASSES, voc_palette
 from ..data.text import read_lines
 from ..errors import WsssError
-from .manifest import Record, read_manifest
+from .manifest import Manifest, Record
 from .run_folder import CLASSES, LISTS, fingerprint, image_path, mask_path, read_run
 
 
@@ -26,7 +27,7 @@ class FinishedRun:
         split: name of its list.
         names: the classes by label, background first.
         palette: 256 RGB colours, those of its masks.
-        records: of the images that have a mask, in the run's order.
+        records: of the images that have a mask, in the run's order, each read when it is asked for.
         failed: records of the images that have none.
         unfinished: how many images of the dataset the run has not come to; None where that is not known: while it is
             under way, or after it was killed.
@@ -37,7 +38,7 @@ class FinishedRun:
     split: str
     names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     failed: tuple[Record, ...]
     unfinished: int | None
 
@@ -64,26 +65,63 @@ def open_run(path: Path) -> FinishedRun:
     if about is None:
         raise WsssError(f"{path}: not a run folder (it has no run.json); give what generate or predict wrote")
     try:
-        records = read_manifest(path)
+        manifest = Manifest(path)
     except OSError as error:
         raise WsssError(f"{path}: its manifest cannot be read ({error.strerror})") from None
     own = fingerprint(about["settings"])
-    mine = [record for record in records.values() if record.settings == own]
-    done = [r for r in mine if r.status == "ok" and mask_path(path, r.id).exists() and image_path(path, r.id).exists()]
+    done: list[str] = []
+    failed: list[Record] = []
+    for record in manifest.values():
+        if record.settings != own:
+            continue
+        if record.status != "ok":
+            failed.append(record)
+        elif os.path.exists(mask_path(path, record.id)) and os.path.exists(image_path(path, record.id)):
+            done.append(record.id)
     if not done:
         raise WsssError(f"{path}: no finished mask with its image; let the run make some first")
-    failed = [record for record in mine if record.status != "ok"]
     total = (about.get("totals") or {}).get("images")
     return FinishedRun(
         path=path,
         about=about,
         split=_split(path, about),
-        names=tuple(line for _, line in read_lines(path / CLASSES)),
-        palette=_palette(mask_path(path, done[0].id)),
-        records=tuple(done),
+        names=_names(path / CLASSES),
+        palette=_palette(mask_path(path, done[0])),
+        records=_Records(manifest, done),
         failed=tuple(failed),
-        unfinished=None if total is None else max(0, int(total) - len(done) - len(failed)),
+        unfinished=None if total is None else max(0, total - len(done) - len(failed)),
     )
+
+
+class _Records(Sequence[Record]):
+    """Some records of a manifest in order."""
+
+    def __init__(self, manifest: Manifest, ids: Sequence[str]) -> None:
+        self._manifest, self._ids = manifest, ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self._manifest[id] for id in self._ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> _Records: ...
+    def __getitem__(self, index: int | slice) -> Record | _Records:
+        found = self._ids[index]
+        return self._manifest[found] if isinstance(found, str) else _Records(self._manifest, found)
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    names = tuple(line for _, line in read_lines(path))
+    if not 2 <= len(names) <= MAX_CLASSES + 1:
+        raise WsssError(
+            f"{path}: {len(names)} names; a label map has background and 1 to {MAX_CLASSES} classes; restore the file, "
+            "which the command that made the run writes again where it is missing"
+        )
+    return names
 
 
 def _split(path: Path, about: Mapping[str, Any]) -> str:
