@@ -57,6 +57,26 @@ def test_result_is_one_json_object_and_messages_go_to_standard_error(cli, tmp_pa
     assert again["evaluation"] == report["evaluation"]
 
 
+def test_edited_masks_and_replaced_images_are_named(cli, tree, tmp_path: Path):
+    shutil.copytree(tree, tmp_path / "tree")
+    command = ["generate", "--dataset", "voc", "--root", "tree", "--models", "tiny", "--out", "seeds"]
+    assert cli(*command).returncode == 0
+    first, second = sorted((tmp_path / "seeds" / "SegmentationClass").iterdir())[:2]
+    with Image.open(first) as mask:
+        edited = mask.copy()
+    edited.putpixel((0, 0), 255)
+    edited.save(first)
+    photos = tmp_path / "tree" / "JPEGImages"
+    shutil.copy(next(photos.glob(f"{first.stem}.*")), next(photos.glob(f"{second.stem}.*")))
+    again = cli(*command)
+    assert f"kept: 1 mask changed since it was made ({first.stem}); --overwrite" in again.stderr
+    assert f"made again: 1 mask whose image was replaced since it was made ({second.stem})" in again.stderr
+    with Image.open(first) as mask:
+        assert mask.getpixel((0, 0)) == 255
+    third = json.loads(cli(*command, "--json").stdout)
+    assert (third["kept"], third["replaced"], third["made"]) == ([first.stem], [], 0)
+
+
 def test_the_same_command_gives_the_same_bytes(cli, program, tmp_path: Path):
     """Also in another process."""
     for run, out in ((cli, "a"), (program, "b")):

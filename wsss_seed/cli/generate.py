@@ -139,11 +139,9 @@ def conclude(result: RunResult, data: Dataset, json: bool, more: dict[str, str] 
     """
     show.failures(result.failed, more=f"; see {result.out / 'manifest.jsonl'}")
     if result.kept:
-        show.message(
-            f"kept: {_masks(result.kept)} changed since they were made; --overwrite makes all masks of the run again"
-        )
+        show.message(f"kept: {_masks(result.kept, 'changed since')}; --overwrite makes every mask again")
     if result.replaced:
-        show.message(f"made again: {_masks(result.replaced)} of images that were replaced since")
+        show.message(f"made again: {_masks(result.replaced, 'whose image was replaced since')}")
     evaluation = None
     if data.has_masks and not result.interrupted:
         from ..evaluation.evaluate import evaluate
@@ -160,9 +158,11 @@ def conclude(result: RunResult, data: Dataset, json: bool, more: dict[str, str] 
     raise typer.Exit(result.exit_status)
 
 
-def _masks(ids: Sequence[str]) -> str:
-    """How many masks, and which; of many only the first."""
-    return f"{len(ids)} mask{'s' * (len(ids) > 1)} ({', '.join(ids[:5])}{', ...' * (len(ids) > 5)})"
+def _masks(ids: Sequence[str], changed: str) -> str:
+    """How many masks were changed since they were made, and which; of many only the first."""
+    several = len(ids) > 1
+    made = "they were made" if several else "it was made"
+    return f"{len(ids)} mask{'s' * several} {changed} {made} ({', '.join(ids[:5])}{', ...' * (len(ids) > 5)})"
 
 
 def _as_json(result: RunResult, evaluation: Evaluation | None) -> dict[str, Any]:
