@@ -516,10 +516,10 @@ class _RunFile(msgspec.Struct):
 
     contract: Literal[1]
     settings: dict[str, Any]
-    versions: dict[str, Any] = {}
-    started: str | None = None
-    finished: str | None = None
-    totals: _TotalsOfFile | None = None
+    versions: dict[str, Any]
+    started: str
+    finished: str | None
+    totals: _TotalsOfFile | None
 
 
 def _deeper(value: Any, levels: int) -> bool:
