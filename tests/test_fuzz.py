@@ -128,7 +128,7 @@ def damaged_json(data: bytes, dice: random.Random) -> bytes:
 
 @dataclass
 class Target:
-    """A reader: the sound file, what reads it, how it is damaged, and how many times (as a part of the usual number)."""
+    """A reader: the sound file, what reads it, how the file is damaged, and the share of the usual number of times."""
 
     file: Path
     read: Callable[[Path], object]
