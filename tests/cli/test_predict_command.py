@@ -106,6 +106,17 @@ def test_it_is_scored_resumed_and_the_same_again(cli, toyland: Path, tmp_path: P
     assert len(masks(tmp_path / "a")) == IMAGES
 
 
+def test_unusable_ground_truth_is_reported_before_the_work(cli, toyland: Path, tree: Path, tmp_path: Path):
+    shutil.copytree(tree, tmp_path / "world")
+    first = min((tmp_path / "world" / "SegmentationClass").iterdir())
+    first.write_bytes(b"not an image")
+    command = ["predict", toyland, "--dataset", "voc", "--root", "world", "--split", "test", "--classes", "toyland"]
+    result = cli(*command, "--out", "out", "--limit", 1)
+    assert result.returncode == 0, result.stderr
+    assert "ground truth of 1 image cannot be used (first: world/SegmentationClass" in result.stderr
+    assert result.stderr.index("ground truth") < result.stderr.index("predicting")
+
+
 def test_scales_flip_and_windows(cli, toyland: Path, tmp_path: Path):
     command = ["predict", toyland, "--dataset", "toyland", "--images", 1]
     assert cli(*command, "--out", "plain").returncode == 0
