@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
@@ -12,7 +15,16 @@ from ..errors import WsssError
 _UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}
 
 
-def _fault(id: str) -> str | None:
+# What Windows refuses in a file name or takes for a device, whatever its suffix. A run folder may be copied there.
+_FORBIDDEN = '<>:"|?*\\'
+_DEVICE = re.compile(r"(?:^|/)((?:con|prn|aux|nul|com[0-9]|lpt[0-9]) *)(?=[./]|$)", re.IGNORECASE)
+
+LONGEST = 255 - len(".jpg")
+"""Bytes of a part of an id that common file systems can hold as a file name."""
+
+
+def id_fault(id: str) -> str | None:
+    """What is wrong with an id, None for a usable one (``check_id``)."""
     if not id:
         return "is empty"
     if id.startswith("/") or (len(id) > 1 and id[1] == ":" and id[0].isalpha()):
@@ -29,11 +41,49 @@ def _fault(id: str) -> str | None:
         return "contains a control character, a line break or bytes that are not UTF-8"
     if id != id.strip():
         return "begins or ends with white space"
+    if any(c in id for c in _FORBIDDEN):
+        return 'contains one of <>:"|?*, which Windows forbids'
+    if any(part.endswith((".", " ")) for part in parts):
+        return "has a part that ends with a dot or a space, which Windows drops"
+    if device := _DEVICE.search(id):
+        return f"contains {device[1]!r}, the name of a device on Windows"
     return None
 
 
+def folded(id: str) -> str:
+    """An id without what some file systems do not tell apart: upper and lower case, and the forms of Unicode."""
+    if id.isascii():
+        return id.casefold()
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", id).casefold())
+
+
+def escaped(name: str) -> str:
+    """A usable id for the path of any file, in which what no id may hold is percent-encoded."""
+    return "/".join(_escaped_part(part) for part in name.split("/"))
+
+
+def _escaped_part(part: str) -> str:
+    encode = {
+        i
+        for i, c in enumerate(part)
+        if c == "%"
+        or c in _FORBIDDEN
+        or unicodedata.category(c) in _UNWRITABLE
+        or (i == 0 and (c.isspace() or _DEVICE.match(part)))
+        or (i == len(part) - 1 and (c.isspace() or c == "."))
+    }
+    text = "".join(_percent(c) if i in encode else c for i, c in enumerate(part))
+    if len(text.encode()) <= LONGEST:
+        return text
+    return f"{text.encode()[:200].decode(errors='ignore')}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _percent(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in os.fsencode(character))
+
+
 def check_id(id: str, where: str = "") -> str:
-    """Return the id if it names an image inside a folder: relative, without ``..``, printable.
+    """Return the id if it names an image inside a folder on any system: relative, without ``..``, printable.
 
     Spaces between words and letters of any alphabet are fine; ``/`` parts folders.
 
@@ -44,7 +94,7 @@ def check_id(id: str, where: str = "") -> str:
     Raises:
         WsssError: the id is no such name.
     """
-    fault = _fault(id)
+    fault = id_fault(id)
     if fault:
         raise WsssError(f"{where + ': ' if where else ''}image id {id!a} {fault}; rename the image")
     return id
@@ -62,7 +112,7 @@ def check_ids(ids: Sequence[str], where: Callable[[int], str]) -> None:
     """
     first: dict[str, int] = {}
     for i, id in enumerate(ids):
-        if _fault(id):
+        if id_fault(id):
             check_id(id, where(i))
         if first.setdefault(id, i) != i:
             raise WsssError(f"{where(i)}: image id {id!r} is already given by {where(first[id])}; ids must be unique")
