@@ -31,20 +31,32 @@ from wsss_seed.errors import WsssError
 )
 def test_good_ids(id: str):
     assert check_id(id) == id
+    check_ids([id], str)
 
 
 @pytest.mark.parametrize(
     "id",
     ["", "/etc/passwd", "../a", "a/../b", "a/..", "./a", "a//b", "a/", "a\\b", "a\0b", "a\nb", "a\x7fb", "C:/a", "c:a",
-     "a\udcffb", "a\u2028b", " a", "a ", "a\x85b", "a:b", "a<b", "a>b", 'a"b', "a|b", "a?b", "a*b", "a.", "a /b",
-     "a./b", "con", "CON.b", "a/nul", "aux/b", "Com1", "lpt9.x.y", "prn .a"],
+     "a\udcffb", "a\u2028b", " a", "a ", "a\x85b"],
 )  # fmt: skip
 def test_bad_ids(id: str):
-    with pytest.raises(WsssError) as e:
-        check_id(id, "list.txt, line 3")
-    assert str(e.value).startswith("list.txt, line 3: image id ")
-    assert str(e.value).isascii()  # shown on any terminal
-    assert "\n" not in str(e.value)
+    for check in (lambda: check_id(id, "list.txt, line 3"), lambda: check_ids([id], lambda i: "list.txt, line 3")):
+        with pytest.raises(WsssError) as e:
+            check()
+        assert str(e.value).startswith("list.txt, line 3: image id ")
+        assert str(e.value).isascii()  # shown on any terminal
+        assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "id",
+    ["ab:c", "a<b", "a>b", 'a"b', "a|b", "a?b", "a*b", "a.", "a /b", "a./b", "con", "CON.b", "a/nul", "aux/b", "Com1",
+     "lpt9.x.y", "prn .a"],
+)  # fmt: skip
+def test_names_that_windows_does_not_take_are_not_written(id: str):
+    assert check_id(id) == id  # a run folder that has it can be read
+    with pytest.raises(WsssError, match=r"^line 1: image id .*Windows.*; rename the image"):
+        check_ids([id], lambda i: f"line {i + 1}")
 
 
 def test_duplicates_name_both_places():

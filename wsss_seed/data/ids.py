@@ -23,8 +23,7 @@ LONGEST = 255 - len(".jpg")
 """Bytes of a part of an id that common file systems can hold as a file name."""
 
 
-def id_fault(id: str) -> str | None:
-    """What is wrong with an id, None for a usable one (``check_id``)."""
+def _fault(id: str) -> str | None:
     if not id:
         return "is empty"
     if id.startswith("/") or (len(id) > 1 and id[1] == ":" and id[0].isalpha()):
@@ -41,9 +40,16 @@ def id_fault(id: str) -> str | None:
         return "contains a control character, a line break or bytes that are not UTF-8"
     if id != id.strip():
         return "begins or ends with white space"
+    return None
+
+
+def id_fault(id: str) -> str | None:
+    """Why nothing should be written under an id: it fails ``check_id``, or Windows has no such file. Else None."""
+    if fault := _fault(id):
+        return fault
     if any(c in id for c in _FORBIDDEN):
         return 'contains one of <>:"|?*, which Windows forbids'
-    if any(part.endswith((".", " ")) for part in parts):
+    if any(part.endswith((".", " ")) for part in id.split("/")):
         return "has a part that ends with a dot or a space, which Windows drops"
     if device := _DEVICE.search(id):
         return f"contains {device[1]!r}, the name of a device on Windows"
@@ -83,7 +89,7 @@ def _percent(character: str) -> str:
 
 
 def check_id(id: str, where: str = "") -> str:
-    """Return the id if it names an image inside a folder on any system: relative, without ``..``, printable.
+    """Return the id if it names an image inside a folder: relative, without ``..``, printable.
 
     Spaces between words and letters of any alphabet are fine; ``/`` parts folders.
 
@@ -94,14 +100,13 @@ def check_id(id: str, where: str = "") -> str:
     Raises:
         WsssError: the id is no such name.
     """
-    fault = id_fault(id)
-    if fault:
-        raise WsssError(f"{where + ': ' if where else ''}image id {id!a} {fault}; rename the image")
+    if fault := _fault(id):
+        raise _unusable(id, fault, where)
     return id
 
 
 def check_ids(ids: Sequence[str], where: Callable[[int], str]) -> None:
-    """Check every id, and that none is there twice.
+    """Check that every id can be written on any system (``id_fault``), and that none is there twice.
 
     Args:
         ids: the ids of a dataset in order.
@@ -112,7 +117,11 @@ def check_ids(ids: Sequence[str], where: Callable[[int], str]) -> None:
     """
     first: dict[str, int] = {}
     for i, id in enumerate(ids):
-        if id_fault(id):
-            check_id(id, where(i))
+        if fault := id_fault(id):
+            raise _unusable(id, fault, where(i))
         if first.setdefault(id, i) != i:
             raise WsssError(f"{where(i)}: image id {id!r} is already given by {where(first[id])}; ids must be unique")
+
+
+def _unusable(id: str, fault: str, where: str) -> WsssError:
+    return WsssError(f"{where + ': ' if where else ''}image id {id!a} {fault}; rename the image")
