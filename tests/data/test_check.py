@@ -34,6 +34,7 @@ def test_every_fault_is_named_and_the_rest_is_still_read(tmp_path: Path):
         "image": np.zeros((1, 3), np.uint8),
         "turned": np.zeros((1, 3), np.uint8),
         "nomask": None,
+        "what?": None,
     }
     for name, labels in maps.items():
         (tmp_path / "JPEGImages").mkdir(exist_ok=True)
@@ -47,7 +48,7 @@ def test_every_fault_is_named_and_the_rest_is_still_read(tmp_path: Path):
     (tmp_path / "labels.txt").write_text("good cat\nGOOD dog\nsize\n")
     d = open_dataset("voc", tmp_path, classes="cat, dog")
     report = check_dataset(d)
-    assert (report.images, report.masks, report.labelled, report.rotated, report.no_background) == (8, 6, 3, 1, 1)
+    assert (report.images, report.masks, report.labelled, report.rotated, report.no_background) == (9, 6, 3, 1, 1)
     assert report.labels_differ == 1
     assert report.images_per_class == {"cat": 2, "dog": 0}
     assert report.smallest == report.largest == (3, 1)
@@ -60,9 +61,11 @@ def test_every_fault_is_named_and_the_rest_is_still_read(tmp_path: Path):
         "colour.png: a label map must hold class numbers",
         "image.jpg: not an image",
         "nomask: no label map",
+        "what?: no label map",
+        'what?: contains one of <>:"|?*, which Windows forbids; rename the image',
     ):
         assert text in problems
-    assert len(report.problems) == 6
+    assert len(report.problems) == 8
     # Of these a run can tell before it starts what it could not score: not that an image is damaged or a twin.
     faults = list(truth_faults(d, d.samples))
     assert faults == [p for p in report.problems if any(f"{name}.png" in p for name in ("size", "value", "colour"))]

@@ -16,7 +16,7 @@ from ..errors import ImageError, WsssError
 from ..threads import ahead
 from .base import Dataset, Sample, check_values
 from .classes import IGNORE
-from .ids import folded
+from .ids import folded, id_fault
 from .images import image_size, is_rotated
 
 
@@ -64,8 +64,8 @@ def check_dataset(dataset: Dataset, on_image: Callable[[], object] = lambda: Non
     """Read a whole dataset, one image at a time, and say what is wrong with it.
 
     Problems are images and label maps that cannot be read, missing label maps where others exist, label maps of another
-    size than their image or with values outside 0..K and 255, and ids that differ only in upper and lower case or in
-    Unicode form, which collide on some file systems.
+    size than their image or with values outside 0..K and 255, and ids that Windows cannot hold or that differ only
+    in upper and lower case or in Unicode form, which collide on some file systems.
 
     Args:
         dataset: any dataset.
@@ -82,6 +82,8 @@ def check_dataset(dataset: Dataset, on_image: Callable[[], object] = lambda: Non
         twin = seen.setdefault(folded(sample.id), sample.id)
         if twin != sample.id:
             report.problems.append(f"{sample.id}: differs from {twin} only in case or Unicode form; rename one of them")
+        if fault := id_fault(sample.id):
+            report.problems.append(f"{sample.id}: {fault}; rename the image")
         size = _check_image(dataset, sample, report)
         labels = _check_mask(dataset, sample, size, report) if some_masks else None
         if labels is not None:

@@ -44,7 +44,10 @@ def _fault(id: str) -> str | None:
 
 
 def id_fault(id: str) -> str | None:
-    """Why nothing should be written under an id: it fails ``check_id``, or Windows has no such file. Else None."""
+    """Why an id is no file name on every system: it fails ``check_id``, or Windows has no such file. Else None.
+
+    Lists that name such images are read all the same, run folders of other systems among them.
+    """
     if fault := _fault(id):
         return fault
     if any(c in id for c in _FORBIDDEN):
@@ -101,12 +104,12 @@ def check_id(id: str, where: str = "") -> str:
         WsssError: the id is no such name.
     """
     if fault := _fault(id):
-        raise _unusable(id, fault, where)
+        raise WsssError(f"{where + ': ' if where else ''}image id {id!a} {fault}; rename the image")
     return id
 
 
 def check_ids(ids: Sequence[str], where: Callable[[int], str]) -> None:
-    """Check that every id can be written on any system (``id_fault``), and that none is there twice.
+    """Check every id, and that none is there twice.
 
     Args:
         ids: the ids of a dataset in order.
@@ -117,11 +120,7 @@ def check_ids(ids: Sequence[str], where: Callable[[int], str]) -> None:
     """
     first: dict[str, int] = {}
     for i, id in enumerate(ids):
-        if fault := id_fault(id):
-            raise _unusable(id, fault, where(i))
+        if _fault(id):
+            check_id(id, where(i))
         if first.setdefault(id, i) != i:
             raise WsssError(f"{where(i)}: image id {id!r} is already given by {where(first[id])}; ids must be unique")
-
-
-def _unusable(id: str, fault: str, where: str) -> WsssError:
-    return WsssError(f"{where + ': ' if where else ''}image id {id!a} {fault}; rename the image")
