@@ -133,6 +133,12 @@ def test_two_files_of_one_image(voc: Path):
     Image.new("RGB", (5, 5)).save(voc / "JPEGImages" / "2007_000032.png")
     with pytest.raises(WsssError, match=r"2007_000032\.jpg and 2007_000032\.png have the same id"):
         open_dataset("voc", voc)
+    Image.new("L", (5, 5)).save(voc / "SegmentationClass" / f"{IDS[0]}.tif")
+    assert open_dataset("voc", voc, "val")[0].id == IDS[2]  # whose list does not have it
+    lists(voc, train=[IDS[1]])
+    Image.new("L", (5, 5)).save(voc / "SegmentationClass" / f"{IDS[1]}.tif")
+    with pytest.raises(WsssError, match=r"SegmentationClass: 2007_000039\.png and 2007_000039\.tif have the same id"):
+        open_dataset("voc", voc)
 
 
 def test_the_tree_knows_its_classes(voc: Path):

@@ -124,8 +124,24 @@ def generate(
     )
     if data.labels_source not in (None, "drawn") and data.unlabelled:
         show.warning(f"{data.unlabelled} images are not in {data.labels_source}; they are seeded without labels")
+    warn_of_truth(data, limit, part)
     result = do_run(plan, devices, part, Progress(show.err))
     conclude(result, data, json)
+
+
+def warn_of_truth(data: Dataset, limit: int | None, shard: tuple[int, int]) -> None:
+    """Warn now of ground truth that would leave a run without its figures at the end."""
+    if data.drawn or not data.has_masks:
+        return
+    from ..data.check import truth_faults
+
+    index, count = shard
+    faults = list(truth_faults(data, data.samples[:limit][index::count]))
+    if faults:
+        images = "1 image" if len(faults) == 1 else f"{len(faults)} images"
+        show.warning(
+            f"ground truth of {images} cannot be used (first: {faults[0]}); there will be no mIoU until it is mended"
+        )
 
 
 def conclude(result: RunResult, data: Dataset, json: bool, more: dict[str, str] | None = None) -> None:

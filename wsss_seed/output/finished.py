@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from PIL import Image
-
 from ..data.classes import MAX_CLASSES, voc_palette
+from ..data.images import read_palette
 from ..data.text import read_lines
-from ..errors import WsssError
+from ..errors import ImageError, WsssError
 from .manifest import Manifest, Record
 from .run_folder import CLASSES, LISTS, fingerprint, image_path, mask_path, read_run
 
@@ -134,9 +133,7 @@ def _split(path: Path, about: Mapping[str, Any]) -> str:
 def _palette(mask: Path) -> tuple[tuple[int, int, int], ...]:
     """The class set's palette, which a run keeps in its masks only."""
     try:
-        with Image.open(mask) as image:
-            values = image.getpalette() or []
-    except Exception:  # whatever Pillow raises; the damaged mask itself is told of when its turn comes
-        values = []
-    given = [(values[i], values[i + 1], values[i + 2]) for i in range(0, len(values) - 2, 3)]
+        given = read_palette(mask)
+    except ImageError:  # the damaged mask itself is reported when its turn comes
+        given = []
     return (*given, *voc_palette()[len(given) :])

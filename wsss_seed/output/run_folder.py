@@ -33,12 +33,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 import PIL
-from PIL import Image
 
 from .. import __version__
 from ..data.base import Sample
 from ..data.classes import IGNORE, ClassSet
-from ..data.images import read_rgb
+from ..data.images import read_rgb, reads_alike
 from ..errors import ImageError, WsssError
 from .files import is_part, plain, put_in_place, remove_parts, write_bytes, write_json, write_text
 from .lock import Lock
@@ -423,7 +422,7 @@ def place_image(path: Path, source: Path | None, image: np.ndarray) -> None:
 
     Raises OSError.
     """
-    if source is None or not _read_alike(source, image):
+    if source is None or not reads_alike(source, image.shape[1::-1]):
         write_rgb(path, image)
         return
     target = os.path.abspath(source)
@@ -438,20 +437,6 @@ def place_image(path: Path, source: Path | None, image: np.ndarray) -> None:
             if error.errno not in _NO_LINKS:
                 raise
     write_bytes(path, Path(target).read_bytes())
-
-
-def _read_alike(source: Path, image: np.ndarray) -> bool:
-    try:
-        with Image.open(source) as file:
-            return (
-                file.mode in ("RGB", "L")
-                and file.size == (image.shape[1], image.shape[0])
-                and "transparency" not in file.info
-                and (file.format == "MPO" or not getattr(file, "is_animated", False))
-                and file.getexif().get(0x0112, 1) in (0, 1)  # orientation
-            )
-    except Exception:  # whatever Pillow raises: what cannot be opened plainly is not linked
-        return False
 
 
 def write_error(path: Path, error: OSError) -> WsssError:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
 
 from ... import __version__
 from ...data.classes import IGNORE
-from ...data.images import read_labels, read_rgb
+from ...data.images import fitting_suffix, read_labels, read_rgb
 from ...data.text import read_json
 from ...errors import ImageError, WsssError
 from ...threads import ahead
@@ -24,7 +23,6 @@ from ..files import write_bytes, write_json
 from ..run_folder import place_image
 
 MARKER = "export.json"
-_SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 
 
 class Progress(Protocol):
@@ -67,8 +65,7 @@ class Picture:
     @property
     def suffix(self) -> str:
         """The suffix that fits the image file's content; a run folder calls all of them ``.jpg``."""
-        with Image.open(self.entry.image) as image:
-            return _SUFFIXES.get(image.format or "", ".jpg")
+        return fitting_suffix(self.entry.image)
 
     def put_image(self, path: Path) -> None:
         """Link or copy the image; a file that readers would read differently becomes a PNG. Raises OSError."""
