@@ -168,6 +168,11 @@ def test_missing_and_repeated_images(tmp_path: Path, table: dict):
     (tmp_path / "images" / "COCO_val2014_000000000004.jpg").unlink()
     with pytest.raises(WsssError, match=r"instances_val2014\.json: image COCO_val2014_000000000004\.jpg is missing"):
         open_dataset("coco", tmp_path)
+    table["images"][0]["file_name"] = f"{'x' * 5000}/a.jpg"
+    (tmp_path / "annotations" / "instances_val2014.json").write_text(json.dumps(table))
+    with pytest.raises(WsssError, match="is missing"):
+        open_dataset("coco", tmp_path)
+    table["images"][0]["file_name"] = "COCO_val2014_000000000009.jpg"
     table["images"][1]["file_name"] = table["images"][0]["file_name"]
     write(tmp_path, "val2014", table)
     with pytest.raises(WsssError, match=r"image 4: image id .* already given by .*image 9"):

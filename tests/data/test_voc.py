@@ -112,6 +112,7 @@ def test_default_split(voc: Path):
         (["/etc/passwd"], "is an absolute path"),
         (["2007_000032", "2007_000039", "2007_000032"], r"line 3: image id '2007_000032' is already given by .*line 1"),
         (["JPEGImages/2007_000032.jpg SegmentationClass/none.png"], "no such label map"),
+        ([f"JPEGImages/2007_000032.jpg {'x' * 5000}.png"], "no such label map"),
         (["JPEGImages/2007_000032.jpg ../x.png"], r"'\.\.' part"),
         ([""], r"mine\.txt: no image"),
     ],

@@ -205,7 +205,9 @@ class _Images:
         for folder in self.folders:
             file = folder / name
             if file.parent not in self.names:
-                self.names[file.parent] = frozenset(os.listdir(file.parent)) if file.parent.is_dir() else frozenset()
+                self.names[file.parent] = (
+                    frozenset(os.listdir(file.parent)) if os.path.isdir(file.parent) else frozenset()
+                )
             if file.name in self.names[file.parent]:
                 return file
         looked = ", ".join(str(f) for f in self.folders)

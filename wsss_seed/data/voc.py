@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Container, Mapping
 from pathlib import Path
@@ -98,7 +99,7 @@ class Voc(Dataset):
         if listed is None:
             return next((only_file(folder, files[id]) for folder, files in masks if id in files), None)
         path = self.root / check_id(listed, where)
-        if not path.is_file():
+        if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
             raise WsssError(f"{where}: no such label map {path}")
         return path
 

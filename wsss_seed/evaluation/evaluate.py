@@ -133,7 +133,7 @@ def evaluate(
 
     def compare(name: str) -> tuple[np.ndarray, np.ndarray] | None:
         path = masks / f"{name}.png"
-        if not path.exists():
+        if not os.path.exists(path):  # Path.exists raises for a name that is too long
             return None
         prediction, truth = read_labels(path), truth_of(name)
         if prediction.shape != truth.shape:
