@@ -12,14 +12,18 @@ try:
 except ImportError:  # Windows has other locks; there a run goes without, and shards are refused
     fcntl = None  # type: ignore[assignment]
 
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class Lock:
-    """An advisory lock on a file. The system frees it when the process ends, however it ends."""
+    """An advisory lock on a file. The system frees it when the process ends, however it ends.
+
+    A link at ``path`` is not followed: OSError, as where the file cannot be made.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
 
     def take(self, *, shared: bool, wait: float = 0.0) -> bool:
         """Take the lock, or change it from exclusive to shared. False if it stays taken for ``wait`` seconds.
