@@ -15,7 +15,6 @@ A class set file looks like this; only ``classes`` and the names are required::
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WsssError, unknown_name
-from .text import read_lines, read_text
+from .text import parse_toml, read_lines, read_text
 
 IGNORE = 255
 MAX_CLASSES = 254  # labels are uint8, 0 is background and 255 ignore
@@ -149,10 +148,7 @@ def class_set_of(name: str, entries: Sequence[tuple[str, Sequence[str]]], where:
 
 
 def _from_toml(text: str, name: str, where: str) -> ClassSet:
-    try:
-        return _build(tomllib.loads(text), name, where)
-    except tomllib.TOMLDecodeError as e:
-        raise WsssError(f"{where}: not valid TOML ({e})") from None
+    return _build(parse_toml(text, where), name, where)
 
 
 _KEYS = {"classes": list, "background": list, "palette": list, "thresholds": dict, "max_candidates": int}
