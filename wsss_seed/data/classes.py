@@ -113,6 +113,20 @@ def load_class_set(spec: str | Path) -> ClassSet:
     raise WsssError(f"{error} Names of classes need a comma between them, or behind a single one")
 
 
+def read_names(path: Path) -> tuple[str, ...]:
+    """The classes that a ``classes.txt`` beside label maps has, background first.
+
+    Raises:
+        WsssError: it cannot be read, or has no name or more than 255.
+    """
+    names = tuple(line for _, line in read_lines(path))
+    if not 1 <= len(names) <= MAX_CLASSES + 1:
+        raise WsssError(
+            f"{path}: {len(names)} names; expected one a line, background first, of at most {MAX_CLASSES + 1} in all"
+        )
+    return names
+
+
 def _is_toml(path: Path) -> bool:
     return path.suffix.casefold() == ".toml"
 

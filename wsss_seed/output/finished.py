@@ -9,8 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..data.classes import voc_palette
-from ..data.text import read_lines
+from ..data.classes import read_names, voc_palette
 from ..errors import WsssError
 from .manifest import Record, read_manifest
 from .run_folder import CLASSES, LISTS, fingerprint, image_path, mask_path, read_run
@@ -78,7 +77,7 @@ def open_run(path: Path) -> FinishedRun:
         path=path,
         about=about,
         split=_split(path, about),
-        names=tuple(line for _, line in read_lines(path / CLASSES)),
+        names=read_names(path / CLASSES),
         palette=_palette(mask_path(path, done[0].id)),
         records=tuple(done),
         failed=tuple(failed),
