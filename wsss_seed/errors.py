@@ -34,6 +34,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> WsssError:
         known: the names there are.
     """
     names = sorted(known)
+    name = name if len(name) <= 100 else f"{name[:97]}..."
     near = difflib.get_close_matches(name, names, 1, 0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return WsssError(f"unknown {kind} '{name}'; known: {', '.join(names)}.{hint}")

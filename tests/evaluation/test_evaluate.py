@@ -112,6 +112,10 @@ def test_run_folders_and_class_files(folders, tmp_path):
     assert evaluate(run / "SegmentationClass", gt).to_json() == expected
     (run / "classes.txt").rename(voc / "classes.txt")
     assert evaluate(pred, voc).to_json() == expected
+    for names in ("", "name\n" * 256):  # somebody else's file: a label map has room for 255
+        (voc / "classes.txt").write_text(names)
+        with pytest.raises(WsssError, match=r"classes\.txt: \d+ names; .* at most 255 in all"):
+            evaluate(pred, voc)
 
 
 @pytest.mark.parametrize(

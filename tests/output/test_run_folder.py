@@ -235,12 +235,12 @@ def test_a_run_json_that_is_none_is_refused(tmp_path, text):
         hold(tmp_path / "run")
 
 
-@pytest.mark.parametrize("names", [0, 1, 256, 300])
+@pytest.mark.parametrize("names", [0, 256, 300])
 def test_a_class_file_that_fits_no_label_map_is_refused(tmp_path, names):
     with hold(tmp_path / "run") as folder:
         save(folder, "a")
     (tmp_path / "run/classes.txt").write_text("".join(f"class {i}\n" for i in range(names)))
-    with pytest.raises(WsssError, match=rf"classes\.txt: {names} names; .* 254 classes"):
+    with pytest.raises(WsssError, match=rf"classes\.txt: {names} names; .* at most 255"):
         open_run(tmp_path / "run")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..data.base import Dataset
-from ..data.classes import IGNORE
+from ..data.classes import IGNORE, read_names
 from ..data.ids import check_id
 from ..data.images import read_labels
 from ..data.text import read_lines
@@ -202,11 +202,11 @@ def ground_truth(gt: Dataset | Path) -> tuple[Callable[[str], np.ndarray], Calla
     )
 
 
-def _class_names(pred: Path, gt: Path) -> list[str]:
+def _class_names(pred: Path, gt: Path) -> tuple[str, ...]:
     for folder in (pred, gt):
         for path in (folder / CLASSES, folder.parent / CLASSES):
             if path.is_file() and (path.parent == folder or folder.name == MASKS):
-                return [line for _, line in read_lines(path)]
+                return read_names(path)
     raise WsssError(f"{pred}: no {CLASSES} beside the label maps; name the classes with --classes")
 
 

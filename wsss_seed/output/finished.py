@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from ..data.classes import MAX_CLASSES, voc_palette
+from ..data.classes import read_names, voc_palette
 from ..data.images import read_palette
-from ..data.text import read_lines
 from ..errors import ImageError, WsssError
 from .manifest import Manifest, Record
 from .run_folder import CLASSES, LISTS, fingerprint, image_path, mask_path, read_run
@@ -84,7 +83,7 @@ def open_run(path: Path) -> FinishedRun:
         path=path,
         about=about,
         split=_split(path, about),
-        names=_names(path / CLASSES),
+        names=read_names(path / CLASSES),
         palette=_palette(mask_path(path, done[0])),
         records=_Records(manifest, done),
         failed=tuple(failed),
@@ -111,16 +110,6 @@ class _Records(Sequence[Record]):
     def __getitem__(self, index: int | slice) -> Record | _Records:
         found = self._ids[index]
         return self._manifest[found] if isinstance(found, str) else _Records(self._manifest, found)
-
-
-def _names(path: Path) -> tuple[str, ...]:
-    names = tuple(line for _, line in read_lines(path))
-    if not 2 <= len(names) <= MAX_CLASSES + 1:
-        raise WsssError(
-            f"{path}: {len(names)} names; a label map has background and 1 to {MAX_CLASSES} classes; restore the file, "
-            "which the command that made the run writes again where it is missing"
-        )
-    return names
 
 
 def _split(path: Path, about: Mapping[str, Any]) -> str:
