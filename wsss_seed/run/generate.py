@@ -70,7 +70,7 @@ def generate(
     """Seed a dataset into a run folder, going on where an earlier run with the same settings stopped.
 
     Images decode ahead and PNGs are written behind, in threads with bounded queues. An image that cannot be read or
-    seeded becomes a line in the manifest and is tried again by the next run. On Ctrl-C or SIGTERM the writes under way
+    seeded becomes a line in the manifest and is tried again by the next run. On Ctrl-C, SIGTERM or SIGHUP the writes under way
     are finished and the result says ``interrupted``. Each image is seeded by itself, so the masks do not depend on
     where a run was interrupted or how it was divided.
 

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from ..data.classes import ClassSet
-from ..errors import WsssError
+from ..errors import WsssError, out_of_memory
 from ..output.files import plain, write_bytes
 from .networks import Network, NetworkSettings, build
 
@@ -171,7 +171,9 @@ def read(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WsssError(f"{path}: no such checkpoint; give a file of wsss-seed train-seg, such as best.pt") from None
-    except Exception:  # whatever a torn or foreign file makes the reader of pickles raise
+    except Exception as error:  # whatever a torn or foreign file makes the reader of pickles raise
+        if out_of_memory(error):
+            raise
         content = None
     if not isinstance(content, dict) or not isinstance(content.get("weights"), dict) or "class_set" not in content:
         raise WsssError(f"{path}: damaged, or no checkpoint of train-seg; copy it again or train again")
@@ -221,6 +223,8 @@ def load_segmenter(
     except WsssError:
         raise
     except Exception as error:
+        if out_of_memory(error):
+            raise
         raise WsssError(f"{path}: damaged checkpoint ({type(error).__name__}); copy it again or train again") from None
     return Segmenter(network.to(device).eval(), own, scale, recipe, history)
 
