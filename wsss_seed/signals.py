@@ -14,13 +14,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn
 
 KINDS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 TERMINAL_KINDS = tuple(kind for kind in KINDS if kind != signal.SIGTERM)
 """Those that a terminal sends to every process in it, not only to the one the user started."""
 
 _asked = False  # whether this process was asked to end and attends to it
+_watched = False  # whether a thread sees to a second Ctrl-C
+_ending = threading.Lock()  # of two threads that would end the process one does
 
 
 @contextmanager
@@ -69,7 +70,7 @@ def told_to_end(handler: Callable[[], None]) -> Iterator[None]:
     def handle(kind: int, _: object) -> None:
         global _asked
         nonlocal heard
-        if heard and (kind != signal.SIGINT or _launched()):
+        if heard and (kind != signal.SIGINT or _watched or _launched()):
             return
         heard = _asked = True
         handler()
@@ -117,13 +118,13 @@ def end_at_once() -> None:
     else nothing is lost, because every file is written whole or not at all, and no library gets a chance to swallow an
     exception, to show its traceback, or to wait for its threads. A second Ctrl-C always ends the process.
     """
-    global _asked
+    global _asked, _watched
     if threading.current_thread() is not threading.main_thread():
         return
     _asked = False
 
-    def handle(kind: int, _: object) -> None:
-        if not _asked or (kind == signal.SIGINT and not _launched()):
+    def handle(*_: object) -> None:
+        if not _asked:
             _end()
 
     for kind in KINDS:
@@ -141,6 +142,7 @@ def end_at_once() -> None:
     # A forked process shares the socket, and its signals are not this one's.
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+    _watched = True
     # The thread keeps both ends open.
     threading.Thread(target=_end_at_the_second, args=(listening, signalled), daemon=True).start()
 
@@ -154,8 +156,11 @@ def _end_at_the_second(listening: socket.socket, _: socket.socket) -> None:
             came |= kind in KINDS
 
 
-def _end() -> NoReturn:
-    """End this process and those it started. Nothing here waits for a lock that the main thread may hold."""
+def _end() -> None:
+    """End this process and those it started, but for the one call that comes while another is at it. Nothing here waits
+    for a lock that the main thread may hold."""
+    if not _ending.acquire(blocking=False):
+        return
     workers = sys.modules.get("multiprocessing.process")
     with suppress(Exception):
         for worker in workers.active_children() if workers else ():

@@ -166,11 +166,12 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove what a run has written, and nothing else; ``run.json`` stays, so that a kill leaves a run folder."""
+        for path in manifest_files(self.path):  # first of all, for what it lists has to be there
+            path.unlink(missing_ok=True)
         for name in (MASKS, CONFIDENCE, IMAGES, LISTS):
             if (self.path / name).exists():
                 shutil.rmtree(self.path / name)
-        for path in [*manifest_files(self.path), self.path / CLASSES]:
-            path.unlink(missing_ok=True)
+        (self.path / CLASSES).unlink(missing_ok=True)
 
     def finished(self, ids: Iterable[str]) -> set[str]:
         """Those of the ids whose mask was made with these settings and is on disk as it was written."""
