@@ -79,6 +79,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subpro
             patch.chdir(tmp_path)
             patch.setattr(sys, "argv", ["wsss-seed", *map(str, args)])
             patch.setattr(constants, "HF_HUB_OFFLINE", True)
+            patch.setattr("wsss_seed.cli.end_at_once", lambda: None)  # Ctrl-C is for pytest
             with _in_environment(_environment(env)), pytest.raises(SystemExit) as ended:
                 main()
         return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, out.getvalue(), err.getvalue())

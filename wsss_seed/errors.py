@@ -40,6 +40,19 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> WsssError:
     return WsssError(f"unknown {kind} '{name}'; known: {', '.join(names)}.{hint}")
 
 
+def out_of_memory(error: BaseException) -> str | None:
+    """What to do about an error that says that memory ran out; None for every other error.
+
+    numpy, PIL and Python raise MemoryError, torch a RuntimeError for the computer's memory and an error of its own for
+    a GPU's. Their messages have many lines or none.
+    """
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be imported for this
+        return "the GPU's memory does not suffice; try --precision bf16, smaller models or --device cpu"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)):
+        return "the computer's memory does not suffice; close other programs, use smaller images or smaller models"
+    return None
+
+
 def one_line(error: BaseException) -> str:
     """The first sentence of an error, on one line."""
     lines = str(error).strip().splitlines() or [type(error).__name__]

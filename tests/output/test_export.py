@@ -16,7 +16,8 @@ from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.voc import Voc
 from wsss_seed.errors import WsssError
 from wsss_seed.output.export import FORMATS, export
-from wsss_seed.output.export.parts import flat_names
+from wsss_seed.output.export.folder import whole_folder
+from wsss_seed.output.export.parts import Entry, Part, flat_names
 
 
 @pytest.fixture
@@ -233,23 +234,99 @@ def test_the_command(cli, run, tmp_path):
         assert not (tmp_path / "new").exists()
 
 
-def test_killed_in_the_middle_nothing_stands_where_the_export_would(run, tmp_path):
-    code = """
+def killed(run: Path, out: Path, at: str, *options: str) -> None:
+    """Export in a process that is killed where ``at`` says, Python for the path that is renamed."""
+    code = f"""
 import os, sys
 from pathlib import Path
-from wsss_seed.output.export import export, yolo
-write, count = yolo.write_text, iter(range(9))
-def text(path, value):
-    write(path, value)
-    if next(count) == 3:
+from wsss_seed.output.export import export
+
+def trap(event, args):
+    if event == "os.rename" and (lambda source, target: {at})(*map(str, args[:2])):
         os._exit(9)
-yolo.write_text = text
-export("yolo", Path(sys.argv[1]), Path(sys.argv[2]))
+
+sys.addaudithook(trap)
+export("yolo", Path(sys.argv[1]), Path(sys.argv[2]), overwrite=True)
 """
-    out = tmp_path / "out"
     assert subprocess.run([sys.executable, "-c", code, str(run), str(out)], check=False).returncode == 9
+
+
+def beside(out: Path) -> list[str]:
+    """What lies beside an export, by the end of its name."""
+    return sorted("".join(path.suffixes) for path in out.parent.glob(".*.part"))
+
+
+def test_killed_in_the_middle_nothing_is_there_and_the_next_export_cleans_up(run, tmp_path):
+    out = tmp_path / "exports" / "out"
+    killed(run, out, "target.endswith('data.yaml')")
     assert not out.exists()
+    assert len(beside(out)) == 1
+    (foreign := out.with_name(f".{'0' * 16}-{'0' * 16}.new.part")).mkdir()  # of an export to another place
     assert export("yolo", run, out).images == {"train": len(label_maps())}
+    assert [p for p in out.parent.iterdir() if p != out] == [foreign]
+
+
+def test_killed_between_the_renames_the_next_export_puts_the_former_one_back(run, tmp_path):
+    out = tmp_path / "exports" / "out"
+    export("yolo", run, out)
+    before = (out / "data.yaml").stat().st_ino
+    killed(run, out, "target.endswith('/out')")
+    assert not out.exists()
+    assert len(beside(out)) == 2
+    with pytest.raises(WsssError, match="use --overwrite"):
+        export("yolo", run, out)
+    assert (out / "data.yaml").stat().st_ino == before
+    assert not beside(out)
+    export("yolo", run, out, overwrite=True)
+    assert (out / "data.yaml").stat().st_ino != before
+
+
+def test_killed_after_the_renames_the_new_export_stands(run, tmp_path):
+    out = tmp_path / "exports" / "out"
+    export("yolo", run, out)
+    before = (out / "data.yaml").stat().st_ino
+    killed(run, out, "source.endswith('.old.part')")
+    assert (out / "data.yaml").stat().st_ino != before
+    assert len(beside(out)) == 1
+    export("yolo", run, out, overwrite=True)
+    assert not beside(out)
+
+
+def test_an_export_that_is_under_way_is_left_alone(run, tmp_path):
+    out = tmp_path / "exports" / "out"
+    with whole_folder(out, False, {}) as first:
+        (first / "mine").write_text("1")
+        with whole_folder(out, False, {}) as second:
+            (second / "theirs").write_text("2")
+        assert (first / "mine").exists()
+        shutil.rmtree(out)
+    assert [p.name for p in out.parent.iterdir()] == ["out"]
+    assert (out / "mine").exists()
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_nothing_is_written_through_a_link(run, tmp_path, copy):
+    mine = tmp_path / "mine.jpg"
+    for name in ("ring", "rings"):  # a photograph, and one that was drawn
+        entry = Entry(name, run / "JPEGImages" / f"{name}.jpg", run / "SegmentationClass" / f"{name}.png")
+        (picture,) = Part("train", [entry], len(NAMES) + 1, copy, None)
+        for put in (picture.put_image, picture.put_mask):
+            mine.write_bytes(b"mine")
+            (tmp_path / "link").unlink(missing_ok=True)
+            (tmp_path / "link").symlink_to(mine)
+            put(tmp_path / "link")
+            assert mine.read_bytes() == b"mine"
+            assert (tmp_path / "link").resolve() != mine
+
+
+def test_a_link_is_no_folder_to_export_to(run, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("elsewhere", "nowhere"):
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(tmp_path / name)
+        with pytest.raises(WsssError, match="not a folder"):
+            export("coco", run, tmp_path / "link", overwrite=True)
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_class_names_are_taken_as_they_are(run, tmp_path):

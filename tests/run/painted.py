@@ -22,6 +22,7 @@ from wsss_seed.data.classes import ClassSet, voc_palette
 from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.run.generate import generate
 from wsss_seed.seeding.base import LoadedSample, Seed
+from wsss_seed.signals import end_at_once
 
 CLASSES = ClassSet(
     name="paint",
@@ -116,6 +117,7 @@ def main() -> int:
     if options.cut:
         resource.setrlimit(resource.RLIMIT_FSIZE, (options.cut, options.cut))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by default where the parent ignores it
+    end_at_once()
     index, count = map(int, options.shard.split("/"))
     seeder = NearestColour(options.contest, options.pause)
     try:

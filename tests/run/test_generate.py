@@ -267,11 +267,13 @@ class Breaking(NearestColour):
             raise RuntimeError("out of\nmemory")
         if way == "full":
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20.00 GiB")
+        if way == "host":
+            torch.ones(2**50, dtype=torch.uint8)
         return [seed]
 
 
 def test_what_is_no_seed_fails_alone(tmp_path):
-    ways = dict(enumerate(["dtype", "size", "value", "nan", "class", "none", "raise", "full"], start=2))
+    ways = dict(enumerate(["dtype", "size", "value", "nan", "class", "none", "raise", "full", "host"], start=2))
     result = run(tmp_path / "run", seeder=Breaking(ways))
     errors = {int(name[-4:]): error for name, error in result.failed}
     assert sorted(errors) == sorted(ways)
@@ -285,6 +287,7 @@ def test_what_is_no_seed_fails_alone(tmp_path):
         assert words in errors[number]
     assert errors[8] == "RuntimeError: out of memory"
     assert "try --precision bf16" in errors[9]
+    assert errors[10].startswith("the computer's memory does not suffice")
     assert result.made == 12 - len(ways)
 
 

@@ -30,7 +30,7 @@ def test_killed_at_random_moments(tmp_path, undisturbed):
     assert len(set(made)) > 3, f"the moments were hardly random: {made}"
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted(tmp_path, undisturbed, kind):
     out = tmp_path / "run"
     process = runs.start(out, "--images", str(runs.IMAGES), "--pause", "0.05")

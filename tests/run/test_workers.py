@@ -31,7 +31,13 @@ def environment() -> dict[str, str]:
 def start(out: Path, device: str, *options: object) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        command(out, device, *options), env=environment(), stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        command(out, device, *options),
+        env=environment(),
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where pytest runs in the background
     )
 
 
@@ -99,14 +105,14 @@ def test_a_killed_process_leaves_the_rest_at_work(tmp_path: Path, alone):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the processes in /proc")
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted(tmp_path: Path, kind):
-    """Ctrl-C at a terminal reaches all processes, a scheduler's signal only the first."""
+    """Ctrl-C at a terminal, and its end, reach all processes, a scheduler's signal only the first."""
     out = tmp_path / "run"
     process = start(out, "cpu,cpu")
     runs.wait_for(lambda: masks(out) > 1)
     workers = children(process)
-    if kind == signal.SIGINT:
+    if kind != signal.SIGTERM:
         os.killpg(process.pid, kind)
     else:
         process.send_signal(kind)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from .. import __version__
-from ..errors import WsssError
+from ..errors import WsssError, out_of_memory
+from ..signals import end_at_once
 from . import (
     datasets,
     doctor,
@@ -25,8 +27,22 @@ from . import (
     train_seg,
 )
 
+
+class _Commands(typer.core.TyperGroup):
+    """The commands. What one of them leaves to be interrupted ends here."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if os.environ.get("RANK", "0") == "0":  # of several processes the first does the talking
+                show.error("interrupted")
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="wsss-seed",
+    cls=_Commands,
     help="Turn photographs without pixel labels into semantic-segmentation masks.",
     no_args_is_help=True,
     add_completion=False,
@@ -48,7 +64,7 @@ app.add_typer(datasets.app, name="datasets")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"wsss-seed {__version__}")
+        show.result(f"wsss-seed {__version__}")
         raise typer.Exit
 
 
@@ -65,8 +81,22 @@ def main() -> None:
     """Run the command line. Exit status: 0 well, 1 some images failed, 2 unusable input or usage, 130 interrupted."""
     # Torch's idle CPU threads are to sleep, not to spin: beside other busy processes spinning took 40 times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    end_at_once()
     try:
-        app()
+        try:
+            app()
+        except SystemExit:
+            show.finish()
+            raise
     except WsssError as error:
         show.error(str(error))
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        remedy = out_of_memory(error)
+        if remedy is None:
+            raise
+        show.error(remedy)
+        sys.exit(2)
+    except OSError as error:  # of a file that nothing more is known of
+        show.error(f"{error.filename or 'a file'}: cannot be read or written ({error.strerror or error})")
         sys.exit(2)

@@ -2,16 +2,64 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.table import Table
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+from ..errors import WsssError
+
+_GONE = {errno.EPIPE, errno.EIO}  # the reader has ended, the terminal is closed
+
+
+class _Stream:
+    """A standard stream for as long as somebody is there to read it. After that it takes everything and keeps nothing:
+    the work that it tells of goes on, and has its own exit status."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._stream(), attribute)
+
+    @property
+    def rich_proxied_file(self) -> _Stream:
+        """While a progress bar is shown rich asks for what is behind its own stand-in for the stream: this."""
+        return self
+
+    def _stream(self) -> Any:
+        stream = getattr(sys, self._name)  # looked up each time, for it can be redirected
+        return getattr(stream, "rich_proxied_file", stream)
+
+    def write(self, text: str) -> int:
+        try:
+            return int(self._stream().write(text))
+        except OSError as error:
+            self._leave(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream().flush()
+        except OSError as error:
+            self._leave(error)
+
+    def _leave(self, error: OSError) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream().fileno())  # or Python would try to write its buffer again, and complain
+        os.close(nowhere)
+        if error.errno not in _GONE:
+            raise WsssError(f"{self._name}: cannot be written ({error.strerror}); send it elsewhere") from None
+
+
+_stdout = _Stream("stdout")
+out = Console(file=cast(IO[str], _stdout), highlight=False, soft_wrap=True)
+err = Console(file=cast(IO[str], _Stream("stderr")), stderr=True, highlight=False, soft_wrap=True)
 
 
 def message(text: str) -> None:
@@ -45,7 +93,12 @@ def result(text: str) -> None:
 
 
 def as_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    _stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def finish() -> None:
+    """Hand over what is still in a buffer. Raises WsssError if standard output does not take it."""
+    _stdout.flush()
 
 
 def percent(fraction: float | None) -> str:

@@ -90,6 +90,8 @@ def _too_large(path: Path, pixels: int = 0) -> ImageError:
 
 
 def _damaged(path: Path, cause: Exception) -> ImageError:
+    if isinstance(cause, MemoryError):
+        raise cause  # which says nothing about the image
     why = " ".join(str(cause).split())[:200] or type(cause).__name__
     return ImageError(f"{path}: damaged or truncated image ({why}); copy or export it again")
 

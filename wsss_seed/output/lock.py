@@ -1,4 +1,4 @@
-"""One lock file a run folder, so that processes do not get in each other's way."""
+"""Locks on files and folders, so that processes do not get in each other's way."""
 
 from __future__ import annotations
 
@@ -65,3 +65,29 @@ class Lock:
                 return None
             raise
         return True
+
+
+class FolderLock(Lock):
+    """An advisory lock on a folder itself, which needs no file. Use as a context manager.
+
+    Raises OSError where the folder cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = -1 if fcntl is None else os.open(path, os.O_RDONLY)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            super().close()
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _call(self, kind: str) -> bool | None:
+        try:
+            return super()._call(kind)
+        except OSError:  # network file systems that lock files lock no folders, and say so in many ways
+            return None

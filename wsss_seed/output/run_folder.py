@@ -202,11 +202,12 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove what a run has written, and nothing else; ``run.json`` stays, so that a kill leaves a run folder."""
+        for path in manifest_files(self.path):  # first of all, for what it lists has to be there
+            path.unlink(missing_ok=True)
         for name in (MASKS, CONFIDENCE, IMAGES, LISTS):
             if (self.path / name).exists():
                 shutil.rmtree(self.path / name)
-        for path in [*manifest_files(self.path), self.path / CLASSES]:
-            path.unlink(missing_ok=True)
+        (self.path / CLASSES).unlink(missing_ok=True)
 
     def former(self, samples: Sequence[Sample]) -> Former:
         """What earlier runs with the same settings left of these samples. Raises OSError."""

@@ -75,9 +75,9 @@ def generate(
     """Seed a dataset into a run folder, going on where an earlier run with the same settings stopped.
 
     Images decode ahead and PNGs are written behind, in threads with bounded queues. An image that cannot be read or
-    seeded becomes a line in the manifest and is tried again by the next run. On Ctrl-C or SIGTERM the writes under way
-    are finished and the result says ``interrupted``. Each image is seeded by itself, so the masks do not depend on
-    where a run was interrupted or how it was divided.
+    seeded becomes a line in the manifest and is tried again by the next run. On Ctrl-C, SIGTERM or SIGHUP the writes
+    under way are finished and the result says ``interrupted``. Each image is seeded by itself, so the masks do not
+    depend on where a run was interrupted or how it was divided.
 
     A finished mask that was edited since is kept, and an image file that was replaced since is seeded again; the result
     names both.
@@ -110,7 +110,10 @@ def generate(
     with RunFolder(
         out, dataset.class_set, settings, about=about, split=split, shard=shard, overwrite=overwrite
     ) as folder:
-        former = Former() if overwrite else folder.former(samples)
+        try:
+            former = Former() if overwrite else folder.former(samples)
+        except OSError as error:
+            raise WsssError(f"{out}: what is finished cannot be read ({error.strerror or error})") from error
         todo = [sample for sample in samples if sample.id not in former.done]
 
         def through(record: Record) -> None:

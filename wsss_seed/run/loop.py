@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any, TypeVar
 
 from ..data.base import Sample
-from ..errors import ImageError, WsssError
+from ..errors import ImageError, WsssError, out_of_memory
 from ..signals import terminable
 from ..threads import Behind, ahead
 
@@ -30,7 +30,7 @@ def work_off(
 ) -> None:
     """``make`` something of every sample, while later ones are loaded and earlier ones saved in threads.
 
-    Ctrl-C and SIGTERM raise KeyboardInterrupt here, after the writes under way are finished.
+    Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt here, after the writes under way are finished.
 
     Args:
         samples: in this order.
@@ -46,17 +46,21 @@ def work_off(
     """
     # Nothing is written from this thread, so that an interrupt cannot tear a line.
     with (
-        terminable(),
+        terminable() as asked,
         Behind[None](workers=2, depth=4) as writer,
         closing(ahead(load, samples, workers=2, depth=prefetch)) as images,
     ):
         for sample, image in images:
+            if asked():
+                raise KeyboardInterrupt
             begin = time.monotonic()
             try:
                 loaded = image.result()
                 begin = time.monotonic()
                 made = make(loaded)
             except Exception as error:
+                if asked():
+                    raise KeyboardInterrupt from None
                 if isinstance(error, WsssError) and not isinstance(error, ImageError):
                     raise
                 log.debug("%s failed", sample.id, exc_info=True)
@@ -66,6 +70,6 @@ def work_off(
 
 
 def _describe(error: Exception) -> str:
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, whose message has many lines
-        return "the GPU's memory does not suffice for this image; try --precision bf16, smaller models or --device cpu"
-    return str(error) if isinstance(error, ImageError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, ImageError):
+        return str(error)
+    return out_of_memory(error) or f"{type(error).__name__}: {error}"

@@ -7,15 +7,15 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
 
 from ..errors import WsssError
-from ..signals import told_to_end
+from ..signals import deaf_to_the_terminal, told_to_end
 from .progress import Progress, Reporter
 
 R = TypeVar("R")
@@ -55,8 +55,8 @@ def on_devices(
 ) -> tuple[list[Worker[R]], bool]:
     """Do a task on several devices at once, each in a process of its own.
 
-    A process that dies leaves the others at work. Ctrl-C and SIGTERM interrupt all, which finish what they are writing;
-    a second time they kill them.
+    A process that dies leaves the others at work. Ctrl-C, SIGTERM and SIGHUP interrupt all, which finish what they are
+    writing; a second Ctrl-C kills them.
 
     Args:
         task: is given a device, a shard and where to report; picklable, as is what it returns.
@@ -89,7 +89,7 @@ def on_devices(
             worker = Worker[R](device, (index + count * place, count * len(devices)))
             here, there = context.Pipe(duplex=False)
             process = context.Process(target=_work, args=(task, device, worker.shard, len(devices), there), daemon=True)
-            with _deaf_to_ctrl_c():
+            with deaf_to_the_terminal():
                 process.start()
             there.close()  # else its end would not be seen here
             processes.append(process)
@@ -153,19 +153,6 @@ class _Together:
             self._progress.start(sum(total for total, _ in begun), sum(finished for _, finished in begun))
             for failed in (failed for w in self._workers for failed in w.steps):
                 self._progress.step(failed=failed)
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """A process that is started here never hears of Ctrl-C, which a terminal sends to all; it is told to end once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, former)
 
 
 class _Report:

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from ..data.classes import MAX_CLASSES, ClassSet
-from ..errors import WsssError
+from ..errors import WsssError, out_of_memory
 from ..output.files import plain, write_bytes
 from ..settings_tools import replaced
 from .networks import Network, NetworkSettings, build
@@ -172,7 +172,9 @@ def read(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WsssError(f"{path}: no such checkpoint; give a file of wsss-seed train-seg, such as best.pt") from None
-    except Exception:  # whatever a torn or foreign file makes the reader of pickles raise
+    except Exception as error:  # whatever a torn or foreign file makes the reader of pickles raise
+        if out_of_memory(error):
+            raise
         content = None
     whole = isinstance(content, dict) and isinstance(content.get("weights"), dict) and "class_set" in content
     version = content.get("format") if whole else None
@@ -218,6 +220,8 @@ def load_segmenter(
     except WsssError as error:
         raise WsssError(f"{path}: {error}") from None
     except Exception as error:
+        if out_of_memory(error):
+            raise
         raise _damaged(path, error) from None
     return Segmenter(network.to(device).eval(), own, scale, recipe, history)
 

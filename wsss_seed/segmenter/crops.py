@@ -7,7 +7,6 @@ interruption changes what a network sees.
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ from ..data.base import Sample
 from ..data.classes import IGNORE
 from ..errors import ImageError, WsssError
 from ..order import dice_at, image_at
+from ..signals import leave_to_the_parent
 from .checkpoint import MEAN, Scale
 from .settings import AugmentSettings
 
@@ -162,13 +162,12 @@ def stream(
         batch_sampler=order,  # type: ignore[arg-type]
         num_workers=workers,
         pin_memory=pin,
-        worker_init_fn=_leave_interrupts,
+        worker_init_fn=_leave_signals,
     )
 
 
-def _leave_interrupts(_: int) -> None:
-    """Ctrl-C reaches every process of a terminal; what becomes of it is for the first of them to say."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals(_: int) -> None:
+    leave_to_the_parent()
 
 
 @dataclass(frozen=True)

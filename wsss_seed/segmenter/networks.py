@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..data.classes import IGNORE
-from ..errors import WsssError, one_line, unknown_name
+from ..errors import WsssError, one_line, out_of_memory, unknown_name
 from ..settings_tools import Amount, Count, Whole
 
 STRIDE = 32
@@ -352,4 +352,6 @@ def _load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
             state = torch.load(path, map_location="cpu", weights_only=True)
         encoder.load_state_dict(state)
     except Exception as error:
+        if out_of_memory(error):
+            raise
         raise WsssError(f"{path}: not the weights of encoder {name} ({one_line(error)}); {remedy}") from None

@@ -17,7 +17,7 @@ from ..data.classes import ClassSet
 from ..errors import WsssError
 from ..output.curve import write_curve
 from ..output.run_folder import settings_difference
-from ..signals import stoppable
+from ..signals import stoppable, terminable
 from . import checkpoint
 from .checkpoint import Scale, Segmenter, normalised
 from .crops import Source, stream
@@ -148,6 +148,7 @@ def train(
     Raises:
         WsssError: the checkpoint is damaged or of other settings, or the loss is no number any more.
         OSError: a file cannot be written.
+        KeyboardInterrupt: asked to stop where it cannot wait for the end of an iteration.
     """
     settings = recipe.settings
     options, first = settings.train, accelerator.is_main_process
@@ -204,7 +205,8 @@ def train(
             pin=accelerator.device.type == "cuda",
         )
     )
-    with stoppable() as asked:
+    # Of several processes one that stops by itself would leave the others waiting for it.
+    with stoppable() if accelerator.num_processes == 1 else terminable() as asked:
         while state.iteration < options.iterations:
             rate = learning_rate(state.iteration, options.iterations, settings.optimiser)
             set_rate(optimiser, rate)
@@ -212,7 +214,7 @@ def train(
             network.train()
             losses: dict[str, torch.Tensor] = {}
             for _ in range(options.accumulate):
-                parts = _to_device(_next(batches), accelerator.device)
+                parts = _to_device(_next(batches, asked), accelerator.device)
                 with accelerator.accumulate(wrapped):
                     found = wrapped(*parts)
                     accelerator.backward(sum(found.values()))
@@ -234,7 +236,7 @@ def train(
             for name, value in {"rate": rate, **means, "miou": float("nan")}.items():
                 state.curve.setdefault(name, []).append(value)
             over = state.iteration == options.iterations
-            stop = accelerator.num_processes == 1 and asked()
+            stop = asked()
             if evaluate is not None and (over or state.iteration % options.evaluate == 0):
                 miou = evaluate(replace(segmenter({}), network=result.eval()))
                 state.curve["miou"][-1] = miou
@@ -294,7 +296,7 @@ def _check_batch(network: Network, options: TrainSettings, processes: int) -> No
         )
 
 
-def _next(batches: Iterator[list[torch.Tensor]]) -> list[torch.Tensor]:
+def _next(batches: Iterator[list[torch.Tensor]], asked: Callable[[], bool]) -> list[torch.Tensor]:
     """The next micro-batch. What goes wrong in a worker arrives with its traceback, of which the last line matters."""
     try:
         return next(batches)
@@ -303,6 +305,8 @@ def _next(batches: Iterator[list[torch.Tensor]]) -> list[torch.Tensor]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
+        if asked():  # a scheduler tells every process to end, also those that make crops
+            raise KeyboardInterrupt from None
         raise WsssError(
             "a process that makes crops was killed, as the system does when memory runs out; what is finished "
             "stays: give fewer --workers and the same command again"

@@ -15,7 +15,8 @@ from ...data.base import Dataset
 from ...errors import WsssError, unknown_name
 from ..finished import FinishedRun, open_run
 from ..run_folder import image_path, mask_path
-from .parts import Entry, Part, Progress, whole_folder
+from .folder import whole_folder
+from .parts import Entry, Part, Progress
 
 FORMATS = {
     "mmseg": "images, index PNGs and configuration files of mmsegmentation 1.x",

@@ -1,28 +1,20 @@
-"""What an export is made of: pictures in parts, and a folder that is either whole or not there."""
+"""What an export is made of: pictures in parts."""
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from ... import __version__
 from ...data.classes import IGNORE
 from ...data.images import fitting_suffix, read_labels, read_rgb
-from ...data.text import read_json
-from ...errors import ImageError, WsssError
+from ...errors import ImageError
 from ...threads import ahead
-from ..files import write_bytes, write_json
+from ..files import write_bytes
 from ..run_folder import place_image
-
-MARKER = "export.json"
 
 
 class Progress(Protocol):
@@ -141,58 +133,3 @@ def flat_names(ids: Iterable[str]) -> dict[str, str]:
         names[id] = name
         taken.add(name)
     return names
-
-
-@contextmanager
-def whole_folder(out: Path, overwrite: bool, about: dict[str, Any]) -> Iterator[Path]:
-    """A new folder beside ``out`` that takes its place when all went well, and is removed otherwise.
-
-    Args:
-        out: the folder; new, empty or, with ``overwrite``, an export in which nothing else lies.
-        overwrite: replace an export.
-        about: what the export says of itself; filled by the caller until the end.
-
-    Raises:
-        WsssError: the folder holds something else.
-        OSError: it cannot be written.
-    """
-    out = Path(os.path.abspath(out))
-    _refuse_other_content(out, overwrite)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    new, old = (out.with_name(f".{secrets.token_hex(8)}.part") for _ in range(2))
-    try:
-        new.mkdir()
-        yield new
-        content = sorted(path.name for path in new.iterdir())
-        write_json(new / MARKER, {**about, "content": content, "versions": {"wsss_seed": __version__}})
-        _refuse_other_content(out, overwrite)  # a long time may have gone by
-        if out.exists():
-            out.rename(old)
-        try:
-            new.rename(out)
-        except BaseException:
-            if old.exists():
-                old.rename(out)
-            raise
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _refuse_other_content(out: Path, overwrite: bool) -> None:
-    if not out.exists() and not out.is_symlink():
-        return
-    if out.is_symlink() or not out.is_dir():
-        raise WsssError(f"{out}: not a folder; choose another")
-    content = {path.name for path in out.iterdir()}
-    if not content:
-        return
-    if MARKER not in content:
-        raise WsssError(f"{out}: not empty and not an export; choose another folder")
-    marker = read_json(out / MARKER)
-    own = marker.get("content") if isinstance(marker, dict) else None
-    others = sorted(content - {MARKER, *own}) if isinstance(own, list) else [MARKER]
-    if others:
-        raise WsssError(f"{out}: holds what no export wrote ({others[0]}); move it away or choose another folder")
-    if not overwrite:
-        raise WsssError(f"{out}: holds an export; use --overwrite to make it again, or choose another folder")
