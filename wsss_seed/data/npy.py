@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def read_npy(path: Path) -> Any:
         WsssError: not a whole ``.npy`` file, or one that holds more than numbers, text and arrays in containers.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy's remark that Python 2 wrote the header helps nobody
             version = np.lib.format.read_magic(file)
             read_header = {
                 (1, 0): np.lib.format.read_array_header_1_0,

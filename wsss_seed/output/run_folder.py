@@ -304,13 +304,13 @@ class RunFolder:
             settings=self._fingerprint,
             finished=round(time.time(), 3),
         )
+        self._appender.append(record)  # first, so that what the manifest lists as finished is there
         for path in (mask_path(self.path, sample.id), confidence_path(self.path, sample.id)):
             try:
                 path.unlink(missing_ok=True)
             except OSError as trouble:
                 if trouble.errno not in _NAME_TROUBLE:
                     raise
-        self._appender.append(record)
         return record
 
     def conclude(self, order: Sequence[str]) -> bool:
