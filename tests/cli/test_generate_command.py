@@ -4,10 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 IMAGES = 4
@@ -77,13 +80,58 @@ def test_edited_masks_and_replaced_images_are_named(cli, tree, tmp_path: Path):
     assert (third["kept"], third["replaced"], third["made"]) == ([first.stem], [], 0)
 
 
+def confidences(out: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.array(Image.open(path)).astype(int) for path in (out / "Confidence").rglob("*.png")}
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    """The manifest without times."""
+    lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "finished")} for line in lines]
+
+
+WAYS = {"label-free": ["--labels", "none"], "labels": ["--labels", "auto"], "maps": ["--backend", "clip-sams"]}
+
+
 def test_the_same_command_gives_the_same_bytes(cli, program, tmp_path: Path):
-    """Also in another process."""
+    """Also in another process, where it has the same number of threads."""
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     for run, out in ((cli, "a"), (program, "b")):
-        result = run("generate", "--dataset", "toyland", "--images", IMAGES, "--out", out, "--labels", "none")
+        result = run(
+            "generate", "--dataset", "toyland", "--images", IMAGES, "--out", out, "--labels", "none", env=threads
+        )
         assert result.returncode == 0, result.stderr
-    assert masks(tmp_path / "a") == masks(tmp_path / "b")
-    assert len(masks(tmp_path / "a")) == IMAGES
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert len(masks(a)) == len(confidences(a)) == IMAGES
+    assert masks(a) == masks(b)
+    for path in (a / "Confidence").iterdir():
+        assert path.read_bytes() == (b / "Confidence" / path.name).read_bytes()
+    assert records(a) == records(b)
+
+
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_another_number_of_threads_gives_the_same_masks(cli, set_threads, tmp_path: Path, way):
+    """And confidence within a grey level, and scores within 0.001; see ``wsss_seed.run.generate.generate``."""
+    for threads in (1, 2):
+        set_threads(threads)
+        result = cli("generate", "--dataset", "toyland", "--images", IMAGES, "--out", threads, *WAYS[way])
+        assert result.returncode == 0, result.stderr
+    one, two = tmp_path / "1", tmp_path / "2"
+    assert masks(one) == masks(two)
+    others = confidences(two)
+    for name, confidence in confidences(one).items():
+        assert np.abs(confidence - others[name]).max() <= 1
+    for a, b in zip(records(one), records(two), strict=True):
+        assert a["scores"] == pytest.approx(b["scores"], abs=1e-3)
+        moves = {"scores", "evidence"}
+        assert {k: v for k, v in a.items() if k not in moves} == {k: v for k, v in b.items() if k not in moves}
 
 
 @pytest.fixture

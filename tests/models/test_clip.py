@@ -14,6 +14,7 @@ import pytest
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
+from rounding import assert_same
 from safetensors.torch import save_file
 
 from wsss_seed.data.classes import load_class_set
@@ -78,7 +79,7 @@ def test_text_features_are_the_library_s(clip, model):
 def test_many_texts_go_through_in_parts(clip):
     texts = [f"a photo of {i} cups" for i in range(150)]
     one_by_one = torch.cat([clip.encode_text([t]) for t in texts])
-    assert torch.allclose(clip.encode_text(texts), one_by_one, atol=1e-5)
+    assert_same(clip.encode_text(texts), one_by_one)
 
 
 def test_the_whole_image_is_seen_as_the_library_s_squashing_transform_shows_it(clip, model, image):
@@ -88,7 +89,7 @@ def test_the_whole_image_is_seen_as_the_library_s_squashing_transform_shows_it(c
     with torch.no_grad():
         expected = model.encode_image(transform(Image.fromarray(image))[None], normalize=True)
     got = clip.encode_views(image, np.array([[0, 0, 53, 37]]))
-    assert torch.allclose(got, expected, atol=1e-6)
+    assert_same(got, expected)
 
 
 def test_a_view_is_stretched_by_pil_and_stays_inside_the_image(image):
@@ -105,7 +106,7 @@ def test_views_do_not_depend_on_each_other(clip, image):
     corner = rng.uniform(0, 20, (70, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(5, 15, (70, 2))], 1)
     alone = torch.cat([clip.encode_views(image, box[None]) for box in boxes])
-    assert torch.allclose(clip.encode_views(image, boxes), alone, atol=1e-5)
+    assert_same(clip.encode_views(image, boxes), alone)
 
 
 def test_no_box_gives_no_feature(clip, image):

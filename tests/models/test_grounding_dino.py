@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rounding import assert_same
 from safetensors.torch import load_file, save_file
 from small_detector import CONFIG, fill, picture, small_model, vocabulary
 
@@ -73,10 +74,10 @@ def test_boxes_and_scores_are_those_of_the_librarys_predict(size):
     x0, x1 = boxes[:, 0] - boxes[:, 2] / 2, boxes[:, 0] + boxes[:, 2] / 2
     y0, y1 = boxes[:, 1] - boxes[:, 3] / 2, boxes[:, 1] + boxes[:, 3] / 2
     wanted = np.stack([x0.clip(0, 1) * w, y0.clip(0, 1) * h, x1.clip(0, 1) * w, y1.clip(0, 1) * h], 1)
-    np.testing.assert_allclose(got.boxes, wanted, atol=1e-3)
-    np.testing.assert_allclose(got.scores, probabilities.max(1), atol=1e-5)
+    assert_same(got.boxes, wanted)
+    assert_same(got.scores, probabilities.max(1))
     offsets = small_model().tokenizer(caption.text, return_offsets_mapping=True)["offset_mapping"]
-    np.testing.assert_allclose(got.class_scores, class_scores(probabilities, caption, offsets, 4), atol=1e-5)
+    assert_same(got.class_scores, class_scores(probabilities, caption, offsets, 4))
     assert [a.dtype for a in got] == [np.float32] * 3
 
 
@@ -364,9 +365,9 @@ def test_transformers_and_groundingdino_give_the_same_boxes(recipe, size):
     with torch.no_grad():
         logits, wanted, _, _ = train_detector.forward(theirs, samples.tensors, ids)
         out = theirs(pixel_values=samples.tensors, input_ids=ids)
-    np.testing.assert_allclose(boxes, wanted[-1, 0].numpy(), atol=1e-5)
-    np.testing.assert_allclose(boxes, out.pred_boxes[0].numpy(), atol=1e-5)
-    np.testing.assert_allclose(probabilities[:, : ids.shape[1]], logits[-1, 0].sigmoid().numpy(), atol=1e-5)
+    assert_same(boxes, wanted[-1, 0])
+    assert_same(boxes, out.pred_boxes[0])
+    assert_same(probabilities[:, : ids.shape[1]], logits[-1, 0].sigmoid())
     assert boxes.std(0).min() > 1e-3
 
 

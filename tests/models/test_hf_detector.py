@@ -7,6 +7,7 @@ import pytest
 import torch
 from convert_to_hf import dino_to_hf
 from PIL import Image
+from rounding import assert_same
 from small_hf import DETECTORS, picture, saved
 
 from wsss_seed.data.toyland import CLASSES, draw
@@ -87,7 +88,7 @@ def test_boxes_and_scores_are_those_of_the_own_processor(kind, own, ours, size):
     assert 3 <= keep.sum() <= len(got.scores)
     ours_, labels = in_order(boxes[keep], scores[keep]), labels[keep][np.lexsort(boxes[keep].T)]
     for a, b in zip(in_order(*wanted), ours_, strict=True):
-        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-3)
+        assert_same(b, a)
     if kind not in OF_TOKENS:  # which name no phrase but words that they read off their tokens
         np.testing.assert_array_equal(labels, found["labels"].numpy()[np.lexsort(wanted[0].T)])
 
@@ -104,7 +105,7 @@ def test_scores_of_classes(kind, own, ours):
         logits = out.decoder_class_logits if kind == "omdet-turbo" else out.logits
         phrases = logits[0].sigmoid().numpy()
         wanted = np.stack([phrases[:, :2].max(1), *phrases[:, 2:].T], 1)
-    np.testing.assert_allclose(got.class_scores, wanted, atol=1e-5)
+    assert_same(got.class_scores, wanted)
     assert got.class_scores.std(0).min() > 1e-3
     again = ours.detect(image, PHRASES, score="best_token")
     assert np.array_equal(again.class_scores, got.class_scores) == (kind not in OF_TOKENS)
@@ -115,15 +116,15 @@ def test_a_caption_for_each_class(ours):
     got = ours.detect(image, PHRASES, joint=False)
     parts = [ours.detect(image, [p if i == c else [] for i, p in enumerate(PHRASES)]) for c in range(4)]
     for a, b in zip(got, zip(*parts, strict=True), strict=True):
-        np.testing.assert_allclose(a, np.concatenate(b), atol=1e-5)
+        assert_same(a, np.concatenate(b))
     assert ((got.class_scores > 0).sum(1) == 1).all()
 
 
 def test_a_phrase_of_two_classes_speaks_for_both(ours):
     got = ours.detect(picture(), [["cat"], ["dog", "Cat."]])
     apart = ours.detect(picture(), [["cat"], ["dog"]])
-    np.testing.assert_allclose(got.class_scores[:, 0], apart.class_scores[:, 0], atol=1e-6)
-    np.testing.assert_allclose(got.class_scores[:, 1], apart.class_scores.max(1), atol=1e-6)
+    assert_same(got.class_scores[:, 0], apart.class_scores[:, 0])
+    assert_same(got.class_scores[:, 1], apart.class_scores.max(1))
 
 
 def test_an_image_passes_the_backbone_once(kind, own, ours):
@@ -140,7 +141,7 @@ def test_an_image_passes_the_backbone_once(kind, own, ours):
     assert len(looks) == 2
     fresh = HfDetector(*DETECTORS[kind]()).detect(second, PHRASES, joint=False)
     for a, b in zip(got, fresh, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-4)
+        assert_same(a, b)
 
 
 def test_many_phrases_are_divided_among_captions(kind, ours):

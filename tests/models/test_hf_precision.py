@@ -18,7 +18,8 @@ def test_detectors(kind):
         HfDetector(*DETECTORS[kind](), precision=p).detect(picture(), [["cat"], ["dog"]]) for p in PRECISIONS
     )
     assert [a.dtype for a in half] == [np.float32] * 3
-    np.testing.assert_allclose(np.sort(half.scores), np.sort(exact.scores), atol=0.05)
+    # bfloat16 has 8 bits, 0.004 a layer; one of these kinds differs by 0.036 with one processor's kernels.
+    np.testing.assert_allclose(np.sort(half.scores), np.sort(exact.scores), atol=0.1)
     assert not np.array_equal(np.sort(half.scores), np.sort(exact.scores))
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from rounding import assert_same
 from segment_anything import SamPredictor
 from test_sam import picture, random_model
 
@@ -32,10 +33,9 @@ def test_points_equal_sam_predictor(sam, size):
     _, want_iou, want = predicted(sam, image, points)
     answers = list(sam.decode_points(sam.embed(image), points, chunk=4))
     assert [len(a.iou) for a in answers] == [4, 4, 3]
-    torch.testing.assert_close(torch.cat([a.iou for a in answers]), want_iou, rtol=1e-4, atol=1e-4)
+    assert_same(torch.cat([a.iou for a in answers]), want_iou)
     every = [a.low_res(torch.ones_like(a.iou, dtype=torch.bool)) for a in answers]
-    scale = want.abs().max().item()
-    torch.testing.assert_close(torch.cat(every), want.flatten(0, 1), rtol=0, atol=1e-5 * scale)
+    assert_same(torch.cat(every), want.flatten(0, 1))
 
 
 def test_only_chosen_masks_are_painted(sam, monkeypatch):
@@ -43,9 +43,9 @@ def test_only_chosen_masks_are_painted(sam, monkeypatch):
     (answers,) = sam.decode_points(sam.embed(image), some_points(50, 70, 20))
     every = answers.low_res(torch.ones(20, 3, dtype=torch.bool)).view(20, 3, 32, 32)
     chosen = torch.from_numpy(np.random.default_rng(1).random((20, 3)) < 0.3)
-    torch.testing.assert_close(answers.low_res(chosen), every[chosen], rtol=1e-4, atol=1e-4)
+    assert_same(answers.low_res(chosen), every[chosen])
     monkeypatch.setitem(sam_points._PAINTED, "cpu", 1)
-    torch.testing.assert_close(answers.low_res(chosen), every[chosen], rtol=1e-4, atol=1e-4)
+    assert_same(answers.low_res(chosen), every[chosen])
     assert answers.low_res(torch.zeros(20, 3, dtype=torch.bool)).shape == (0, 32, 32)
 
 
@@ -79,7 +79,7 @@ def test_windows_hold_all_that_is_above_the_floor(sam, size, floor, portion, mon
     assert seen == sorted(set(seen))
     assert 0 not in seen
     inside = got > -100
-    torch.testing.assert_close(got[inside], want[inside], rtol=1e-4, atol=1e-4)
+    assert_same(got[inside], want[inside])
     assert (want[~inside] <= floor + 1e-4).all()
     if portion == 1 and size == (400, 600):
         assert inside.float().mean() < 0.6  # windows are for not doing all

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from rounding import ROUNDING, assert_same
 from torch.nn import functional as F
 
 from wsss_seed.seeding import cam
@@ -59,7 +60,7 @@ def test_maps_are_those_of_the_definition(clip, tower, text, weights, softmax, f
     assert got.shape == (4, 3, 5)
     assert got.dtype == torch.float32
     assert not got.requires_grad
-    assert torch.allclose(got, expected, rtol=1e-4, atol=1e-5 * expected.abs().max())
+    assert_same(got, expected)
     assert (got < 0).any()  # signed (T6)
     assert (got > 0).any()
 
@@ -79,13 +80,13 @@ def test_maps_are_differentiable_in_the_text(clip, tower, text, weights):
         gradients.append(torch.autograd.grad(loss, leaf)[0])
     got, expected = gradients
     assert expected.abs().max() > 0
-    assert torch.allclose(got, expected, rtol=1e-3, atol=1e-4 * expected.abs().max())
+    assert_same(got, expected, 10 * ROUNDING)
 
 
 def test_classes_need_not_fit_into_memory_together(clip, tower, text, monkeypatch):
     expected = softmax_gradcam(clip, tower, text, LABELS)
     monkeypatch.setattr(cam, "_ATTENTION", 1)
-    assert torch.allclose(softmax_gradcam(clip, tower, text, LABELS), expected, atol=1e-6)
+    assert_same(softmax_gradcam(clip, tower, text, LABELS), expected)
 
 
 def test_an_image_does_not_depend_on_its_neighbours(clip, text):
@@ -93,7 +94,7 @@ def test_an_image_does_not_depend_on_its_neighbours(clip, text):
     pixels = torch.randn(3, 3, 16, 24)
     together = softmax_gradcam(clip, clip.encode_tokens(pixels), text, LABELS)
     alone = torch.cat([softmax_gradcam(clip, clip.encode_tokens(pixels[[n]]), text, LABELS[[n]]) for n in range(3)])
-    assert torch.allclose(together, alone, atol=1e-5 * alone.abs().max())
+    assert_same(together, alone)
 
 
 def test_no_class_no_map(clip, tower, text):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from rounding import assert_same
 
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import WsssError
@@ -44,7 +45,7 @@ def test_text_features_average_unit_vectors_over_templates_and_synonyms(clip):
     cats = clip.encode_text(["a cat.", "the cat.", "a kitten.", "the kitten."]).mean(0)
     dogs = clip.encode_text(["a dog.", "the dog."]).mean(0)
     expected = torch.nn.functional.normalize(torch.stack([cats, dogs]), dim=1)
-    np.testing.assert_allclose(features, expected.numpy(), atol=1e-6)
+    assert_same(features, expected)
     assert features.dtype == np.float32
 
 
@@ -76,11 +77,11 @@ def test_scores_mix_the_global_and_the_best_local_view():
     """B2.4: s = 0.5 * s_glob + 0.5 * s_loc."""
     probs = np.array([[0.1, 0.5], [0.3, 0.2], [0.7, 0.1]], np.float32)
     glob, loc, score = class_scores(probs)
-    np.testing.assert_allclose(glob, [0.1, 0.5])
-    np.testing.assert_allclose(loc, [0.7, 0.2])
-    np.testing.assert_allclose(score, [0.4, 0.35])
-    np.testing.assert_allclose(class_scores(probs, 0.0)[2], glob)
-    np.testing.assert_allclose(class_scores(probs[:1])[2], glob)
+    np.testing.assert_allclose(glob, [0.1, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(loc, [0.7, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(score, [0.4, 0.35], rtol=1e-6)
+    np.testing.assert_allclose(class_scores(probs, 0.0)[2], glob, rtol=1e-6)
+    np.testing.assert_allclose(class_scores(probs[:1])[2], glob, rtol=1e-6)
 
 
 def test_candidates_reach_the_global_or_the_local_threshold():

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from rounding import assert_same
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.nn import functional as F
@@ -60,11 +61,11 @@ def test_words_as_contexts_are_the_sentence_itself(clip):
     names = ("boat", "fire hydrant")
     contexts = word_contexts(clip, names, "a clean_origami")
     expected = clip.encode_text([f"a clean origami {n}." for n in names])
-    assert torch.allclose(prompt_features(clip, contexts), expected, atol=1e-5)
+    assert_same(prompt_features(clip, contexts), expected)
     front = replace(contexts, position="front")
     expected = clip.encode_text([f"{n} a clean origami." for n in names])
-    assert torch.allclose(prompt_features(clip, front), expected, atol=1e-5)
-    assert torch.allclose(handwritten_features(clip, names), prompt_features(clip, contexts), atol=1e-5)
+    assert_same(prompt_features(clip, front), expected)
+    assert_same(handwritten_features(clip, names), prompt_features(clip, contexts))
 
 
 def test_only_the_vectors_learn(clip):
@@ -85,7 +86,7 @@ def test_names_may_share_some_contexts(clip):
     several = random_contexts(clip, ("boat", "car"), length=3, per_name=True)
     shared = replace(several, names=("boat", "cat", "car"), sets=(0, 0, 1))
     alone = prompt_features(clip, Contexts(several.vectors[0], ("boat", "cat")))
-    assert torch.allclose(prompt_features(clip, shared)[:2], alone, atol=1e-6)
+    assert_same(prompt_features(clip, shared)[:2], alone)
 
 
 def test_empty_names_differ_by_their_contexts(clip):
@@ -119,7 +120,7 @@ def test_sentences_are_averaged_over_templates(clip):
     sentences = clip.encode_text([t.format("fire hydrant") for t in templates])
     expected = F.normalize(sentences.mean(0), dim=0)
     got = handwritten_features(clip, ["fire_hydrant"], templates)
-    assert torch.allclose(got[0], expected, atol=1e-5)
+    assert_same(got[0], expected)
     (torch.ones(1, 16, requires_grad=True) @ got.T).sum().backward()  # usable where gradients are kept
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from rounding import FLIPPED, assert_same
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
@@ -117,8 +118,8 @@ def test_mask2former_decides_as_the_library_does():
     # The library enlarges masks to 384 x 384 first, as its own models were trained; here they are taken to the image.
     masks = F.interpolate(out.masks_queries_logits, (64, 96), mode="bilinear")
     scores = torch.einsum("bqc,bqhw->bchw", out.class_queries_logits.softmax(-1)[..., :-1], masks.sigmoid())
-    assert torch.equal(own.argmax(1), scores.argmax(1))
-    torch.testing.assert_close(own.softmax(1), scores / scores.sum(1, keepdim=True))
+    assert (own.argmax(1) != scores.argmax(1)).float().mean() < FLIPPED
+    assert_same(own.softmax(1), scores / scores.sum(1, keepdim=True))
     theirs = Mask2FormerImageProcessor().post_process_semantic_segmentation(out, target_sizes=[(64, 96)] * 2)
     assert (torch.stack(theirs) == own.argmax(1)).float().mean() > 0.9
 

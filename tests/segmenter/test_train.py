@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rounding import ROUNDING
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from wsss_seed.data import open_dataset
@@ -102,7 +103,7 @@ def test_the_confidence_of_seeds_weighs_their_pixels(tree, tmp_path):
     # The same weight everywhere is no weight.
     one, two = weights(tmp_path / "even" / "last.pt"), weights(tmp_path / "plain" / "last.pt")
     for name, value in one.items():
-        torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(value, two[name], rtol=10 * ROUNDING, atol=ROUNDING)
     for path in (run / "Confidence").glob("*.png"):
         with Image.open(path) as file:
             values = np.array(file)

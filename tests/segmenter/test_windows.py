@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from rounding import assert_same
 
 from wsss_seed.segmenter.windows import places, resize, slide, views
 
@@ -51,7 +52,7 @@ def test_places_are_those_of_mmsegmentation():
 @pytest.mark.parametrize(("window", "stride"), [(64, 1), (16, 16), (16, 11), (16, 1)])
 def test_windows_change_nothing_where_pixels_stand_alone(height, width, window, stride):
     pixels = image(height, width)
-    assert torch.allclose(slide(soft, pixels, window, stride), soft(pixels), atol=1e-6)
+    assert_same(slide(soft, pixels, window, stride), soft(pixels))
 
 
 def test_windows_have_their_size_and_overlaps_are_means():
@@ -71,7 +72,7 @@ WHOLE = {"window": 2048, "stride": 2048}
 
 def test_mirrored_answers_are_mirrored_back():
     pixels = image(6, 9)
-    assert torch.allclose(views(soft, pixels, [(6, 9)], flip=True, size=(6, 9), **WHOLE), soft(pixels), atol=1e-6)
+    assert_same(views(soft, pixels, [(6, 9)], flip=True, size=(6, 9), **WHOLE), soft(pixels))
 
     def left(pixels: torch.Tensor) -> torch.Tensor:
         """Finds class 1 on the left edge only: mirrored, on the right."""
@@ -99,7 +100,7 @@ def test_sizes_are_averaged():
 
 def test_probabilities_still_add_up():
     found = views(soft, image(23, 37), [(12, 19), (23, 37), (30, 48)], flip=True, window=16, stride=9, size=(23, 37))
-    assert torch.allclose(found.sum(0), torch.ones(23, 37), atol=1e-5)
+    assert_same(found.sum(0), torch.ones(23, 37))
 
 
 def test_resize_of_what_has_the_size_is_the_same():
