@@ -87,6 +87,8 @@ def confidences(out: Path) -> dict[str, np.ndarray]:
 def records(out: Path) -> list[dict[str, Any]]:
     """The manifest without times."""
     lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["mask"]["mtime_ns"]
     return [{k: v for k, v in line.items() if k not in ("seconds", "finished")} for line in lines]
 
 
