@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from wsss_seed.data import open_dataset
-from wsss_seed.data.images import read_labels
+from wsss_seed.data.images import read_labels, read_rgb
 from wsss_seed.output.run_folder import confidence_path, mask_path
 
 CELL = 160
@@ -49,8 +49,7 @@ def main() -> None:
         if truth is not None:
             cells.append(cell(palette[truth]))
         cells.append(cell(palette[read_labels(mask_path(args.run, sample.id))]))
-        with Image.open(confidence_path(args.run, sample.id)) as confidence:
-            cells.append(cell(np.asarray(confidence)))
+        cells.append(cell(read_rgb(confidence_path(args.run, sample.id))))
         columns.append(cells)
     sheet = Image.new("RGB", (CELL * len(columns), CELL * len(columns[0])), "white")
     for x, cells in enumerate(columns):

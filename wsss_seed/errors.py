@@ -3,9 +3,22 @@
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 1000
+
 
 class WsssError(Exception):
-    """Unusable input or wrong usage. The message is one line: what is wrong, the file, and the remedy."""
+    """Unusable input or wrong usage. The message is one line: what is wrong, the file, and the remedy.
+
+    Messages quote files that may hold anything, so control characters are escaped and the middle of a text of more than
+    1,000 characters is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        if not message.isprintable():
+            message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+        if len(message) > _LONGEST:
+            message = f"{message[: _LONGEST - 300]} ... {message[-290:]}"
+        super().__init__(message)
 
 
 class ImageError(WsssError):
@@ -21,6 +34,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> WsssError:
         known: the names there are.
     """
     names = sorted(known)
+    name = name if len(name) <= 100 else f"{name[:97]}..."
     near = difflib.get_close_matches(name, names, 1, 0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return WsssError(f"unknown {kind} '{name}'; known: {', '.join(names)}.{hint}")

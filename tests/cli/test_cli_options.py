@@ -65,7 +65,22 @@ def test_unknown_key_in_config_names_the_nearest(cli, tmp_path: Path):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize(("content", "message"), [("a = ", "not valid TOML"), (None, "cannot be read")])
+DIGITS, NESTED = "1" * 5000, "[" * 5000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a = ", "not valid TOML"),
+        (None, "cannot be read"),
+        (f"a = {DIGITS}", "a whole number of too many digits"),
+        (f"a = {2**63}", "a whole number of more than 64 bits"),
+        (f"a = {NESTED}", "nested too deeply"),
+        ("settings." + "a." * 2000 + "b = 1", "nested too deeply"),
+        ("settings = [1]", "settings must be a table"),
+    ],
+    ids=["torn", "missing", "digits", "bits", "nested", "dotted", "no table"],
+)
 def test_unusable_config(cli, tmp_path: Path, content, message):
     config = tmp_path / "c.toml"
     if content is not None:
@@ -74,3 +89,12 @@ def test_unusable_config(cli, tmp_path: Path, content, message):
     assert result.returncode == 2
     assert message in result.stderr
     assert str(config) in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", [DIGITS, "0x" + "f" * 5000, NESTED], ids=["digits", "hexadecimal", "nested"])
+def test_values_that_no_setting_has(cli, value):
+    result = cli("generate", "--dataset", "toyland", "--set", f"gd.box_thr={value}")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: --set gd.box_thr: not valid TOML (")
+    assert len(result.stderr.strip().splitlines()) == 1

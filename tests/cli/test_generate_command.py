@@ -57,6 +57,26 @@ def test_result_is_one_json_object_and_messages_go_to_standard_error(cli, tmp_pa
     assert again["evaluation"] == report["evaluation"]
 
 
+def test_edited_masks_and_replaced_images_are_named(cli, tree, tmp_path: Path):
+    shutil.copytree(tree, tmp_path / "tree")
+    command = ["generate", "--dataset", "voc", "--root", "tree", "--models", "tiny", "--out", "seeds"]
+    assert cli(*command).returncode == 0
+    first, second = sorted((tmp_path / "seeds" / "SegmentationClass").iterdir())[:2]
+    with Image.open(first) as mask:
+        edited = mask.copy()
+    edited.putpixel((0, 0), 255)
+    edited.save(first)
+    photos = tmp_path / "tree" / "JPEGImages"
+    shutil.copy(next(photos.glob(f"{first.stem}.*")), next(photos.glob(f"{second.stem}.*")))
+    again = cli(*command)
+    assert f"kept: 1 mask changed since it was made ({first.stem}); --overwrite" in again.stderr
+    assert f"made again: 1 mask whose image was replaced since it was made ({second.stem})" in again.stderr
+    with Image.open(first) as mask:
+        assert mask.getpixel((0, 0)) == 255
+    third = json.loads(cli(*command, "--json").stdout)
+    assert (third["kept"], third["replaced"], third["made"]) == ([first.stem], [], 0)
+
+
 def test_the_same_command_gives_the_same_bytes(cli, program, tmp_path: Path):
     """Also in another process."""
     for run, out in ((cli, "a"), (program, "b")):
@@ -64,6 +84,37 @@ def test_the_same_command_gives_the_same_bytes(cli, program, tmp_path: Path):
         assert result.returncode == 0, result.stderr
     assert masks(tmp_path / "a") == masks(tmp_path / "b")
     assert len(masks(tmp_path / "a")) == IMAGES
+
+
+@pytest.fixture
+def unscorable(tree: Path, tmp_path: Path) -> Path:
+    """The same world with two label maps that cannot be used."""
+    root = tmp_path / "world"
+    shutil.copytree(tree, root)
+    first, second = sorted((root / "SegmentationClass").iterdir())[:2]
+    first.write_bytes(first.read_bytes()[:100])
+    Image.new("L", (3, 2)).save(second)
+    return root
+
+
+def test_unusable_ground_truth_is_reported_before_the_work(cli, unscorable: Path, tmp_path: Path):
+    command = ["generate", "--dataset", "voc", "--root", unscorable, "--classes", "toyland", "--split", "test"]
+    result = cli(*command, "--out", "out", "--json")
+    assert result.returncode == 0, result.stderr
+    (warning,) = (line for line in result.stderr.splitlines() if "ground truth" in line)
+    first, second = sorted((unscorable / "SegmentationClass").iterdir())[:2]
+    assert warning.startswith(f"warning: ground truth of 2 images cannot be used (first: {first}: damaged or truncated")
+    assert warning.endswith("; there will be no mIoU until it is mended")
+    assert result.stderr.index(warning) < result.stderr.index("seeding")
+    evaluation = json.loads(result.stdout)["evaluation"]
+    assert evaluation["miou"] is None
+    assert [error["id"] for error in evaluation["errors"]] == [first.stem, second.stem]
+    # Only the images of this run count; and the warning comes before models are loaded.
+    assert "of 1 image cannot" in cli(*command, "--out", "out", "--shard", "2/3").stderr
+    (tmp_path / "damaged.pt").write_bytes(b"no model")
+    damaged = cli(*command, "--out", "other", "--sam", "damaged.pt")
+    assert damaged.returncode == 2
+    assert "of 2 images cannot" in damaged.stderr
 
 
 def test_a_tree_on_disk_label_free_and_with_labels(cli, tree: Path, tmp_path: Path):

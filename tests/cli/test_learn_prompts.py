@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from wsss_seed.output.lock import Lock
+
 QUICK = ["--set", "train.warmup=2", "--set", "train.batch=4", "--set", "context.tokens=4"]
 COMMAND = ["learn-prompts", "--dataset", "toyland", "--images", 6, *QUICK]
 
@@ -93,6 +95,19 @@ def test_other_settings_in_the_same_folder_are_refused(cli, tmp_path: Path):
     assert (tmp_path / "p" / "cls.safetensors").read_bytes() == before
     assert cli(*command, "--set", "train.rate=0.5", "--overwrite").returncode == 0
     assert (tmp_path / "p" / "cls.safetensors").read_bytes() != before
+
+
+def test_a_second_learning_in_the_same_folder_is_refused(cli, tmp_path: Path):
+    """Both would end well, and the result of one would be lost."""
+    command = [*COMMAND, "--task", "cls", "--set", "train.iterations=3", "--out", "p"]
+    (tmp_path / "p").mkdir()
+    other = Lock(tmp_path / "p" / ".lock")
+    assert other.take(shared=False)
+    line = one_line(cli(*command))
+    assert line == "error: p: another learn-prompts is writing here; let it end or choose another --out"
+    assert [path.name for path in (tmp_path / "p").iterdir()] == [".lock"]
+    other.close()
+    assert cli(*command).returncode == 0
 
 
 def test_several_processes_learn_what_one_does(launch, program, tmp_path: Path):

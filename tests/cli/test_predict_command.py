@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -92,6 +93,36 @@ def test_a_folder_of_images(program, toyland: Path, tree: Path, tmp_path: Path):
     assert run["checkpoint"] == str(toyland)
 
 
+def test_files_with_unusable_names_fail_alone(program, cli, toyland: Path, tmp_path: Path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("good.png", "m.png", "m.tif"):
+        Image.new("RGB", (8, 6)).save(photos / name)
+    odd = [b"a:b.png", b"nul.png", b"new\nline.png", b"x\xff.png"]
+    for name in odd:
+        try:
+            shutil.copy(photos / "good.png", os.path.join(os.fsencode(photos), name))
+        except OSError:
+            pytest.skip("this file system does not take the name")
+    ids = {"m.png", "m.tif", "a%3Ab.png", "%6Eul.png", "new%0Aline.png", "x%FF.png"}
+    result = program("predict", toyland, "--images", photos, "--out", "out")
+    assert result.returncode == 1, result.stderr
+    out = tmp_path / "out"
+    assert set(masks(out)) == {"good.png"}
+    lines = {line["id"]: line for line in map(json.loads, (out / "manifest.jsonl").read_text().splitlines())}
+    assert {id for id, line in lines.items() if line["status"] == "failed"} == ids
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == len(ids)
+    assert all(line.endswith("; rename the image") for line in errors)
+    for id in ids:
+        assert sum(lines[id]["error"] in line for line in errors) == 1
+    for name in ("m.tif", *odd):
+        os.unlink(os.path.join(os.fsencode(photos), os.fsencode(name)))
+    again = cli("predict", toyland, "--images", photos, "--out", "out", "--json")
+    assert (again.returncode, json.loads(again.stdout)["made"]) == (0, 1)
+    assert set(masks(out)) == {"good.png", "m.png"}
+
+
 def test_it_is_scored_resumed_and_the_same_again(cli, toyland: Path, tmp_path: Path):
     command = ["predict", toyland, "--dataset", "toyland", "--images", IMAGES, "--json"]
     first = cli(*command, "--out", "a", "--limit", 2)
@@ -104,6 +135,17 @@ def test_it_is_scored_resumed_and_the_same_again(cli, toyland: Path, tmp_path: P
         assert cli(*command, "--out", "b", "--shard", f"{i}/2").returncode == 0
     assert masks(tmp_path / "a") == masks(tmp_path / "b")
     assert len(masks(tmp_path / "a")) == IMAGES
+
+
+def test_unusable_ground_truth_is_reported_before_the_work(cli, toyland: Path, tree: Path, tmp_path: Path):
+    shutil.copytree(tree, tmp_path / "world")
+    first = min((tmp_path / "world" / "SegmentationClass").iterdir())
+    first.write_bytes(b"not an image")
+    command = ["predict", toyland, "--dataset", "voc", "--root", "world", "--split", "test", "--classes", "toyland"]
+    result = cli(*command, "--out", "out", "--limit", 1)
+    assert result.returncode == 0, result.stderr
+    assert "ground truth of 1 image cannot be used (first: world/SegmentationClass" in result.stderr
+    assert result.stderr.index("ground truth") < result.stderr.index("predicting")
 
 
 def test_scales_flip_and_windows(cli, toyland: Path, tmp_path: Path):

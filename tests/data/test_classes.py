@@ -152,6 +152,9 @@ def test_254_classes_fit():
     [
         ("", "no class"),
         ("classes = [", "not valid TOML"),
+        ("max_candidates = " + "1" * 5000, "too many digits"),
+        ("classes = " + "[" * 5000, "nested too deeply"),
+        (f'classes = [{{ name = "cat" }}]\n[thresholds."gd.box_thr"]\ncat = {10**400}', "more than 64 bits"),
         ('class = ["cat"]', "unknown key 'class'"),
         ('classes = ["cat"]', "class 1 must be a table"),
         ('classes = [{ name = "cat", phrase = ["x"] }]', "unknown key 'phrase'"),

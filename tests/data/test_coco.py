@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,11 @@ def test_missing_and_repeated_images(tmp_path: Path, table: dict):
     (tmp_path / "images" / "COCO_val2014_000000000004.jpg").unlink()
     with pytest.raises(WsssError, match=r"instances_val2014\.json: image COCO_val2014_000000000004\.jpg is missing"):
         open_dataset("coco", tmp_path)
+    table["images"][0]["file_name"] = f"{'x' * 5000}/a.jpg"
+    (tmp_path / "annotations" / "instances_val2014.json").write_text(json.dumps(table))
+    with pytest.raises(WsssError, match="is missing"):
+        open_dataset("coco", tmp_path)
+    table["images"][0]["file_name"] = "COCO_val2014_000000000009.jpg"
     table["images"][1]["file_name"] = table["images"][0]["file_name"]
     write(tmp_path, "val2014", table)
     with pytest.raises(WsssError, match=r"image 4: image id .* already given by .*image 9"):
@@ -188,14 +194,67 @@ def test_files_that_are_not_coco(tmp_path: Path, text: str):
 
 
 @pytest.mark.parametrize(
-    "segmentation", [[["a"] * 6], [3], {"counts": "garbage"}, {"counts": [1, 2], "size": [3, 3]}, {"size": [H, W]}, "x"]
+    "segmentation",
+    [
+        [["a"] * 6],
+        [3],
+        {"counts": "garbage"},
+        {"counts": [1, 2], "size": [3, 3]},
+        {"size": [H, W]},
+        "x",
+        # These hang or kill the process in pycocotools, or in one of its earlier versions.
+        [[1, 1, 9, 1, 9, math.inf]],
+        [[1, 1, 9, 1, -1e9, 9]],
+        {"counts": [10**6], "size": [H, W]},
+        {"counts": [10**6], "size": [1000, 1000]},
+        {"counts": "PPYo0", "size": [H, W]},
+    ],
 )
 def test_a_malformed_annotation_concerns_one_image(tmp_path: Path, table: dict, segmentation: object):
     table["annotations"][0]["segmentation"] = segmentation
     d = open_dataset("coco", write(tmp_path, "val2014", table))
-    with pytest.raises(ImageError, match="image 9 has a malformed annotation"):
-        d.mask(d[0])
-    assert d.mask(d[1]).shape == (H, W)
+    for read in (d.mask, d.check_mask):
+        with pytest.raises(ImageError) as e:
+            read(d[0])
+        assert f"{d.path}: image 9 has a malformed annotation (1: " in str(e.value)
+        assert str(e.value).endswith("; correct or remove it")
+        assert "\n" not in str(e.value)
+    assert d.mask(d[1]).shape == d.check_mask(d[1]) == (H, W)
+
+
+@pytest.mark.parametrize("area", [math.nan, math.inf, "large", None, [1], 10**400])
+def test_a_malformed_area(tmp_path: Path, table: dict, area: object):
+    table["annotations"][0]["area"] = area
+    d = open_dataset("coco", write(tmp_path, "val2014", table))
+    for read in (d.mask, d.check_mask):
+        with pytest.raises(ImageError, match="image 9 has a malformed annotation"):
+            read(d[0])
+
+
+@pytest.mark.parametrize("width", [10**9, 0, -3, 1.5, "wide", None])
+def test_an_image_of_no_usable_size(tmp_path: Path, table: dict, width: object):
+    table["images"][0]["width"] = width
+    d = open_dataset("coco", write(tmp_path, "val2014", table))
+    for read in (d.mask, d.check_mask):
+        with pytest.raises(ImageError, match=r"val2014\.json: image 9 has no usable size .*; correct it"):
+            read(d[0])
+
+
+def test_areas_may_be_left_out(tmp_path: Path, table: dict):
+    write(tmp_path, "val2014", table)
+    want = open_dataset("coco", tmp_path).mask(open_dataset("coco", tmp_path)[0])
+    for a in table["annotations"]:
+        del a["area"]
+    d = open_dataset("coco", write(tmp_path, "val2014", table))
+    np.testing.assert_array_equal(d.mask(d[0]), want)
+
+
+@pytest.mark.parametrize("box", [[1, 2, 3], [1, 2, 3, math.nan], [1, 2, 3, 10**400], "x", None])
+def test_a_malformed_box(tmp_path: Path, table: dict, box: object):
+    table["annotations"][0]["bbox"] = box
+    d = open_dataset("coco", write(tmp_path, "val2014", table))
+    with pytest.raises(ImageError, match="image 9 has a malformed box"):
+        d.boxes(d[0])
 
 
 def test_nothing_is_printed(tmp_path: Path, table: dict, capfd):

@@ -15,7 +15,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss_seed.data.images import MAX_PIXELS, SUFFIXES, is_rotated, read_labels, read_rgb
+import wsss_seed
+from wsss_seed.data.images import (
+    FORMATS,
+    MAX_PIXELS,
+    SUFFIXES,
+    fitting_suffix,
+    image_size,
+    is_rotated,
+    read_labels,
+    read_palette,
+    read_rgb,
+    reads_alike,
+)
 from wsss_seed.errors import ImageError, WsssError
 
 RGB = np.random.RandomState(0).randint(0, 256, (5, 7, 3), np.uint8)
@@ -99,7 +111,7 @@ def test_transparent_pixels_show_white(tmp_path: Path):
     assert read_rgb(tmp_path / "p.png").tolist() == [[[9, 8, 7], [255] * 3]]
 
 
-@pytest.mark.parametrize(("name", "form"), [("a.webp", "WEBP"), ("a.png", "PNG"), ("a.tiff", "TIFF"), ("a.jpg", "GIF")])
+@pytest.mark.parametrize(("name", "form"), [("a.webp", "WEBP"), ("a.png", "PNG"), ("a.tiff", "TIFF")])
 def test_first_frame_of_an_animation(tmp_path: Path, name: str, form: str):
     frames = [Image.new("RGB", (6, 4), colour) for colour in ((250, 0, 0), (0, 250, 0))]
     options = {"lossless": True} if form == "WEBP" else {}
@@ -192,8 +204,91 @@ def test_files_that_are_no_images(tmp_path: Path):
             assert "\n" not in str(e.value)
 
 
+def test_other_formats_are_refused_and_start_no_program(tmp_path: Path, monkeypatch):
+    started = tmp_path / "started"
+    (tmp_path / "bin").mkdir()
+    ghostscript = tmp_path / "bin" / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch '{started}'\nexit 1\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(ghostscript.parent), prepend=os.pathsep)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # Pillow looks for it once and remembers
+    for form in ("EPS", "GIF", "PPM", "TGA", "PCX", "ICO", "JPEG2000", "SGI", "PDF"):
+        for name in ("photo.jpg", "mask.png"):
+            path = tmp_path / name
+            Image.new("RGB", (16, 16)).save(path, form)
+            for reader in (read_rgb, read_labels, image_size, is_rotated, fitting_suffix, read_palette):
+                with pytest.raises(ImageError) as e:
+                    reader(path)
+                known = "JPEG, PNG, WEBP, BMP or TIFF"
+                assert str(e.value) == f"{path}: not an image in {known} format, whatever its name says; save it as PNG"
+            assert not reads_alike(path, (16, 16))
+    assert not started.exists()
+    Image.new("RGB", (16, 16)).save(tmp_path / "photo.eps")
+    with contextlib.suppress(OSError, subprocess.CalledProcessError), Image.open(tmp_path / "photo.eps") as image:
+        image.load()
+    assert started.exists()  # so Pillow would have started it
+
+
+def test_no_other_module_opens_image_files():
+    package = Path(wsss_seed.__file__).parent
+    examples = Path(__file__).parents[2] / "examples"
+    ways = ("Image.open", "ImageFile.Parser", "imread(", "imdecode(", "decode_image(", "decode_jpeg(")
+    users = {
+        path.relative_to(folder).as_posix()
+        for folder in (package, examples)
+        for path in folder.rglob("*.py")
+        if any(way in path.read_text("utf-8") for way in ways)
+    }
+    assert users == {"data/images.py"}
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "jpeg"])
+def test_libtiff_writes_nothing_to_standard_error(tmp_path: Path, compression: str, capfd):
+    path = tmp_path / "a.tif"
+    noise = np.random.RandomState(0).randint(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path, compression=compression)
+    data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    data[200 : len(data) // 2] = data[200 : len(data) // 2] * 7 + 13
+    path.write_bytes(data)
+    with contextlib.suppress(ImageError):
+        read_rgb(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_read_alike_by_everybody(tmp_path: Path):
+    smooth = np.broadcast_to(np.linspace(0, 200, 7, dtype=np.uint8)[None, :, None], (5, 7, 3)).copy()
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    alike = {
+        save(tmp_path / "a.jpg", smooth): True,
+        save(tmp_path / "a.tif", smooth): True,
+        save(tmp_path / "l.png", smooth, "L"): True,
+        save(tmp_path / "t.png", smooth, transparency=(0, 0, 0)): False,
+        save(tmp_path / "turned.jpg", smooth, exif=turned): False,
+        save(tmp_path / "p.png", smooth, "P"): False,
+        save(tmp_path / "rgba.png", smooth, "RGBA"): False,
+        tmp_path / "missing.png": False,
+    }
+    assert {path: reads_alike(path, (7, 5)) for path in alike} == alike
+    assert not reads_alike(tmp_path / "a.jpg", (5, 7))
+
+
+def test_suffix_and_palette_go_by_content(tmp_path: Path):
+    for form, suffix in zip(FORMATS, (".jpg", ".png", ".webp", ".bmp", ".tif"), strict=True):
+        save(tmp_path / "a.jpg", RGB, format=form)
+        assert fitting_suffix(tmp_path / "a.jpg") == suffix
+        assert read_palette(tmp_path / "a.jpg") == []
+    first = Image.fromarray(RGB)
+    first.save(tmp_path / "a.png", "MPO", save_all=True, append_images=[first])
+    assert (fitting_suffix(tmp_path / "a.png"), read_rgb(tmp_path / "a.png").shape) == (".jpg", RGB.shape)
+    image = Image.new("P", (2, 2))
+    image.putpalette([9, 8, 7, 1, 2, 3])
+    image.save(tmp_path / "p.png")
+    assert read_palette(tmp_path / "p.png")[:2] == [(9, 8, 7), (1, 2, 3)]
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
 def test_truncated_files_are_errors_and_never_half_an_image(tmp_path: Path, form: str):
     array = np.random.RandomState(1).randint(0, 256, (60, 80, 3), np.uint8)
     buffer = io.BytesIO()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from wsss_seed.data.classes import load_class_set
-from wsss_seed.data.labels import find_image_labels, read_image_labels
+from wsss_seed.data.labels import find_image_labels, read_image_labels, read_voc_objects
 from wsss_seed.errors import WsssError
 
 VOC = load_class_set("voc")
@@ -107,7 +107,9 @@ def test_a_malicious_npy_is_refused_before_anything_runs(tmp_path: Path, monkeyp
         ({IDS[0]: [[1], [1, 2]]}, "not a vector"),
         ({IDS[0]: hot(0) * np.nan}, "other values than 0 and 1"),
         ({IDS[0]: hot(0) * 2}, "other values than 0 and 1"),
-        ({(1, 2): hot(0)}, "must be text or a number"),
+        ({(1, 2): hot(0)}, "must be text, or a number of at most 12 digits"),
+        ({10**5000: hot(0)}, "must be text, or a number of at most 12 digits"),
+        ({IDS[0]: [10**5000] * 20}, "shape .* of object"),
         ([hot(0)], "expected a dict"),
     ],
 )
@@ -178,6 +180,7 @@ def test_folders_of_ids_are_told_apart(tmp_path: Path):
     [
         ("2007_000032 20", r"line 1: class index 20 is out of range; 20 classes have the indices 0\.\.19"),
         ("a 1\n2007_000032 -1", "line 2: class index -1 is out of range"),
+        ("2007_000032 " + "1" * 5000, "line 1: a class index of 5000 digits is out of range"),
         ("unknown_image 99", "class index 99"),
         ("2007_000032 aeroplain", "unknown class 'aeroplain'.*Did you mean 'aeroplane'"),
         ("a 1\na 2", "line 2: 'a' is there twice"),
@@ -332,3 +335,37 @@ def test_auto_passes_over_what_knows_no_image_and_stops_at_what_does_not_fit(tmp
     write(tmp_path / "labels.csv", "image,label\nx,zebra")
     with pytest.raises(WsssError, match=r"labels\.csv, line 2: unknown class 'zebra'.*--labels none"):
         find_image_labels([tmp_path], IDS, VOC)
+
+
+def test_an_id_of_many_digits_is_another_image(tmp_path: Path):
+    path = tmp_path / "labels.txt"
+    path.write_text(f"{'1' * 5000} 1\n2007_000032 2\n")
+    assert read_image_labels(path, ["2007_000032", "2007_000033"], VOC) == {"2007_000032": (2,)}
+
+
+@pytest.mark.parametrize("shape", ["(1000000000000,)", "(20, 99999999999)"])
+def test_a_header_that_promises_more_than_there_is_is_refused_before_memory_is_asked_for(tmp_path: Path, shape: str):
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}"
+    header = header.ljust(117) + "\n"
+    path = tmp_path / "labels.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(80))
+    with pytest.raises(WsssError, match=r"labels\.npy: not a readable .npy file \(ValueError: its header promises"):
+        read_image_labels(path, IDS, VOC)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"2007_000032": [' + "1" * 5000 + "]}"], ids=["nested", "digits"])
+def test_json_that_python_cannot_read_is_one_line(tmp_path: Path, text: str):
+    path = tmp_path / "labels.json"
+    path.write_text(text)
+    with pytest.raises(
+        WsssError, match=r"labels\.json: not valid JSON \((nested too deeply|a whole number of too many)"
+    ):
+        read_image_labels(path, IDS, VOC)
+
+
+def test_a_box_without_end_is_refused(tmp_path: Path):
+    path = tmp_path / "a.xml"
+    box = f"<xmin>1</xmin><ymin>1</ymin><xmax>{'1' * 5000}</xmax><ymax>5</ymax>"
+    path.write_text(f"<annotation><object><name>cat</name><bndbox>{box}</bndbox></object></annotation>")
+    with pytest.raises(WsssError, match=r"a\.xml: .* is empty, incomplete or infinite"):
+        read_voc_objects(path)

@@ -112,6 +112,7 @@ def test_default_split(voc: Path):
         (["/etc/passwd"], "is an absolute path"),
         (["2007_000032", "2007_000039", "2007_000032"], r"line 3: image id '2007_000032' is already given by .*line 1"),
         (["JPEGImages/2007_000032.jpg SegmentationClass/none.png"], "no such label map"),
+        ([f"JPEGImages/2007_000032.jpg {'x' * 5000}.png"], "no such label map"),
         (["JPEGImages/2007_000032.jpg ../x.png"], r"'\.\.' part"),
         ([""], r"mine\.txt: no image"),
     ],
@@ -132,6 +133,12 @@ def test_unknown_split(voc: Path):
 def test_two_files_of_one_image(voc: Path):
     Image.new("RGB", (5, 5)).save(voc / "JPEGImages" / "2007_000032.png")
     with pytest.raises(WsssError, match=r"2007_000032\.jpg and 2007_000032\.png have the same id"):
+        open_dataset("voc", voc)
+    Image.new("L", (5, 5)).save(voc / "SegmentationClass" / f"{IDS[0]}.tif")
+    assert open_dataset("voc", voc, "val")[0].id == IDS[2]  # whose list does not have it
+    lists(voc, train=[IDS[1]])
+    Image.new("L", (5, 5)).save(voc / "SegmentationClass" / f"{IDS[1]}.tif")
+    with pytest.raises(WsssError, match=r"SegmentationClass: 2007_000039\.png and 2007_000039\.tif have the same id"):
         open_dataset("voc", voc)
 
 

@@ -112,6 +112,10 @@ def test_run_folders_and_class_files(folders, tmp_path):
     assert evaluate(run / "SegmentationClass", gt).to_json() == expected
     (run / "classes.txt").rename(voc / "classes.txt")
     assert evaluate(pred, voc).to_json() == expected
+    for names in ("", "name\n" * 256):  # somebody else's file: a label map has room for 255
+        (voc / "classes.txt").write_text(names)
+        with pytest.raises(WsssError, match=r"classes\.txt: \d+ names; .* at most 255 in all"):
+            evaluate(pred, voc)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +198,14 @@ def test_lists(folders, tmp_path):
         evaluate(*folders, names=NAMES, ids=[*ids, "c d"])
     with pytest.raises(WsssError, match="cannot be read"):
         read_ids(tmp_path / "none.txt")
+    assert evaluate(*folders, names=NAMES, ids=["x" * 5000]).missing == ("x" * 5000,)
+
+
+@pytest.mark.parametrize("id", ["../secret", "/etc/secret", "a\\b"])
+def test_ids_that_lead_out_of_the_folder_are_refused(tmp_path, id):
+    (tmp_path / "list.txt").write_text(f"c d\n{id}\n")
+    with pytest.raises(WsssError, match=r"list\.txt, line 2: image id"):
+        read_ids(tmp_path / "list.txt")
 
 
 def test_folders_that_are_not_there_or_empty(folders, tmp_path):

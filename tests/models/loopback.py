@@ -21,6 +21,7 @@ class Server(ThreadingHTTPServer):
         status: code of the next answers, one each, before it serves again.
         moved: path -> where it redirects to.
         lie: bytes more than there are that it announces.
+        silent: whether it does not announce how many there are.
         asked: path and Range header of every request.
         sent: bytes sent.
     """
@@ -36,6 +37,7 @@ class Server(ThreadingHTTPServer):
         self.status: list[int] = []
         self.moved: dict[str, str] = {}
         self.lie = 0
+        self.silent = False
         self.asked: list[tuple[str, str | None]] = []
         self.sent = 0
 
@@ -69,7 +71,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(data) - start + s.lie))
+        if not s.silent:
+            self.send_header("Content-Length", str(len(data) - start + s.lie))
         self.end_headers()
         end = len(data) if s.cut is None else min(len(data), start + s.cut)
         for place in range(start, end, 65536):

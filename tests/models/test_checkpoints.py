@@ -245,13 +245,37 @@ def test_an_entry_of_the_users_goes_before_the_bundled_one(home: Path, mine: Pat
         "[sam]\nx = 3",
         "[frog.x]\nfiles = []",
         "[sam.x]\nfiles = []",
-        "[sam",
         '[[sam.x.files]]\nname = "../up"\nurl = "x"',
+        '[[sam.x.files]]\nname = ".."\nurl = "x"',
+        '[[sam.x.files]]\nname = ""\nurl = "x"',
+        '[[sam.x.files]]\nname = "a\\u0000b"\nurl = "x"',
+        '[[sam.x.files]]\nname = "a"\nurl = 5',
+        '[[sam.x.files]]\nname = "a"\nurl = "x"\nsize = "large"',
+        '[[sam.x.files]]\nname = "a"\nurl = "x"\nsize = -1',
+        '[[sam.x.files]]\nname = "a"\nurl = "x"\nsha256 = 5',
+        '[sam.x]\nseen = [5]\nfiles = [{ name = "a", url = "x" }]',
+        '[sam.x]\nalso = "abc"\nfiles = [{ name = "a", url = "x" }]',
+        '[sam.x]\nlicence = [5]\nfiles = [{ name = "a", url = "x" }]',
     ],
 )
 def test_a_list_that_is_none_is_refused_by_name(home: Path, text: str):
     (home / "checkpoints.toml").write_text(text)
     with pytest.raises(WsssError, match=r"checkpoints\.toml: not a list of checkpoints"):
+        known_checkpoints()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[sam", b"a = " + b"1" * 5000, b"a = " + b"[" * 5000, b"\xff"],
+    ids=["torn", "digits", "nested", "bytes"],
+)
+def test_a_list_that_is_not_toml_is_refused_by_name(home: Path, content: bytes):
+    (home / "checkpoints.toml").write_bytes(content)
+    with pytest.raises(WsssError, match=r"checkpoints\.toml: not (valid TOML|UTF-8 text)"):
+        known_checkpoints()
+    (home / "checkpoints.toml").unlink()
+    (home / "checkpoints.toml").mkdir()
+    with pytest.raises(WsssError, match=r"checkpoints\.toml: cannot be read"):
         known_checkpoints()
 
 

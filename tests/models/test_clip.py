@@ -224,6 +224,13 @@ def test_a_file_that_is_no_checkpoint_is_refused(library_model, tmp_path, conten
         load_clip(f"{library_model}:{tmp_path / 'weights.pt'}")
 
 
+@pytest.mark.parametrize("content", [{}, {"a": "b"}, {1: 2}, [1], None, {"state_dict": {}}, {"state_dict": 5}], ids=str)
+def test_a_file_without_tensors_is_refused(library_model, tmp_path, content):
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(WsssError, match=r"weights\.pt: not plain tensors .*it holds no tensors .*fetch them again"):
+        load_clip(f"{library_model}:{tmp_path / 'weights.pt'}")
+
+
 def test_weights_of_another_model_are_refused(library_model, tmp_path, model):
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     with pytest.raises(WsssError, match=r"weights\.pt: not plain tensors that fit this model"):

@@ -177,6 +177,84 @@ def test_another_length_is_refused_before_it_is_loaded(server: Server, path: Pat
     assert not path.exists()
 
 
+def test_a_file_without_end_is_given_up_at_the_published_size(server: Server, path: Path):
+    """A server that does not say how much it sends could otherwise fill the disk."""
+    server.files["/model.pth"], server.silent, server.pause = DATA * 20, True, 0.01
+    with pytest.raises(WsssError, match="has another file, of more than 3000000 bytes"):
+        get(server, path)
+    assert server.sent < 10 * len(DATA)
+    assert left(path) == []
+
+
+@pytest.mark.parametrize("known", [{}, {"sha256": None}, {"size": None}, {"size": None, "sha256": None}])
+def test_a_server_that_does_not_say_how_much_it_sends(server: Server, path: Path, known: dict[str, None]):
+    server.silent = True
+    get(server, path, **known)
+    assert path.read_bytes() == DATA
+
+
+def test_a_download_of_unknown_size_leaves_room_on_the_disk(
+    server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    server.silent = True
+    monkeypatch.setattr(module, "_RESERVE", 10**18)
+    with pytest.raises(WsssError, match=r"cannot be written \(the server does not say .*make room"):
+        get(server, path, size=None)
+    assert not path.exists()
+    get(server, path)  # whose size is published
+
+
+def test_an_announced_size_beyond_the_disk_is_refused_before_it_is_loaded(server: Server, path: Path):
+    server.lie = 10**18
+    with pytest.raises(WsssError, match=r"bytes are missing of it, \d+ are free\); make room"):
+        get(server, path, size=None)
+    assert part(path).exists() is False
+
+
+@pytest.mark.parametrize("name", ["model.pth.part", "model.pth", ".model.pth.lock"])
+@pytest.mark.parametrize("there", [True, False], ids=["file", "dangling"])
+def test_a_planted_link_is_not_written_through(server: Server, path: Path, tmp_path: Path, name: str, there: bool):
+    path.parent.mkdir()
+    elsewhere = tmp_path / "precious"
+    if there:
+        elsewhere.write_bytes(DATA[:1000])
+    (path.parent / name).symlink_to(elsewhere)
+    if name == ".model.pth.lock":
+        with pytest.raises(WsssError, match="cannot be written"):
+            get(server, path)
+    else:
+        get(server, path)
+        assert path.read_bytes() == (DATA[:1000] if there and name == "model.pth" else DATA)
+    assert elsewhere.exists() == there
+    assert not there or elsewhere.read_bytes() == DATA[:1000]
+
+
+def test_a_part_that_is_another_files_second_name_is_not_written_to(server: Server, path: Path, tmp_path: Path):
+    path.parent.mkdir()
+    (tmp_path / "precious").write_bytes(DATA[:1000])
+    part(path).hardlink_to(tmp_path / "precious")
+    get(server, path)
+    assert path.read_bytes() == DATA
+    assert (tmp_path / "precious").read_bytes() == DATA[:1000]
+
+
+def test_a_remembered_hash_is_not_written_through_a_link(server: Server, path: Path, tmp_path: Path):
+    large = DATA * 6
+    server.files["/model.pth"] = large
+    get(server, path, large)
+    records = sorted((tmp_path / "home" / "hashes").glob("*.json"))
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    for record in records:
+        record.unlink()
+        record.symlink_to(precious)
+    path.unlink()
+    get(server, path, large)
+    assert precious.read_text() == "mine"
+    assert records
+    assert not any(record.is_symlink() for record in records)
+
+
 def test_a_truncated_file_is_an_error_that_can_be_gone_on_from(server: Server, path: Path):
     server.files["/model.pth"], server.lie = DATA[:2_000_000], 1_000_000
     with pytest.raises(WsssError, match=r"broke off at 2000000 bytes of 3 MB: .*; run the same command again"):

@@ -248,12 +248,25 @@ def test_bad_checkpoints_are_errors_that_name_the_file_and_the_remedy(tmp_path, 
     (tmp_path / "cut.pth").write_bytes((tmp_path / "cut.pth").read_bytes()[:-40])
     torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 768)}, tmp_path / "sam.pth")
     torch.save({"model": [1, 2]}, tmp_path / "list.pth")
+    torch.save({}, tmp_path / "nothing.pth")
+    torch.save({1: 2, "model": {3: "x"}}, tmp_path / "numbers.pth")
+    torch.save({"model": {"backbone.0.patch_embed.proj.weight": torch.tensor(96)}}, tmp_path / "scalar.pth")
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(_Evil()))
     (tmp_path / "empty.pth").write_bytes(b"")
-    for name in ("cut.pth", "sam.pth", "list.pth", "evil.pth", "empty.pth", "absent.pth"):
+    names = ("cut", "sam", "list", "nothing", "numbers", "scalar", "evil", "empty", "absent")
+    for name in (f"{name}.pth" for name in names):
         with pytest.raises(WsssError, match=f"{name}: .*download"):
             load_grounding_dino(tmp_path / name)
     assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"cat\ndog\n", b""])
+def test_a_vocabulary_that_is_none_is_named(tmp_path, content):
+    torch.save({"model": {"backbone.0.patch_embed.proj.weight": torch.zeros(96, 3, 4, 4)}}, tmp_path / "swint.pth")
+    (tmp_path / "vocab.txt").write_bytes(content)
+    with pytest.raises(WsssError, match=r"vocab\.txt: not a vocabulary of BERT .* put the vocab.txt of") as error:
+        load_grounding_dino(tmp_path / "swint.pth")
+    assert "\n" not in str(error.value)
 
 
 def test_bad_folders_are_errors_that_name_the_file(tmp_path):

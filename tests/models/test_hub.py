@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -48,7 +49,11 @@ def test_a_folder_without_configuration(load, tmp_path):
 
 
 @pytest.mark.parametrize("load", LOADERS)
-@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "{}", '{"model_type": 5}', "[" * 100_000, '{"model_type": ' + "1" * 5000 + "}"],
+    ids=["torn", "list", "empty", "number", "nested", "digits"],
+)
 def test_a_damaged_configuration(load, text, tmp_path):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(WsssError) as error:
@@ -115,6 +120,56 @@ def test_a_processor_that_is_missing(folder, tmp_path):
     with pytest.raises(WsssError) as error:
         load_hf_masks(str(broken))
     assert "the processor's files (SamProcessor) cannot be read" in said(error)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory) -> Path:
+    return saved(tmp_path_factory.mktemp("models") / "dino", *grounding_dino())
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "processor_config.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b"null", b"[" * 100_000, b"\xff\xfe", None])
+def test_a_damaged_file_of_a_processor(detector, tmp_path, name, content):
+    """It is refused in one line, or does not matter to transformers."""
+    broken = copied(detector, tmp_path / "broken")
+    path = broken / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
+    try:
+        load_hf_detector(str(broken))
+        message = None
+    except WsssError as error:
+        message = str(error)
+    if message is None:
+        assert name != "tokenizer.json"
+        return
+    assert message.startswith(f"{broken}: the processor's files (GroundingDinoProcessor) cannot be read (")
+    assert message.endswith("; fetch it again, or save it again with save_pretrained")
+    assert "\n" not in message
+
+
+def test_code_of_a_folder_is_never_run(folder, detector, tmp_path, monkeypatch):
+    """Every file that can ask for code of the folder does so; transformers would run it, or ask at a terminal."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    for source, load in ((folder, load_hf_masks), (detector, load_hf_detector)):
+        evil = copied(source, tmp_path / source.name)
+        harm = tmp_path / f"{source.name}-was-here"
+        names = ["Config", "Model", "Tokenizer", "Processor"]
+        classes = "".join(f"class {name}:\n    pass\n" for name in names)
+        (evil / "evil.py").write_text(f"open({str(harm)!r}, 'w')\n{classes}")
+        code = {
+            "AutoConfig": "evil.Config",
+            "AutoModel": "evil.Model",
+            "AutoModelForZeroShotObjectDetection": "evil.Model",
+            "AutoTokenizer": ["evil.Tokenizer", "evil.Tokenizer"],
+            "AutoProcessor": "evil.Processor",
+            "AutoImageProcessor": "evil.Processor",
+        }
+        for path in evil.glob("*.json"):
+            if path.name != "tokenizer.json":
+                path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": code}))
+        with suppress(WsssError):
+            load(str(evil))
+        assert not harm.exists()
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "no such folder", "./nowhere"])

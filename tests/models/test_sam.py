@@ -183,12 +183,17 @@ def write_damaged(path, how):
         torch.save(torch.nn.Linear(3, 4).state_dict(), path)
     elif how == "a list":
         torch.save([torch.zeros(3)], path)
+    elif how == "no tensors":
+        torch.save({}, path)
+    elif how == "numbers":
+        torch.save({1: 2, "image_encoder.pos_embed": 3}, path)
     elif how == "unknown size":
         torch.save(random_model().state_dict(), path)
 
 
 @pytest.mark.parametrize(
-    "how", ["missing", "empty", "web page", "truncated", "another model", "a list", "unknown size"]
+    "how",
+    ["missing", "empty", "web page", "truncated", "another model", "a list", "no tensors", "numbers", "unknown size"],
 )
 def test_damaged_checkpoints_are_named(tmp_path, how):
     path = tmp_path / "sam_vit_x.pth"

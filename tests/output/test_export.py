@@ -60,6 +60,28 @@ def test_images_are_links_to_the_originals_unless_copied(run, tmp_path):
     assert Image.open(tmp_path / "copies" / "images" / "train" / "ring.jpg").size == (60, 40)
 
 
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_an_id_that_leads_out_of_the_folder_is_no_id(run, tmp_path, format, absolute):
+    """A run from elsewhere whose manifest names a photograph of this machine as an id."""
+    photo = tmp_path / "photos" / "a.jpg"
+    shutil.copy(tmp_path / "photos" / "0.jpg", photo)
+    before = photo.read_bytes()
+    id = str(photo.with_suffix("")) if absolute else "../../photos/a"
+    record = json.loads((run / "manifest.jsonl").read_text().splitlines()[0])
+    for folder in ("SegmentationClass", "Confidence"):
+        (run / folder / "x").mkdir(exist_ok=True)
+        shutil.copy(run / folder / f"{record['id']}.png", run / folder / f"{id}.png")
+    with open(run / "manifest.jsonl", "a") as file:
+        file.write(json.dumps({**record, "id": id}) + "\n")
+    outside = content(tmp_path)
+    result = export(format, run, tmp_path / "out")
+    assert result.images == {"train": len(label_maps())}
+    assert photo.read_bytes() == before
+    assert not photo.is_symlink()
+    assert {name: data for name, data in content(tmp_path).items() if not name.startswith("out/")} == outside
+
+
 def test_a_copy_is_no_hard_link(run, tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
         raise PermissionError(1, "no links here")

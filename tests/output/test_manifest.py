@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from wsss_seed.output.manifest import Appender, Record, compact, manifest_files, read_manifest, shard_file
+from wsss_seed.output.manifest import Appender, Manifest, Record, compact, manifest_files, shard_file
+from wsss_seed.output.stamp import Stamp
 
 FULL = Record(
     id="a/ü 1",
@@ -20,7 +21,8 @@ FULL = Record(
     seconds=0.5,
     notes=("all ignore",),
     evidence={"boxes": [[1, 2, 3, 4]]},
-    sha256="00",
+    mask=Stamp(5, 7, "00"),
+    image=Stamp(50, 70, "01"),
     settings="f",
     finished=12.5,
 )
@@ -36,13 +38,13 @@ def append(path, *records):
 
 def test_records_come_back(tmp_path):
     append(tmp_path / "manifest.jsonl", FULL, Record("b", "failed", error="no image"))
-    assert read_manifest(tmp_path) == {FULL.id: FULL, "b": Record("b", "failed", error="no image")}
+    assert Manifest(tmp_path) == {FULL.id: FULL, "b": Record("b", "failed", error="no image")}
 
 
 def test_a_line_is_on_disk_at_once(tmp_path):
     appender = Appender(tmp_path / "manifest.jsonl")
     appender.append(FULL)
-    assert read_manifest(tmp_path) == {FULL.id: FULL}
+    assert Manifest(tmp_path) == {FULL.id: FULL}
     appender.close()
 
 
@@ -54,10 +56,10 @@ def test_a_torn_last_line_is_ignored_and_cut_off(tmp_path, cut):
     first = whole.index(b"\n") + 1
     path.write_bytes(whole[:-cut])
     # Of a line that lacks but its end the record is known; it is cut off all the same and the image done again.
-    assert read_manifest(tmp_path).keys() == ({"a", FULL.id} if cut == 1 else {"a"})
+    assert Manifest(tmp_path).keys() == ({"a", FULL.id} if cut == 1 else {"a"})
     append(path, Record("c", "ok"))
     assert path.read_bytes()[:first] == whole[:first]
-    assert read_manifest(tmp_path).keys() == {"a", "c"}
+    assert Manifest(tmp_path).keys() == {"a", "c"}
     assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
@@ -67,12 +69,87 @@ def test_lines_that_are_no_records_are_ignored(tmp_path):
         b'\n{"id": "a"\n[1]\n7\nnull\n\xff\xfe\n{"status": "ok"}\n{"id": "b", "status": "ok", "size": 3}\n'
     )
     append(path, Record("c", "ok"))
-    assert read_manifest(tmp_path).keys() == {"c"}
+    assert Manifest(tmp_path).keys() == {"c"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"id": "../../photos/a"},
+        {"id": "/home/u/photos/a"},
+        {"id": ""},
+        {"id": "a\nb"},
+        {"id": 7},
+        {"status": "odd"},
+        {"status": None},
+        {"present": "cat"},
+        {"present": [1]},
+        {"scores": {"cat": "high"}},
+        {"size": [1]},
+        {"size": [1, -1]},
+        {"size": [1, 2.5]},
+        {"pixels": {"cat": -1}},
+        {"pixels": [1]},
+        {"ignore": "x"},
+        {"error": ["x"]},
+        {"notes": "x"},
+        {"evidence": 3},
+        {"mask": "00"},
+        {"mask": {"bytes": 1}},
+        {"image": [1, 2, "00"]},
+        {"settings": 1},
+        {"finished": "now"},
+        {"finished": True},
+    ],
+    ids=str,
+)
+def test_a_line_of_wrong_values_costs_that_line(tmp_path, values):
+    path = tmp_path / "manifest.jsonl"
+    line = json.dumps({"id": "a", "status": "ok", **values})
+    path.write_text(f'{line}\n{{"id": "b", "status": "failed"}}\n')
+    assert Manifest(tmp_path) == {"b": Record("b", "failed")}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ['"finished": 1e999', '"finished": NaN', f'"pixels": {{"a": 1{"0" * 5000}}}', f'"evidence": {{"a": {"[" * 50000}'],
+    ids=["infinite", "nan", "digits", "nesting"],
+)
+def test_a_line_that_json_readers_choke_on_costs_that_line(tmp_path, odd):
+    (tmp_path / "manifest.jsonl").write_text(f'{{"id": "a", "status": "ok", {odd}}}\n{{"id": "b", "status": "ok"}}\n')
+    assert Manifest(tmp_path) == {"b": Record("b", "ok")}
+
+
+def test_a_link_is_not_followed_when_appending(tmp_path):
+    (tmp_path / "elsewhere").write_text("mine")
+    (tmp_path / "manifest.jsonl").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        Appender(tmp_path / "manifest.jsonl")
+    assert (tmp_path / "elsewhere").read_text() == "mine"
+
+
+def test_the_last_line_is_found_from_the_end(tmp_path):
+    path = tmp_path / "manifest.jsonl"
+    path.write_bytes(b"x" * 200_000)  # longer than what is read at once
+    Appender(path).close()
+    assert path.read_bytes() == b""
+    whole = b"y" * 70_000 + b"\n"
+    path.write_bytes(whole * 2 + b"x" * 200_000)
+    Appender(path).close()
+    assert path.read_bytes() == whole * 2
+
+
+def test_an_open_manifest_survives_its_replacement(tmp_path):
+    append(tmp_path / "manifest.jsonl", FULL)
+    with Manifest(tmp_path) as manifest:
+        compact(tmp_path, [])
+        assert manifest[FULL.id] == FULL
+    assert not Manifest(tmp_path)
 
 
 def test_unknown_fields_of_a_later_version_are_ignored(tmp_path):
     (tmp_path / "manifest.jsonl").write_text('{"id": "a", "status": "ok", "colour": "red"}\n')
-    assert read_manifest(tmp_path) == {"a": Record("a", "ok")}
+    assert Manifest(tmp_path) == {"a": Record("a", "ok")}
 
 
 def test_the_later_record_holds_whichever_file_it_is_in(tmp_path):
@@ -80,16 +157,16 @@ def test_the_later_record_holds_whichever_file_it_is_in(tmp_path):
     append(tmp_path / "manifest.jsonl", new)
     append(tmp_path / shard_file((0, 2)), old)
     append(tmp_path / shard_file((1, 2)), Record("b", "ok"))
-    assert read_manifest(tmp_path) == {"a": new, "b": Record("b", "ok")}
+    assert Manifest(tmp_path) == {"a": new, "b": Record("b", "ok")}
 
 
 def test_compacting_makes_one_file(tmp_path):
     append(tmp_path / "manifest.jsonl", Record("a", "ok", finished=1.0))
     append(tmp_path / shard_file((0, 2)), FULL)
-    records = read_manifest(tmp_path)
-    compact(tmp_path, [records[FULL.id], records["a"]])
+    records = Manifest(tmp_path)
+    compact(tmp_path, [records.line(FULL.id)[0], records.line("a")[0]])
     assert [path.name for path in manifest_files(tmp_path)] == ["manifest.jsonl"]
-    assert list(read_manifest(tmp_path)) == [FULL.id, "a"]
+    assert list(Manifest(tmp_path)) == [FULL.id, "a"]
 
 
 def test_lines_of_threads_do_not_mix(tmp_path):
@@ -97,7 +174,7 @@ def test_lines_of_threads_do_not_mix(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(appender.append, [Record(str(i), "failed", error="x" * i) for i in range(500)]))
     appender.close()
-    records = read_manifest(tmp_path)
+    records = Manifest(tmp_path)
     assert {int(name): len(record.error) for name, record in records.items()} == {i: i for i in range(500)}
 
 

@@ -64,6 +64,12 @@ class Page(HTMLParser):
             self.texts.append(text.strip())
 
 
+def test_more_names_than_a_label_map_has_room_for_are_refused(run):
+    (run / "classes.txt").write_text("".join(f"class {i}\n" for i in range(400)))
+    with pytest.raises(WsssError, match=r"classes\.txt: 400 names; .* at most 255 in all"):
+        report(run)
+
+
 def test_figures_are_those_of_the_run(run):
     result = report(run)
     page = Page(result.out)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +16,8 @@ from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import ClassSet, voc_palette
 from wsss_seed.errors import WsssError
 from wsss_seed.output import run_folder
+from wsss_seed.output.finished import open_run
+from wsss_seed.output.manifest import Manifest
 from wsss_seed.output.run_folder import RunFolder, mask_path, place_image
 from wsss_seed.seeding.base import Seed
 
@@ -59,7 +65,7 @@ def test_the_last_shard_to_end_concludes(tmp_path):
         save(first, "a")
         with hold(tmp_path, shard=(1, 2), split="val") as second:
             save(second, "b")
-            assert second.finished(["a", "b", "c"]) == {"a", "b"}
+            assert second.former([Sample(name) for name in "abc"]).done == {"a", "b"}
             assert not first.conclude(["b", "a"])
             assert not (tmp_path / "manifest.jsonl").exists()
             assert second.conclude(["b", "a"])
@@ -74,7 +80,7 @@ def test_a_finished_image_needs_all_its_files(tmp_path):
         (tmp_path / "SegmentationClass/a.png").unlink()
         (tmp_path / "Confidence/b.png").unlink()
         (tmp_path / "JPEGImages/c.jpg").unlink()
-        assert folder.finished("abcd") == {"d"}
+        assert folder.former([Sample(name) for name in "abcd"]).done == {"d"}
 
 
 def test_unfinished_writes_are_cleaned_at_the_next_start(tmp_path):
@@ -150,3 +156,117 @@ def test_a_link_follows_a_moved_image(tmp_path):
         Image.fromarray(IMAGE).save(tmp_path / name)
         place_image(tmp_path / "a.jpg", tmp_path / name, IMAGE)
         assert os.readlink(tmp_path / "a.jpg") == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name", ["SegmentationClass", "Confidence", "JPEGImages", "ImageSets", "ImageSets/Segmentation"]
+)
+def test_a_folder_that_is_a_link_is_refused(tmp_path, name):
+    with hold(tmp_path / "run") as folder:
+        save(folder, "a")
+        folder.conclude(["a"])
+    (tmp_path / "run" / name).rename(tmp_path / "elsewhere")
+    (tmp_path / "run" / name).symlink_to(tmp_path / "elsewhere")
+    before = sorted(tmp_path.rglob("*"))
+    for overwrite in (False, True):
+        with pytest.raises(WsssError, match=rf"{name}: a link"):
+            hold(tmp_path / "run", overwrite=overwrite)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["SegmentationClass", "Confidence", "JPEGImages"])
+def test_a_deeper_folder_that_is_a_link_is_refused(tmp_path, name):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/a.png").write_text("mine")
+    with hold(tmp_path / "run") as folder:
+        (tmp_path / "run" / name).mkdir()
+        (tmp_path / "run" / name / "sub").symlink_to(tmp_path / "elsewhere")
+        for work in (save, lambda folder, id: folder.fail(Sample(id), "damaged", 0.1)):
+            with pytest.raises(WsssError, match="sub: a link"):
+                work(folder, "sub/a")
+    assert [path.read_text() for path in (tmp_path / "elsewhere").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["manifest.jsonl", "manifest.shard-1-of-2.jsonl", ".lock"])
+def test_a_file_that_is_a_link_is_refused(tmp_path, name):
+    with hold(tmp_path / "run"):
+        pass
+    (tmp_path / "elsewhere").write_text("mine")
+    (tmp_path / "run" / name).unlink(missing_ok=True)
+    (tmp_path / "run" / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(WsssError, match="a link, which is not followed"):
+        hold(tmp_path / "run", shard=(0, 2) if "shard" in name else (0, 1))
+    assert (tmp_path / "elsewhere").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"settings": [1]},
+        {"totals": [1]},
+        {"totals": {"images": "12"}},
+        {"totals": {"images": -1}},
+        {"finished": 3},
+        {"versions": "1"},
+        {"contract": "1\n2"},
+        {"settings": {"a": json.loads("[" * 50 + "]" * 50)}},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_a_run_json_of_wrong_types_is_refused(tmp_path, values):
+    with hold(tmp_path / "run"):
+        pass
+    path = tmp_path / "run/run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    for reader in (hold, open_run):
+        with pytest.raises(WsssError, match=r"run\.json: not readable as the settings of a run") as error:
+            reader(tmp_path / "run")
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"settings": ' + "[" * 100_000, '{"settings": {"a": 1' + "0" * 5000 + "}}", "\0", "7"]
+)
+def test_a_run_json_that_is_none_is_refused(tmp_path, text):
+    with hold(tmp_path / "run"):
+        pass
+    (tmp_path / "run/run.json").write_text(text)
+    with pytest.raises(WsssError, match=r"run\.json: not readable"):
+        hold(tmp_path / "run")
+
+
+@pytest.mark.parametrize("names", [0, 256, 300])
+def test_a_class_file_that_fits_no_label_map_is_refused(tmp_path, names):
+    with hold(tmp_path / "run") as folder:
+        save(folder, "a")
+    (tmp_path / "run/classes.txt").write_text("".join(f"class {i}\n" for i in range(names)))
+    with pytest.raises(WsssError, match=rf"classes\.txt: {names} names; .* at most 255"):
+        open_run(tmp_path / "run")
+
+
+def test_records_are_read_when_they_are_asked_for(tmp_path):
+    with hold(tmp_path / "run") as folder:
+        for name in "abc":
+            save(folder, name)
+        folder.fail(Sample("d"), "damaged", 0.1)
+    run = open_run(tmp_path / "run")
+    assert [record.id for record in run.records] == ["a", "b", "c"]
+    assert (run.records[-1].id, [record.id for record in run.records[:2]]) == ("c", ["a", "b"])
+    assert [record.id for record in run.failed] == ["d"]
+
+
+def test_an_error_with_an_undecodable_file_name_is_recorded(tmp_path):
+    with hold(tmp_path / "run") as folder:
+        folder.fail(Sample("a"), "\udcff.jpg: damaged", 0.1)
+    assert Manifest(tmp_path / "run")["a"].error == "\\udcff.jpg: damaged"
+
+
+def test_memory_hardly_grows_with_the_number_of_records(tmp_path):
+    """Start and end of a run over 100,000 records of 1 kB; a million of them are to stay below 400 MB."""
+    script = Path(__file__).with_name("many_records.py")
+
+    def peak(records):
+        command = [sys.executable, str(script), str(tmp_path / str(records)), str(records)]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["peak_mb"]
+
+    assert peak(100_000) - peak(1000) < 30

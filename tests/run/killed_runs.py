@@ -46,7 +46,11 @@ def contents(out: Path) -> dict[str, Any]:
             continue
         if path.suffix == ".jsonl":
             lines = [json.loads(line) for line in path.read_text().splitlines()]
-            files[name] = [{k: v for k, v in line.items() if k not in ("seconds", "finished")} for line in lines]
+            for line in lines:
+                del line["seconds"], line["finished"]
+                if line["mask"]:
+                    del line["mask"]["mtime_ns"]
+            files[name] = lines
         elif name == "run.json":
             run = json.loads(path.read_text())
             del run["started"], run["finished"], run["totals"]["seconds"]

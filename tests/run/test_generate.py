@@ -20,7 +20,7 @@ from wsss_seed.data.base import Dataset, Sample
 from wsss_seed.data.images import read_labels, read_rgb
 from wsss_seed.errors import WsssError
 from wsss_seed.evaluation.evaluate import evaluate
-from wsss_seed.output.manifest import read_manifest
+from wsss_seed.output.manifest import Appender, Manifest
 from wsss_seed.run.generate import generate
 from wsss_seed.run.progress import Progress
 
@@ -119,20 +119,102 @@ def test_finished_images_are_skipped(tmp_path):
     assert seeder.calls == 0
 
 
-@pytest.mark.parametrize("damage", ["gone", "short", "other"])
-def test_a_mask_that_is_not_as_written_is_made_again(tmp_path, damage):
+@pytest.mark.parametrize("damage", ["gone", "empty", "short"])
+def test_a_damaged_mask_is_made_again(tmp_path, damage):
     out = tmp_path / "run"
     run(out)
     before = contents(out)
     path = out / "SegmentationClass/odd/0003.png"
     if damage == "gone":
         path.unlink()
-    elif damage == "short":
-        path.write_bytes(path.read_bytes()[:50])
     else:
-        path.write_bytes((out / "SegmentationClass/odd/0005.png").read_bytes())
-    assert run(out).made == 1
+        path.write_bytes(path.read_bytes()[: 50 if damage == "short" else 0])
+    result = run(out)
+    assert (result.made, result.kept) == (1, ())
     assert contents(out) == before
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB"])
+def test_an_edited_mask_is_kept_and_named(tmp_path, mode):
+    out = tmp_path / "run"
+    run(out, images=4)
+    path = out / "SegmentationClass/odd/0003.png"
+    Image.fromarray(np.zeros_like(read_labels(path))).convert(mode).save(path)
+    edited = path.read_bytes()
+    result = run(out)  # of more images than before
+    assert (result.made, result.skipped, result.kept) == (8, 4, ("odd/0003",))
+    assert path.read_bytes() == edited
+    assert "odd/0003" in (out / "ImageSets/Segmentation/val.txt").read_text().split()
+    assert run(out).kept == ("odd/0003",)
+    assert run(out, overwrite=True).kept == ()
+    run(tmp_path / "whole")
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_a_touched_mask_is_no_edit(tmp_path):
+    out = tmp_path / "run"
+    run(out, images=3)
+    os.utime(out / "SegmentationClass/even/0002.png", ns=(1, 1))
+    result = run(out, images=3)
+    assert (result.made, result.skipped, result.kept) == (0, 3, ())
+
+
+def save_painted(index, path):
+    """A painted image as a file."""
+    Image.fromarray(paint(index)[0]).save(path)
+
+
+def test_a_replaced_image_is_seeded_again(tmp_path):
+    paths = [tmp_path / f"{name}.png" for name in "abcd"]
+    for index, path in enumerate(paths):
+        save_painted(index, path)
+    out = tmp_path / "run"
+    run(out, dataset=Files(paths))
+    save_painted(7, paths[1])
+    os.utime(paths[2], ns=(1, 1))  # another time alone is no other image
+    os.replace(paths[0], tmp_path / "moved.png")
+    (tmp_path / "moved.png").rename(paths[0])
+    result = run(out, dataset=Files(paths))
+    assert (result.made, result.skipped, result.replaced) == (1, 3, ("b",))
+    np.testing.assert_array_equal(
+        read_labels(out / "SegmentationClass/b.png"), NearestColour()._one(paint(7)[0]).labels
+    )
+    assert run(out, dataset=Files(paths)).replaced == ()
+
+
+def test_an_edited_mask_of_a_replaced_image_is_kept(tmp_path):
+    path = tmp_path / "a.png"
+    save_painted(0, path)
+    out = tmp_path / "run"
+    run(out, dataset=Files([path]))
+    mask = out / "SegmentationClass/a.png"
+    Image.fromarray(np.zeros_like(read_labels(mask))).save(mask)
+    save_painted(1, path)
+    result = run(out, dataset=Files([path]))
+    assert (result.made, result.kept, result.replaced) == (0, ("a",), ())
+
+
+def test_killed_while_a_replaced_image_is_seeded_again(tmp_path, monkeypatch):
+    """The new mask without its record is not taken for an edited one."""
+    path = tmp_path / "a.png"
+    save_painted(0, path)
+    out = tmp_path / "run"
+    run(out, dataset=Files([path]))
+    save_painted(7, path)
+
+    append = Appender.append
+
+    def killed(appender, record):
+        if record.status == "ok":
+            raise KeyboardInterrupt
+        append(appender, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Appender, "append", killed)
+        assert run(out, dataset=Files([path])).interrupted
+    assert (out / "SegmentationClass/a.png").exists()
+    result = run(out, dataset=Files([path]))
+    assert (result.made, result.kept) == (1, ())
 
 
 def test_one_bad_image_does_not_stop_the_run(tmp_path):
@@ -144,7 +226,7 @@ def test_one_bad_image_does_not_stop_the_run(tmp_path):
         ("even/0004", "even/0004: damaged image; copy it again"),
     )
     assert result.made == 10
-    records = read_manifest(out)
+    records = Manifest(out)
     assert [records[f"odd/{i:04}"].status for i in (1, 3, 5)] == ["ok", "failed", "ok"]
     assert "even/0004" not in (out / "ImageSets/Segmentation/val.txt").read_text()
     assert not (out / "SegmentationClass/even/0004.png").exists()
@@ -267,10 +349,10 @@ def test_overwriting_a_shard_leaves_the_others(tmp_path):
     run(out, seeder=seeder, shard=(0, 2), overwrite=True)
     assert seeder.calls == 6
     assert (out / "SegmentationClass/odd/0001.png").stat().st_mtime_ns == kept.st_mtime_ns
-    assert len(read_manifest(out)) == 12
+    assert len(Manifest(out)) == 12
     # With other settings what the others made is worth nothing.
     run(out, seeder=NearestColour(5.0), shard=(0, 2), overwrite=True)
-    assert len(read_manifest(out)) == 6
+    assert len(Manifest(out)) == 6
     assert not (out / "SegmentationClass/odd/0001.png").exists()
 
 
@@ -278,7 +360,7 @@ def test_an_overwritten_image_that_now_fails_leaves_no_old_mask(tmp_path):
     out = tmp_path / "run"
     run(out)
     run(out, dataset=Painted(12, broken=[2]), shard=(0, 2), overwrite=True)
-    assert read_manifest(out)["even/0002"].status == "failed"
+    assert Manifest(out)["even/0002"].status == "failed"
     assert not (out / "SegmentationClass/even/0002.png").exists()
 
 

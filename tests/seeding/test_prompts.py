@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
@@ -179,3 +181,92 @@ def test_what_is_no_file_of_prompts_is_refused(clip, tmp_path):
     save_file({"vectors": torch.zeros(2, 2)}, path)
     with pytest.raises(WsssError, match="its format is 'unknown'"):
         read_contexts(path)
+
+
+ANYTHING = [5, None, "x", [1], {"a": 1}, [[[]]], True]
+
+
+def rewritten(path, metadata, vectors=None):
+    """The file again with other metadata or vectors."""
+    if vectors is None:
+        with safe_open(path, "pt") as file:
+            vectors = file.get_tensor("vectors")
+    save_file({"vectors": vectors}, path, metadata)
+
+
+def metadata_of(path):
+    with safe_open(path, "pt") as file:
+        return file.metadata()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"names": ' + "1" * 5000 + "}", "[]", "null", "{}", "{", None],
+    ids=["nested", "digits", "list", "null", "empty", "torn", "missing"],
+)
+def test_metadata_that_is_none_is_refused(saved, text):
+    path, *_ = saved
+    form = {"format": metadata_of(path)["format"]}
+    rewritten(path, form if text is None else {**form, "prompts": text})
+    with pytest.raises(WsssError, match=r"prompts\.safetensors: not learned prompts .* make them with") as error:
+        read_contexts(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "key", ["names", "position", "sets", "clip", "clip_fingerprint", "class_set", "classes", "settings"]
+)
+def test_a_fact_of_another_type_is_refused(saved, key):
+    """Every value either reads as what it must be or is refused, and so is a fact that is missing."""
+    path, *_ = saved
+    metadata = metadata_of(path)
+    about = json.loads(metadata["prompts"])
+    right = {"sets": [None], "settings": [{"a": 1}], "clip": ["x"], "clip_fingerprint": ["x"], "class_set": ["x"]}
+    for value in ANYTHING:
+        rewritten(path, {**metadata, "prompts": json.dumps({**about, key: value})})
+        if value in right.get(key, []):
+            read_contexts(path)
+            continue
+        with pytest.raises(WsssError, match=r"prompts\.safetensors: not learned prompts"):
+            read_contexts(path)
+    del about[key]
+    rewritten(path, {**metadata, "prompts": json.dumps(about)})
+    with pytest.raises(WsssError, match=r"prompts\.safetensors: not learned prompts"):
+        read_contexts(path)
+
+
+@pytest.mark.parametrize("sets", [[0], [99, 0], [0.0, 1.0], [-1, 0]])
+def test_sets_must_point_at_contexts(saved, sets):
+    path, contexts, _ = saved
+    metadata = metadata_of(path)
+    about = json.loads(metadata["prompts"]) | {"sets": (sets * len(contexts.names))[: len(contexts.names)]}
+    if sets == [0]:
+        about["sets"] = about["sets"][1:]
+    rewritten(path, {**metadata, "prompts": json.dumps(about)})
+    with pytest.raises(WsssError, match="sets must give each name one of the contexts"):
+        read_contexts(path)
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        torch.zeros(4),
+        torch.zeros(1, 2, 3, 4),
+        torch.zeros(4, 32).long(),
+        torch.zeros(0, 32),
+        torch.full((4, 32), torch.nan),
+    ],
+    ids=["1-d", "4-d", "whole", "empty", "nan"],
+)
+def test_vectors_that_are_no_contexts_are_refused(saved, vectors):
+    path, *_ = saved
+    rewritten(path, metadata_of(path), vectors)
+    with pytest.raises(WsssError, match=r"prompts\.safetensors: not learned prompts \(vectors"):
+        read_contexts(path)
+
+
+def test_vectors_of_another_width_are_refused(clip, saved):
+    path, _, classes = saved
+    rewritten(path, metadata_of(path), torch.zeros(4, 999))
+    with pytest.raises(WsssError, match="vectors of width 999, where clip takes 32"):
+        load_contexts(path, clip=clip, class_set=classes)

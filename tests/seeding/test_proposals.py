@@ -340,7 +340,7 @@ def test_another_image_setting_or_model_does_not_meet_it(sam, tmp_path):
     assert store_in(tmp_path, sam, replace(SMALL, points=4)).path(image) == path
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text", "other layout", "other image"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text", "other layout", "other image", "other runs"])
 def test_a_damaged_file_is_made_again(sam, tmp_path, damage):
     asked, image = Counting(sam), draw(0, "test").image
     store = store_in(tmp_path, sam, SMALL)
@@ -359,6 +359,10 @@ def test_a_damaged_file_is_made_again(sam, tmp_path, damage):
         import gzip
 
         data = gzip.compress(gzip.decompress(data).replace(b'"layout": 1', b'"layout": 0'))
+    elif damage == "other runs":  # of a larger image, which pycocotools would write past its buffer
+        larger = rle.encode(np.ones((4000, 4000), np.uint8, order="F"))["counts"]
+        masks = tuple({**mask, "counts": larger} for mask in first.masks)
+        data = replace(first, masks=masks).to_bytes()
     else:
         data = proposals([patch(0, 9, 0, 9)]).to_bytes()
     path.write_bytes(data)

@@ -76,7 +76,16 @@ def test_what_is_wrong_is_named(name, overrides, part):
 
 
 @pytest.mark.parametrize(
-    ("text", "part"), [("title = ", "not valid TOML"), ("[trian]\nbatch = 3", "trian.batch"), ("batch = 3", "'batch'")]
+    ("text", "part"),
+    [
+        ("title = ", "not valid TOML"),
+        ("[trian]\nbatch = 3", "trian.batch"),
+        ("batch = 3", "'batch'"),
+        ("[train]\nbatch = " + "1" * 5000, "too many digits"),
+        ("title = " + "[" * 5000, "nested too deeply"),
+        ("[train.batch]\na = 1", "train.batch"),
+    ],
+    ids=["torn", "group", "no group", "digits", "nested", "table"],
 )
 def test_files_that_are_no_recipe(tmp_path, text, part):
     path = tmp_path / "mine.toml"

@@ -109,3 +109,43 @@ def test_no_code_in_a_checkpoint_is_run(segmenter, tmp_path):
         with pytest.raises(WsssError):
             load_segmenter(tmp_path / name)
     assert not (tmp_path / "touched").exists()
+
+
+ANYTHING = [None, 5, -1, "x", [], [1], {}, {"a": 1}, True, torch.zeros(2)]
+
+
+def replaced_at(content, keys, value):
+    """A copy of nested dictionaries with another value at a path of keys; left out where it is ``...``."""
+    first, *rest = keys
+    if rest:
+        return {**content, first: replaced_at(content[first], rest, value)}
+    return {k: v for k, v in content.items() if k != first} | ({} if value is ... else {first: value})
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["format"], ["network"], ["class_set"], ["scale"], ["recipe"], ["history"], ["weights"],
+        ["network", "name"], ["network", "encoder"], ["network", "channels"], ["network", "rates"],
+        ["class_set", "name"], ["class_set", "names"], ["class_set", "phrases"], ["class_set", "prompts"],
+        ["class_set", "background"], ["class_set", "palette"], ["scale", "short"], ["scale", "long"],
+    ],
+    ids=".".join,
+)  # fmt: skip
+def test_a_value_of_another_type_is_refused_or_read_for_what_it_is(segmenter, tmp_path, keys):
+    save(tmp_path / "a.pt", segmenter, SETTINGS)
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    fine = {
+        "class_set.name": ["x"], "scale.short": [5], "scale.long": [5], "class_set.background": [[]],
+        "scale": [{}], "recipe": [{}, {"a": 1}, []], "history": [{}, {"a": 1}, []],
+    }.get(".".join(keys), [])  # fmt: skip
+    for value in [*ANYTHING, ...]:
+        torch.save(replaced_at(content, keys, value), tmp_path / "odd.pt")
+        if any(value is one or (type(value) is type(one) and value == one) for one in fine):
+            load_segmenter(tmp_path / "odd.pt")
+            continue
+        if value is ... and keys[0] in ("network", "scale") and len(keys) == 2:
+            continue  # the default, which may fit
+        with pytest.raises(WsssError, match=r"odd\.pt: ") as error:
+            load_segmenter(tmp_path / "odd.pt")
+        assert "\n" not in str(error.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,8 +124,24 @@ def generate(
     )
     if data.labels_source not in (None, "drawn") and data.unlabelled:
         show.warning(f"{data.unlabelled} images are not in {data.labels_source}; they are seeded without labels")
+    warn_of_truth(data, limit, part)
     result = do_run(plan, devices, part, Progress(show.err))
     conclude(result, data, json)
+
+
+def warn_of_truth(data: Dataset, limit: int | None, shard: tuple[int, int]) -> None:
+    """Warn now of ground truth that would leave a run without its figures at the end."""
+    if data.drawn or not data.has_masks:
+        return
+    from ..data.check import truth_faults
+
+    index, count = shard
+    faults = list(truth_faults(data, data.samples[:limit][index::count]))
+    if faults:
+        images = "1 image" if len(faults) == 1 else f"{len(faults)} images"
+        show.warning(
+            f"ground truth of {images} cannot be used (first: {faults[0]}); there will be no mIoU until it is mended"
+        )
 
 
 def conclude(result: RunResult, data: Dataset, json: bool, more: dict[str, str] | None = None) -> None:
@@ -137,6 +154,10 @@ def conclude(result: RunResult, data: Dataset, json: bool, more: dict[str, str] 
         more: further results, each with its name.
     """
     show.failures(result.failed, more=f"; see {result.out / 'manifest.jsonl'}")
+    if result.kept:
+        show.message(f"kept: {_masks(result.kept, 'changed since')}; --overwrite makes every mask again")
+    if result.replaced:
+        show.message(f"made again: {_masks(result.replaced, 'whose image was replaced since')}")
     evaluation = None
     if data.has_masks and not result.interrupted:
         from ..evaluation.evaluate import evaluate
@@ -153,12 +174,21 @@ def conclude(result: RunResult, data: Dataset, json: bool, more: dict[str, str] 
     raise typer.Exit(result.exit_status)
 
 
+def _masks(ids: Sequence[str], changed: str) -> str:
+    """How many masks were changed since they were made, and which; of many only the first."""
+    several = len(ids) > 1
+    made = "they were made" if several else "it was made"
+    return f"{len(ids)} mask{'s' * several} {changed} {made} ({', '.join(ids[:5])}{', ...' * (len(ids) > 5)})"
+
+
 def _as_json(result: RunResult, evaluation: Evaluation | None) -> dict[str, Any]:
     return {
         "out": str(result.out),
         "images": len(result.ids),
         "made": result.made,
         "skipped": result.skipped,
+        "kept": list(result.kept),
+        "replaced": list(result.replaced),
         "failed": [{"id": name, "error": error} for name, error in result.failed],
         "seconds": round(result.seconds, 3),
         "interrupted": result.interrupted,

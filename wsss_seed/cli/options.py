@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..data.text import parse_toml, read_text
 from ..errors import WsssError, unknown_name
 
 
@@ -36,21 +37,24 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not sep or not key:
         raise WsssError(f"--set {text}: expected KEY=VALUE, e.g. --set gd.box_thr=0.25")
     try:
-        return key.strip(), tomllib.loads(f"v = {value}")["v"]
+        tomllib.loads(f"v = {value}")
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
+    except (ValueError, RecursionError):
+        pass  # TOML, but nothing to be used; parse_toml says why
+    return key.strip(), parse_toml(f"v = {value}", f"--set {key.strip()}")["v"]
 
 
 def _load_config(ctx: typer.Context, path: Path | None) -> Path | None:
     if path is None or ctx.resilient_parsing:
         return path
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise WsssError(f"{path}: cannot be read ({error.strerror}); give --config an existing TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise WsssError(f"{path}: not valid TOML ({error}); correct the file") from None
-    ctx.obj = flatten(table.pop("settings", {}))
+    if not path.exists():
+        raise WsssError(f"{path}: cannot be read (there is no such file); give --config an existing TOML file")
+    table = parse_toml(read_text(path), str(path))
+    settings = table.pop("settings", {})
+    if not isinstance(settings, dict):
+        raise WsssError(f"{path}: settings must be a table: a line [settings], and a line below it for each")
+    ctx.obj = flatten(settings)
     known = {p.name.replace("_", "-"): p.name for p in ctx.command.params if p.name}
     defaults: dict[str, Any] = {}
     for key, value in table.items():

@@ -11,7 +11,7 @@ import typer
 
 from ..errors import WsssError
 from . import options, show
-from .generate import Shard, conclude, parse_shard
+from .generate import Shard, conclude, parse_shard, warn_of_truth
 
 if TYPE_CHECKING:
     from ..data.base import Dataset
@@ -93,6 +93,7 @@ def predict(
         from ..output.voc_server import check
 
         check(voc_archive, data.class_set, competition)
+    warn_of_truth(data, limit, part)
     models = options.model_set(None, data.class_set.name, device, sam=sam)
     segmenter.network.to(models.device)
     proposals, record = None, {}

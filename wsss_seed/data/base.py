@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .classes import ClassSet
+from ..errors import ImageError
+from .classes import IGNORE, ClassSet
 from .images import read_labels, read_rgb
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image to be seeded.
 
@@ -37,6 +38,15 @@ class Boxes:
     classes: np.ndarray
 
 
+def check_values(labels: np.ndarray, classes: int, where: str | Path) -> None:
+    """Raise ImageError unless a label map uint8 has values of 0..``classes`` and 255 only; ``where`` names it."""
+    counts = np.bincount(labels.ravel(), minlength=256)
+    strange = np.flatnonzero(counts[classes + 1 : IGNORE]) + classes + 1
+    if strange.size:
+        shown = ", ".join(map(str, strange[:5])) + (", ..." if strange.size > 5 else "")
+        raise ImageError(f"{where}: label values {shown} are none of 0..{classes} and {IGNORE}; check the class set")
+
+
 class Dataset:
     """A finite, ordered, re-iterable collection of samples with one class set.
 
@@ -49,6 +59,7 @@ class Dataset:
         class_set: the classes.
         samples: the samples in order.
         labels_source: where the image-level labels come from, for the record (C4); None where there are none.
+        drawn: whether images and ground truth are made, so that nothing of them can be missing or damaged.
     """
 
     name: str
@@ -56,6 +67,7 @@ class Dataset:
     class_set: ClassSet
     samples: Sequence[Sample]
     labels_source: str | None = None
+    drawn: bool = False
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -77,6 +89,17 @@ class Dataset:
         Raises ImageError if it cannot be read. That its size is the image's is for the caller to check.
         """
         return None if sample.mask is None else read_labels(sample.mask)
+
+    def check_mask(self, sample: Sample) -> tuple[int, int] | None:
+        """Height and width of the ground-truth label map, None where there is none. A dataset may do without making it.
+
+        Raises ImageError where ``mask`` does, and for labels beyond the classes.
+        """
+        labels = self.mask(sample)
+        if labels is None:
+            return None
+        check_values(labels, len(self.class_set.names), sample.mask or sample.id)
+        return labels.shape[0], labels.shape[1]
 
     def boxes(self, sample: Sample) -> Boxes | None:
         """The ground-truth boxes (for the oracle mode only); None where there are none."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import WsssError
-from .base import Dataset, Sample
+from ..errors import ImageError, WsssError
+from ..threads import ahead
+from .base import Dataset, Sample, check_values
 from .classes import IGNORE
-from .images import is_rotated
+from .ids import folded, id_fault
+from .images import image_size, is_rotated
 
 
 @dataclass
@@ -59,8 +64,8 @@ def check_dataset(dataset: Dataset, on_image: Callable[[], object] = lambda: Non
     """Read a whole dataset, one image at a time, and say what is wrong with it.
 
     Problems are images and label maps that cannot be read, missing label maps where others exist, label maps of another
-    size than their image or with values outside 0..K and 255, and ids that differ only in upper and lower case, which
-    collide on some file systems.
+    size than their image or with values outside 0..K and 255, and ids that Windows cannot hold or that differ only
+    in upper and lower case or in Unicode form, which collide on some file systems.
 
     Args:
         dataset: any dataset.
@@ -71,12 +76,14 @@ def check_dataset(dataset: Dataset, on_image: Callable[[], object] = lambda: Non
     per_class: Counter[int] = Counter()
     some_masks = dataset.has_masks or any(s.mask is not None for s in dataset)
     ignored = pixels = 0
-    folded: dict[str, str] = {}
+    seen: dict[str, str] = {}
     for sample in dataset:
         report.images += 1
-        twin = folded.setdefault(sample.id.casefold(), sample.id)
+        twin = seen.setdefault(folded(sample.id), sample.id)
         if twin != sample.id:
-            report.problems.append(f"{sample.id}: differs from {twin} only in upper and lower case; rename one of them")
+            report.problems.append(f"{sample.id}: differs from {twin} only in case or Unicode form; rename one of them")
+        if fault := id_fault(sample.id):
+            report.problems.append(f"{sample.id}: {fault}; rename the image")
         size = _check_image(dataset, sample, report)
         labels = _check_mask(dataset, sample, size, report) if some_masks else None
         if labels is not None:
@@ -122,15 +129,41 @@ def _check_mask(dataset: Dataset, sample: Sample, size: tuple[int, int] | None, 
         return None
     report.masks += 1
     where = sample.mask or sample.id
-    classes = len(dataset.class_set.names)
-    strange = [int(v) for v in np.unique(labels) if classes < v < IGNORE]
-    if strange:
-        shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
-        report.problems.append(
-            f"{where}: label values {shown} are none of 0..{classes} and {IGNORE}; check the class set"
-        )
+    try:
+        check_values(labels, len(dataset.class_set.names), where)
+    except ImageError as e:
+        report.problems.append(str(e))
     if size is not None and labels.shape != size:
-        report.problems.append(
-            f"{where}: the label map is {labels.shape[1]}x{labels.shape[0]}, its image {size[1]}x{size[0]}"
-        )
+        report.problems.append(_sizes_differ(where, labels.shape[:2], size))
     return labels
+
+
+def _sizes_differ(where: str | Path, labels: tuple[int, ...], image: tuple[int, ...]) -> str:
+    return f"{where}: the label map is {labels[1]}x{labels[0]}, its image {image[1]}x{image[0]}"
+
+
+def truth_faults(dataset: Dataset, samples: Sequence[Sample]) -> Iterator[str]:
+    """Why ground truth cannot be used, a line for each such image; found before a run rather than by its scoring.
+
+    Label maps are read, annotations checked, and of the images the headers read, in threads. What is wrong with an
+    image itself is left to who reads it.
+    """
+
+    def fault(sample: Sample) -> str | None:
+        try:
+            labels = dataset.check_mask(sample)
+        except ImageError as e:
+            return str(e)
+        if labels is None or sample.image is None:
+            return None
+        try:
+            width, height = image_size(sample.image)
+        except ImageError:
+            return None
+        return None if labels == (height, width) else _sizes_differ(sample.mask or sample.id, labels, (height, width))
+
+    workers = min(8, os.cpu_count() or 1)
+    with closing(ahead(fault, samples, workers=workers, depth=4 * workers)) as faults:
+        for _, found in faults:
+            if (text := found.result()) is not None:
+                yield text

@@ -15,7 +15,6 @@ A class set file looks like this; only ``classes`` and the names are required::
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WsssError, unknown_name
-from .text import read_lines, read_text
+from .text import parse_toml, read_lines, read_text
 
 IGNORE = 255
 MAX_CLASSES = 254  # labels are uint8, 0 is background and 255 ignore
@@ -114,6 +113,20 @@ def load_class_set(spec: str | Path) -> ClassSet:
     raise WsssError(f"{error} Names of classes need a comma between them, or behind a single one")
 
 
+def read_names(path: Path) -> tuple[str, ...]:
+    """The classes that a ``classes.txt`` beside label maps has, background first.
+
+    Raises:
+        WsssError: it cannot be read, or has no name or more than 255.
+    """
+    names = tuple(line for _, line in read_lines(path))
+    if not 1 <= len(names) <= MAX_CLASSES + 1:
+        raise WsssError(
+            f"{path}: {len(names)} names; expected one a line, background first, of at most {MAX_CLASSES + 1} in all"
+        )
+    return names
+
+
 def _is_toml(path: Path) -> bool:
     return path.suffix.casefold() == ".toml"
 
@@ -149,10 +162,7 @@ def class_set_of(name: str, entries: Sequence[tuple[str, Sequence[str]]], where:
 
 
 def _from_toml(text: str, name: str, where: str) -> ClassSet:
-    try:
-        return _build(tomllib.loads(text), name, where)
-    except tomllib.TOMLDecodeError as e:
-        raise WsssError(f"{where}: not valid TOML ({e})") from None
+    return _build(parse_toml(text, where), name, where)
 
 
 _KEYS = {"classes": list, "background": list, "palette": list, "thresholds": dict, "max_candidates": int}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -14,6 +15,7 @@ from .base import Boxes, Dataset, Sample
 from .classes import IGNORE, ClassSet, class_set_of, load_class_set
 from .ids import check_id, check_ids
 from .labels import coco_image_labels
+from .rle import Shape, checked_shape, checked_size, rasterised
 from .text import read_json
 
 _PREFIX = "instances_"
@@ -86,34 +88,53 @@ class Coco(Dataset):
         """The rasterised label map, uint8 (H, W) in the size the file gives the image.
 
         Raises:
-            ImageError: a polygon or run-length mask of the image is malformed.
+            ImageError: the size of the image, or a polygon or run-length mask of it, is malformed.
         """
-        from pycocotools import mask as rle
-
         if not self._has_masks:
             return None
+        height, width = self._size(sample)
+        regions = [
+            (rasterised(shape, height, width).sum() if area is None else area, label, shape)
+            for area, label, shape in self._regions(sample)
+        ]
+        out = np.zeros((height, width), np.uint8)
+        for _, label, shape in sorted(regions, key=lambda r: -r[0]):
+            out[rasterised(shape, height, width)] = label
+        return out
+
+    def check_mask(self, sample: Sample) -> tuple[int, int] | None:
+        if not self._has_masks:
+            return None
+        self._regions(sample)  # nothing is rasterised
+        return self._size(sample)
+
+    def _size(self, sample: Sample) -> tuple[int, int]:
         image = self._images[sample.id]
         try:
-            height, width = int(image["height"]), int(image["width"])
-            out = np.zeros((height, width), np.uint8)
-            regions = []
-            for a in self._annotations[image["id"]]:
-                shape = a.get("segmentation")
-                if isinstance(shape, list):
-                    polygons = [p for p in shape if len(p) >= 6]  # four numbers would be taken for a box
-                    shape = rle.merge(rle.frPyObjects(polygons, height, width)) if polygons else None
-                elif shape and isinstance(shape["counts"], list):
-                    shape = rle.frPyObjects(shape, height, width)
-                if not shape:  # covers no pixel
-                    continue
-                value = IGNORE if self.ignore_crowds and a.get("iscrowd") else self._label[a["category_id"]]
-                regions.append((-float(a.get("area", rle.area(shape))), value, rle.decode(shape)))
-            for _, value, region in sorted(regions, key=lambda r: r[0]):
-                out[region.astype(bool)] = value
-        except Exception as e:  # pycocotools checks little and raises much
-            why = f"{type(e).__name__}: {e}"
-            raise ImageError(f"{self.path}: image {image['id']} has a malformed annotation ({why})") from None
-        return out
+            return checked_size(image["height"], image["width"])
+        except (KeyError, ValueError) as e:
+            raise ImageError(f"{self.path}: image {image['id']!r} has no usable size ({_why(e)}); correct it") from None
+
+    def _regions(self, sample: Sample) -> list[tuple[float | None, int, Shape]]:
+        """Of the objects that cover pixels: the area if the file gives it, the label, and what may be rasterised."""
+        height, width = self._size(sample)
+        image = self._images[sample.id]["id"]
+        regions = []
+        for annotation in self._annotations[image]:
+            try:
+                shape = checked_shape(annotation.get("segmentation"), height, width)
+                area = float(annotation["area"]) if "area" in annotation else None
+                if area is not None and not math.isfinite(area):
+                    raise ValueError(f"an area of {area}")
+            except (ValueError, TypeError, LookupError, OverflowError) as e:
+                why = f"{annotation['id']!r:.40}: {_why(e)}" if "id" in annotation else _why(e)
+                raise ImageError(
+                    f"{self.path}: image {image!r} has a malformed annotation ({why}); correct or remove it"
+                ) from None
+            if shape is not None:
+                ignored = self.ignore_crowds and annotation.get("iscrowd")
+                regions.append((area, IGNORE if ignored else self._label[annotation["category_id"]], shape))
+        return regions
 
     def boxes(self, sample: Sample) -> Boxes:
         """The boxes of the image's objects, crowd regions left out.
@@ -125,8 +146,12 @@ class Coco(Dataset):
         objects = [a for a in self._annotations[image["id"]] if not a.get("iscrowd")]
         try:
             xywh = np.array([a["bbox"] for a in objects], np.float32).reshape(len(objects), 4)
-        except (KeyError, ValueError, TypeError) as e:
-            raise ImageError(f"{self.path}: image {image['id']} has a malformed box ({e})") from None
+            if not np.isfinite(xywh).all():
+                raise ValueError("a number that is not finite")
+        except (KeyError, ValueError, TypeError, OverflowError) as e:
+            raise ImageError(
+                f"{self.path}: image {image['id']!r} has a malformed box ({_why(e)}); correct it"
+            ) from None
         classes = [self._label[a["category_id"]] - 1 for a in objects]
         return Boxes(np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1), np.array(classes, np.int64))
 
@@ -161,6 +186,12 @@ def _class_set(table: dict[str, Any], path: Path) -> ClassSet:
     return class_set_of(path.stem, [(name, ()) for _, name in categories], str(path))
 
 
+def _why(error: Exception) -> str:
+    """What is wrong, without line breaks: it may quote the file."""
+    text = " ".join(str(error).split())[:200]
+    return text if type(error) is ValueError else f"{type(error).__name__}: {text}"
+
+
 class _Images:
     """Finds image files, listing each folder once: asking for 120,000 files one by one would take long."""
 
@@ -174,7 +205,9 @@ class _Images:
         for folder in self.folders:
             file = folder / name
             if file.parent not in self.names:
-                self.names[file.parent] = frozenset(os.listdir(file.parent)) if file.parent.is_dir() else frozenset()
+                self.names[file.parent] = (
+                    frozenset(os.listdir(file.parent)) if os.path.isdir(file.parent) else frozenset()
+                )
             if file.name in self.names[file.parent]:
                 return file
         looked = ", ".join(str(f) for f in self.folders)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
-from ..errors import WsssError
+import numpy as np
+
+from ..errors import ImageError, WsssError
 from .base import Dataset, Sample
 from .classes import ClassSet
-from .ids import check_ids
+from .ids import LONGEST, escaped, folded, id_fault
 from .images import SUFFIXES
-from .listing import index_images
+from .listing import image_files
 
 
 class Folder(Dataset):
     """All images below a folder, ordered by id; an id is the path below the folder without suffix.
 
+    A file whose name cannot be an id, or whose mask could overwrite another's, fails by itself: ``image`` says why, and
+    its id is its name with suffix, escaped. Ids are distinct on every file system.
+
     Raises:
-        WsssError: no folder, no image in it, two images with the same id, or a file name that cannot be an id.
+        WsssError: no folder, or no image in it.
     """
 
     name = "folder"
@@ -25,9 +31,55 @@ class Folder(Dataset):
     def __init__(self, root: Path, class_set: ClassSet):
         if not root.is_dir():
             raise WsssError(f"{root}: no such folder")
-        found = sorted(index_images(root).items())
-        if not found:
+        files: dict[str, list[tuple[str, str]]] = {}
+        for id, file in image_files(root):
+            files.setdefault(folded(id), []).append((id, file))
+        if not files:
             raise WsssError(f"{root}: no image below it; images end in {', '.join(SUFFIXES)}")
-        check_ids([id for id, _ in found], lambda i: str(root))
         self.class_set = class_set
-        self.samples = [Sample(id, root / file) for id, file in found]
+        self._faults: dict[str, str] = {}
+        samples, unusable = [], []
+        for alike in files.values():
+            for id, file in alike:
+                if fault := _fault(root, id, file, [other for _, other in alike if other != file]):
+                    unusable.append((file, fault))
+                else:
+                    samples.append(Sample(id, root / file))
+        taken = set(files)
+        for file, fault in unusable:
+            id = name = escaped(file)
+            number = 1
+            while folded(id) in taken:
+                number += 1
+                id = f"{name}~{number}"
+            taken.add(folded(id))
+            self._faults[id] = fault
+            samples.append(Sample(id, root / file))
+        self.samples = sorted(samples, key=lambda sample: sample.id)
+
+    def image(self, sample: Sample) -> np.ndarray:
+        if fault := self._faults.get(sample.id):
+            raise ImageError(fault)
+        return super().image(sample)
+
+
+def _fault(root: Path, id: str, file: str, alike: list[str]) -> str | None:
+    """Why nothing may be written under an id; ``alike`` are the files whose ids some file system takes for the same."""
+    where = _shown(str(root / file))
+    if fault := id_fault(id):
+        return f"{where}: image id {id!a} {fault}; rename the image"
+    if any(len(part.encode()) > LONGEST for part in id.split("/")):
+        return f"{where}: a name of more than {LONGEST} bytes leaves no room for a suffix; rename the image"
+    if alike:
+        same = unicodedata.normalize("NFC", file) == unicodedata.normalize("NFC", alike[0])
+        other = ascii(alike[0]) if same else _shown(alike[0])
+        more = f" (and {len(alike) - 1} more)" if len(alike) > 1 else ""
+        return (
+            f"{where}: {other}{more} has the same name but for suffix, case or Unicode form, so that one mask could "
+            "overwrite the other; rename the image"
+        )
+    return None
+
+
+def _shown(path: str) -> str:
+    return path if path.isprintable() else ascii(path)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
@@ -10,6 +13,14 @@ from ..errors import WsssError
 # Control characters, lone surrogates (file names that are not valid UTF-8), line and paragraph separators:
 # none of them survives a list with one id a line.
 _UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}
+
+
+# What Windows refuses in a file name or takes for a device, whatever its suffix. A run folder may be copied there.
+_FORBIDDEN = '<>:"|?*\\'
+_DEVICE = re.compile(r"(?:^|/)((?:con|prn|aux|nul|com[0-9]|lpt[0-9]) *)(?=[./]|$)", re.IGNORECASE)
+
+LONGEST = 255 - len(".jpg")
+"""Bytes of a part of an id that common file systems can hold as a file name."""
 
 
 def _fault(id: str) -> str | None:
@@ -32,6 +43,54 @@ def _fault(id: str) -> str | None:
     return None
 
 
+def id_fault(id: str) -> str | None:
+    """Why an id is no file name on every system: it fails ``check_id``, or Windows has no such file. Else None.
+
+    Lists that name such images are read all the same, run folders of other systems among them.
+    """
+    if fault := _fault(id):
+        return fault
+    if any(c in id for c in _FORBIDDEN):
+        return 'contains one of <>:"|?*, which Windows forbids'
+    if any(part.endswith((".", " ")) for part in id.split("/")):
+        return "has a part that ends with a dot or a space, which Windows drops"
+    if device := _DEVICE.search(id):
+        return f"contains {device[1]!r}, the name of a device on Windows"
+    return None
+
+
+def folded(id: str) -> str:
+    """An id without what some file systems do not tell apart: upper and lower case, and the forms of Unicode."""
+    if id.isascii():
+        return id.casefold()
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", id).casefold())
+
+
+def escaped(name: str) -> str:
+    """A usable id for the path of any file, in which what no id may hold is percent-encoded."""
+    return "/".join(_escaped_part(part) for part in name.split("/"))
+
+
+def _escaped_part(part: str) -> str:
+    encode = {
+        i
+        for i, c in enumerate(part)
+        if c == "%"
+        or c in _FORBIDDEN
+        or unicodedata.category(c) in _UNWRITABLE
+        or (i == 0 and (c.isspace() or _DEVICE.match(part)))
+        or (i == len(part) - 1 and (c.isspace() or c == "."))
+    }
+    text = "".join(_percent(c) if i in encode else c for i, c in enumerate(part))
+    if len(text.encode()) <= LONGEST:
+        return text
+    return f"{text.encode()[:200].decode(errors='ignore')}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _percent(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in os.fsencode(character))
+
+
 def check_id(id: str, where: str = "") -> str:
     """Return the id if it names an image inside a folder: relative, without ``..``, printable.
 
@@ -44,8 +103,7 @@ def check_id(id: str, where: str = "") -> str:
     Raises:
         WsssError: the id is no such name.
     """
-    fault = _fault(id)
-    if fault:
+    if fault := _fault(id):
         raise WsssError(f"{where + ': ' if where else ''}image id {id!a} {fault}; rename the image")
     return id
 

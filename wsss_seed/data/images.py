@@ -1,5 +1,8 @@
 """The one reader of images and the one reader of label maps. Nothing else in the package opens an image file.
 
+The content of a file decides how it is decoded, among ``FORMATS`` only: Pillow knows some forty others, most of them
+untested on hostile files, and for one of them, EPS, it starts Ghostscript.
+
 Every image becomes uint8 RGB by these rules, whatever its format:
 
 - Pixels are taken as stored: an EXIF orientation is not applied. The annotations of VOC and COCO, PIL and
@@ -14,6 +17,8 @@ Every image becomes uint8 RGB by these rules, whatever its format:
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import stat
 import warnings
 from pathlib import Path
@@ -24,7 +29,11 @@ from PIL import Image
 from ..errors import ImageError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""What Pillow is allowed to decode; its JPEG reader includes MPO."""
 MAX_PIXELS = 50_000_000
+
+_SUFFIX = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 
 _ORIENTATION = 0x0112
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -32,6 +41,14 @@ _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 # PIL's warning about very large images would come before our own error, and remarks on damaged metadata help nobody.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+# libtiff writes to standard error without naming the file; that the image is damaged is what ``_damaged`` says. Pillow
+# has no setting for it. A symbol looked up in Pillow's own module is that of the libtiff it is linked to, bundled or
+# not; where it is linked statically (Windows) there is none to be found, and the messages stay.
+with contextlib.suppress(AttributeError, OSError, TypeError):
+    _set_error_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
+    _set_error_handler.argtypes, _set_error_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+    _set_error_handler(None)
 
 
 def _open(path: Path) -> Image.Image:
@@ -49,11 +66,12 @@ def _open(path: Path) -> Image.Image:
     if info.st_size == 0:
         raise ImageError(f"{path}: empty file; copy the image again")
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=FORMATS)
     except Image.DecompressionBombError:
         raise _too_large(path) from None
     except Image.UnidentifiedImageError:
-        raise ImageError(f"{path}: not an image, or of an unsupported format; convert it to JPEG or PNG") from None
+        known = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        raise ImageError(f"{path}: not an image in {known} format, whatever its name says; save it as PNG") from None
     except OSError as e:
         if e.errno is not None:
             raise ImageError(f"{path}: cannot be read ({e.strerror})") from None
@@ -108,9 +126,52 @@ def image_size(path: Path) -> tuple[int, int]:
         return image.size
 
 
+def fitting_suffix(path: Path) -> str:
+    """The suffix that fits the content of an image file; a run folder calls all of them ``.jpg``.
+
+    Raises:
+        ImageError: not a readable image.
+    """
+    with _open(Path(path)) as image:
+        return _SUFFIX[image.format or ""]
+
+
+def reads_alike(path: Path, size: tuple[int, int]) -> bool:
+    """Whether every reader sees in an image file the pixels that ``read_rgb`` gives, width and height ``size``.
+
+    So it is with plain RGB and grey files. Readers differ in what they make of an EXIF orientation, of transparency, of
+    an animation and of other kinds of pixels. What cannot be opened plainly is not read alike either.
+    """
+    try:
+        with _open(Path(path)) as image:
+            return (
+                image.mode in ("RGB", "L")
+                and image.size == size
+                and "transparency" not in image.info
+                and (image.format == "MPO" or not getattr(image, "is_animated", False))
+                and image.getexif().get(_ORIENTATION, 1) in (0, 1)
+            )
+    except Exception:  # whatever Pillow raises
+        return False
+
+
+def read_palette(path: Path) -> list[tuple[int, int, int]]:
+    """The RGB colours of a palette image, none of any other image.
+
+    Raises:
+        ImageError: not a readable image.
+    """
+    with _open(Path(path)) as image:
+        try:
+            values = image.getpalette() or []
+        except Exception as e:
+            raise _damaged(path, e) from None
+    return list(zip(values[::3], values[1::3], values[2::3], strict=False))
+
+
 def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:
-    # PIL reads 16-bit grey as "I" from PNG before version 11 and from PNM; other 32-bit images have no known range.
-    if image.mode in _SIXTEEN_BIT or (image.mode == "I" and image.format in ("PNG", "PPM")):
+    # PIL before version 11 reads 16-bit grey from PNG as "I"; other 32-bit images have no known range.
+    if image.mode in _SIXTEEN_BIT or (image.mode == "I" and image.format == "PNG"):
         grey = (np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, 2)
     if image.mode in ("I", "F", "LAB"):

@@ -21,6 +21,7 @@ may have classes beyond the class set, which are passed over; an unknown name an
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -99,6 +100,7 @@ def find_image_labels(folders: Iterable[Path], ids: Sequence[str], class_set: Cl
 # ---- which entry is which image
 
 
+_SHORT = re.compile("[0-9]{1,12}")
 _VOC_OR_COCO = re.compile(r"(?:^|[/_])(?:(\d{4})_(\d{6})|(\d{12}))$")
 
 
@@ -127,7 +129,7 @@ def _match(entries: Labels, ids: Sequence[str]) -> Labels:
         while name not in missing and "/" in name:
             name = name.partition("/")[2]
         if name not in missing:
-            same = numbers.get(int(name) if name.isascii() and name.isdigit() else _number(name), [])
+            same = numbers.get(int(name) if _SHORT.fullmatch(name) else _number(name), [])
             name = same[0] if len(same) == 1 else ""
         if name:
             found.setdefault(name, labels)
@@ -151,6 +153,8 @@ def _index(word: Any, class_set: ClassSet, where: str) -> int | None:
             return None
         if not _INTEGER.fullmatch(word):
             raise WsssError(f"{where}: {unknown_name('class', word.strip(), class_set.names)}")
+        if len(word) > 1000:  # Python itself reads no number of more than 4300 digits
+            raise WsssError(f"{where}: a class index of {len(word.strip())} digits is out of range")
         word = int(word)
     if isinstance(word, bool) or not isinstance(word, int):
         raise WsssError(f"{where}: {word!r} is neither a class name nor an index")
@@ -180,12 +184,13 @@ def _read_npy(path: Path, class_set: ClassSet) -> Labels:
     count = len(class_set.names)
     entries: Labels = {}
     for key, value in table.items():
+        number = isinstance(key, int | np.integer) and not isinstance(key, bool) and 0 <= key < 10**12
+        if not number and not isinstance(key, str):
+            raise WsssError(f"{path}: an image id must be text, or a number of at most 12 digits")
         where = f"{path}: entry {key!r}"
-        if isinstance(key, bool) or not isinstance(key, str | int | np.integer):
-            raise WsssError(f"{where}: an image id must be text or a number")
         try:
             vector = np.asarray(value)
-        except ValueError:
+        except (ValueError, OverflowError, RecursionError):
             raise WsssError(f"{where}: not a vector") from None
         if vector.shape not in ((count,), (count + 1,)) or vector.dtype.kind not in "fiub":
             raise WsssError(
@@ -290,7 +295,7 @@ def coco_image_labels(
             if i is not None:
                 present[annotation["image_id"]].add(i)
         names = [(image["id"], str(image["file_name"])) for image in table["images"]]
-    except (KeyError, TypeError, AttributeError) as e:
+    except (KeyError, TypeError, AttributeError, RecursionError) as e:
         raise WsssError(f"{where}: not COCO instances ({type(e).__name__}: {e})") from None
     if index and all(i is None for i in index.values()):
         shown = ", ".join(c["name"] for c in table["categories"][:5])
@@ -333,8 +338,8 @@ def read_voc_objects(path: Path) -> list[tuple[str, tuple[float, float, float, f
             corners = None
             if box is not None:
                 x0, y0, x1, y1 = (float(box.findtext(k) or "nan") for k in ("xmin", "ymin", "xmax", "ymax"))
-                if not (x0 <= x1 and y0 <= y1):
-                    raise ValueError(f"the box of {name!r} is empty or incomplete")
+                if not (-math.inf < x0 <= x1 < math.inf and -math.inf < y0 <= y1 < math.inf):
+                    raise ValueError(f"the box of {name!r} is empty, incomplete or infinite")
                 corners = (x0 - 1, y0 - 1, x1, y1)
             objects.append((name, corners))
         return objects

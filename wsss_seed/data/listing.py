@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import WsssError
@@ -23,17 +23,27 @@ def image_files(folder: Path) -> Iterator[tuple[str, str]]:
     return _walk(folder, "", set())
 
 
-def index_images(folder: Path) -> dict[str, str]:
-    """The images below a folder: id -> path relative to it.
+def index_images(folder: Path) -> dict[str, list[str]]:
+    """The images below a folder: id -> paths relative to it, several where file names differ in their suffix only.
 
     Raises:
-        WsssError: as ``image_files``, or two images with the same id.
+        WsssError: as ``image_files``.
     """
-    files: dict[str, str] = {}
+    files: dict[str, list[str]] = {}
     for id, file in image_files(folder):
-        if files.setdefault(id, file) != file:
-            raise WsssError(f"{folder}: {files[id]} and {file} have the same id; rename or remove one of them")
+        files.setdefault(id, []).append(file)
     return files
+
+
+def only_file(folder: Path, files: Sequence[str]) -> Path:
+    """The file of an id in ``index_images``.
+
+    Raises:
+        WsssError: there are several.
+    """
+    if len(files) > 1:
+        raise WsssError(f"{folder}: {files[0]} and {files[1]} have the same id; rename or remove one of them")
+    return folder / files[0]
 
 
 def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,10 @@ def read_npy(path: Path) -> Any:
             }.get(version)
             if read_header is None:
                 raise ValueError(f"version {version}")
-            _, _, dtype = read_header(file)
+            shape, _, dtype = read_header(file)
             if not dtype.hasobject:
+                if math.prod(shape) * dtype.itemsize > path.stat().st_size:  # before memory is asked for
+                    raise ValueError(f"its header promises an array of shape {shape}, which is not there")
                 file.seek(0)
                 return np.lib.format.read_array(file, allow_pickle=False)
             value = _ArraysOnly(file, encoding="latin1").load()

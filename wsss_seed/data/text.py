@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
-from ..errors import WsssError
+from ..errors import WsssError, one_line
+
+_DEEPEST = 64  # levels of a TOML file: far more than anybody writes, far fewer than recursion bears
+_LONGEST = 2**63  # TOML's own limit of whole numbers
 
 
 def read_text(path: Path) -> str:
@@ -40,4 +44,40 @@ def read_json(path: Path) -> Any:
     except OSError as e:
         raise WsssError(f"{path}: cannot be read ({e.strerror or e})") from None
     except (ValueError, RecursionError) as e:
-        raise WsssError(f"{path}: not valid JSON ({e})") from None
+        raise WsssError(f"{path}: not valid JSON ({_why(e)})") from None
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """TOML as nested tables.
+
+    Raises:
+        WsssError: not TOML, nested too deeply, or a whole number of more than 64 bits; ``where`` names the file.
+    """
+    try:
+        table = tomllib.loads(text)
+        _check_values(table)
+    except (ValueError, RecursionError) as e:
+        raise WsssError(f"{where}: not valid TOML ({_why(e)}); correct it") from None
+    return table
+
+
+def _check_values(table: dict[str, Any]) -> None:
+    """Raise ValueError for values that Python's reader takes but code that uses or prints them does not expect."""
+    level: list[Any] = [table]
+    for _ in range(_DEEPEST):
+        inner: list[Any] = []
+        for group in level:
+            inner += group.values() if isinstance(group, dict) else group
+        if any(isinstance(value, int) and not -_LONGEST <= value < _LONGEST for value in inner):
+            raise ValueError("a whole number of more than 64 bits")
+        level = [value for value in inner if isinstance(value, dict | list)]
+        if not level:
+            return
+    raise RecursionError
+
+
+def _why(error: ValueError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    text = one_line(error)
+    return "a whole number of too many digits" if text.startswith("Exceeds the limit") else text

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from .classes import ClassSet, load_class_set
 from .ids import check_id, check_ids
 from .images import SUFFIXES, read_labels
 from .labels import read_voc_objects
-from .listing import index_images
+from .listing import index_images, only_file
 from .text import read_lines
 
 # One name of the split for another: both spellings of the augmented list are common.
@@ -57,7 +58,8 @@ class Voc(Dataset):
         split: name of the list; without it ``train``, or the only list there is.
 
     Raises:
-        WsssError: no such list, a list without ids, or a line that is no id, repeats one or names a missing image.
+        WsssError: no such list, a list without ids, or a line that is no id, repeats one or names an image that is
+            missing or there twice.
     """
 
     name = "voc"
@@ -78,7 +80,7 @@ class Voc(Dataset):
         else:
             val = {id for id, _, _ in _read_list(lists["val"], images)} if "val" in lists else set()
             augmented = sorted(index_images(aug).items())
-            rows = [(id, None, str(aug / file)) for id, file in augmented if id in images and id not in val]
+            rows = [(id, None, str(aug / files[0])) for id, files in augmented if id in images and id not in val]
         if not rows:
             raise WsssError(f"{lists.get(self.split, aug)}: no image")
         check_ids([id for id, _, _ in rows], lambda i: rows[i][2])
@@ -87,17 +89,17 @@ class Voc(Dataset):
             folders.insert(0, "SegmentationClassAug")
         masks = [(root / f, index_images(root / f)) for f in folders if (root / f).is_dir()]
         self.samples = [
-            Sample(id, root / "JPEGImages" / images[id], mask=self._mask_path(id, mask, masks, where))
+            Sample(id, only_file(root / "JPEGImages", images[id]), mask=self._mask_path(id, mask, masks, where))
             for id, mask, where in rows
         ]
 
     def _mask_path(
-        self, id: str, listed: str | None, masks: list[tuple[Path, dict[str, str]]], where: str
+        self, id: str, listed: str | None, masks: list[tuple[Path, dict[str, list[str]]]], where: str
     ) -> Path | None:
         if listed is None:
-            return next((folder / files[id] for folder, files in masks if id in files), None)
+            return next((only_file(folder, files[id]) for folder, files in masks if id in files), None)
         path = self.root / check_id(listed, where)
-        if not path.is_file():
+        if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
             raise WsssError(f"{where}: no such label map {path}")
         return path
 
@@ -127,7 +129,7 @@ def _default_split(root: Path, known: Mapping[str, Path]) -> str:
     raise WsssError(f"{root}: no list of images; ImageSets/Segmentation has no .txt file")
 
 
-def _read_list(path: Path, images: Mapping[str, str]) -> list[tuple[str, str | None, str]]:
+def _read_list(path: Path, images: Container[str]) -> list[tuple[str, str | None, str]]:
     """The rows of a list: id, label map if the line names one, and the place of the line for messages."""
     rows: list[tuple[str, str | None, str]] = []
     for number, line in read_lines(path):

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..data.base import Dataset
-from ..data.classes import IGNORE
+from ..data.classes import IGNORE, read_names
+from ..data.ids import check_id
 from ..data.images import read_labels
 from ..data.text import read_lines
 from ..errors import ImageError, WsssError, unknown_name
@@ -132,7 +133,7 @@ def evaluate(
 
     def compare(name: str) -> tuple[np.ndarray, np.ndarray] | None:
         path = masks / f"{name}.png"
-        if not path.exists():
+        if not os.path.exists(path):  # Path.exists raises for a name that is too long
             return None
         prediction, truth = read_labels(path), truth_of(name)
         if prediction.shape != truth.shape:
@@ -178,8 +179,8 @@ def mask_folder(folder: Path) -> Path:
 
 
 def read_ids(path: Path) -> list[str]:
-    """The ids of a list file, one a line. Raises WsssError if it cannot be read."""
-    return [line for _, line in read_lines(path)]
+    """The ids of a list file, one a line. Raises WsssError if it cannot be read, or a line is no id."""
+    return [check_id(line, f"{path}, line {number}") for number, line in read_lines(path)]
 
 
 def ground_truth(gt: Dataset | Path) -> tuple[Callable[[str], np.ndarray], Callable[[], list[str]]]:
@@ -201,11 +202,11 @@ def ground_truth(gt: Dataset | Path) -> tuple[Callable[[str], np.ndarray], Calla
     )
 
 
-def _class_names(pred: Path, gt: Path) -> list[str]:
+def _class_names(pred: Path, gt: Path) -> tuple[str, ...]:
     for folder in (pred, gt):
         for path in (folder / CLASSES, folder.parent / CLASSES):
             if path.is_file() and (path.parent == folder or folder.name == MASKS):
-                return read_ids(path)
+                return read_names(path)
     raise WsssError(f"{pred}: no {CLASSES} beside the label maps; name the classes with --classes")
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import tomllib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
+from ..data.text import parse_toml, read_text
 from ..errors import WsssError
 from .cache import home, known_sha256, offline, sha256
 
 _OURS = Path(str(package_files(__package__))) / "checkpoints.toml"
 _HUB = "https://huggingface.co"
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -88,26 +90,42 @@ def find_checkpoint(role: str, name: str) -> Checkpoint | None:
 
 
 def _read(path: Path) -> Iterator[Checkpoint]:
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         return
-    try:
-        for role, entries in tomllib.loads(text).items():
+    for role, entries in parse_toml(read_text(path), str(path)).items():
+        try:
             if role not in ("clip", "sam", "detector"):
                 raise ValueError(f"[{role}] is none of clip, sam, detector")
             for name, entry in entries.items():
                 yield _checkpoint(role, name, dict(entry))
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise WsssError(f"{path}: not a list of checkpoints ({error}); correct it or take it away") from None
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise WsssError(f"{path}: not a list of checkpoints ({error}); correct it or take it away") from None
 
 
 def _checkpoint(role: str, name: str, entry: dict[str, Any]) -> Checkpoint:
-    parts = tuple(File(**f) for f in entry.pop("files"))
-    if not parts or any(Path(f.name).name != f.name for f in parts):
-        raise ValueError(f"{role}.{name}: files need names without folders")
+    here = f"{role}.{name}"
+    parts = tuple(_file(here, File(**f)) for f in entry.pop("files"))
+    if not parts:
+        raise ValueError(f"{here}: files must name one at least")
+    for key, value in entry.items():
+        right = isinstance(value, list) and all(isinstance(v, str) for v in value)
+        if not (right if key in ("seen", "also") else isinstance(value, str)):
+            raise ValueError(f"{here}: {key} must be {'a list of texts' if key in ('seen', 'also') else 'text'}")
     entry |= {key: tuple(entry[key]) for key in ("seen", "also") if key in entry}
     return Checkpoint(role, name, parts, **entry)
+
+
+def _file(here: str, file: File) -> File:
+    """The file, whose fields are of their types and whose name stays in its folder."""
+    if not isinstance(file.name, str) or not isinstance(file.url, str):
+        raise ValueError(f"{here}: name and url of a file must be text")
+    if file.name in ("", ".", "..") or not file.name.isprintable() or {*"/\\"} & {*file.name}:
+        raise ValueError(f"{here}: files need names without folders")
+    if file.size is not None and (type(file.size) is not int or file.size < 0):
+        raise ValueError(f"{here}: size must be a number of bytes")
+    if file.sha256 is not None and not (isinstance(file.sha256, str) and _SHA256.fullmatch(file.sha256)):
+        raise ValueError(f"{here}: sha256 must be 64 hexadecimal digits, in lower case")
+    return file
 
 
 def address(checkpoint: Checkpoint, file: File) -> str:

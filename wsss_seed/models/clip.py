@@ -342,7 +342,10 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
     except UNREADABLE as error:
         if tag and pretrained:
             raise WsssError(_cannot_fetch(model, pretrained, tag, error)) from None
-        raise WsssError(f"{where}: not plain tensors that fit this model ({one_line(error)})") from None
+        raise WsssError(
+            f"{where}: not plain tensors that fit this model ({one_line(error)}); give this model's weights, or fetch "
+            "them again"
+        ) from None
 
 
 def _openai_weights(path: Path) -> dict[str, torch.Tensor] | None:
@@ -355,7 +358,10 @@ def _openai_weights(path: Path) -> dict[str, torch.Tensor] | None:
             weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except UNREADABLE:
             return None  # open_clip knows more formats, and says what is wrong
-        if not isinstance(weights, dict) or _NOT_WEIGHTS[0] not in weights:
+        inner = weights.get("state_dict", weights) if isinstance(weights, dict) else None
+        if not isinstance(inner, dict) or not any(isinstance(value, torch.Tensor) for value in inner.values()):
+            raise ValueError("it holds no tensors by their names")
+        if _NOT_WEIGHTS[0] not in weights:
             return None
     return {k: v for k, v in weights.items() if k not in _NOT_WEIGHTS}
 

@@ -7,6 +7,7 @@ import http.client
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from ..errors import WsssError, one_line
 from .cache import sha256 as hash_of
 
 _CHUNK = 2**20
+_RESERVE = 2**30  # bytes of the disk that are left free by a download whose size nobody knows
 _TRIES = 3  # in a row without a single new byte
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that another try may better
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -46,6 +48,7 @@ def fetch(
     What has come lies in ``<path>.part``. A later call, of any process, goes on from there if the hash is known, by
     which it will be seen whether the pieces belong together; a server that cannot do that sends everything again.
     Processes that want the same file wait for the one that is fetching it. Nothing is done if the file is there.
+    No more is received than the file has bytes, and nothing is written through a link.
 
     Args:
         url: http, https, ftp or file address; redirects are followed, proxies taken from the environment.
@@ -69,7 +72,7 @@ def fetch(
             if path.exists():  # another process has fetched it meanwhile
                 return
             part = path.with_name(path.name + ".part")
-            if sha256 is None:
+            if sha256 is None or not _is_own(part):
                 part.unlink(missing_ok=True)
             resumed = _size(part) > 0
             while True:
@@ -162,19 +165,45 @@ def _receive(
         whole = have + int(length) if length and length.isdigit() else None
         if size is not None and whole is not None and whole != size:
             raise WsssError(f"{url}: has another file, of {whole} bytes instead of {size}; {_OTHER_MEANS}")
-        with part.open("ab" if have else "wb") as file:
-            _copy(answer, file, lambda done: show(have + done, whole or size))
-    return whole if whole is not None else size
+        expected = whole if whole is not None else size
+        _room_for(part, expected, part)
+        with open(part, "ab" if have else "wb", opener=_no_link) as file:
+            whole_file = _copy(answer, file, expected and expected - have, lambda done: show(have + done, expected))
+    if not whole_file:
+        part.unlink()
+        raise WsssError(f"{url}: has another file, of more than {expected} bytes; {_OTHER_MEANS}")
+    return expected
 
 
-def _copy(answer: Any, file: IO[bytes], show: Callable[[int], None]) -> None:
+def _copy(answer: Any, file: IO[bytes], most: int | None, show: Callable[[int], None]) -> bool:
+    """Write what comes, and give whether it was no more than ``most`` bytes, where that is known."""
     done = 0
     while chunk := _read(answer):
-        file.write(chunk)
         done += len(chunk)
+        if most is not None and done > most:
+            return False
+        if most is None and shutil.disk_usage(file.name).free < _RESERVE:
+            raise OSError(
+                errno.ENOSPC, f"the server does not say how large it is, and {done} bytes nearly fill the disk"
+            )
+        file.write(chunk)
         show(done)
     file.flush()
     os.fsync(file.fileno())
+    return True
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)  # Windows has no such flag
+
+
+def _is_own(part: Path) -> bool:
+    """Whether a part can be added to without writing to another file; a link and a second name of a file cannot."""
+    try:
+        found = part.lstat()
+    except FileNotFoundError:
+        return True
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
 def _read(answer: Any) -> bytes:

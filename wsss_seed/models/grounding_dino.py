@@ -407,9 +407,9 @@ def _read_checkpoint(path: Path) -> tuple[nn.Module, Resize]:
     except UNREADABLE as error:
         raise WsssError(f"{path}: damaged Grounding DINO checkpoint ({one_line(error)}); {remedy}") from None
     weights = checkpoint.get("model", checkpoint) if isinstance(checkpoint, dict) else None
-    weights = {k.removeprefix("module."): v for k, v in weights.items()} if isinstance(weights, dict) else {}
+    weights = {str(k).removeprefix("module."): v for k, v in weights.items()} if isinstance(weights, dict) else {}
     first = weights.get("backbone.0.patch_embed.proj.weight")
-    size = _SIZES.get(first.shape[0]) if isinstance(first, Tensor) else None
+    size = _SIZES.get(first.shape[0]) if isinstance(first, Tensor) and first.ndim == 4 else None
     if size is None:
         raise WsssError(f"{path}: not a checkpoint of Grounding DINO Swin-T or Swin-B; {remedy}")
     config = json.loads((_CONFIGS / size).read_text("utf-8"))
@@ -425,9 +425,14 @@ def _read_checkpoint(path: Path) -> tuple[nn.Module, Resize]:
 
 def _published_tokenizer(beside: Path, name: str) -> Any:
     if beside.is_file():
-        return build_tokenizer(beside.read_text("utf-8").splitlines())
+        try:
+            return build_tokenizer(beside.read_text("utf-8").splitlines())
+        except UNREADABLE as error:
+            raise WsssError(
+                f"{beside}: not a vocabulary of BERT ({one_line(error)}); put the vocab.txt of {name} there"
+            ) from None
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except UNREADABLE as error:
         raise WsssError(
             f"{beside}: no such file, and transformers could not fetch the vocabulary of {name} ({one_line(error)}); "

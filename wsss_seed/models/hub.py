@@ -100,9 +100,12 @@ def kind_of(folder: Path) -> str:
     """
     path = folder / "config.json"
     try:
-        return str(json.loads(path.read_text("utf-8"))["model_type"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        kind = json.loads(path.read_text("utf-8"))["model_type"]
+        if not isinstance(kind, str):
+            raise ValueError("its model_type is no text")
+    except UNREADABLE as error:
         raise WsssError(f"{path}: not the configuration of a model ({one_line(error)}); fetch it again") from None
+    return kind
 
 
 def unfit(name: str, kind: str, role: str, known: Iterable[str]) -> WsssError:
@@ -137,9 +140,10 @@ def load(name: str, folder: Path, model: str, processor: str) -> tuple[nn.Module
             "pip install --upgrade transformers"
         ) from None
     remedy = "fetch it again, or save it again with save_pretrained"
+    plain = {"local_files_only": True, "trust_remote_code": False}
     with _quiet():
         try:
-            loaded, report = model_class.from_pretrained(folder, output_loading_info=True, local_files_only=True)
+            loaded, report = model_class.from_pretrained(folder, output_loading_info=True, **plain)
         except UNREADABLE as error:
             raise WsssError(f"{folder}: not the weights of a {model} ({one_line(error)}); {remedy}") from None
         missing = sorted(report["missing_keys"])
@@ -149,7 +153,7 @@ def load(name: str, folder: Path, model: str, processor: str) -> tuple[nn.Module
                 + remedy
             )
         try:
-            return loaded, processor_class.from_pretrained(folder, local_files_only=True)
+            return loaded, processor_class.from_pretrained(folder, **plain)
         except UNREADABLE as error:
             raise WsssError(
                 f"{folder}: the processor's files ({processor}) cannot be read ({one_line(error)}); {remedy}"

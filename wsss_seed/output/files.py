@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+"""For ``os.open``: fail on a link instead of following it, where the system can."""
+
 _PART = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
@@ -62,9 +65,10 @@ def is_part(path: Path) -> bool:
 def remove_parts(folders: Iterable[Path]) -> None:
     """Remove what killed writes left in the folders. Only for who is alone in them."""
     for folder in folders:
-        for part in folder.rglob(".*.part"):
-            if is_part(part):
-                part.unlink(missing_ok=True)
+        for parent, _, names in os.walk(folder):  # rglob takes ten times as long, and there may be millions of files
+            for name in names:
+                if _PART.fullmatch(name):
+                    Path(parent, name).unlink(missing_ok=True)
 
 
 def plain(value: Any) -> Any:

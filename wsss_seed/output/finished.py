@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from PIL import Image
-
-from ..data.classes import voc_palette
-from ..data.text import read_lines
-from ..errors import WsssError
-from .manifest import Record, read_manifest
+from ..data.classes import read_names, voc_palette
+from ..data.images import read_palette
+from ..errors import ImageError, WsssError
+from .manifest import Manifest, Record
 from .run_folder import CLASSES, LISTS, fingerprint, image_path, mask_path, read_run
 
 
@@ -26,7 +25,7 @@ class FinishedRun:
         split: name of its list.
         names: the classes by label, background first.
         palette: 256 RGB colours, those of its masks.
-        records: of the images that have a mask, in the run's order.
+        records: of the images that have a mask, in the run's order, each read when it is asked for.
         failed: records of the images that have none.
         unfinished: how many images of the dataset the run has not come to; None where that is not known: while it is
             under way, or after it was killed.
@@ -37,7 +36,7 @@ class FinishedRun:
     split: str
     names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     failed: tuple[Record, ...]
     unfinished: int | None
 
@@ -64,26 +63,53 @@ def open_run(path: Path) -> FinishedRun:
     if about is None:
         raise WsssError(f"{path}: not a run folder (it has no run.json); give what generate or predict wrote")
     try:
-        records = read_manifest(path)
+        manifest = Manifest(path)
     except OSError as error:
         raise WsssError(f"{path}: its manifest cannot be read ({error.strerror})") from None
     own = fingerprint(about["settings"])
-    mine = [record for record in records.values() if record.settings == own]
-    done = [r for r in mine if r.status == "ok" and mask_path(path, r.id).exists() and image_path(path, r.id).exists()]
+    done: list[str] = []
+    failed: list[Record] = []
+    for record in manifest.values():
+        if record.settings != own:
+            continue
+        if record.status != "ok":
+            failed.append(record)
+        elif os.path.exists(mask_path(path, record.id)) and os.path.exists(image_path(path, record.id)):
+            done.append(record.id)
     if not done:
         raise WsssError(f"{path}: no finished mask with its image; let the run make some first")
-    failed = [record for record in mine if record.status != "ok"]
     total = (about.get("totals") or {}).get("images")
     return FinishedRun(
         path=path,
         about=about,
         split=_split(path, about),
-        names=tuple(line for _, line in read_lines(path / CLASSES)),
-        palette=_palette(mask_path(path, done[0].id)),
-        records=tuple(done),
+        names=read_names(path / CLASSES),
+        palette=_palette(mask_path(path, done[0])),
+        records=_Records(manifest, done),
         failed=tuple(failed),
-        unfinished=None if total is None else max(0, int(total) - len(done) - len(failed)),
+        unfinished=None if total is None else max(0, total - len(done) - len(failed)),
     )
+
+
+class _Records(Sequence[Record]):
+    """Some records of a manifest in order."""
+
+    def __init__(self, manifest: Manifest, ids: Sequence[str]) -> None:
+        self._manifest, self._ids = manifest, ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self._manifest[id] for id in self._ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> _Records: ...
+    def __getitem__(self, index: int | slice) -> Record | _Records:
+        found = self._ids[index]
+        return self._manifest[found] if isinstance(found, str) else _Records(self._manifest, found)
 
 
 def _split(path: Path, about: Mapping[str, Any]) -> str:
@@ -96,9 +122,7 @@ def _split(path: Path, about: Mapping[str, Any]) -> str:
 def _palette(mask: Path) -> tuple[tuple[int, int, int], ...]:
     """The class set's palette, which a run keeps in its masks only."""
     try:
-        with Image.open(mask) as image:
-            values = image.getpalette() or []
-    except Exception:  # whatever Pillow raises; the damaged mask itself is told of when its turn comes
-        values = []
-    given = [(values[i], values[i + 1], values[i + 2]) for i in range(0, len(values) - 2, 3)]
+        given = read_palette(mask)
+    except ImageError:  # the damaged mask itself is reported when its turn comes
+        given = []
     return (*given, *voc_palette()[len(given) :])

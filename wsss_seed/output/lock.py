@@ -7,6 +7,8 @@ import os
 import time
 from pathlib import Path
 
+from .files import NO_FOLLOW
+
 try:
     import fcntl
 except ImportError:  # Windows has other locks; there a run goes without, and shards are refused
@@ -16,10 +18,13 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class Lock:
-    """An advisory lock on a file. The system frees it when the process ends, however it ends."""
+    """An advisory lock on a file. The system frees it when the process ends, however it ends.
+
+    Raises OSError where the file cannot be made, or is a link.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666)
 
     def take(self, *, shared: bool, wait: float = 0.0) -> bool:
         """Take the lock, or change it from exclusive to shared. False if it stays taken for ``wait`` seconds.

@@ -1,28 +1,38 @@
-"""The manifest: a line an image, saying what became of it.
+"""The manifest: one line of JSON per image, recording what became of it.
 
-While a run goes on, each process appends to a file of its own (``manifest.jsonl``, or
+While a run is under way, each process appends to a file of its own (``manifest.jsonl``, or
 ``manifest.shard-1-of-4.jsonl`` for a shard). At the end they become one ``manifest.jsonl`` in the dataset's order.
-Reading merges whatever is there, so a killed run needs no repair before it can be read.
+Readers merge whatever is there, so that a killed run needs no repair before it can be read.
+
+A manifest can have millions of lines: none of these functions holds more than one of them at a time, and an index holds
+no more than id and place of each. A manifest may also come from elsewhere: a line whose id could lead out of the run
+folder, or whose values have wrong types, counts as damaged, and a damaged line costs that line only.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import threading
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Annotated, Any, Literal
 
-from .files import plain, write_text
+import msgspec
+
+from ..data.ids import check_id
+from ..errors import WsssError
+from .files import NO_FOLLOW, put_in_place
+from .stamp import Stamp
 
 MANIFEST = "manifest.jsonl"
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A number of something, small enough for sums and shares of it to be exact."""
 
-@dataclass(frozen=True)
-class Record:
+
+class Record(msgspec.Struct, frozen=True):
     """What became of one image.
 
     Attributes:
@@ -32,50 +42,66 @@ class Record:
         scores: score of each class considered, by name.
         size: width and height in pixels.
         pixels: pixels of each class found, by name, background included.
-        ignore: share of the pixels that are 255.
+        ignore: share of the pixels that are ignored (255).
         seconds: time the seeder took.
         error: why it failed.
         notes: remarks for the user.
-        evidence: what led to the seed, as the backend tells it.
-        sha256: of the mask file; a mask that differs is made again.
+        evidence: what led to the seed, as the backend records it.
+        mask: stamp of the mask file as it was written.
+        image: stamp of the image file that was seeded; None where the image was drawn.
         settings: fingerprint of the settings that made it.
         finished: when, in seconds since 1970; of two records of one image the later holds.
     """
 
     id: str
-    status: str
+    status: Literal["ok", "failed"]
     present: tuple[str, ...] = ()
-    scores: Mapping[str, float] = field(default_factory=dict)
-    size: tuple[int, int] | None = None
-    pixels: Mapping[str, int] = field(default_factory=dict)
+    scores: dict[str, float | None] = {}
+    size: tuple[Count, Count] | None = None
+    pixels: dict[str, Count] = {}
     ignore: float | None = None
     seconds: float = 0.0
     error: str | None = None
     notes: tuple[str, ...] = ()
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    sha256: str | None = None
+    evidence: dict[str, Any] = {}
+    mask: Stamp | None = None
+    image: Stamp | None = None
     settings: str = ""
     finished: float = 0.0
 
-    def to_line(self) -> str:
-        return json.dumps(plain(dataclasses.asdict(self))) + "\n"
+    def to_line(self) -> bytes:
+        """The record as a line of the manifest."""
+        return msgspec.json.encode(self) + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Record:
+        """What ``to_line`` made, fields of later versions left out. Raises ValueError for a damaged line."""
+        try:
+            record = _DECODER.decode(line)
+            check_id(record.id)
+        except (msgspec.MsgspecError, RecursionError, WsssError) as error:
+            raise ValueError(str(error)) from None
+        return record
 
 
-_FIELDS = {f.name for f in dataclasses.fields(Record)}
+_DECODER = msgspec.json.Decoder(Record)
 
 
 class Appender:
-    """A manifest file open for appending, from several threads. Cuts off the torn last line that a kill left."""
+    """A manifest file open for appending, from several threads. Cuts off the torn last line that a kill left.
+
+    A link under that name is not followed. Raises OSError.
+    """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        data = path.read_bytes()
-        os.ftruncate(self._descriptor, data.rfind(b"\n") + 1)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_FOLLOW, 0o666)
+        with open(path, "rb") as file:
+            os.ftruncate(self._descriptor, _end_of_last_line(file))
 
     def append(self, record: Record) -> None:
         """Add a line. It is in the system's hands when this returns. Raises OSError, leaving no half line behind."""
-        line = record.to_line().encode()
+        line = record.to_line()
         with self._lock:
             end = os.fstat(self._descriptor).st_size
             try:
@@ -92,15 +118,83 @@ class Appender:
             self._descriptor = -1
 
 
-def read_manifest(folder: Path) -> dict[str, Record]:
-    """All records of a run folder by id, the later one where an image has several. Raises OSError."""
-    records: dict[str, Record] = {}
+def _end_of_last_line(file: Any, block: int = 2**16) -> int:
+    """Position behind the last line end of a file, 0 without any; read from its end."""
+    position = file.seek(0, os.SEEK_END)
+    while position > 0:
+        start = max(0, position - block)
+        file.seek(start)
+        found = file.read(position - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        position = start
+    return 0
+
+
+def read_records(folder: Path) -> Iterator[Record]:
+    """Every record of a run folder, superseded ones included, file by file. Raises OSError."""
     for path in manifest_files(folder):
-        for record in _read_lines(path):
-            known = records.get(record.id)
-            if known is None or record.finished >= known.finished:
-                records[record.id] = record
-    return records
+        with open(path, "rb") as file:
+            for _, record in _scan(file):
+                yield record
+
+
+class Manifest(Mapping[str, Record]):
+    """The records of a run folder by id, the later one where an image has several.
+
+    Only id and place of each are held; a record is read from its file when it is asked for. Use as a context manager,
+    or leave the files to be closed with the object. Reading is safe from several threads, also while the run is under
+    way and the files grow or are replaced.
+
+    Raises OSError where the files cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._lock = threading.Lock()
+        self._files = [open(path, "rb") for path in manifest_files(folder)]  # noqa: SIM115, closed in close
+        self._places: dict[str, int] = {}  # offset * number of files + file: an int is half of what a tuple takes
+        for number, kept in enumerate(self._files):
+            with open(kept.name, "rb") as file:
+                for offset, record in _scan(file):
+                    place = offset * len(self._files) + number
+                    known = self._places.get(record.id)
+                    if known is None or record.finished >= self._read(known)[1].finished:
+                        self._places[record.id] = place
+
+    def __getitem__(self, id: str) -> Record:
+        return self._read(self._places[id])[1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._places
+
+    def line(self, id: str) -> tuple[bytes, Record]:
+        """The line of an id as it stands in its file, and what it says."""
+        return self._read(self._places[id])
+
+    def _read(self, place: int) -> tuple[bytes, Record]:
+        offset, number = divmod(place, len(self._files))
+        with self._lock:
+            self._files[number].seek(offset)
+            line = self._files[number].readline()
+        return line, Record.from_line(line)
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+
+    def __enter__(self) -> Manifest:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def manifest_files(folder: Path) -> list[Path]:
@@ -115,33 +209,28 @@ def shard_file(shard: tuple[int, int]) -> str:
     return MANIFEST if count == 1 else f"manifest.shard-{index + 1}-of-{count}.jsonl"
 
 
-def compact(folder: Path, records: Iterable[Record]) -> None:
-    """Make ``manifest.jsonl`` hold exactly these records and remove the files of shards. Only for who is alone here."""
+def compact(folder: Path, lines: Iterable[bytes]) -> None:
+    """Make ``manifest.jsonl`` hold exactly these lines and remove the files of shards. Only for who is alone here.
+
+    Raises OSError.
+    """
     parts = [path for path in manifest_files(folder) if path.name != MANIFEST]
-    write_text(folder / MANIFEST, "".join(record.to_line() for record in records))
-    for part in parts:
-        part.unlink()
+
+    def fill(part: Path) -> None:
+        with open(part, "xb") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+    put_in_place(folder / MANIFEST, fill)
+    for path in parts:
+        path.unlink()
 
 
-def _read_lines(path: Path) -> Iterable[Record]:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                yield _parse(json.loads(line))
-            except (ValueError, TypeError, KeyError, AttributeError):
-                continue  # torn by a kill; the image is simply done again
-
-
-def _parse(values: Mapping[str, Any]) -> Record:
-    known = {key: value for key, value in values.items() if key in _FIELDS}
-    size = values.get("size")
-    return Record(
-        **known
-        | {
-            "id": str(values["id"]),
-            "present": tuple(values.get("present", ())),  # JSON knows no tuples
-            "notes": tuple(values.get("notes", ())),
-            "size": None if size is None else (int(size[0]), int(size[1])),
-            "finished": float(values.get("finished", 0.0)),
-        }
-    )
+def _scan(file: Iterable[bytes]) -> Iterator[tuple[int, Record]]:
+    """The sound records of a file, each with the place of its line in bytes."""
+    offset = 0
+    for line in file:
+        with suppress(ValueError):  # torn by a kill or damaged; the image is simply done again
+            yield offset, Record.from_line(line)
+        offset += len(line)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.rle import checked_size, unpacked
 from .files import plain, write_bytes
 
 LAYOUT = 1
@@ -96,19 +97,21 @@ class Proposals:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Proposals:
-        """What ``to_bytes`` made. Raises ValueError for anything else."""
+        """What ``to_bytes`` made. Raises ValueError for anything else, runs that are not of the image among them."""
         try:
             value = json.loads(gzip.decompress(data))
             if value["layout"] != LAYOUT:
                 raise ValueError(f"layout {value['layout']}, not {LAYOUT}")
-            height, width = (int(side) for side in value["size"])
+            height, width = checked_size(*value["size"])
             records = value["proposals"]
+            counts = [r["segmentation"]["counts"].encode("ascii") for r in records]
+            for text in counts:
+                if not unpacked(text, height * width)[1:].all():
+                    raise ValueError("runs of no pixel")  # COCO's code, which is to read them, never makes them
             boxes = np.array([r["crop_box"] for r in records], np.int32).reshape(-1, 4)
             return cls(
                 (height, width),
-                tuple(
-                    {"size": [height, width], "counts": r["segmentation"]["counts"].encode("ascii")} for r in records
-                ),
+                tuple({"size": [height, width], "counts": text} for text in counts),
                 np.array([r["level"] for r in records], np.int8),
                 np.array([r["predicted_iou"] for r in records], np.float32),
                 np.array([r["stability_score"] for r in records], np.float32),

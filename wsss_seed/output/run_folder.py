@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import enum
 import errno
 import hashlib
 import json
@@ -20,25 +21,29 @@ import os
 import platform
 import shutil
 import time
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import numpy as np
 import PIL
-from PIL import Image
 
 from .. import __version__
 from ..data.base import Sample
 from ..data.classes import IGNORE, ClassSet
-from ..errors import WsssError
+from ..data.images import read_rgb, reads_alike
+from ..errors import ImageError, WsssError
 from .files import is_part, plain, put_in_place, remove_parts, write_bytes, write_json, write_text
 from .lock import Lock
-from .manifest import Appender, Record, compact, manifest_files, read_manifest, shard_file
+from .manifest import Appender, Count, Manifest, Record, compact, manifest_files, read_records, shard_file
 from .masks import write_confidence, write_mask, write_rgb
+from .stamp import Stamp
 
 if TYPE_CHECKING:
     from ..seeding.base import Seed
@@ -52,8 +57,36 @@ RUN, CLASSES, LOCK = "run.json", "classes.txt", ".lock"
 LOCK_WAIT = 5.0
 """Seconds to wait for another process to open or close the folder."""
 
+_DEEPEST = 32  # levels of run.json; ours has four
+
 _NAME_TROUBLE = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ, errno.EINVAL}
 _NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.ENOSYS}
+
+
+class State(enum.IntEnum):
+    """What an earlier run with the same settings left of an image."""
+
+    TODO = 0
+    DONE = 1
+    KEPT = 2
+    """There is a whole mask, but not the one that the run wrote: somebody has edited it."""
+    REPLACED = 3
+    """There is a mask, but the image file has another content since."""
+
+
+@dataclass(frozen=True)
+class Former:
+    """What earlier runs with the same settings left.
+
+    Attributes:
+        done: ids of the images that need nothing more, ``kept`` among them.
+        kept: ids whose mask was changed since it was made, in the order asked for.
+        replaced: ids whose image was replaced since its mask was made, likewise.
+    """
+
+    done: frozenset[str] = frozenset()
+    kept: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
 
 
 class RunFolder:
@@ -94,9 +127,12 @@ class RunFolder:
         self._settings = plain(settings)
         self._fingerprint = fingerprint(self._settings)
         self._alone = shard[1] == 1
+        self._own_folders: set[Path] = set()
         try:
             _refuse_foreign(path)
             path.mkdir(parents=True, exist_ok=True)
+            for name in (MASKS, CONFIDENCE, IMAGES, f"{LISTS}/Segmentation"):
+                self._refuse_links(path / name)
             self._lock = Lock(path / LOCK)
             try:
                 self._open(dict(about or {}), overwrite)
@@ -173,30 +209,64 @@ class RunFolder:
                 shutil.rmtree(self.path / name)
         (self.path / CLASSES).unlink(missing_ok=True)
 
-    def finished(self, ids: Iterable[str]) -> set[str]:
-        """Those of the ids whose mask was made with these settings and is on disk as it was written."""
-        records = read_manifest(self.path)
-        return {name for name in ids if name in records and self._is_finished(records[name])}
+    def former(self, samples: Sequence[Sample]) -> Former:
+        """What earlier runs with the same settings left of these samples. Raises OSError."""
+        place = {sample.id: index for index, sample in enumerate(samples)}
+        states, times = bytearray(len(samples)), array("d", [-1.0]) * len(samples)
+        for record in read_records(self.path):
+            index = place.get(record.id)
+            if index is not None and record.finished >= times[index]:
+                times[index], states[index] = record.finished, self._state(record, samples[index].image)
 
-    def _is_finished(self, record: Record) -> bool:
-        if record.status != "ok" or record.settings != self._fingerprint:
-            return False
-        if not (confidence_path(self.path, record.id).exists() and os.path.lexists(image_path(self.path, record.id))):
-            return False
+        def of(*which: State) -> Iterator[str]:
+            return (samples[index].id for index, state in enumerate(states) if state in which)
+
+        return Former(frozenset(of(State.DONE, State.KEPT)), tuple(of(State.KEPT)), tuple(of(State.REPLACED)))
+
+    def _state(self, record: Record, image: Path | None) -> State:
+        if record.status != "ok" or record.settings != self._fingerprint or record.mask is None:
+            return State.TODO
+        mask = mask_path(self.path, record.id)
         try:
-            return hashlib.sha256(mask_path(self.path, record.id).read_bytes()).hexdigest() == record.sha256
-        except OSError:
-            return False
+            if not record.mask.fits(mask):
+                read_rgb(mask)  # an editor may have made an RGB image of it; evaluation and training will say so
+                return State.KEPT
+        except (OSError, ImageError):  # gone or damaged
+            return State.TODO
+        if image is not None and record.image is not None:
+            try:
+                if not record.image.fits(image):
+                    return State.REPLACED
+            except OSError:  # reading the image will say what is wrong
+                return State.TODO
+        whole = os.path.exists(confidence_path(self.path, record.id))
+        return State.DONE if whole and os.path.lexists(image_path(self.path, record.id)) else State.TODO
 
-    def save(self, sample: Sample, image: np.ndarray, seed: Seed, seconds: float) -> Record:
+    def save(
+        self, sample: Sample, image: np.ndarray, seed: Seed, seconds: float, source: Stamp | None = None
+    ) -> Record:
         """Write a seed: image link, confidence, mask, and last the line that says it is finished.
 
-        An id the file system cannot hold becomes a failed record. Raises OSError where the folder takes no more.
+        Args:
+            sample: what was seeded.
+            image: its pixels, uint8 (H, W, 3).
+            seed: what was made of it.
+            seconds: the time that took.
+            source: stamp of the image file as it was read.
+
+        An id the file system cannot hold becomes a failed record. Raises OSError where the folder takes no more, and
+        WsssError where a folder in it is a link.
         """
+        self._refuse_links_to(sample.id)
         try:
+            mask = mask_path(self.path, sample.id)
+            if os.path.lexists(mask):
+                # A mask that differs from its record counts as edited. So a former one is retracted first: a kill
+                # between writing the new one and its record must not look like an edit.
+                self.fail(sample, "its mask is being made again", 0.0)
             place_image(image_path(self.path, sample.id), sample.image, image)
             write_confidence(confidence_path(self.path, sample.id), seed.confidence)
-            digest = write_mask(mask_path(self.path, sample.id), seed.labels, self._palette)
+            stamp = Stamp.of_written(mask, write_mask(mask, seed.labels, self._palette))
         except OSError as error:
             if error.errno not in _NAME_TROUBLE:
                 raise
@@ -215,7 +285,8 @@ class RunFolder:
             seconds=round(seconds, 4),
             notes=tuple(seed.notes),
             evidence=plain(seed.evidence),
-            sha256=digest,
+            mask=stamp,
+            image=source,
             settings=self._fingerprint,
             finished=round(time.time(), 3),
         )
@@ -223,12 +294,13 @@ class RunFolder:
         return record
 
     def fail(self, sample: Sample, error: str, seconds: float) -> Record:
-        """Record that an image has no seed, and remove a mask that an earlier run left for it. Raises OSError."""
+        """Record that an image has no seed, and remove a mask that an earlier run left for it. Raises as ``save``."""
+        self._refuse_links_to(sample.id)
         record = Record(
             id=sample.id,
             status="failed",
             seconds=round(seconds, 4),
-            error=" ".join(error.split()),
+            error=" ".join(error.split()).encode("utf-8", "backslashreplace").decode(),  # it may hold any file name
             settings=self._fingerprint,
             finished=round(time.time(), 3),
         )
@@ -254,17 +326,43 @@ class RunFolder:
             if not self._lock.take(shared=False, wait=1.0):
                 return False
         remove_parts([self.path])
-        place = {name: index for index, name in enumerate(order)}
-        records = [record for record in read_manifest(self.path).values() if record.settings == self._fingerprint]
-        records.sort(key=lambda record: (place.get(record.id, len(place)), record.id))
-        compact(self.path, records)
-        done = [record for record in records if record.status == "ok"]
-        write_text(
-            self.path / LISTS / "Segmentation" / f"{self.split}.txt", "".join(f"{record.id}\n" for record in done)
-        )
-        totals = _totals(records) | {"images": len(order)}
-        write_json(self.path / RUN, (read_run(self.path) or {}) | {"finished": _now(), "totals": totals})
+        totals = _Totals()
+        done: list[str] = []
+
+        def lines() -> Iterator[bytes]:
+            with Manifest(self.path) as manifest:
+                known = dict.fromkeys(id for id in order if id in manifest)
+                for id in [*known, *sorted(id for id in manifest if id not in known)]:
+                    line, record = manifest.line(id)
+                    if record.settings == self._fingerprint:
+                        totals.add(record)
+                        if record.status == "ok":
+                            done.append(id)
+                        yield line
+
+        compact(self.path, lines())
+        write_text(self.path / LISTS / "Segmentation" / f"{self.split}.txt", "".join(f"{id}\n" for id in done))
+        now = {"finished": _now(), "totals": totals.to_json() | {"images": len(order)}}
+        write_json(self.path / RUN, (read_run(self.path) or {}) | now)
         return True
+
+    def _refuse_links_to(self, id: str) -> None:
+        if "/" in id:  # the others lie in folders that were looked at in the beginning
+            for path in (mask_path(self.path, id), confidence_path(self.path, id), image_path(self.path, id)):
+                self._refuse_links(path.parent)
+
+    def _refuse_links(self, folder: Path) -> None:
+        """Raise WsssError where a folder below this one, or one on the way to it, is a link: it would be followed."""
+        if folder in self._own_folders:
+            return
+        for inner in (folder, *folder.parents):
+            if inner == self.path:
+                break
+            if inner.is_symlink():
+                raise WsssError(
+                    f"{inner}: a link, and a run writes into folders of its own only; remove it or choose another --out"
+                )
+        self._own_folders.add(folder)
 
     def __enter__(self) -> RunFolder:
         return self
@@ -325,7 +423,7 @@ def place_image(path: Path, source: Path | None, image: np.ndarray) -> None:
 
     Raises OSError.
     """
-    if source is None or not _read_alike(source, image):
+    if source is None or not reads_alike(source, image.shape[1::-1]):
         write_rgb(path, image)
         return
     target = os.path.abspath(source)
@@ -342,25 +440,13 @@ def place_image(path: Path, source: Path | None, image: np.ndarray) -> None:
     write_bytes(path, Path(target).read_bytes())
 
 
-def _read_alike(source: Path, image: np.ndarray) -> bool:
-    try:
-        with Image.open(source) as file:
-            return (
-                file.mode in ("RGB", "L")
-                and file.size == (image.shape[1], image.shape[0])
-                and "transparency" not in file.info
-                and (file.format == "MPO" or not getattr(file, "is_animated", False))
-                and file.getexif().get(0x0112, 1) in (0, 1)  # orientation
-            )
-    except Exception:  # whatever Pillow raises: what cannot be opened plainly is not linked
-        return False
-
-
 def write_error(path: Path, error: OSError) -> WsssError:
     """What a user is told when the folder takes no more."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         why = {errno.EFBIG: "a file grew beyond the allowed size"}.get(error.errno, "no space left")
         return WsssError(f"{path}: {why}; what is finished stays: make room and give the same command again")
+    if error.errno == errno.ELOOP:
+        return WsssError(f"{error.filename or path}: a link, which is not followed; remove it or choose another --out")
     reason = error.strerror or str(error)
     return WsssError(f"{path}: cannot be written ({reason}); choose another --out or make it writable")
 
@@ -382,20 +468,50 @@ def read_run(path: Path) -> dict[str, Any] | None:
     Raises WsssError for one that is damaged or of another layout.
     """
     file = path / RUN
+    unreadable = WsssError(f"{file}: not readable as the settings of a run; remove the folder or choose another --out")
     try:
         run = json.loads(file.read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError:
-        run = None
-    if not isinstance(run, dict) or not isinstance(run.get("settings"), dict):
-        raise WsssError(f"{file}: not readable as the settings of a run; remove the folder or choose another --out")
-    if run.get("contract") != CONTRACT:
+    except OSError as error:
         raise WsssError(
-            f"{file}: written by another version of wsss-seed (layout {run.get('contract')}, here {CONTRACT}); "
+            f"{file}: cannot be read ({error.strerror or error}); see to it or choose another --out"
+        ) from None
+    except (ValueError, RecursionError):
+        raise unreadable from None
+    if not isinstance(run, dict) or not isinstance(run.get("settings"), dict) or _deeper(run, _DEEPEST):
+        raise unreadable
+    if type(run.get("contract")) is int and run["contract"] != CONTRACT:
+        raise WsssError(
+            f"{file}: written by another version of wsss-seed (layout {run['contract']:.6g}, here {CONTRACT}); "
             "choose another --out"
         )
+    try:
+        msgspec.convert(run, _RunFile)
+    except msgspec.ValidationError:
+        raise unreadable from None
     return run
+
+
+class _TotalsOfFile(msgspec.Struct):
+    images: Count | None = None
+
+
+class _RunFile(msgspec.Struct):
+    """What readers of ``run.json`` rely on."""
+
+    contract: Literal[1]
+    settings: dict[str, Any]
+    versions: dict[str, Any]
+    started: str
+    finished: str | None
+    totals: _TotalsOfFile | None
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether a JSON value is nested deeper than so many levels, below which recursion is safe."""
+    inner: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 0 or _deeper(item, levels - 1) for item in inner if isinstance(item, dict | list))
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -426,21 +542,36 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _totals(records: Sequence[Record]) -> dict[str, Any]:
-    done = [record for record in records if record.status == "ok"]
-    present = Counter(name for record in done for name in record.present)
-    pixels: Counter[str] = Counter()
-    for record in done:
-        pixels.update(record.pixels)
-    area = sum(record.size[0] * record.size[1] for record in done if record.size)
-    return {
-        "ok": len(done),
-        "failed": len(records) - len(done),
-        "seconds": round(sum(record.seconds for record in records), 3),
-        "images_with_class": dict(sorted(present.items())),
-        "pixels": dict(sorted(pixels.items())),
-        "ignore": round(1 - sum(pixels.values()) / area, 6) if area else None,
-    }
+class _Totals:
+    """Sums over the records of a run."""
+
+    def __init__(self) -> None:
+        self._ok = self._failed = self._area = 0
+        self._seconds = 0.0
+        self._present: Counter[str] = Counter()
+        self._pixels: Counter[str] = Counter()
+
+    def add(self, record: Record) -> None:
+        self._seconds += record.seconds
+        if record.status != "ok":
+            self._failed += 1
+            return
+        self._ok += 1
+        self._present.update(record.present)
+        self._pixels.update(record.pixels)
+        if record.size is not None:
+            self._area += record.size[0] * record.size[1]
+
+    def to_json(self) -> dict[str, Any]:
+        pixels = dict(sorted(self._pixels.items()))
+        return {
+            "ok": self._ok,
+            "failed": self._failed,
+            "seconds": round(self._seconds, 3),
+            "images_with_class": dict(sorted(self._present.items())),
+            "pixels": pixels,
+            "ignore": round(1 - sum(pixels.values()) / self._area, 6) if self._area else None,
+        }
 
 
 def _now() -> str:

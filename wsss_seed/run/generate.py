@@ -15,7 +15,8 @@ from ..data.base import Dataset, Sample
 from ..data.classes import IGNORE
 from ..errors import WsssError
 from ..output.manifest import Record
-from ..output.run_folder import RunFolder, write_error
+from ..output.run_folder import Former, RunFolder, write_error
+from ..output.stamp import Stamp
 from ..seeding.base import LoadedSample, Seed, Seeder
 from .loop import work_off
 from .progress import Reporter
@@ -31,6 +32,8 @@ class RunResult:
         skipped: how many of them were finished before.
         made: how many were seeded now.
         failed: id and error of those that have no mask.
+        kept: ids of masks that were edited since they were made, which were left as they are.
+        replaced: ids of images that were replaced since their masks were made, which were seeded again.
         seconds: wall time.
         interrupted: whether it was stopped before its end.
         concluded: whether manifest, list and totals are up to date; of several shards the last to end sees to that.
@@ -44,6 +47,8 @@ class RunResult:
     seconds: float
     interrupted: bool
     concluded: bool
+    kept: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -74,6 +79,9 @@ def generate(
     under way are finished and the result says ``interrupted``. Each image is seeded by itself, so the masks do not
     depend on where a run was interrupted or how it was divided.
 
+    A finished mask that was edited since is kept, and an image file that was replaced since is seeded again; the result
+    names both.
+
     Args:
         dataset: the images; ``image`` and ``boxes`` are called from threads.
         seeder: makes the seeds. If it has a true attribute ``needs_boxes`` it is given ground-truth boxes.
@@ -103,10 +111,10 @@ def generate(
         out, dataset.class_set, settings, about=about, split=split, shard=shard, overwrite=overwrite
     ) as folder:
         try:
-            finished = set() if overwrite else folder.finished(sample.id for sample in samples)
+            former = Former() if overwrite else folder.former(samples)
         except OSError as error:
             raise WsssError(f"{out}: what is finished cannot be read ({error.strerror or error})") from error
-        todo = [sample for sample in samples if sample.id not in finished]
+        todo = [sample for sample in samples if sample.id not in former.done]
 
         def through(record: Record) -> None:
             nonlocal made
@@ -118,24 +126,26 @@ def generate(
                 if progress is not None:
                     progress.step(failed=record.status != "ok")
 
-        def load(sample: Sample) -> LoadedSample:
+        def load(sample: Sample) -> tuple[LoadedSample, Stamp | None]:
+            stamp = _stamp(sample)
             boxes = dataset.boxes(sample) if getattr(seeder, "needs_boxes", False) else None
-            return LoadedSample(sample, dataset.image(sample), boxes)
+            return LoadedSample(sample, dataset.image(sample), boxes), stamp
 
-        def make(loaded: LoadedSample) -> Seed:
-            (seed,) = seeder.seed([loaded])
-            _check(seed, loaded.image, len(dataset.class_set.names))
+        def make(loaded: tuple[LoadedSample, Stamp | None]) -> Seed:
+            (seed,) = seeder.seed([loaded[0]])
+            _check(seed, loaded[0].image, len(dataset.class_set.names))
             return seed
 
-        def save(loaded: LoadedSample, seed: Seed, seconds: float) -> None:
-            through(folder.save(loaded.sample, loaded.image, seed, seconds))
+        def save(loaded: tuple[LoadedSample, Stamp | None], seed: Seed, seconds: float) -> None:
+            sample, stamp = loaded
+            through(folder.save(sample.sample, sample.image, seed, seconds, stamp))
 
         def fail(sample: Sample, error: str, seconds: float) -> None:
             through(folder.fail(sample, error, seconds))
 
         try:
             if progress is not None:
-                progress.start(len(samples), len(finished))
+                progress.start(len(samples), len(former.done))
             work_off(todo, load, make, save, fail, prefetch=prefetch)
         except KeyboardInterrupt:
             interrupted = True
@@ -151,13 +161,23 @@ def generate(
     return RunResult(
         out=out,
         ids=tuple(sample.id for sample in samples),
-        skipped=len(finished),
+        skipped=len(former.done),
         made=made,
         failed=tuple((sample.id, failed[sample.id]) for sample in samples if sample.id in failed),
         seconds=time.monotonic() - start,
         interrupted=interrupted,
         concluded=concluded,
+        kept=former.kept,
+        replaced=former.replaced,
     )
+
+
+def _stamp(sample: Sample) -> Stamp | None:
+    """The stamp of an image file; None where there is none, or none that can be read, which reading it will say."""
+    try:
+        return None if sample.image is None else Stamp.of(sample.image)
+    except OSError:
+        return None
 
 
 def _refuse_own_images(samples: Sequence[Sample], out: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from ..data.images import read_labels
 from ..errors import ImageError, WsssError, unknown_name
 from ..models.zoo import ModelSet, versions
 from ..output.curve import write_curve
-from ..output.run_folder import MASKS, write_error
+from ..output.lock import Lock
+from ..output.run_folder import LOCK, MASKS, write_error
 from ..seeding.backends import BackendRequest, build_seeder
 from ..seeding.clip_sams.learn.crops import Source
 from ..seeding.clip_sams.learn.processes import Processes
@@ -84,7 +86,8 @@ def learn_prompts(
         progress: makes what shows how far a step is, from its verb and unit.
 
     Raises:
-        WsssError: no labels, no seeds, unknown settings, an unusable folder, or a checkpoint of other settings.
+        WsssError: no labels, no seeds, unknown settings, an unusable folder or one that another call is writing to, or
+            a checkpoint of other settings.
     """
     settings, of_coarse = _settings(task, preset, overrides or {})
     if seeds is not None and task != "seg":
@@ -93,8 +96,6 @@ def learn_prompts(
         raise WsssError("task seg learns from seeds: give --seeds DIR, or --task both to make coarse seeds first")
     processes = processes or Processes()
     samples = labelled(dataset)
-    if task == "both":
-        models.require("sam")  # rather now than after hours of learning
     prompts: dict[str, Path] = {}
     losses: dict[str, dict[str, float]] = {}
     failed: tuple[tuple[str, str], ...] = ()
@@ -102,43 +103,71 @@ def learn_prompts(
     def result(interrupted: bool) -> LearnResult:
         return LearnResult(out, prompts, losses, failed, interrupted)
 
-    for name in TASKS[task]:
-        folder = None
-        if name == "seg":
-            folder = seeds
-            if folder is None:
-                folder = out / "coarse"
-                run = _coarse_seeds(
-                    dataset, models, prompts["cls"], folder, preset, of_coarse, overwrite, processes, progress
-                )
-                failed = run.failed
-                if run.interrupted:
-                    return result(True)
-                processes.wait()
-            samples = [s for s in samples if s.id not in dict(failed)]
-        source = Source(
-            samples, dataset.image, _reader(folder, dataset) if folder else None, len(dataset.class_set.names)
-        )
-        file = out / f"{name}.safetensors"
-        about = _about(name, dataset, samples, models, settings[name], seed, str(seeds) if seeds else None)
-        show = progress(f"learning {name}", "iteration") if progress and processes.first else None
-        learned = _learn(name, source, dataset, models, settings[name], out, about, seed, overwrite, processes, show)
-        curve = learned.progress.curve
-        losses[name] = {
-            k: float(np.mean(v[-max(1, len(v) // 10) :])) for k, v in curve.items() if k.startswith("loss") and v
-        }
-        if processes.first:
-            try:
-                write_curve(out / name, curve)
-                if not learned.interrupted:
-                    save_contexts(file, learned.contexts, clip=models.clip, class_set=dataset.class_set, settings=about)
-            except OSError as error:
-                raise write_error(out, error) from error
-        if learned.interrupted:
-            return result(True)
-        prompts[name] = file
+    with _held(out, processes):
+        if task == "both":
+            models.require("sam")  # rather now than after hours of learning
+        for name in TASKS[task]:
+            folder = None
+            if name == "seg":
+                folder = seeds
+                if folder is None:
+                    folder = out / "coarse"
+                    run = _coarse_seeds(
+                        dataset, models, prompts["cls"], folder, preset, of_coarse, overwrite, processes, progress
+                    )
+                    failed = run.failed
+                    if run.interrupted:
+                        return result(True)
+                    processes.wait()
+                samples = [s for s in samples if s.id not in dict(failed)]
+            source = Source(
+                samples, dataset.image, _reader(folder, dataset) if folder else None, len(dataset.class_set.names)
+            )
+            file = out / f"{name}.safetensors"
+            about = _about(name, dataset, samples, models, settings[name], seed, str(seeds) if seeds else None)
+            show = progress(f"learning {name}", "iteration") if progress and processes.first else None
+            learned = _learn(
+                name, source, dataset, models, settings[name], out, about, seed, overwrite, processes, show
+            )
+            curve = learned.progress.curve
+            losses[name] = {
+                k: float(np.mean(v[-max(1, len(v) // 10) :])) for k, v in curve.items() if k.startswith("loss") and v
+            }
+            if processes.first:
+                try:
+                    write_curve(out / name, curve)
+                    if not learned.interrupted:
+                        save_contexts(
+                            file, learned.contexts, clip=models.clip, class_set=dataset.class_set, settings=about
+                        )
+                except OSError as error:
+                    raise write_error(out, error) from error
+            if learned.interrupted:
+                return result(True)
+            prompts[name] = file
+            processes.wait()
+        return result(False)
+
+
+@contextmanager
+def _held(out: Path, processes: Processes) -> Iterator[None]:
+    """Hold the folder for this call: the first process locks it for all that ``accelerate launch`` started."""
+    if not processes.first:
+        processes.wait()  # until the first one has it
+        yield
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = Lock(out / LOCK)
+    except OSError as error:
+        raise write_error(out, error) from error
+    try:
+        if not lock.take(shared=False):
+            raise WsssError(f"{out}: another learn-prompts is writing here; let it end or choose another --out")
         processes.wait()
-    return result(False)
+        yield
+    finally:
+        lock.close()
 
 
 def processes_for(task: str, preset: Preset, overrides: Mapping[str, Any]) -> Processes:

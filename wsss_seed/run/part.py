@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.base import Dataset
 from ..models.zoo import versions
-from ..output.manifest import read_manifest
+from ..output.manifest import Manifest
 from ..output.run_folder import conclude
 from ..seeding.backends import BackendRequest, build_seeder
 from .generate import RunResult, generate
@@ -105,7 +105,8 @@ def do_run(plan: RunPlan, devices: Sequence[str], shard: tuple[int, int], progre
         data = plan.dataset
         concluded = conclude(plan.out, data.class_set, data.split or "all", [sample.id for sample in data.samples])
     if dead and not interrupted:
-        done = {name for name, record in read_manifest(plan.out).items() if record.status == "ok"}
+        with Manifest(plan.out) as manifest:
+            done = {name for name, record in manifest.items() if record.status == "ok"}
         for place, worker in enumerate(workers):
             if worker.result is None:
                 left = (name for name in ids[place :: len(devices)] if name not in done)
@@ -119,4 +120,6 @@ def do_run(plan: RunPlan, devices: Sequence[str], shard: tuple[int, int], progre
         seconds=time.monotonic() - start,
         interrupted=interrupted or any(result.interrupted for result in results),
         concluded=concluded,
+        kept=tuple(name for result in results for name in result.kept),
+        replaced=tuple(name for result in results for name in result.replaced),
     )

@@ -15,7 +15,7 @@ from ..data.images import read_labels
 from ..data.voc import Voc
 from ..errors import ImageError, WsssError
 from ..models.zoo import versions
-from ..output.manifest import read_manifest
+from ..output.manifest import Manifest
 from ..output.run_folder import CONFIDENCE, confidence_path, mask_path
 from ..segmenter.agreement import Agreeing, AgreementSettings, Opinion
 from ..segmenter.checkpoint import load_segmenter
@@ -196,17 +196,23 @@ def _round(folder: Path, training: TrainResult, number: int) -> Round:
     """What is to be told about a round; the first one's masks are the seeds."""
     if number == 1:
         return Round(folder, training)
-    records = list(read_manifest(folder).values())
-    done = [r for r in records if r.status == "ok" and r.size and r.ignore is not None]
-    pixels = np.array([r.size[0] * r.size[1] for r in done if r.size], np.float64)
-
-    def mean(shares: list[float]) -> float:
-        return float(np.average(shares, weights=pixels))
-
+    pixels: list[int] = []
+    ignored: list[float] = []
+    agreed: list[float] = []
+    failed: list[tuple[str, str]] = []
+    with Manifest(folder) as manifest:
+        for record in manifest.values():
+            share = record.evidence.get("agreed")
+            if record.status != "ok":
+                failed.append((record.id, record.error or ""))
+            elif record.size and record.ignore is not None and isinstance(share, float):
+                pixels.append(record.size[0] * record.size[1])
+                ignored.append(record.ignore)
+                agreed.append(share)
     return Round(
         folder,
         training,
-        kept=1 - mean([r.ignore or 0.0 for r in done]),
-        agreed=mean([float(r.evidence["agreed"]) for r in done]),
-        failed=tuple((r.id, r.error or "") for r in records if r.status != "ok"),
+        kept=1 - float(np.average(ignored, weights=pixels)),
+        agreed=float(np.average(agreed, weights=pixels)),
+        failed=tuple(failed),
     )

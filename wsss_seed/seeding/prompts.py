@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -204,14 +204,54 @@ def read_contexts(path: Path) -> tuple[Contexts, dict[str, Any]]:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
                 raise ValueError(f"its format is '{metadata.get('format', 'unknown')}', not '{_FORMAT}'")
+            if "prompts" not in metadata or "vectors" not in file.keys():  # noqa: SIM118 (it is no dict)
+                raise ValueError("it lacks its metadata or its vectors")
             about = json.loads(metadata["prompts"])
             vectors = file.get_tensor("vectors")
-        sets = None if about["sets"] is None else tuple(about["sets"])
-        return Contexts(vectors, tuple(about["names"]), about["position"], sets), about
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise WsssError(
-            f"{path}: not learned prompts ({one_line(error)}); make them with wsss-seed learn-prompts"
-        ) from None
+        _check(about, vectors)
+    except RecursionError:
+        raise _not_prompts(path, "its metadata is nested too deeply") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _not_prompts(path, one_line(error)) from None
+    sets = None if about["sets"] is None else tuple(about["sets"])
+    return Contexts(vectors, tuple(about["names"]), about["position"], sets), about
+
+
+def _not_prompts(path: Path, why: str) -> WsssError:
+    return WsssError(f"{path}: not learned prompts ({why}); make them with wsss-seed learn-prompts")
+
+
+def _check(about: Any, vectors: torch.Tensor) -> None:
+    """Raise ValueError for anything that ``save_contexts`` cannot have written."""
+    if not isinstance(about, dict):
+        raise ValueError("its metadata is no JSON object")
+    for key in ("names", "classes"):
+        words = about.get(key)
+        if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+            raise ValueError(f"{key} must be a list of texts")
+    if len(about["names"]) < len(about["classes"]):
+        raise ValueError("it has fewer names than classes")
+    for key in ("clip", "clip_fingerprint", "class_set"):
+        if not isinstance(about.get(key), str):
+            raise ValueError(f"{key} must be text")
+    if about.get("position") not in get_args(Position):
+        raise ValueError(f"position must be one of {', '.join(get_args(Position))}")
+    if not isinstance(about.get("settings"), dict):
+        raise ValueError("settings must be a JSON object")
+    if vectors.ndim not in (2, 3) or 0 in vectors.shape or not vectors.is_floating_point():
+        raise ValueError(
+            f"vectors of shape {tuple(vectors.shape)} and type {str(vectors.dtype).removeprefix('torch.')}"
+        )
+    if not vectors.isfinite().all():
+        raise ValueError("vectors that are no numbers")
+    sets = about.get("sets", ())
+    if sets is None:
+        fits = vectors.ndim == 2 or len(vectors) == len(about["names"])
+    else:
+        whole = isinstance(sets, list) and all(type(i) is int for i in sets)
+        fits = whole and vectors.ndim == 3 and len(sets) == len(about["names"]) and {*sets} <= {*range(len(vectors))}
+    if not fits:
+        raise ValueError("sets must give each name one of the contexts")
 
 
 def load_contexts(path: Path, *, clip: Clip, class_set: ClassSet) -> Contexts:
@@ -231,4 +271,7 @@ def load_contexts(path: Path, *, clip: Clip, class_set: ClassSet) -> Contexts:
             f"{path}: prompts for {about['clip']}, whose weights are not those of {clip.name}; load that model with "
             "--clip, or learn prompts for this one with wsss-seed learn-prompts"
         )
+    width = clip.token_embedding(torch.zeros(1, dtype=torch.int64)).shape[-1]
+    if contexts.vectors.shape[-1] != width:
+        raise _not_prompts(path, f"vectors of width {contexts.vectors.shape[-1]}, where {clip.name} takes {width}")
     return Contexts(contexts.vectors.to(clip.device), contexts.names, contexts.position, contexts.sets)

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..data.classes import ClassSet
+from ..data.classes import MAX_CLASSES, ClassSet
 from ..errors import WsssError, out_of_memory
 from ..output.files import plain, write_bytes
+from ..settings_tools import replaced
 from .networks import Network, NetworkSettings, build
 
 FORMAT = 1
@@ -175,11 +176,13 @@ def read(path: Path) -> dict[str, Any]:
         if out_of_memory(error):
             raise
         content = None
-    if not isinstance(content, dict) or not isinstance(content.get("weights"), dict) or "class_set" not in content:
+    whole = isinstance(content, dict) and isinstance(content.get("weights"), dict) and "class_set" in content
+    version = content.get("format") if whole else None
+    if type(version) is not int:
         raise WsssError(f"{path}: damaged, or no checkpoint of train-seg; copy it again or train again")
-    if content["format"] != FORMAT:
+    if version != FORMAT:
         raise WsssError(
-            f"{path}: written by another version of wsss-seed (format {content['format']}, here {FORMAT}); train again"
+            f"{path}: written by another version of wsss-seed (format {version}, here {FORMAT}); train again"
         )
     return content
 
@@ -202,31 +205,62 @@ def load_segmenter(
         path = path / "best.pt" if (path / "best.pt").exists() else path / "last.pt"
     content = read(path)
     try:
-        table = content["class_set"]
-        own = ClassSet(
-            name=table["name"],
-            names=tuple(table["names"]),
-            phrases=tuple(tuple(words) for words in table["phrases"]),
-            prompts=tuple(table["prompts"]),
-            background=tuple(table["background"]),
-            palette=tuple((r, g, b) for r, g, b in table["palette"]),
-        )
-        if class_set is not None:
-            require_classes(path, own, class_set)
-        values = content["network"]
-        settings = NetworkSettings(**{**values, "rates": tuple(values["rates"])})
+        own = _class_set(content["class_set"])
+        settings = replaced(NetworkSettings(), content["network"], "train-seg")
+        scale = _scale(content["scale"])
+        recipe, history = dict(content["recipe"]), dict(content["history"])
+    except Exception as error:  # of whatever types its values are
+        raise _damaged(path, error) from None
+    if class_set is not None:
+        require_classes(path, own, class_set)
+    try:
         network = build(settings, len(own.names) + 1)
         # A head that only training needs is in the weights of a network that was built with it, and so it is here.
         network.load_state_dict(content["weights"])
-        scale = Scale(**content["scale"])
-        recipe, history = content["recipe"], content["history"]
-    except WsssError:
-        raise
+    except WsssError as error:
+        raise WsssError(f"{path}: {error}") from None
     except Exception as error:
         if out_of_memory(error):
             raise
-        raise WsssError(f"{path}: damaged checkpoint ({type(error).__name__}); copy it again or train again") from None
+        raise _damaged(path, error) from None
     return Segmenter(network.to(device).eval(), own, scale, recipe, history)
+
+
+def _damaged(path: Path, error: Exception) -> WsssError:
+    return WsssError(f"{path}: damaged checkpoint ({type(error).__name__}); copy it again or train again")
+
+
+def _class_set(table: Mapping[str, Any]) -> ClassSet:
+    """The class set that ``describe`` wrote. Raises ValueError or another error for anything else."""
+    lists = [table["names"], table["prompts"], table["background"], *table["phrases"]]
+    words = [word for texts in lists for word in texts]
+    if not all(isinstance(texts, list) for texts in [*lists, table["phrases"], table["palette"]]):
+        raise ValueError("a list is missing")
+    if not all(isinstance(word, str) and word.isprintable() for word in [table["name"], *words]):
+        raise ValueError("a name is no text")
+    if not 1 <= len(table["names"]) <= MAX_CLASSES:
+        raise ValueError(f"{len(table['names'])} classes")
+    if not len(table["names"]) == len(table["phrases"]) == len(table["prompts"]):
+        raise ValueError("names, phrases and prompts are not equally many")
+    palette = tuple((r, g, b) for r, g, b in table["palette"])
+    if len(palette) != 256 or not all(type(value) is int and 0 <= value <= 255 for rgb in palette for value in rgb):
+        raise ValueError("the palette is not 256 colours")
+    return ClassSet(
+        name=table["name"],
+        names=tuple(table["names"]),
+        phrases=tuple(tuple(words) for words in table["phrases"]),
+        prompts=tuple(table["prompts"]),
+        background=tuple(table["background"]),
+        palette=palette,
+    )
+
+
+def _scale(sides: Mapping[str, Any]) -> Scale:
+    """The scale that ``describe`` wrote. Raises ValueError or another error for anything else."""
+    scale = Scale(**sides)
+    if type(scale.short) is not int or type(scale.long) is not int or scale.short < 0 or scale.long < 1:
+        raise ValueError("the scale is not two lengths")
+    return scale
 
 
 def require_classes(path: Path, own: ClassSet, wanted: ClassSet) -> None:

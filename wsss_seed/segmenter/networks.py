@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ..data.classes import IGNORE
 from ..errors import WsssError, one_line, out_of_memory, unknown_name
-from ..settings_tools import Amount, Count
+from ..settings_tools import Amount, Count, Whole
 
 STRIDE = 32
 """Every network here works on sides that are multiples of this; ``Network.forward`` pads to them."""
@@ -37,7 +37,7 @@ class NetworkSettings:
 
     name: str = "deeplabv3plus"
     encoder: str = "resnet101"
-    channels: int = 0
+    channels: Whole = 0
     stride: Count = 16
     rates: tuple[Count, ...] = (12, 24, 36)
     auxiliary: Amount = 0.0
@@ -261,7 +261,11 @@ def _mask2former(settings: NetworkSettings, classes: int, weights: str) -> Netwo
     model = _quiet(lambda: Mask2FormerForUniversalSegmentation(config))
     if weights != "none":
         source = _SWIN_WEIGHTS.get(settings.encoder, weights) if weights == "imagenet" else weights
-        encoder = _pretrained(settings.encoder, source, lambda: SwinBackbone.from_pretrained(source, config=backbone))
+        encoder = _pretrained(
+            settings.encoder,
+            source,
+            lambda: SwinBackbone.from_pretrained(source, config=backbone, trust_remote_code=False),
+        )
         model.model.pixel_level_module.encoder = encoder
     return Mask2Former(model)
 
@@ -288,7 +292,9 @@ def _hf_segformer(settings: NetworkSettings, classes: int, weights: str) -> Netw
     if weights != "none":
         source = f"nvidia/{settings.encoder}" if weights == "imagenet" else weights
         model.segformer = _pretrained(
-            settings.encoder, source, lambda: SegformerModel.from_pretrained(source, config=config)
+            settings.encoder,
+            source,
+            lambda: SegformerModel.from_pretrained(source, config=config, trust_remote_code=False),
         )
     return HfSegformer(model)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ..data.classes import ClassSet
-from ..data.text import read_text
+from ..data.text import parse_toml, read_text
 from ..errors import WsssError, unknown_name
 from ..settings_tools import Amount, Count, Share, Whole, replaced
 from .networks import STRIDE, NetworkSettings
@@ -147,10 +146,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
     path = Path(name) if name.endswith(".toml") else _HERE / f"{name}.toml"
     if not name.endswith(".toml") and name not in recipes():
         raise unknown_name("recipe", name, recipes())
-    try:
-        table = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise WsssError(f"{path}: not valid TOML ({error})") from None
+    table = parse_toml(read_text(path), str(path))
     title, weights = str(table.pop("title", path.stem)), str(table.pop("weights", "imagenet"))
     values = {
         f"{group}.{key}" if isinstance(entries, dict) else group: value

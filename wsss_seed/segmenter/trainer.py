@@ -267,18 +267,24 @@ def _load(
     kept = content.get("training")
     if not isinstance(kept, dict):
         raise WsssError(f"{path}: a segmenter without the state of its training, which cannot go on; {remedy}")
+    damaged = WsssError(f"{path}: damaged checkpoint; {remedy}")
+    if not isinstance(kept.get("about"), dict):
+        raise damaged
     difference = settings_difference(kept["about"], dict(about))
     if difference:
         raise WsssError(f"{path.parent}: training began here with other settings: {difference}; {remedy}")
-    if "network" in kept:
-        network.load_state_dict(kept["network"])
-        optimiser.load_state_dict(kept["optimiser"])
-        if ema is not None:
-            ema.load_state_dict(kept["ema"])
-        if accelerator.scaler is not None:
-            accelerator.scaler.load_state_dict(kept["scaler"])
-    curve = {name: values.tolist() for name, values in kept["curve"].items()}
-    return Progress(kept["iteration"], kept["best"], kept["best_iteration"], curve)
+    try:
+        if "network" in kept:
+            network.load_state_dict(kept["network"])
+            optimiser.load_state_dict(kept["optimiser"])
+            if ema is not None:
+                ema.load_state_dict(kept["ema"])
+            if accelerator.scaler is not None:
+                accelerator.scaler.load_state_dict(kept["scaler"])
+        curve = {str(name): [float(value) for value in values.tolist()] for name, values in kept["curve"].items()}
+        return Progress(int(kept["iteration"]), float(kept["best"]), int(kept["best_iteration"]), curve)
+    except Exception:  # of whatever types its values are
+        raise damaged from None
 
 
 def _check_batch(network: Network, options: TrainSettings, processes: int) -> None:

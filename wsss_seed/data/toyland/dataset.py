@@ -32,6 +32,7 @@ class Toyland(Dataset):
     """
 
     name = "toyland"
+    drawn = True
 
     def __init__(
         self, class_set: ClassSet, split: str = "test", images: int = 100, seed: int = 0, labelled: bool = True

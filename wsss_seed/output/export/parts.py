@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from ...data.classes import IGNORE
-from ...data.images import read_labels, read_rgb
+from ...data.images import fitting_suffix, read_labels, read_rgb
 from ...errors import ImageError
 from ...threads import ahead
 from ..files import write_bytes
 from ..run_folder import place_image
-
-_SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 
 
 class Progress(Protocol):
@@ -60,8 +57,7 @@ class Picture:
     @property
     def suffix(self) -> str:
         """The suffix that fits the image file's content; a run folder calls all of them ``.jpg``."""
-        with Image.open(self.entry.image) as image:
-            return _SUFFIXES.get(image.format or "", ".jpg")
+        return fitting_suffix(self.entry.image)
 
     def put_image(self, path: Path) -> None:
         """Link or copy the image; a file that readers would read differently becomes a PNG. Raises OSError."""

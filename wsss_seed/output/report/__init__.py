@@ -112,7 +112,7 @@ def report(
     compared = bool(totals.joint.any())
     text = render(source, cards, _figures(source, totals, iou, compared), failed)
     try:
-        write_text(out, text)
+        write_text(out, text.encode("utf-8", "replace").decode())  # JSON can hold what UTF-8 cannot
     except OSError as error:
         raise WsssError(f"{out}: cannot be written ({error.strerror or error}); choose another --out") from error
     return Reported(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +13,6 @@ import torch
 
 from ....errors import WsssError
 from ....output.files import plain, write_bytes
-
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    pickle.UnpicklingError,
-)
 
 
 @dataclass(frozen=True)
@@ -73,12 +61,14 @@ def load(path: Path, about: Mapping[str, Any]) -> Progress | None:
     remedy = "give another --out, or --overwrite to begin again"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        former = json.loads(state["about"])
-        curve = {name: tuple(values.tolist()) for name, values in state["curve"].items()}
-        progress = Progress(int(state["iteration"]), state["vectors"], state["momentum"], curve)
+        former = dict(json.loads(state["about"]))
+        curve = {str(name): tuple(map(float, values.tolist())) for name, values in state["curve"].items()}
+        vectors, momentum = state["vectors"].float(), state["momentum"]
+        momentum = None if momentum is None else momentum.float().view(vectors.shape)
+        progress = Progress(int(state["iteration"]), vectors, momentum, curve)
     except FileNotFoundError:
         return None
-    except _UNREADABLE:
+    except Exception:  # whatever a torn or foreign file makes the reader of pickles raise, and of whatever types it is
         raise WsssError(f"{path}: not a readable checkpoint of learn-prompts; {remedy}") from None
     now = plain(about)
     different = [k for k in sorted({*former, *now}) if former.get(k) != now.get(k)]

@@ -1,0 +1,34 @@
+"""Learning prompts over a dataset: who may write to its folder, and for how long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from wsss_seed.data import open_dataset
+from wsss_seed.models.zoo import ModelSet
+from wsss_seed.output.lock import Lock
+from wsss_seed.run.learn import learn_prompts
+from wsss_seed.seeding.clip_sams.presets import load_preset
+
+
+def test_the_folder_is_held_from_the_first_task_to_the_last(tmp_path: Path):
+    free: list[bool] = []
+
+    def ask(verb: str, unit: str) -> Any:
+        lock = Lock(tmp_path / ".lock")
+        free.append(lock.take(shared=False))
+        lock.close()
+
+    learn_prompts(
+        open_dataset("toyland", None, "train", None, "auto", 4, 0),
+        ModelSet("tiny", "cpu").for_backend("clip-sams"),
+        "both",
+        tmp_path,
+        preset=load_preset("toyland"),
+        overrides={"train.iterations": 2, "train.warmup": 1, "train.batch": 2, "context.tokens": 4},
+        progress=ask,
+    )
+    assert free == [False, False, False]  # cls, coarse seeds, seg
+    ask("", "")
+    assert free[-1]
