@@ -133,8 +133,8 @@ def state(out: Path) -> dict[str, Any]:
     return found
 
 
-def page(out: Path) -> dict[str, Any]:
-    """The page; nobody can say of the rest of a killed write outside a run folder that its process is dead."""
+def without_parts(out: Path) -> dict[str, Any]:
+    """But for the rest of a killed write, where no lock tells whether its process is dead."""
     return {name: value for name, value in state(out).items() if not is_part(Path(name))}
 
 
@@ -199,7 +199,9 @@ SCENARIOS = {
     "export-overwrite": exporting("mmseg", "--overwrite"),
     "export-copy": exporting("yolo", "--copy"),
     "report": Scenario(
-        lambda home, out: wsss_seed("report", home / "run", "--out", out / "report.html"), prepare=a_run, state=page
+        lambda home, out: wsss_seed("report", home / "run", "--out", out / "report.html"),
+        prepare=a_run,
+        state=without_parts,
     ),
     "train-seg": Scenario(training, prepare=a_tree, check=check_training, state=state),
     "learn-prompts": Scenario(

@@ -41,19 +41,20 @@ class Trap:
         """From now on, until the process ends."""
         sys.addaudithook(self._audit)
         write, fsync = os.write, os.fsync
+        tearing = self.act == "SIGKILL" or not self.act.startswith("SIG")  # other signals leave the operation alone
 
         def torn_write(descriptor: int, data: Any) -> int:
-            # A line of a manifest; a kill leaves half of it.
+            # A line of a manifest, of which half is left.
             since = self._next() if self._inside(descriptor) else -1
-            if since == 0:
+            if since == 0 and tearing:
                 write(descriptor, data[: len(data) // 2])
             self._act(since)
             return write(descriptor, data)
 
         def synced(descriptor: int) -> None:
-            # What a buffered file has written; a kill leaves half of that as well.
+            # What a buffered file has written; of that too half is left.
             since = self._next() if self._inside(descriptor) else -1
-            if since == 0:
+            if since == 0 and tearing:
                 os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
             self._act(since)
             fsync(descriptor)

@@ -16,6 +16,7 @@ from ..data.images import read_labels
 from ..errors import ImageError, WsssError, unknown_name
 from ..models.zoo import ModelSet, versions
 from ..output.curve import write_curve
+from ..output.files import is_part
 from ..output.lock import Lock
 from ..output.run_folder import LOCK, MASKS, write_error
 from ..seeding.backends import BackendRequest, build_seeder
@@ -164,6 +165,8 @@ def _held(out: Path, processes: Processes) -> Iterator[None]:
     try:
         if not lock.take(shared=False):
             raise WsssError(f"{out}: another learn-prompts is writing here; let it end or choose another --out")
+        for part in filter(is_part, out.iterdir()):  # not those of the coarse seeds, whose folder has its own lock
+            part.unlink(missing_ok=True)
         processes.wait()
         yield
     finally:
