@@ -31,7 +31,6 @@ from transformers import (
     Sam2Model,
     Sam2Processor,
     Sam2VideoConfig,
-    Sam2VideoMaskDecoderConfig,
     Sam2VideoModel,
     Sam3Config,
     Sam3ImageProcessor,
@@ -198,9 +197,7 @@ def sam2_video() -> tuple[Sam2VideoModel, Sam2Processor]:
         32,
     )
     shape = {"image_size": SIDE, "memory_attention_num_layers": 1, "memory_encoder_output_channels": 8}
-    # Before 5.20 transformers took a dictionary for that of the prompt encoder.
-    decoder = {"mask_decoder_config": Sam2VideoMaskDecoderConfig(**_DECODER)}
-    return randomised(Sam2VideoModel(Sam2VideoConfig(**{**_SAM2, **decoder}, **memory, **shape))), sam2()[1]
+    return randomised(Sam2VideoModel(Sam2VideoConfig(**_SAM2, **memory, **shape))), sam2()[1]
 
 
 def sam3_tracker() -> tuple[Sam3TrackerModel, Sam3TrackerProcessor]:

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ..data.text import parse_toml, read_text
 from ..errors import WsssError, unknown_name
 
 
@@ -36,6 +35,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
     key, sep, value = text.partition("=")
     if not sep or not key:
         raise WsssError(f"--set {text}: expected KEY=VALUE, e.g. --set gd.box_thr=0.25")
+    from ..data.text import parse_toml
+
     try:
         tomllib.loads(f"v = {value}")
     except tomllib.TOMLDecodeError:
@@ -48,6 +49,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
 def _load_config(ctx: typer.Context, path: Path | None) -> Path | None:
     if path is None or ctx.resilient_parsing:
         return path
+    from ..data.text import parse_toml, read_text
+
     if not path.exists():
         raise WsssError(f"{path}: cannot be read (there is no such file); give --config an existing TOML file")
     table = parse_toml(read_text(path), str(path))

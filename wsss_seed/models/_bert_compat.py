@@ -1,11 +1,11 @@
-"""Three methods that groundingdino takes from BertModel and that transformers 5 has otherwise, or no longer.
+"""Three methods that groundingdino takes from BertModel and that transformers 5 no longer has.
 
 groundingdino's text encoder (``bertwarper.BertModelWarper``) borrows ``get_extended_attention_mask``,
 ``invert_attention_mask`` and ``get_head_mask`` from the BertModel it wraps, to hand BERT an attention mask for every
-pair of tokens. In transformers 4 they came from a mixin; transformers 5 took away their ``device`` and later dropped
-them. ``supply`` puts them back on one BertModel object, with the arithmetic of transformers 4: an additive mask, 0
-where attention is allowed and the lowest number of the dtype where it is not. tests/models/test_bert_compat.py compares
-with the numbers that transformers 4.57 gives for the same weights.
+pair of tokens. In transformers 4 they came from a mixin; transformers 5 dropped them. ``supply`` puts them back on one
+BertModel object, only those that are missing, with the arithmetic of transformers 4: an additive mask, 0 where
+attention is allowed and the lowest number of the dtype where it is not. tests/models/test_bert_compat.py compares with
+the numbers that transformers 4.57 gives for the same weights.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def get_head_mask(
 
 
 def supply(bert: nn.Module) -> nn.Module:
-    """Give a BertModel the three methods as groundingdino calls them, and return it."""
+    """Give a BertModel those of the three methods that it lacks, and return it."""
     for method in (get_extended_attention_mask, invert_attention_mask, get_head_mask):
-        setattr(bert, method.__name__, MethodType(method, bert))
+        if not hasattr(bert, method.__name__):
+            setattr(bert, method.__name__, MethodType(method, bert))
     return bert

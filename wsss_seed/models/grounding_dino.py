@@ -372,6 +372,7 @@ def load_grounding_dino(spec: str | Path, device: str | torch.device = "cpu", pr
         WsssError: weights that are missing, damaged, of another model, or more than plain tensors (nothing is ever
             unpickled but tensors).
     """
+    check_library()  # what is wrong with it is no fault of a file
     path = Path(spec)
     model, resize = _read_folder(path) if path.is_dir() else _read_checkpoint(path)
     return GroundingDino(model, resize, str(spec), device, precision)

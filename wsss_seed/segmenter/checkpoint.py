@@ -236,8 +236,10 @@ def _class_set(table: Mapping[str, Any]) -> ClassSet:
     words = [word for texts in lists for word in texts]
     if not all(isinstance(texts, list) for texts in [*lists, table["phrases"], table["palette"]]):
         raise ValueError("a list is missing")
-    if not all(isinstance(word, str) and word.isprintable() for word in [table["name"], *words]):
+    if not all(isinstance(word, str) for word in [table["name"], *words]):
         raise ValueError("a name is no text")
+    if not all(name.isprintable() for name in table["names"]):  # each is to be a line of classes.txt
+        raise ValueError("a name contains a control character")
     if not 1 <= len(table["names"]) <= MAX_CLASSES:
         raise ValueError(f"{len(table['names'])} classes")
     if not len(table["names"]) == len(table["phrases"]) == len(table["prompts"]):
