@@ -176,7 +176,7 @@ def test_a_tree_on_disk_label_free_and_with_labels(cli, tree: Path, tmp_path: Pa
         assert result.returncode == 0, result.stderr
         assert json.loads(result.stdout)["evaluation"]["miou"] > 0.2
     run = json.loads((tmp_path / "none" / "run.json").read_text())
-    assert run["settings"]["labels"] is None
+    assert run["settings"]["labels"] == "none"
 
 
 def test_photographs_get_masks_of_their_size_and_a_warning(cli, real_data: Path, tmp_path: Path):

@@ -116,7 +116,7 @@ def generate(
     overrides |= {key: value for key, value in of_clip_sams.items() if value is not None}
     model_set = model_set.for_backend(backend)
     out = out or Path("seeds") / f"{data.name}-{data.split}"
-    plan = RunPlan(data, model_set, backend, overrides, out, seed, limit, overwrite, shlex.join(sys.argv))
+    plan = RunPlan(data, model_set, backend, overrides, out, limit, overwrite, shlex.join(sys.argv))
     where = model_set.device if len(devices) == 1 else ", ".join(devices)
     show.message(
         f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes, labels: "

@@ -76,6 +76,7 @@ def predict(
 
     from ..models.zoo import versions
     from ..run.generate import generate as run
+    from ..run.identity import identity
     from ..run.progress import Progress
     from ..seeding.clip_sams import proposal_settings, stored_proposals
     from ..segmenter.checkpoint import load_segmenter, require_classes
@@ -113,16 +114,12 @@ def predict(
         data,
         predictor,
         out,
-        settings={
-            "dataset": {"name": data.name, "split": data.split, "seed": seed},
-            "class_set": {"name": data.class_set.name, "names": list(data.class_set.names)},
-            "backend": {"name": "segmenter", **predictor.settings},
-            "models": {"sam": models.weights()["sam"]} if sharpen else {},
-        },
+        settings=identity(data, {"name": "segmenter", **predictor.settings}, models if sharpen else None, ["sam"]),
         about={
             "versions": versions(),
             "device": models.device,
             "command": shlex.join(sys.argv),
+            "class_set": data.class_set.name,
             "checkpoint": str(checkpoint),
             "training": segmenter.history,
         },

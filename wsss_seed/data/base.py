@@ -60,6 +60,7 @@ class Dataset:
         samples: the samples in order.
         labels_source: where the image-level labels come from, for the record (C4); None where there are none.
         drawn: whether images and ground truth are made, so that nothing of them can be missing or damaged.
+        seed: of the drawn world, 0 where nothing is drawn.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Dataset:
     samples: Sequence[Sample]
     labels_source: str | None = None
     drawn: bool = False
+    seed: int = 0
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -189,6 +189,10 @@ class ModelSet:
         """Name and SHA-256 of each model's weights (None where a library keeps the files itself)."""
         return {role: {"name": self.names[role], "sha256": _digest(role, w)} for role, w in self._weights.items()}
 
+    def digests(self) -> dict[str, str]:
+        """What identifies each model's weights: their SHA-256, the name where a library keeps the files itself."""
+        return {role: weights["sha256"] or self.names[role] for role, weights in self.weights().items()}
+
     def seen(self, dataset: str) -> list[Checkpoint]:
         """Of the models in use so far those that were trained on annotations of a data set."""
         used = (w.checkpoint for role, w in self._weights.items() if role in self.__dict__)

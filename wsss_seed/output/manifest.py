@@ -49,6 +49,7 @@ class Record(msgspec.Struct, frozen=True):
         evidence: what led to the seed, as the backend records it.
         mask: stamp of the mask file as it was written.
         image: stamp of the image file that was seeded; None where the image was drawn.
+        labels: names of the image-level labels that were given; None without any.
         settings: fingerprint of the settings that made it.
         finished: when, in seconds since 1970; of two records of one image the later holds.
     """
@@ -66,6 +67,7 @@ class Record(msgspec.Struct, frozen=True):
     evidence: dict[str, Any] = {}
     mask: Stamp | None = None
     image: Stamp | None = None
+    labels: tuple[str, ...] | None = None
     settings: str = ""
     finished: float = 0.0
 

@@ -48,7 +48,7 @@ from .stamp import Stamp
 if TYPE_CHECKING:
     from ..seeding.base import Seed
 
-CONTRACT = 1
+CONTRACT = 2
 """Version of the layout above; it changes when an old reader would misread a new folder."""
 
 MASKS, CONFIDENCE, IMAGES, LISTS = "SegmentationClass", "Confidence", "JPEGImages", "ImageSets"
@@ -210,13 +210,29 @@ class RunFolder:
         (self.path / CLASSES).unlink(missing_ok=True)
 
     def former(self, samples: Sequence[Sample]) -> Former:
-        """What earlier runs with the same settings left of these samples. Raises OSError."""
+        """What earlier runs with the same settings left of these samples.
+
+        Raises:
+            OSError: it cannot be read.
+            WsssError: finished masks were made with other image-level labels than the samples have now.
+        """
         place = {sample.id: index for index, sample in enumerate(samples)}
         states, times = bytearray(len(samples)), array("d", [-1.0]) * len(samples)
+        relabelled: dict[str, str] = {}
         for record in read_records(self.path):
             index = place.get(record.id)
             if index is not None and record.finished >= times[index]:
                 times[index], states[index] = record.finished, self._state(record, samples[index].image)
+                relabelled.pop(record.id, None)
+                if states[index] in (State.DONE, State.KEPT) and record.labels != self._labels(samples[index]):
+                    relabelled[record.id] = f"{_listed(record.labels)} -> {_listed(self._labels(samples[index]))}"
+        if relabelled:
+            several = f", and {len(relabelled) - 5} more" if len(relabelled) > 5 else ""
+            changes = ", ".join(f"{id}: {change}" for id, change in [*relabelled.items()][:5])
+            raise WsssError(
+                f"{self.path}: finished masks were made with other image-level labels ({changes}{several}); use "
+                "--overwrite to start the run again, or another --out"
+            )
 
         def of(*which: State) -> Iterator[str]:
             return (samples[index].id for index, state in enumerate(states) if state in which)
@@ -241,6 +257,9 @@ class RunFolder:
                 return State.TODO
         whole = os.path.exists(confidence_path(self.path, record.id))
         return State.DONE if whole and os.path.lexists(image_path(self.path, record.id)) else State.TODO
+
+    def _labels(self, sample: Sample) -> tuple[str, ...] | None:
+        return None if sample.labels is None else tuple(self.class_set.names[index] for index in sample.labels)
 
     def save(
         self, sample: Sample, image: np.ndarray, seed: Seed, seconds: float, source: Stamp | None = None
@@ -287,6 +306,7 @@ class RunFolder:
             evidence=plain(seed.evidence),
             mask=stamp,
             image=source,
+            labels=self._labels(sample),
             settings=self._fingerprint,
             finished=round(time.time(), 3),
         )
@@ -500,7 +520,7 @@ class _TotalsOfFile(msgspec.Struct):
 class _RunFile(msgspec.Struct):
     """What readers of ``run.json`` rely on."""
 
-    contract: Literal[1]
+    contract: Literal[2]
     settings: dict[str, Any]
     versions: dict[str, Any]
     started: str
@@ -527,6 +547,10 @@ def settings_difference(old: Any, new: Any, most: int = 8) -> str:
     keys = [key for key in {**before, **after} if before.get(key, _UNSET) != after.get(key, _UNSET)]
     parts = [f"{key} {_short(before.get(key, _UNSET))} -> {_short(after.get(key, _UNSET))}" for key in keys[:most]]
     return ", ".join([*parts, *([f"and {len(keys) - most} more"] if len(keys) > most else [])])
+
+
+def _listed(labels: Sequence[str] | None) -> str:
+    return "no labels" if labels is None else ", ".join(labels) or "no class"
 
 
 _UNSET = object()

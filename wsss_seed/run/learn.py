@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from ..seeding.clip_sams.presets import Preset
 from ..seeding.prompts import save_contexts
 from ..settings_tools import flatten
 from .generate import generate
+from .identity import PROMPTING, class_set_content, files_digest, identity, labels_digest
 from .progress import Progress
 
 TASKS: Mapping[str, tuple[Task, ...]] = {"cls": ("cls",), "seg": ("seg",), "both": ("cls", "seg")}
@@ -125,7 +125,7 @@ def learn_prompts(
                 samples, dataset.image, _reader(folder, dataset) if folder else None, len(dataset.class_set.names)
             )
             file = out / f"{name}.safetensors"
-            about = _about(name, dataset, samples, models, settings[name], seed, str(seeds) if seeds else None)
+            about = _about(name, dataset, samples, models, settings[name], seed, folder)
             show = progress(f"learning {name}", "iteration") if progress and processes.first else None
             learned = _learn(
                 name, source, dataset, models, settings[name], out, about, seed, overwrite, processes, show
@@ -223,23 +223,17 @@ def _about(
     models: ModelSet,
     settings: LearnSettings,
     seed: int,
-    seeds: str | None,
+    seeds: Path | None,
 ) -> dict[str, Any]:
-    """Everything that determines the outcome of a task, as flat JSON values."""
-    class_set = dataset.class_set
-    images = hashlib.sha256()
-    for sample in samples:
-        images.update(f"{sample.id}\0{sample.labels}\n".encode("utf-8", "surrogateescape"))
+    """Everything that determines the outcome of a task, as JSON values."""
     return {
         "task": task,
         "dataset": f"{dataset.name} {dataset.split}",
         "images": len(samples),
-        "images and labels": images.hexdigest()[:16],
-        "class set": class_set.name,
-        "prompts": list(class_set.prompts),
-        "background": list(class_set.background),
+        "labels": labels_digest(samples),
+        "class_set": class_set_content(dataset.class_set, PROMPTING),
         "clip": models.clip.fingerprint,
-        "seeds": seeds,
+        "seeds": None if seeds is None else files_digest(mask_file(seeds, sample.id) for sample in samples),
         "seed": seed,
         **flatten(settings),
     }
@@ -313,7 +307,7 @@ def _coarse_seeds(
         dataset,
         seeder,
         out,
-        settings={"backend": {"name": "clip-sams", **seeder.settings}, "models": models.weights()},
+        settings=identity(dataset, {"name": "clip-sams", **seeder.settings}, models, ["clip", "sam"]),
         about={"versions": versions(), "device": models.device},
         shard=(processes.index, processes.count),
         overwrite=overwrite,
@@ -323,13 +317,12 @@ def _coarse_seeds(
 
 def _reader(folder: Path, dataset: Dataset) -> Callable[[Sample], np.ndarray]:
     """Reads the seed of a sample and checks that it fits."""
-    masks = folder / MASKS if (folder / MASKS).is_dir() else folder
-    if not masks.is_dir():
+    if not folder.is_dir():
         raise WsssError(f"{folder}: no such folder of seeds; give --seeds a run folder")
     classes = len(dataset.class_set.names)
 
     def read(sample: Sample) -> np.ndarray:
-        path = masks / f"{sample.id}.png"
+        path = mask_file(folder, sample.id)
         labels = read_labels(path)
         beyond = labels[(labels > classes) & (labels != 255)]
         if len(beyond):
@@ -337,3 +330,9 @@ def _reader(folder: Path, dataset: Dataset) -> Callable[[Sample], np.ndarray]:
         return labels
 
     return read
+
+
+def mask_file(folder: Path, name: str) -> Path:
+    """The label map of an id in a run folder, or in a folder of label maps."""
+    masks = folder / MASKS
+    return (masks if masks.is_dir() else folder) / f"{name}.png"

@@ -15,6 +15,7 @@ from ..output.manifest import Manifest
 from ..output.run_folder import conclude
 from ..seeding.backends import BackendRequest, build_seeder
 from .generate import RunResult, generate
+from .identity import identity, labels_digest
 from .progress import Progress, Reporter
 from .workers import on_devices
 
@@ -32,7 +33,6 @@ class RunPlan:
         backend: name of the backend.
         overrides: the user's settings of the backend, dotted key to value.
         out: the run folder.
-        seed: the random seed, for the record.
         limit: do the first so many images.
         overwrite: make finished masks again.
         command: the command line, for the record.
@@ -43,7 +43,6 @@ class RunPlan:
     backend: str
     overrides: Mapping[str, Any]
     out: Path
-    seed: int = 0
     limit: int | None = None
     overwrite: bool = False
     command: str = ""
@@ -66,15 +65,15 @@ def do_part(plan: RunPlan, device: str, shard: tuple[int, int], progress: Report
         data,
         seeder,
         plan.out,
-        settings={
-            "dataset": {"name": data.name, "split": data.split, "seed": plan.seed},
-            "labels": data.labels_source,
-            "class_set": {"name": data.class_set.name, "names": list(data.class_set.names)},
-            "backend": {"name": plan.backend, **seeder.settings},
-            "models": models.weights(),
-            "precision": models.precision,
+        settings=identity(data, {"name": plan.backend, **seeder.settings}, models),
+        about={
+            "versions": versions(),
+            "device": models.device,
+            "command": plan.command,
+            "class_set": data.class_set.name,
+            "labels": {"source": data.labels_source, "sha256": labels_digest(data)},
+            "weights": models.weights(),
         },
-        about={"versions": versions(), "device": models.device, "command": plan.command},
         limit=plan.limit,
         shard=shard,
         overwrite=plan.overwrite,

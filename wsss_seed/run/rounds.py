@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from ..segmenter.predict import Predictor
 from ..segmenter.settings import Recipe
 from ..segmenter.train import TrainResult, train_segmenter
 from .generate import RunResult, generate
+from .identity import identity
 from .progress import Progress
 
 PREDICTIONS, FUSED = "predictions", "fused"
@@ -146,17 +146,13 @@ def _fuse(
     segmenter = load_segmenter(training.best or training.last, processes.device, data.class_set)
     predictor = Predictor(segmenter)
     about = {"versions": versions(), "device": str(processes.device)}
-    common: dict[str, Any] = {
-        "dataset": {"name": data.name, "split": data.split},
-        "class_set": {"name": data.class_set.name, "names": list(data.class_set.names)},
-    }
 
     def make(seeder: Predictor | Agreeing, name: str, folder: Path, verb: str) -> RunResult:
         result = generate(
             data,
             seeder,
             folder,
-            settings={**common, "backend": {"name": name, **seeder.settings}},
+            settings=identity(data, {"name": name, **seeder.settings}),
             about=about,
             shard=(processes.process_index, processes.num_processes),
             overwrite=overwrite,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -279,7 +277,7 @@ def _about(
         "masks": f"{data.name} {data.split}",
         "images": len(checked.source.samples),
         "digest": checked.digest,
-        "classes": hashlib.sha256(json.dumps(data.class_set.names).encode()).hexdigest()[:16],
+        "classes": list(data.class_set.names),
         "validation": None if val is None else f"{val.name} {val.split}, {len(val)} images",
         "recipe": recipe.name,
         "weights": weights,
