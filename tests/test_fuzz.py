@@ -500,4 +500,4 @@ def test_damaged_files_are_read_or_refused_in_one_line(name, folder):
 @pytest.mark.parametrize("name", TARGETS)
 def test_more_damaged_files(name, seed, folder):
     target = TARGETS[name](folder)
-    assert attack(target, max(100, round(3000 * target.share)), seed) > 0
+    assert attack(target, max(100, round(1000 * target.share)), seed) > 0
