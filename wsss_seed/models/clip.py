@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from ..errors import WsssError, one_line
 from .cache import offline
 from .precision import Portions, computing
-from .reading import UNREADABLE
+from .reading import UNREADABLE, check_sizes
 from .torchscript import is_torchscript, read_torchscript
 from .towers import ImageTower, LastBlock, TextTower, Tower
 
@@ -310,11 +310,14 @@ def _read_folder(folder: Path) -> tuple[Any, Any]:
     weights = folder / "clip.safetensors"
     try:
         config = json.loads((folder / "clip.json").read_text("utf-8"))
+        check_sizes(config, folder / "clip.json", weights)
         text = config["text_cfg"]
         tokenizer_kwargs = {**text["tokenizer_kwargs"], "context_length": text["context_length"]}
         tokenizer_kwargs["bpe_path"] = str(folder / tokenizer_kwargs["bpe_path"])
         tokenizer = open_clip.SimpleTokenizer(**tokenizer_kwargs)
         model = open_clip.CLIP(**config)
+    except WsssError:
+        raise
     except UNREADABLE as error:
         raise WsssError(f"{folder / 'clip.json'}: not the configuration of a CLIP ({one_line(error)})") from None
     try:

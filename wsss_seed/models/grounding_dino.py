@@ -38,7 +38,7 @@ from .detector import (
     write_captions,
 )
 from .precision import computing
-from .reading import UNREADABLE
+from .reading import UNREADABLE, check_sizes
 
 _PACKAGE = "groundingdino.models.GroundingDINO"
 _CONFIGS = Path(str(files(__package__))) / "configs"
@@ -382,9 +382,12 @@ def _read_folder(folder: Path) -> tuple[nn.Module, Resize]:
     path, weights = folder / "detector.json", folder / "detector.safetensors"
     try:
         config = json.loads(path.read_text("utf-8"))
+        check_sizes({key: config[key] for key in config if key != "resize"}, path, weights)
         words = (folder / config["vocabulary"]).read_text("utf-8").splitlines()
         model = build_grounding_dino(config, build_tokenizer(words))
         resize = Resize(**config["resize"])
+    except WsssError:
+        raise
     except UNREADABLE as error:
         raise WsssError(f"{path}: not the configuration of a Grounding DINO ({one_line(error)})") from None
     try:

@@ -22,7 +22,7 @@ from .digest import digest_of
 from .enlarge import Window, enlarging, windows
 from .masks import BoxMasks
 from .precision import Portions, computing
-from .reading import UNREADABLE
+from .reading import UNREADABLE, check_sizes
 from .sam_attention import fuse_attention
 from .sam_points import PointAnswers, answer
 
@@ -229,7 +229,11 @@ def load_sam(spec: str | Path, device: str | torch.device = "cpu", precision: st
 def _read_folder(folder: Path) -> modeling.Sam:
     config, weights = folder / "sam.json", folder / "sam.safetensors"
     try:
-        model = build_sam(json.loads(config.read_text("utf-8")))
+        values = json.loads(config.read_text("utf-8"))
+        check_sizes(values, config, weights)
+        model = build_sam(values)
+    except WsssError:
+        raise
     except UNREADABLE as error:
         raise WsssError(f"{config}: not the configuration of a SAM model ({one_line(error)})") from None
     try:

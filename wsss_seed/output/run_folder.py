@@ -491,6 +491,7 @@ def read_run(path: Path) -> dict[str, Any] | None:
     unreadable = WsssError(f"{file}: not readable as the settings of a run; remove the folder or choose another --out")
     try:
         run = json.loads(file.read_bytes())
+        json.dumps(run, ensure_ascii=False).encode("utf-8", "surrogateescape")  # JSON can hold what UTF-8 cannot
     except FileNotFoundError:
         return None
     except OSError as error:
