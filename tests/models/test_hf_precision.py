@@ -29,7 +29,6 @@ def test_mask_models_encode_in_it_and_decode_in_float32(kind):
     exact, half = (m.decode_boxes(m.embed(picture()), np.array([[5, 5, 60, 60]])).low_res for m in models)
     assert half.dtype == torch.float32
     assert 0 < (half - exact).abs().max() < 0.2 * exact.std()
-    assert models[0].digest != models[1].digest
 
 
 def test_sam_3():

@@ -69,7 +69,6 @@ def test_models_in_half_precision_see_nearly_the_same(precision):
     assert not torch.equal(exact.embed(image).features, half.embed(image).features)
     assert half.embed(image).features.dtype == torch.float32
     assert (masks[0] == masks[1]).float().mean() > 0.98
-    assert exact.digest != half.digest
 
     exact, half = (load_clip(str(TINY), precision=p) for p in ("fp32", precision))
     whole = np.array([[0, 0, image.shape[1], image.shape[0]]])

@@ -12,6 +12,7 @@ from wsss_seed.models.zoo import TINY
 from wsss_seed.run.proposals import propose
 from wsss_seed.seeding.proposals import ProposalSettings
 
+TINY_SAM = "tiny fp32"
 SETTINGS = ProposalSettings(points=2, layers=0, iou=0.3, stability=0.3, stability_offset=0.2)
 
 
@@ -25,36 +26,36 @@ def files(folder):
 
 
 def test_goes_on_where_it_stopped(sam, tmp_path):
-    first = propose(Painted(6), sam, SETTINGS, tmp_path / "a", limit=2)
+    first = propose(Painted(6), lambda: sam, TINY_SAM, SETTINGS, tmp_path / "a", limit=2)
     assert (first.images, first.made, first.skipped, first.exit_status) == (2, 2, 0, 0)
-    second = propose(Painted(6), sam, SETTINGS, tmp_path / "a")
+    second = propose(Painted(6), lambda: sam, TINY_SAM, SETTINGS, tmp_path / "a")
     assert (second.made, second.skipped) == (4, 2)
-    third = propose(Painted(6), sam, SETTINGS, tmp_path / "a")
+    third = propose(Painted(6), lambda: sam, TINY_SAM, SETTINGS, tmp_path / "a")
     assert (third.made, third.skipped, third.masks) == (0, 6, second.masks)
     for shard in ((0, 2), (1, 2)):
-        propose(Painted(6), sam, SETTINGS, tmp_path / "b", shard=shard)
+        propose(Painted(6), lambda: sam, TINY_SAM, SETTINGS, tmp_path / "b", shard=shard)
     assert files(tmp_path / "a") == files(tmp_path / "b")
     assert len(files(tmp_path / "a")) == 6
-    again = propose(Painted(6), sam, SETTINGS, tmp_path / "a", overwrite=True)
+    again = propose(Painted(6), lambda: sam, TINY_SAM, SETTINGS, tmp_path / "a", overwrite=True)
     assert again.made == 6
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
 def test_a_bad_image_and_a_damaged_file_concern_nobody_else(sam, tmp_path):
-    result = propose(Painted(6, broken=[3]), sam, SETTINGS, tmp_path)
+    result = propose(Painted(6, broken=[3]), lambda: sam, TINY_SAM, SETTINGS, tmp_path)
     assert result.failed == (("odd/0003", "odd/0003: damaged image; copy it again"),)
     assert (result.made, result.exit_status) == (5, 1)
     before = files(tmp_path)
     next(p for p in tmp_path.rglob("*.gz")).write_bytes(b"\x1f\x8b")
-    assert propose(Painted(6), sam, SETTINGS, tmp_path).made == 2
+    assert propose(Painted(6), lambda: sam, TINY_SAM, SETTINGS, tmp_path).made == 2
     assert files(tmp_path).items() >= before.items()
 
 
 def test_an_image_without_masks_is_done_too(sam, tmp_path):
     strict = ProposalSettings(points=2, layers=0, stability=1.0, stability_offset=1000.0)
-    result = propose(Painted(2), sam, strict, tmp_path)
+    result = propose(Painted(2), lambda: sam, TINY_SAM, strict, tmp_path)
     assert (result.made, result.empty, result.masks, result.exit_status) == (2, 2, 0, 0)
-    assert propose(Painted(2), sam, strict, tmp_path).skipped == 2
+    assert propose(Painted(2), lambda: sam, TINY_SAM, strict, tmp_path).skipped == 2
 
 
 def test_an_interrupt_loses_nothing(sam, tmp_path):
@@ -64,14 +65,24 @@ def test_an_interrupt_loses_nothing(sam, tmp_path):
                 raise KeyboardInterrupt
             return super().image(sample)
 
-    result = propose(Interrupted(6), sam, SETTINGS, tmp_path)
+    result = propose(Interrupted(6), lambda: sam, TINY_SAM, SETTINGS, tmp_path)
     assert (result.interrupted, result.exit_status) == (True, 130)
     assert result.made == len(files(tmp_path)) == 3
-    assert propose(Painted(6), sam, SETTINGS, tmp_path).skipped == 3
+    assert propose(Painted(6), lambda: sam, TINY_SAM, SETTINGS, tmp_path).skipped == 3
 
 
 def test_a_folder_that_takes_nothing(sam, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WsssError, match=r"file.*cannot be written"):
-        propose(Painted(2), sam, SETTINGS, tmp_path / "file")
+        propose(Painted(2), lambda: sam, TINY_SAM, SETTINGS, tmp_path / "file")
     assert np.array_equal(list(files(tmp_path)), ["file"])
+
+
+def test_sam_is_loaded_for_missing_proposals_only(sam, tmp_path):
+    propose(Painted(2), lambda: sam, TINY_SAM, SETTINGS, tmp_path)
+
+    def refuse():
+        raise AssertionError("SAM was asked for")
+
+    assert propose(Painted(2), refuse, TINY_SAM, SETTINGS, tmp_path).skipped == 2
+    assert propose(Painted(2), lambda: sam, "another SAM", SETTINGS, tmp_path).made == 2

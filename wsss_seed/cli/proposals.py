@@ -53,7 +53,7 @@ def proposals(
     from ..models.zoo import home
     from ..run.progress import Progress
     from ..run.proposals import propose
-    from ..seeding.clip_sams import proposal_settings
+    from ..seeding.clip_sams import proposal_settings, proposal_weights
     from ..seeding.clip_sams.presets import load_preset
 
     recipe = load_preset(preset) if preset is not None else None
@@ -67,7 +67,8 @@ def proposals(
     )
     result = propose(
         data,
-        model_set.sam,
+        lambda: model_set.sam,
+        proposal_weights(model_set),
         settings,
         folder,
         limit=limit,

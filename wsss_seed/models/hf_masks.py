@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import WsssError
-from .digest import digest_of
 from .enlarge import Window, enlarging, windows
 from .hub import folder_of, kind_of, load, unfit
 from .masks import BoxMasks
@@ -211,13 +209,6 @@ class HfMasks:
                 grown = F.interpolate(grown, size, mode="bilinear", align_corners=False)[..., :h, :w]
             whole[:] = grown
         return out.view(*low_res.shape[:-2], height, width)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the weights and of what goes with them, the same wherever they were loaded from."""
-        images = self.processor.image_processor
-        scale = {"mean": torch.tensor(images.image_mean), "std": torch.tensor(images.image_std)}
-        return digest_of({**self.model.state_dict(), **scale}, self.precision)
 
     def _scaled(self, embedding: HfEmbedding, points: np.ndarray) -> Tensor:
         """Points (..., 2) x y of the image as the model sees them, float32, scaled as the processor does."""

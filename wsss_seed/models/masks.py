@@ -42,11 +42,6 @@ class MaskModel(Protocol):
     name: str
     device: torch.device
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the weights and of what goes with them."""
-        ...
-
     def embed(self, image: np.ndarray) -> Any: ...
 
     def decode_boxes(

@@ -6,7 +6,7 @@ import json
 import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from segment_anything import modeling, sam_model_registry
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from ..errors import WsssError, one_line
-from .digest import digest_of
 from .enlarge import Window, enlarging, windows
 from .masks import BoxMasks
 from .precision import Portions, computing
@@ -161,13 +160,6 @@ class Sam:
             (embedding.original_size[axis],) * 2,
         )
         return enlarging(4 * embedding.features.shape[2 + axis], steps, self.device)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the weights and of what goes with them, the same wherever they were loaded from; see
-        ``digest_of``."""
-        model = self.model
-        return digest_of({**model.state_dict(), "mean": model.pixel_mean, "std": model.pixel_std}, self.precision)
 
     @torch.inference_mode()
     def logits(self, embedding: Embedding, low_res: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -127,13 +128,25 @@ def find_weights(role: str, name: str) -> Weights:
 
 
 def _digest(role: str, weights: Weights) -> str | None:
-    """SHA-256 of a model's weights: of a checkpoint known by name the published one, for no other is ever used."""
+    """SHA-256 that identifies a model without loading it; None where its files are not there, or not ours to know.
+
+    Of a checkpoint known by name it is the published one, for no other is ever used; of a file its own; of a folder
+    that of the names and digests of the files that determine what the model computes.
+    """
     if weights.checkpoint and weights.checkpoint.files[0].sha256:
         return weights.checkpoint.files[0].sha256
     path = weights.path
-    if path is not None and path.is_dir():
-        path = path / ("model.safetensors" if weights.state == "hub" else f"{role}.safetensors")
-    return sha256(path) if path is not None and path.is_file() else None
+    if weights.state == "hub" and path is None:
+        from huggingface_hub import try_to_load_from_cache
+
+        config = try_to_load_from_cache(weights.spec, "config.json")
+        path = Path(config).parent if isinstance(config, str) else None
+    if path is None or not path.is_dir():
+        return sha256(path) if path is not None and path.is_file() else None
+    patterns = ("*.json", "model*.safetensors") if weights.state == "hub" else (f"{role}.json", f"{role}.safetensors")
+    files = sorted(file for pattern in patterns for file in path.glob(pattern))
+    lines = "".join(f"{file.name} {sha256(file)}\n" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest() if files else None
 
 
 class ModelSet:
@@ -189,9 +202,10 @@ class ModelSet:
         """Name and SHA-256 of each model's weights (None where a library keeps the files itself)."""
         return {role: {"name": self.names[role], "sha256": _digest(role, w)} for role, w in self._weights.items()}
 
-    def digests(self) -> dict[str, str]:
-        """What identifies each model's weights: their SHA-256, the name where a library keeps the files itself."""
-        return {role: weights["sha256"] or self.names[role] for role, weights in self.weights().items()}
+    def identity(self, role: str) -> str:
+        """What identifies a model's weights, wherever they lie: SHA-256, the name where a library keeps the files
+        itself. Nothing is loaded; a large file is read once, then remembered by path, size and time."""
+        return _digest(role, self._weights[role]) or self.names[role]
 
     def seen(self, dataset: str) -> list[Checkpoint]:
         """Of the models in use so far those that were trained on annotations of a data set."""

@@ -42,7 +42,7 @@ def identity(
         "labels": "none" if data.labels_source is None else "given",
         "class_set": class_set_content(data.class_set),
         "backend": dict(backend),
-        "models": {} if models is None else {role: models.digests()[role] for role in roles},
+        "models": {} if models is None else {role: models.identity(role) for role in roles},
         "precision": None if models is None else models.precision,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -63,7 +64,8 @@ class _Loaded(NamedTuple):
 
 def propose(
     dataset: Dataset,
-    sam: MaskModel,
+    sam: Callable[[], MaskModel],
+    weights: str,
     settings: ProposalSettings,
     out: Path,
     *,
@@ -80,7 +82,8 @@ def propose(
 
     Args:
         dataset: the images; ``image`` is called from threads.
-        sam: the model.
+        sam: gives the model; asked only for an image that the store does not have.
+        weights: what identifies the model.
         settings: of the proposals.
         out: folder of the store.
         limit: do the first so many images of the dataset.
@@ -108,7 +111,7 @@ def propose(
     def make(loaded: _Loaded) -> Proposals:
         if loaded.found is not None:
             return loaded.found
-        return generate_proposals(sam, loaded.image, settings)
+        return generate_proposals(sam(), loaded.image, settings)
 
     def save(loaded: _Loaded, proposals: Proposals, _: float) -> None:
         nonlocal made, skipped, empty, masks
@@ -131,7 +134,7 @@ def propose(
     try:
         if progress is not None:
             progress.start(len(samples), 0)
-        store = store_in(out, sam, settings)
+        store = store_in(out, weights, settings)
         work_off(samples, load, make, save, fail, prefetch=prefetch)
     except KeyboardInterrupt:
         interrupted = True

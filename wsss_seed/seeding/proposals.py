@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -25,7 +25,7 @@ from ..settings_tools import Amount, Count, Share, Whole
 from .regions import fill_and_clean
 
 if TYPE_CHECKING:
-    from ..models.masks import Answers, MaskModel
+    from ..models.masks import Answers
 
 log = logging.getLogger(__name__)
 
@@ -313,20 +313,22 @@ def _joined(parts: Sequence[Proposals], size: tuple[int, int]) -> Proposals:
     )
 
 
-def store_in(folder: Path, sam: MaskModel, settings: ProposalSettings) -> ProposalStore:
-    """The folder's store of what this model and these settings make."""
-    return ProposalStore(folder, asdict(settings), sam.digest)
+def store_in(folder: Path, weights: str, settings: ProposalSettings) -> ProposalStore:
+    """The folder's store of what a SAM and these settings make; ``weights`` identifies the SAM and its precision."""
+    return ProposalStore(folder, asdict(settings), weights)
 
 
-def kept_proposals(sam: Segmenter, image: np.ndarray, settings: ProposalSettings, store: ProposalStore) -> Proposals:
-    """The mask proposals of an image: read where they are kept, else made and kept.
+def kept_proposals(
+    sam: Callable[[], Segmenter], image: np.ndarray, settings: ProposalSettings, store: ProposalStore
+) -> Proposals:
+    """The mask proposals of an image: read where they are kept, else made by ``sam()`` and kept.
 
     A folder that cannot be written to is no reason to fail: they are made again next time.
     """
     path = store.path(image)
     found = store.read(path, (image.shape[0], image.shape[1]))
     if found is None:
-        found = generate_proposals(sam, image, settings)
+        found = generate_proposals(sam(), image, settings)
         try:
             store.write(path, found)
         except OSError as error:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ...models.zoo import ModelSet
     from ..backends import BackendRequest
 
-__all__ = ["ClipSams", "Settings", "build", "override", "proposal_settings", "stored_proposals"]
+__all__ = ["ClipSams", "Settings", "build", "override", "proposal_settings", "proposal_weights", "stored_proposals"]
 
 
 def build(request: BackendRequest) -> ClipSams:
@@ -59,10 +59,17 @@ def proposal_settings(
     return override(override(settings, models.settings("clip-sams")), values).proposals
 
 
+def proposal_weights(models: ModelSet) -> str:
+    """What identifies the SAM of a store, and the precision in which it computes."""
+    return f"{models.identity('sam')} {models.precision}"
+
+
 def stored_proposals(models: ModelSet, settings: ProposalSettings) -> Callable[[np.ndarray], Proposals]:
-    """Mask proposals of an image, from the common store or made and stored; SAM is loaded when first asked."""
+    """Mask proposals of an image, from the common store or made and stored; SAM is loaded for the first that is not
+    there."""
+    store = store_in(home() / "proposals", proposal_weights(models), settings)
 
     def of(image: np.ndarray) -> Proposals:
-        return kept_proposals(models.sam, image, settings, store_in(home() / "proposals", models.sam, settings))
+        return kept_proposals(lambda: models.sam, image, settings, store)
 
     return of
