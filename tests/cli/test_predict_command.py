@@ -172,10 +172,12 @@ def test_sharpened_by_the_bundled_sam(cli, toyland: Path, tmp_path: Path):
     assert cli(*command, "--out", "plain").returncode == 0
     result = cli(*command, "--out", "sharp", "--sharpen", "--set", "sharpen.alpha=2", env=home)
     assert result.returncode == 0, result.stderr
-    run = json.loads((tmp_path / "sharp" / "run.json").read_text())["settings"]
+    described = json.loads((tmp_path / "sharp" / "run.json").read_text())
+    run = described["settings"]
     assert run["backend"]["sharpen.alpha"] == 2
     assert run["backend"]["proposals.points"] == 16  # what suits the miniature
-    assert run["models"]["sam"]["name"] == "tiny"
+    assert run["models"]["sam"] == described["weights"]["sam"]["sha256"]
+    assert described["weights"]["sam"]["name"] == "tiny"
     line = json.loads((tmp_path / "sharp" / "manifest.jsonl").read_text())
     assert line["evidence"]["masks"] > 0
     assert masks(tmp_path / "sharp") != masks(tmp_path / "plain")

@@ -69,7 +69,7 @@ def test_photographs_run_through_the_base_set_without_a_network(program, real_da
             Image.open(tmp_path / f"seeds/SegmentationClass/{sample.id}.png") as mask,
         ):
             assert mask.size == image.size
-    settings = json.loads((tmp_path / "seeds" / "run.json").read_text())["settings"]
-    assert settings["models"] == ModelSet("base", "cpu").weights()
+    described = json.loads((tmp_path / "seeds" / "run.json").read_text())
+    assert described["weights"] == ModelSet("base", "cpu").weights()
     lines = [json.loads(line) for line in (tmp_path / "seeds" / "manifest.jsonl").read_text().splitlines()]
     assert all(line["evidence"]["detections"] for line in lines)

@@ -171,9 +171,9 @@ def test_generate_from_the_command_line(cli, folder, tmp_path):
     assert report["failed"] == []
     assert 0 <= report["evaluation"]["miou"] <= 1
     assert len(set(masks(tmp_path / "a").values())) == 4
-    settings = json.loads((tmp_path / "a" / "run.json").read_text())["settings"]
-    assert settings["backend"]["name"] == "sam3"
-    assert settings["models"]["sam"]["name"] == f"hf:{folder}"
+    described = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert described["settings"]["backend"]["name"] == "sam3"
+    assert described["weights"]["sam"]["name"] == f"hf:{folder}"
     # Interrupted after two images and gone on with, the masks are the same.
     assert run(cli, folder, "b", "--limit", 2).returncode == 0
     rest = json.loads(run(cli, folder, "b").stdout)

@@ -120,6 +120,7 @@ def predict(
             "device": models.device,
             "command": shlex.join(sys.argv),
             "class_set": data.class_set.name,
+            "weights": {"sam": models.weights()["sam"]} if sharpen else {},
             "checkpoint": str(checkpoint),
             "training": segmenter.history,
         },
