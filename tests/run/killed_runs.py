@@ -44,7 +44,7 @@ def contents(out: Path) -> dict[str, Any]:
         name = path.relative_to(out).as_posix()
         if path.is_dir() or name == ".lock":
             continue
-        if path.suffix == ".jsonl":
+        if path.match("manifest*.jsonl"):
             lines = [json.loads(line) for line in path.read_text().splitlines()]
             for line in lines:
                 del line["seconds"], line["finished"]
