@@ -35,7 +35,7 @@ def check_sizes(config: Any, path: Path, weights: Path) -> None:
         with safe_open(weights, "pt") as file:
             largest = max((n for key in file.keys() for n in file.get_slice(key).get_shape()), default=0)  # noqa: SIM118
     except UNREADABLE as error:
-        raise WsssError(f"{weights}: not readable as weights ({one_line(error)}); install it again") from None
+        raise WsssError(f"{weights}: not the weights of {path} ({one_line(error)}); install it again") from None
     limit = max(_SIDE, largest)
     for number in _numbers(config):
         if abs(number) > limit:
