@@ -13,12 +13,13 @@ class WsssError(Exception):
     1,000 characters is left out.
     """
 
-    def __init__(self, message: str) -> None:
+    def __str__(self) -> str:
+        message = super().__str__()
         if not message.isprintable():
             message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
         if len(message) > _LONGEST:
             message = f"{message[: _LONGEST - 300]} ... {message[-290:]}"
-        super().__init__(message)
+        return message
 
 
 class ImageError(WsssError):

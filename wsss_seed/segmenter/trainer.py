@@ -301,7 +301,7 @@ def _next(batches: Iterator[list[torch.Tensor]], asked: Callable[[], bool]) -> l
     try:
         return next(batches)
     except WsssError as error:
-        raise WsssError(str(error).strip().splitlines()[-1].removeprefix("wsss_seed.errors.WsssError: ")) from None
+        raise WsssError(error.args[0].strip().splitlines()[-1].removeprefix("wsss_seed.errors.WsssError: ")) from None
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
