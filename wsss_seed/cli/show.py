@@ -19,7 +19,7 @@ _GONE = {errno.EPIPE, errno.EIO}  # the reader has ended, the terminal is closed
 
 class _Stream:
     """A standard stream for as long as somebody is there to read it. After that it takes everything and keeps nothing:
-    the work that it tells of goes on, and has its own exit status."""
+    the work that it reports continues, and has its own exit status."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from .. import __version__
 from ..errors import WsssError, one_line
+from ..output.files import NO_FOLLOW
 from .cache import sha256 as hash_of
 
 _CHUNK = 2**20
@@ -194,7 +195,7 @@ def _copy(answer: Any, file: IO[bytes], most: int | None, show: Callable[[int], 
 
 
 def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)  # Windows has no such flag
+    return os.open(path, flags | NO_FOLLOW, 0o666)
 
 
 def _is_own(part: Path) -> bool:

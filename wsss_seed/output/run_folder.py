@@ -530,7 +530,7 @@ class _RunFile(msgspec.Struct):
 
 
 def _deeper(value: Any, levels: int) -> bool:
-    """Whether a JSON value is nested deeper than so many levels, below which recursion is safe."""
+    """Whether a JSON value is nested deeper than ``levels``, which recursion can handle."""
     inner: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return any(levels == 0 or _deeper(item, levels - 1) for item in inner if isinstance(item, dict | list))
 

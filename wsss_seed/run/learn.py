@@ -13,11 +13,12 @@ import numpy as np
 from ..data.base import Dataset, Sample
 from ..data.images import read_labels
 from ..errors import ImageError, WsssError, unknown_name
+from ..evaluation.evaluate import mask_folder
 from ..models.zoo import ModelSet, versions
 from ..output.curve import write_curve
 from ..output.files import is_part
 from ..output.lock import Lock
-from ..output.run_folder import LOCK, MASKS, write_error
+from ..output.run_folder import LOCK, write_error
 from ..seeding.backends import BackendRequest, build_seeder
 from ..seeding.clip_sams.learn.crops import Source
 from ..seeding.clip_sams.learn.processes import Processes
@@ -226,6 +227,7 @@ def _about(
     seeds: Path | None,
 ) -> dict[str, Any]:
     """Everything that determines the outcome of a task, as JSON values."""
+    masks = None if seeds is None else mask_folder(seeds)
     return {
         "task": task,
         "dataset": f"{dataset.name} {dataset.split}",
@@ -233,7 +235,7 @@ def _about(
         "labels": labels_digest(samples),
         "class_set": class_set_content(dataset.class_set, PROMPTING),
         "clip": models.clip.fingerprint,
-        "seeds": None if seeds is None else files_digest(mask_file(seeds, sample.id) for sample in samples),
+        "seeds": None if masks is None else files_digest(masks / f"{sample.id}.png" for sample in samples),
         "seed": seed,
         **flatten(settings),
     }
@@ -319,10 +321,10 @@ def _reader(folder: Path, dataset: Dataset) -> Callable[[Sample], np.ndarray]:
     """Reads the seed of a sample and checks that it fits."""
     if not folder.is_dir():
         raise WsssError(f"{folder}: no such folder of seeds; give --seeds a run folder")
-    classes = len(dataset.class_set.names)
+    masks, classes = mask_folder(folder), len(dataset.class_set.names)
 
     def read(sample: Sample) -> np.ndarray:
-        path = mask_file(folder, sample.id)
+        path = masks / f"{sample.id}.png"
         labels = read_labels(path)
         beyond = labels[(labels > classes) & (labels != 255)]
         if len(beyond):
@@ -330,9 +332,3 @@ def _reader(folder: Path, dataset: Dataset) -> Callable[[Sample], np.ndarray]:
         return labels
 
     return read
-
-
-def mask_file(folder: Path, name: str) -> Path:
-    """The label map of an id in a run folder, or in a folder of label maps."""
-    masks = folder / MASKS
-    return (masks if masks.is_dir() else folder) / f"{name}.png"
