@@ -25,9 +25,9 @@ from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
 from wsss_seed.evaluation.metrics import iou, mean, resolve_ignored
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.backends import BackendRequest, build_seeder
-from wsss_seed.seeding.base import LoadedSample, Seeder
 from wsss_seed.seeding.clip_sams import proposal_settings, stored_proposals
-from wsss_seed.seeding.sams import painting_order, runs_of
+from wsss_seed.seeding.clip_sams.sams import painting_order, runs_of
+from wsss_seed.types import LoadedSample, Seeder
 
 # How maps are thresholded and refined where no proposals vote was chosen on 200 images of the val split.
 PIXELS = {"stage": "handwritten", "sams.vote": False}

@@ -35,12 +35,12 @@ from wsss_seed.models.checkpoints import known_checkpoints
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.output.export import FORMATS, export
 from wsss_seed.output.finished import open_run
-from wsss_seed.output.proposals import Proposals
 from wsss_seed.output.report import report
 from wsss_seed.output.run_folder import RunFolder
-from wsss_seed.seeding.base import Seed
-from wsss_seed.seeding.prompts import load_contexts
+from wsss_seed.proposals.store import Proposals
+from wsss_seed.seeding.clip_sams.prompts import load_contexts
 from wsss_seed.segmenter.checkpoint import load_segmenter
+from wsss_seed.types import Seed
 
 CATS = ClassSet("cats", ("cat", "dog"), (("cat",), ("dog",)), ("cat", "dog"), ("grass",), voc_palette())
 IDS = ("2007_000001", "2007_000002", "sub/c")

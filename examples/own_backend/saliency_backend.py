@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from wsss_seed.seeding.backends import BackendRequest
-from wsss_seed.seeding.base import LoadedSample, Seed
+from wsss_seed.types import LoadedSample, Seed
 
 
 class Saliency:

@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from wsss_seed.config import flatten
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.toyland.dataset import Toyland
 from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
 from wsss_seed.evaluation.metrics import iou, mean, resolve_ignored
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.backends import BackendRequest
-from wsss_seed.seeding.base import LoadedSample
 from wsss_seed.seeding.clip_sams import ClipSams, Settings, build
-from wsss_seed.settings_tools import flatten
+from wsss_seed.types import LoadedSample
 
 GRID: dict[str, list[Any]] = {
     "sams.exponent": [0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 15.0, 25.0, 40.0, 70.0],

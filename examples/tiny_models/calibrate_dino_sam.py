@@ -27,9 +27,9 @@ from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
 from wsss_seed.evaluation.metrics import POLICIES, iou, mean, resolve_ignored
 from wsss_seed.models.sam import BoxMasks
 from wsss_seed.models.zoo import ModelSet
-from wsss_seed.seeding.base import LoadedSample
 from wsss_seed.seeding.dino_sam import DinoSam, Settings, flatten, override
 from wsss_seed.seeding.dino_sam.settings import TEMPLATES
+from wsss_seed.types import LoadedSample
 
 MODES = ("label_given", "label_free")
 START: dict[str, Any] = {"verify.min_side": 8, "sam.min_area": 8}

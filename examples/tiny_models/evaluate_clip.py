@@ -18,9 +18,16 @@ from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.toyland import draw
 from wsss_seed.models.clip import Clip, load_clip
 from wsss_seed.models.zoo import TINY
-from wsss_seed.seeding.classify import class_scores, negatives, probabilities, text_features, to_numpy, view_boxes
+from wsss_seed.seeding.detection.classification import (
+    class_scores,
+    negatives,
+    probabilities,
+    text_features,
+    to_numpy,
+    view_boxes,
+)
+from wsss_seed.seeding.detection.crop_verification import crop_boxes
 from wsss_seed.seeding.dino_sam.settings import TEMPLATES
-from wsss_seed.seeding.verify import crop_boxes
 
 
 @dataclass

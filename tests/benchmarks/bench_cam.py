@@ -20,7 +20,7 @@ import torch
 from torch.nn import functional as F
 
 from wsss_seed.models.clip import Clip
-from wsss_seed.seeding.cam import class_logits, masked_softmax, softmax_gradcam
+from wsss_seed.seeding.clip_sams.cam import class_logits, masked_softmax, softmax_gradcam
 
 
 def random_clip(model: str, device: str) -> Clip:

@@ -36,8 +36,8 @@ from wsss_seed.data.images import read_rgb
 from wsss_seed.data.toyland import draw
 from wsss_seed.models.sam import Sam
 from wsss_seed.models.zoo import ModelSet
-from wsss_seed.seeding.proposals import ProposalSettings, generate_proposals
-from wsss_seed.seeding.sams import sams
+from wsss_seed.proposals.generate import ProposalSettings, generate_proposals
+from wsss_seed.seeding.clip_sams.sams import sams
 
 NONE = (0.0, 0.0, 0.0)
 

@@ -41,15 +41,15 @@ from wsss_seed.models.detector import pixel_boxes
 from wsss_seed.models.grounding_dino import GroundingDino, build_grounding_dino, build_tokenizer
 from wsss_seed.models.precision import choose_precision
 from wsss_seed.models.sam import Sam
-from wsss_seed.seeding.base import LoadedSample
-from wsss_seed.seeding.cam import softmax_gradcam
-from wsss_seed.seeding.classify import view_boxes
+from wsss_seed.proposals.generate import ProposalSettings, generate_proposals
+from wsss_seed.seeding.clip_sams.cam import softmax_gradcam
 from wsss_seed.seeding.clip_sams.seeder import ClipSams
 from wsss_seed.seeding.clip_sams.settings import Settings as ClipSamsSettings
+from wsss_seed.seeding.detection.classification import view_boxes
 from wsss_seed.seeding.dino_sam.seeder import DinoSam
 from wsss_seed.seeding.dino_sam.settings import Settings as DinoSamSettings
 from wsss_seed.seeding.dino_sam.settings import override
-from wsss_seed.seeding.proposals import ProposalSettings, generate_proposals
+from wsss_seed.types import LoadedSample
 
 BOXES, PASSING = 12, 0.15  # boxes an image; part of all candidate masks whose predicted IoU is high enough
 LABELS = (7, 11, 14)  # cat, dog and person of VOC

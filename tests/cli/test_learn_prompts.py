@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from wsss_seed.output.lock import Lock
+from wsss_seed.io.lock import Lock
 
 QUICK = ["--set", "train.warmup=2", "--set", "train.batch=4", "--set", "context.tokens=4"]
 COMMAND = ["learn-prompts", "--dataset", "toyland", "--images", 6, *QUICK]

@@ -12,7 +12,7 @@ from wsss_seed.data.check import check_dataset
 from wsss_seed.data.coco import Coco
 from wsss_seed.data.folder import Folder
 from wsss_seed.data.labels import read_image_labels
-from wsss_seed.data.text import read_lines
+from wsss_seed.io.text import read_lines
 
 
 @pytest.mark.parametrize(("split", "images"), [("train", 90), ("val", 90), ("train_aug", 110), ("train_marked", 8)])

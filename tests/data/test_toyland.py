@@ -246,7 +246,7 @@ def test_a_tree_is_the_same_each_time_and_grows_by_splits(tmp_path: Path):
 
 
 def test_a_broken_off_tree_is_no_split_and_can_be_finished(tmp_path: Path, monkeypatch):
-    import wsss_seed.output.masks as masks
+    import wsss_seed.io.png as masks
 
     whole = masks.write_mask
 

@@ -12,7 +12,7 @@ from wsss_seed.data.base import Dataset, Sample
 from wsss_seed.data.classes import ClassSet, voc_palette
 from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.evaluation.evaluate import evaluate, read_ids
-from wsss_seed.output.masks import write_mask
+from wsss_seed.io.png import write_mask
 
 NAMES = ("background", "cat", "dog")
 IDS = ["a", "sub/b", "c d"]

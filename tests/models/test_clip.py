@@ -22,9 +22,9 @@ from wsss_seed.data.toyland import draw
 from wsss_seed.errors import WsssError
 from wsss_seed.models.clip import Clip, load_clip, stretched
 from wsss_seed.models.zoo import TINY
-from wsss_seed.seeding.classify import probabilities, text_features
+from wsss_seed.seeding.detection.classification import probabilities, text_features
+from wsss_seed.seeding.detection.crop_verification import crop_boxes
 from wsss_seed.seeding.dino_sam.settings import ClipSettings
-from wsss_seed.seeding.verify import crop_boxes
 
 BPE = TINY / "bpe.txt.gz"
 SIZE = 32

@@ -14,7 +14,7 @@ from wsss_seed.data.toyland import draw
 from wsss_seed.models.hf_masks import HfMasks, load_hf_masks
 from wsss_seed.models.sam import load_sam
 from wsss_seed.models.zoo import TINY
-from wsss_seed.seeding.proposals import ProposalSettings, generate_proposals
+from wsss_seed.proposals.generate import ProposalSettings, generate_proposals
 
 SIZES = [(70, 110), (110, 70), (64, 64), (20, 300)]
 

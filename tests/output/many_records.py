@@ -14,9 +14,9 @@ from pathlib import Path
 
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import ClassSet, voc_palette
+from wsss_seed.io.stamp import Stamp
 from wsss_seed.output.manifest import Record
 from wsss_seed.output.run_folder import RunFolder, fingerprint
-from wsss_seed.output.stamp import Stamp
 
 CATS = ClassSet("cats", ("cat", "dog"), (("cat",), ("dog",)), ("cat", "dog"), ("grass",), voc_palette())
 

@@ -10,7 +10,7 @@ from PIL import Image
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import ClassSet, voc_palette
 from wsss_seed.output.run_folder import RunFolder
-from wsss_seed.seeding.base import Seed
+from wsss_seed.types import Seed
 
 NAMES = ("cat", 'a "quoted" <b>dog</b>', "</script><script>alert(1)</script>", "{{ fileDirname }}: ünï'cødé")
 PALETTE = ((0, 0, 0), (255, 0, 0), (0, 200, 0), (0, 0, 250), (200, 180, 0), *voc_palette()[5:])

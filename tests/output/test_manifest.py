@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from wsss_seed.io.stamp import Stamp
 from wsss_seed.output.manifest import Appender, Manifest, Record, compact, manifest_files, shard_file
-from wsss_seed.output.stamp import Stamp
 
 FULL = Record(
     id="a/ü 1",

@@ -15,7 +15,7 @@ from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.voc import Voc
 from wsss_seed.output.report import report
 from wsss_seed.output.run_folder import RunFolder
-from wsss_seed.seeding.base import Seed
+from wsss_seed.types import Seed
 
 SWITCHES = (
     "--no-sandbox",

@@ -19,7 +19,7 @@ from wsss_seed.output import run_folder
 from wsss_seed.output.finished import open_run
 from wsss_seed.output.manifest import Manifest
 from wsss_seed.output.run_folder import RunFolder, mask_path, place_image
-from wsss_seed.seeding.base import Seed
+from wsss_seed.types import Seed
 
 CATS = ClassSet("cats", ("cat",), (("cat",),), ("cat",), ("grass",), voc_palette())
 SEED = Seed(np.array([[0, 1], [1, 255]], np.uint8), np.ones((2, 2), np.float32), (0,), {0: np.float32(0.9)})

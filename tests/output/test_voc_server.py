@@ -13,7 +13,7 @@ from PIL import Image
 
 from wsss_seed.data.classes import load_class_set, voc_palette
 from wsss_seed.errors import WsssError
-from wsss_seed.output.masks import write_mask
+from wsss_seed.io.png import write_mask
 from wsss_seed.output.run_folder import mask_path
 from wsss_seed.output.voc_server import pack
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from wsss_seed.seeding.prompts import Contexts, frame_prompts, prompt_embeddings, prompt_features, word_contexts
+from wsss_seed.seeding.clip_sams.prompts import (
+    Contexts,
+    frame_prompts,
+    prompt_embeddings,
+    prompt_features,
+    word_contexts,
+)
 
 GOLDEN = "g1_prompts"
 

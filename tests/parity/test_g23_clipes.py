@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from wsss_seed.seeding.affinity import refine
-from wsss_seed.seeding.cam import class_logits, present_softmax, softmax_gradcam
-from wsss_seed.seeding.maps import minmax, resized, score
-from wsss_seed.seeding.prompts import handwritten_features
+from wsss_seed.seeding.clip_sams.affinity import refine
+from wsss_seed.seeding.clip_sams.cam import class_logits, present_softmax, softmax_gradcam
+from wsss_seed.seeding.clip_sams.maps import minmax, resized, score
+from wsss_seed.seeding.clip_sams.prompts import handwritten_features
 
 GOLDEN = "g23_clipes"
 

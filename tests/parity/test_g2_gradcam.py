@@ -6,8 +6,8 @@ import pytest
 import torch
 from rounding import ROUNDING
 
-from wsss_seed.seeding.cam import SOFTMAX, class_logits, softmax_gradcam
-from wsss_seed.seeding.maps import resized, score
+from wsss_seed.seeding.clip_sams.cam import SOFTMAX, class_logits, softmax_gradcam
+from wsss_seed.seeding.clip_sams.maps import resized, score
 
 GOLDEN = "g2_gradcam"
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from wsss_seed.seeding.affinity import affinity, box_mask, refine
-from wsss_seed.seeding.maps import score
+from wsss_seed.seeding.clip_sams.affinity import affinity, box_mask, refine
+from wsss_seed.seeding.clip_sams.maps import score
 
 GOLDEN = "g3_caa"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsss_seed.seeding.maps import resized, score
-from wsss_seed.seeding.sams import judge, mask_means, mask_scores, painting_order, runs_of, sams
+from wsss_seed.seeding.clip_sams.maps import resized, score
+from wsss_seed.seeding.clip_sams.sams import judge, mask_means, mask_scores, painting_order, runs_of, sams
 
 GOLDEN = "g4_sams"
 

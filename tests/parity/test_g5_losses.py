@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from wsss_seed.seeding.losses import cam_loss, contrastive_loss
+from wsss_seed.seeding.clip_sams.losses import cam_loss, contrastive_loss
 
 GOLDEN = "g5_losses"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wsss_seed.seeding.cam import class_logits, softmax_gradcam
-from wsss_seed.seeding.losses import cam_loss, contrastive_loss
-from wsss_seed.seeding.prompts import Contexts, prompt_features
+from wsss_seed.seeding.clip_sams.cam import class_logits, softmax_gradcam
+from wsss_seed.seeding.clip_sams.losses import cam_loss, contrastive_loss
+from wsss_seed.seeding.clip_sams.prompts import Contexts, prompt_features
 
 GOLDEN = "g5e_end_to_end"
 

@@ -11,7 +11,7 @@ import torch
 from goldens import FOLDER
 
 from wsss_seed.models.sam import Sam, Window, build_sam
-from wsss_seed.seeding.proposals import ProposalSettings, boxes_of, generate_proposals
+from wsss_seed.proposals.generate import ProposalSettings, boxes_of, generate_proposals
 
 NONE = (0.0, 0.0, 0.0)
 VARIANTS = {

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
-from wsss_seed.seeding.maps import resized, score
-from wsss_seed.seeding.pixel_seed import pixel_seed
+from wsss_seed.seeding.clip_sams.maps import resized, score
+from wsss_seed.seeding.clip_sams.pixel_seed import pixel_seed
 
 GOLDEN = "g7s_argmax_seed"
 

@@ -31,7 +31,7 @@ from killed_runs import contents
 from operations import Trap
 from PIL import Image
 
-from wsss_seed.output.files import is_part
+from wsss_seed.io.files import is_part
 
 Command = Callable[[], int]
 

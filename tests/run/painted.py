@@ -20,9 +20,9 @@ import numpy as np
 from wsss_seed.data.base import Boxes, Dataset, Sample
 from wsss_seed.data.classes import ClassSet, voc_palette
 from wsss_seed.errors import ImageError, WsssError
+from wsss_seed.io.signals import end_at_once
 from wsss_seed.run.generate import generate
-from wsss_seed.seeding.base import LoadedSample, Seed
-from wsss_seed.signals import end_at_once
+from wsss_seed.types import LoadedSample, Seed
 
 CLASSES = ClassSet(
     name="paint",

@@ -20,9 +20,9 @@ from wsss_seed.data.base import Dataset, Sample
 from wsss_seed.data.images import read_labels, read_rgb
 from wsss_seed.errors import WsssError
 from wsss_seed.evaluation.evaluate import evaluate
+from wsss_seed.io.progress import Progress
 from wsss_seed.output.manifest import Appender, Manifest
 from wsss_seed.run.generate import generate
-from wsss_seed.run.progress import Progress
 
 
 def run(out, images=12, seeder=None, dataset=None, **options):

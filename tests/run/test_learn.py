@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from wsss_seed.data import open_dataset
+from wsss_seed.io.lock import Lock
 from wsss_seed.models.zoo import ModelSet
-from wsss_seed.output.lock import Lock
 from wsss_seed.run.learn import learn_prompts
 from wsss_seed.seeding.clip_sams.presets import load_preset
 

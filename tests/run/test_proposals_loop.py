@@ -9,8 +9,8 @@ from painted import Painted
 from wsss_seed.errors import WsssError
 from wsss_seed.models.sam import load_sam
 from wsss_seed.models.zoo import TINY
+from wsss_seed.proposals.generate import ProposalSettings
 from wsss_seed.run.proposals import propose
-from wsss_seed.seeding.proposals import ProposalSettings
 
 TINY_SAM = "tiny fp32"
 SETTINGS = ProposalSettings(points=2, layers=0, iou=0.3, stability=0.3, stability_offset=0.2)

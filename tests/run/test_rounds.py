@@ -21,8 +21,8 @@ from PIL import Image
 from wsss_seed.data.images import read_labels
 from wsss_seed.data.voc import Voc
 from wsss_seed.errors import WsssError
-from wsss_seed.output.files import write_text
-from wsss_seed.output.masks import write_confidence, write_mask
+from wsss_seed.io.files import write_text
+from wsss_seed.io.png import write_confidence, write_mask
 from wsss_seed.output.run_folder import confidence_path, mask_path
 from wsss_seed.run.rounds import seed_of
 

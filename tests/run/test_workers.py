@@ -13,7 +13,7 @@ import killed_runs as runs
 import pytest
 
 from wsss_seed.errors import WsssError
-from wsss_seed.run.progress import Progress
+from wsss_seed.io.progress import Progress
 from wsss_seed.run.workers import on_devices
 
 IMAGES = 8

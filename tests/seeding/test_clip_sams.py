@@ -11,15 +11,15 @@ from pycocotools import mask as rle
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import ImageError, WsssError
-from wsss_seed.output.proposals import Proposals
-from wsss_seed.seeding.base import LoadedSample
+from wsss_seed.proposals.store import Proposals
 from wsss_seed.seeding.clip_sams import ClipSams, Settings, override
 from wsss_seed.seeding.clip_sams.learn.settings import LearnSettings
 from wsss_seed.seeding.clip_sams.learn.settings import override as override_learn
+from wsss_seed.seeding.clip_sams.pixel_seed import pixel_seed
 from wsss_seed.seeding.clip_sams.presets import load_preset, preset_for, presets
-from wsss_seed.seeding.pixel_seed import pixel_seed
-from wsss_seed.seeding.prompts import prompt_names, random_contexts
-from wsss_seed.seeding.sams import sams
+from wsss_seed.seeding.clip_sams.prompts import prompt_names, random_contexts
+from wsss_seed.seeding.clip_sams.sams import sams
+from wsss_seed.types import LoadedSample
 
 CLASSES = replace(load_class_set("house, tree, car"), background=("grass", "sky"))
 SHAPE = (50, 70)

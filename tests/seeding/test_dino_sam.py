@@ -10,11 +10,11 @@ from wsss_seed.data.base import Boxes, Sample
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.models.detector import Queries
-from wsss_seed.seeding.base import LoadedSample
-from wsss_seed.seeding.classify import probabilities, text_features, to_numpy
+from wsss_seed.seeding.detection.classification import probabilities, text_features, to_numpy
+from wsss_seed.seeding.detection.crop_verification import crop_boxes
 from wsss_seed.seeding.dino_sam import DinoSam, Settings, flatten, override
 from wsss_seed.seeding.dino_sam.settings import TEMPLATES
-from wsss_seed.seeding.verify import crop_boxes
+from wsss_seed.types import LoadedSample
 
 CLASSES = replace(load_class_set("red, green, blue"), background=("sky", "sea"))
 RED, GREEN, BLUE = range(3)

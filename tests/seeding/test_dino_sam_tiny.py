@@ -10,8 +10,8 @@ from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
 from wsss_seed.evaluation.metrics import iou, mean, resolve_ignored
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.backends import BackendRequest
-from wsss_seed.seeding.base import LoadedSample
 from wsss_seed.seeding.dino_sam import build
+from wsss_seed.types import LoadedSample
 
 CLASSES = load_class_set("toyland")
 WORLD = Toyland(CLASSES, "test", 12)

@@ -14,8 +14,8 @@ from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.models.sam3 import Sam3
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.backends import BackendRequest, backends, build_seeder
-from wsss_seed.seeding.base import LoadedSample
 from wsss_seed.seeding.sam3 import SamText, Settings, override
+from wsss_seed.types import LoadedSample
 
 NAMES = ("cat", "dog", "table")
 PHRASES = (("cat",), ("dog", "hot dog"), ("dining table",))

@@ -7,8 +7,8 @@ import pytest
 
 from wsss_seed.data.base import Sample
 from wsss_seed.errors import ImageError
-from wsss_seed.seeding.base import LoadedSample
 from wsss_seed.segmenter.agreement import Agreeing, AgreementSettings, Opinion, agreement
+from wsss_seed.types import LoadedSample
 
 IGNORE_THEM, WEIGH = AgreementSettings(sure=0), AgreementSettings("weigh", sure=0)
 

@@ -12,12 +12,12 @@ from rounding import FLIPPED, ROUNDING, assert_same
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import WsssError
-from wsss_seed.output.proposals import Proposals
-from wsss_seed.seeding.base import LoadedSample
+from wsss_seed.proposals.store import Proposals
 from wsss_seed.segmenter.checkpoint import Scale, Segmenter
 from wsss_seed.segmenter.networks import NetworkSettings, build
 from wsss_seed.segmenter.predict import Predictor, PredictSettings, digest, override, winners
 from wsss_seed.segmenter.sharpen import sharpened
+from wsss_seed.types import LoadedSample
 
 VOC = load_class_set("voc")
 AS_IT_IS = Scale()

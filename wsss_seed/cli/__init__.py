@@ -11,7 +11,7 @@ import typer.core
 
 from .. import __version__
 from ..errors import WsssError, out_of_memory
-from ..signals import end_at_once
+from ..io.signals import end_at_once
 from . import (
     datasets,
     doctor,

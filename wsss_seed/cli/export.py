@@ -30,9 +30,9 @@ def export(
     The images of the run become the training part. The folder appears when it is complete.
     """
     from ..errors import WsssError
+    from ..io.progress import Progress
+    from ..io.signals import terminable
     from ..output.export import export as write
-    from ..run.progress import Progress
-    from ..signals import terminable
 
     validation = None
     if val is not None:

@@ -92,8 +92,8 @@ def generate(
     overrides = options.settings_of(ctx, set_ or [])
     data = open_dataset(dataset, root, split, classes, labels, images, seed)
 
+    from ..io.progress import Progress
     from ..run.part import RunPlan, do_run
-    from ..run.progress import Progress
 
     recipe = None
     if preset is not None:

@@ -60,9 +60,9 @@ def learn_prompts(
         split, images = split or "train", images or 400
     data = open_dataset(dataset, root, split, classes, labels, images, seed)
 
+    from ..io.progress import Progress
     from ..run.learn import learn_prompts as run
     from ..run.learn import processes_for
-    from ..run.progress import Progress
     from ..seeding.clip_sams.presets import load_preset, preset_for
 
     recipe = load_preset(preset or preset_for(data.class_set))

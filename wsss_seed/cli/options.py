@@ -35,7 +35,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     key, sep, value = text.partition("=")
     if not sep or not key:
         raise WsssError(f"--set {text}: expected KEY=VALUE, e.g. --set gd.box_thr=0.25")
-    from ..data.text import parse_toml
+    from ..io.text import parse_toml
 
     try:
         tomllib.loads(f"v = {value}")
@@ -49,7 +49,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 def _load_config(ctx: typer.Context, path: Path | None) -> Path | None:
     if path is None or ctx.resilient_parsing:
         return path
-    from ..data.text import parse_toml, read_text
+    from ..io.text import parse_toml, read_text
 
     if not path.exists():
         raise WsssError(f"{path}: cannot be read (there is no such file); give --config an existing TOML file")

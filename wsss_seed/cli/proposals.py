@@ -50,8 +50,8 @@ def proposals(
     overrides = options.settings_of(ctx, set_ or [])
     data = open_dataset(dataset, root, split, classes, "none", images, seed)
 
+    from ..io.progress import Progress
     from ..models.zoo import home
-    from ..run.progress import Progress
     from ..run.proposals import propose
     from ..seeding.clip_sams import proposal_settings, proposal_weights
     from ..seeding.clip_sams.presets import load_preset

@@ -32,9 +32,9 @@ def report(
     The page needs nothing beside it. With --gt or --dataset it shows ground truth, errors and IoU.
     """
     from ..errors import WsssError
+    from ..io.progress import Progress
+    from ..io.signals import terminable
     from ..output.report import report as write
-    from ..run.progress import Progress
-    from ..signals import terminable
 
     truth: Any = gt
     if dataset is not None:

@@ -86,7 +86,7 @@ def train_seg(
     data = open_dataset("voc", masks, split, classes, "none")
     val = _validation(masks, classes, val_dataset, val_root, val_split, val_images)
 
-    from ..run.progress import Progress
+    from ..io.progress import Progress
     from ..segmenter.settings import load_recipe, recipe_for
     from ..segmenter.train import train_segmenter
 
@@ -145,10 +145,10 @@ def _in_rounds(
     data: Dataset, out: Path, recipe: Recipe, rounds: int, values: dict[str, Any], common: dict[str, Any], json: bool
 ) -> NoReturn:
     """Self-training; tells what each round did, and exits."""
+    from ..config import replaced
     from ..data.voc import Voc
     from ..run.rounds import train_rounds
     from ..segmenter.agreement import AgreementSettings
-    from ..settings_tools import replaced
 
     assert isinstance(data, Voc)
     values = {key.removeprefix("agreement."): value for key, value in values.items()}

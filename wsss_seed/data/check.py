@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImageError, WsssError
-from ..threads import ahead
+from ..io.prefetch import ahead
 from .base import Dataset, Sample, check_values
 from .classes import IGNORE
 from .ids import folded, id_fault

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WsssError, unknown_name
-from .text import parse_toml, read_lines, read_text
+from ..io.text import parse_toml, read_lines, read_text
 
 IGNORE = 255
 MAX_CLASSES = 254  # labels are uint8, 0 is background and 255 ignore

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImageError, WsssError, unknown_name
+from ..io.text import read_json
 from .base import Boxes, Dataset, Sample
 from .classes import IGNORE, ClassSet, class_set_of, load_class_set
 from .ids import check_id, check_ids
 from .labels import coco_image_labels
 from .rle import Shape, checked_shape, checked_size, rasterised
-from .text import read_json
 
 _PREFIX = "instances_"
 # COCO numbers its 80 categories 1..90 and leaves these out.

@@ -32,10 +32,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..errors import WsssError, unknown_name
+from ..io.text import read_json, read_lines, read_text
 from .classes import BACKGROUND_NAMES, ClassSet
 from .images import SUFFIXES
 from .npy import read_npy
-from .text import read_json, read_lines, read_text
 
 Labels = dict[str, tuple[int, ...]]
 

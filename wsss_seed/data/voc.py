@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import WsssError, unknown_name
+from ..io.text import read_lines
 from .base import Boxes, Dataset, Sample
 from .classes import ClassSet, load_class_set
 from .ids import check_id, check_ids
 from .images import SUFFIXES, read_labels
 from .labels import read_voc_objects
 from .listing import index_images, only_file
-from .text import read_lines
+from .voc_layout import CLASSES, IMAGES, LISTS, MASKS
 
 # One name of the split for another: both spellings of the augmented list are common.
 _SPELLINGS = {"train_aug": "trainaug", "trainaug": "train_aug"}
@@ -30,7 +31,7 @@ def voc_root(root: Path) -> Path:
         WsssError: none of them does.
     """
     for inner in (".", "VOC2012", "VOCdevkit/VOC2012"):
-        if (root / inner / "JPEGImages").is_dir():
+        if (root / inner / IMAGES).is_dir():
             return root / inner
     if not root.is_dir():
         raise WsssError(f"{root}: no such folder")
@@ -39,7 +40,7 @@ def voc_root(root: Path) -> Path:
 
 def voc_class_set(root: Path) -> ClassSet:
     """The classes of a VOC tree: those its class_names.txt or classes.txt lists, else VOC's own."""
-    for name in ("class_names.txt", "classes.txt"):
+    for name in ("class_names.txt", CLASSES):
         if (root / name).is_file():
             return load_class_set(root / name)
     return load_class_set("voc")
@@ -66,7 +67,7 @@ class Voc(Dataset):
 
     def __init__(self, root: Path, class_set: ClassSet, split: str | None = None):
         self.root, self.class_set = root, class_set
-        lists = {p.stem: p for p in sorted((root / "ImageSets" / "Segmentation").glob("*.txt"))}
+        lists = {p.stem: p for p in sorted((root / LISTS / "Segmentation").glob("*.txt"))}
         aug = root / "SegmentationClassAug"
         known = {**lists, **({"train_aug": aug} if "trainaug" not in lists and aug.is_dir() else {})}
         self.split = split or _default_split(root, known)
@@ -74,7 +75,7 @@ class Voc(Dataset):
             self.split = _SPELLINGS[self.split]
         if self.split not in known:
             raise WsssError(f"{root}: {unknown_name('split', self.split, known)}")
-        images = index_images(root / "JPEGImages")
+        images = index_images(root / IMAGES)
         if self.split in lists:
             rows = _read_list(lists[self.split], images)
         else:
@@ -84,12 +85,12 @@ class Voc(Dataset):
         if not rows:
             raise WsssError(f"{lists.get(self.split, aug)}: no image")
         check_ids([id for id, _, _ in rows], lambda i: rows[i][2])
-        folders = ["SegmentationClass"]
+        folders = [MASKS]
         if self.split in _SPELLINGS:
             folders.insert(0, "SegmentationClassAug")
         masks = [(root / f, index_images(root / f)) for f in folders if (root / f).is_dir()]
         self.samples = [
-            Sample(id, only_file(root / "JPEGImages", images[id]), mask=self._mask_path(id, mask, masks, where))
+            Sample(id, only_file(root / IMAGES, images[id]), mask=self._mask_path(id, mask, masks, where))
             for id, mask, where in rows
         ]
 

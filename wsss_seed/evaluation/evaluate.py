@@ -16,10 +16,10 @@ from ..data.base import Dataset
 from ..data.classes import IGNORE, read_names
 from ..data.ids import check_id
 from ..data.images import read_labels
-from ..data.text import read_lines
+from ..data.voc_layout import CLASSES, MASKS
 from ..errors import ImageError, WsssError, unknown_name
-from ..output.run_folder import CLASSES, MASKS
-from ..threads import ahead
+from ..io.prefetch import ahead
+from ..io.text import read_lines
 from . import metrics
 from .boundary import boundary_counts
 from .confusion import confusion_matrix, joint_histogram

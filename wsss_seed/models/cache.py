@@ -11,7 +11,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from ..output.files import write_json
+from ..io.files import write_json
 
 # Smaller files are hashed faster than looked up.
 _REMEMBERED = 16 * 2**20

@@ -10,8 +10,8 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
-from ..data.text import parse_toml, read_text
 from ..errors import WsssError
+from ..io.text import parse_toml, read_text
 from .cache import home, known_sha256, offline, sha256
 
 _OURS = Path(str(package_files(__package__))) / "checkpoints.toml"

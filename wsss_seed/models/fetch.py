@@ -23,7 +23,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from .. import __version__
 from ..errors import WsssError, one_line
-from ..output.files import NO_FOLLOW
+from ..io.files import NO_FOLLOW
 from .cache import sha256 as hash_of
 
 _CHUNK = 2**20

@@ -10,9 +10,10 @@ from typing import Any, overload
 
 from ..data.classes import read_names, voc_palette
 from ..data.images import read_palette
+from ..data.voc_layout import CLASSES, LISTS
 from ..errors import ImageError, WsssError
 from .manifest import Manifest, Record
-from .run_folder import CLASSES, LISTS, fingerprint, image_path, mask_path, read_run
+from .run_folder import fingerprint, image_path, mask_path, read_run
 
 
 @dataclass(frozen=True)

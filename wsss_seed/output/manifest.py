@@ -23,8 +23,8 @@ import msgspec
 
 from ..data.ids import check_id
 from ..errors import WsssError
-from .files import NO_FOLLOW, put_in_place
-from .stamp import Stamp
+from ..io.files import NO_FOLLOW, put_in_place
+from ..io.stamp import Stamp
 
 MANIFEST = "manifest.jsonl"
 

@@ -38,21 +38,21 @@ from .. import __version__
 from ..data.base import Sample
 from ..data.classes import IGNORE, ClassSet
 from ..data.images import read_rgb, reads_alike
+from ..data.voc_layout import CLASSES, IMAGES, LISTS, MASKS
 from ..errors import ImageError, WsssError
-from .files import is_part, plain, put_in_place, remove_parts, write_bytes, write_json, write_text
-from .lock import Lock
+from ..io.files import is_part, plain, put_in_place, remove_parts, write_bytes, write_json, write_text
+from ..io.lock import Lock
+from ..io.png import write_confidence, write_mask, write_rgb
+from ..io.stamp import Stamp
 from .manifest import Appender, Count, Manifest, Record, compact, manifest_files, read_records, shard_file
-from .masks import write_confidence, write_mask, write_rgb
-from .stamp import Stamp
 
 if TYPE_CHECKING:
-    from ..seeding.base import Seed
+    from ..types import Seed
 
 CONTRACT = 2
 """Version of the layout above; it changes when an old reader would misread a new folder."""
 
-MASKS, CONFIDENCE, IMAGES, LISTS = "SegmentationClass", "Confidence", "JPEGImages", "ImageSets"
-RUN, CLASSES, LOCK = "run.json", "classes.txt", ".lock"
+CONFIDENCE, RUN, LOCK = "Confidence", "run.json", ".lock"
 
 LOCK_WAIT = 5.0
 """Seconds to wait for another process to open or close the folder."""

@@ -25,8 +25,8 @@ import numpy as np
 from ..data.classes import IGNORE, ClassSet, load_class_set, voc_palette
 from ..data.images import read_labels
 from ..errors import WsssError, unknown_name
-from .files import put_in_place
-from .masks import mask_bytes
+from ..io.files import put_in_place
+from ..io.png import mask_bytes
 from .run_folder import mask_path, write_error
 
 Competition = Literal["comp5", "comp6"]

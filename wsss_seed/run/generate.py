@@ -14,12 +14,12 @@ import numpy as np
 from ..data.base import Dataset, Sample
 from ..data.classes import IGNORE
 from ..errors import WsssError
+from ..io.progress import Reporter
+from ..io.stamp import Stamp
 from ..output.manifest import Record
 from ..output.run_folder import Former, RunFolder, write_error
-from ..output.stamp import Stamp
-from ..seeding.base import LoadedSample, Seed, Seeder
+from ..types import LoadedSample, Seed, Seeder
 from .loop import work_off
-from .progress import Reporter
 
 
 @dataclass(frozen=True)

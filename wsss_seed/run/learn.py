@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from ..config import flatten
 from ..data.base import Dataset, Sample
 from ..data.images import read_labels
 from ..errors import ImageError, WsssError, unknown_name
 from ..evaluation.evaluate import mask_folder
+from ..io.curve import write_curve
+from ..io.files import is_part
+from ..io.lock import Lock
+from ..io.progress import Progress
 from ..models.zoo import ModelSet, versions
-from ..output.curve import write_curve
-from ..output.files import is_part
-from ..output.lock import Lock
 from ..output.run_folder import LOCK, write_error
 from ..seeding.backends import BackendRequest, build_seeder
 from ..seeding.clip_sams.learn.crops import Source
@@ -25,11 +27,9 @@ from ..seeding.clip_sams.learn.processes import Processes
 from ..seeding.clip_sams.learn.settings import LearnSettings, Task, override
 from ..seeding.clip_sams.learn.trainer import learn
 from ..seeding.clip_sams.presets import Preset
-from ..seeding.prompts import save_contexts
-from ..settings_tools import flatten
+from ..seeding.clip_sams.prompts import save_contexts
 from .generate import generate
 from .identity import PROMPTING, class_set_content, files_digest, identity, labels_digest
-from .progress import Progress
 
 TASKS: Mapping[str, tuple[Task, ...]] = {"cls": ("cls",), "seg": ("seg",), "both": ("cls", "seg")}
 

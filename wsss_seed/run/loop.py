@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from ..data.base import Sample
 from ..errors import ImageError, WsssError, out_of_memory
-from ..signals import terminable
-from ..threads import Behind, ahead
+from ..io.prefetch import Behind, ahead
+from ..io.signals import terminable
 
 log = logging.getLogger(__name__)
 

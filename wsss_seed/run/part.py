@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.base import Dataset
+from ..io.progress import Progress, Reporter
 from ..models.zoo import versions
 from ..output.manifest import Manifest
 from ..output.run_folder import conclude
 from ..seeding.backends import BackendRequest, build_seeder
 from .generate import RunResult, generate
 from .identity import identity, labels_digest
-from .progress import Progress, Reporter
 from .workers import on_devices
 
 if TYPE_CHECKING:

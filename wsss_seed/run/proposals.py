@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..data.base import Dataset, Sample
-from ..output.proposals import Proposals
+from ..io.progress import Progress
 from ..output.run_folder import write_error
-from ..seeding.proposals import ProposalSettings, generate_proposals, store_in
+from ..proposals.generate import ProposalSettings, generate_proposals, store_in
+from ..proposals.store import Proposals
 from .loop import work_off
-from .progress import Progress
 
 if TYPE_CHECKING:
     from ..models.masks import MaskModel

@@ -13,6 +13,7 @@ from ..data.classes import IGNORE
 from ..data.images import read_labels
 from ..data.voc import Voc
 from ..errors import ImageError, WsssError
+from ..io.progress import Progress
 from ..models.zoo import versions
 from ..output.manifest import Manifest
 from ..output.run_folder import CONFIDENCE, confidence_path, mask_path
@@ -23,7 +24,6 @@ from ..segmenter.settings import Recipe
 from ..segmenter.train import TrainResult, train_segmenter
 from .generate import RunResult, generate
 from .identity import identity
-from .progress import Progress
 
 PREDICTIONS, FUSED = "predictions", "fused"
 

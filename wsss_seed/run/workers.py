@@ -15,8 +15,8 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
 
 from ..errors import WsssError
-from ..signals import deaf_to_the_terminal, told_to_end
-from .progress import Progress, Reporter
+from ..io.progress import Progress, Reporter
+from ..io.signals import deaf_to_the_terminal, told_to_end
 
 R = TypeVar("R")
 Task = Callable[[str, tuple[int, int], Reporter], R]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.classes import ClassSet
 from ..errors import WsssError, unknown_name
-from .base import Seeder
+from ..types import Seeder
 
 if TYPE_CHECKING:
     from ..models.zoo import ModelSet

@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ..config import Share, flatten
 from ..data.base import Sample
 from ..data.classes import IGNORE
 from ..errors import ImageError
-from ..seeding.base import LoadedSample, Seed
-from ..settings_tools import Share, flatten
+from ..types import LoadedSample, Seed
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ..config import replaced
 from ..data.classes import MAX_CLASSES, ClassSet
 from ..errors import WsssError, out_of_memory
-from ..output.files import plain, write_bytes
-from ..settings_tools import replaced
+from ..io.files import plain, write_bytes
 from .networks import Network, NetworkSettings, build
 
 FORMAT = 1

@@ -20,9 +20,9 @@ from torchvision.transforms.v2 import functional as F
 
 from ..data.base import Sample
 from ..data.classes import IGNORE
+from ..data.shuffle import dice_at, image_at
 from ..errors import ImageError, WsssError
-from ..order import dice_at, image_at
-from ..signals import leave_to_the_parent
+from ..io.signals import leave_to_the_parent
 from .checkpoint import MEAN, Scale
 from .settings import AugmentSettings
 

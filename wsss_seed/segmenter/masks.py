@@ -16,8 +16,8 @@ from ..data.classes import IGNORE
 from ..data.images import image_size, read_labels
 from ..data.voc import Voc
 from ..errors import ImageError, WsssError
+from ..io.prefetch import ahead
 from ..output.run_folder import CONFIDENCE, confidence_path
-from ..threads import ahead
 from .crops import Source
 
 

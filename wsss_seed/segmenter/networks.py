@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..config import Amount, Count, Whole
 from ..data.classes import IGNORE
 from ..errors import WsssError, one_line, out_of_memory, unknown_name
-from ..settings_tools import Amount, Count, Whole
 
 STRIDE = 32
 """Every network here works on sides that are multiples of this; ``Network.forward`` pads to them."""

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
+from ..config import Amount, Count, Share, flatten, replaced
 from ..errors import WsssError
-from ..output.proposals import Proposals
-from ..seeding.base import LoadedSample, Seed
-from ..settings_tools import Amount, Count, Share, flatten, replaced
+from ..proposals.store import Proposals
+from ..types import LoadedSample, Seed
 from .checkpoint import Segmenter
 from .sharpen import sharpened
 from .windows import resize, views

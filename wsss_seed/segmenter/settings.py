@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from ..config import Amount, Count, Share, Whole, replaced
 from ..data.classes import ClassSet
-from ..data.text import parse_toml, read_text
 from ..errors import WsssError, unknown_name
-from ..settings_tools import Amount, Count, Share, Whole, replaced
+from ..io.text import parse_toml, read_text
 from .networks import STRIDE, NetworkSettings
 
 _HERE = Path(__file__).parent / "recipes"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..seeding.sams import judge, mask_means, painted_by, painting_order, runs_of
+from ..seeding.clip_sams.sams import judge, mask_means, painted_by, painting_order, runs_of
 
 
 def sharpened(

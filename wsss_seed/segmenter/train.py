@@ -13,21 +13,21 @@ import numpy as np
 import torch
 
 from .. import __version__
+from ..config import flatten
 from ..data.base import Dataset
 from ..errors import WsssError
 from ..evaluation import metrics
 from ..evaluation.confusion import confusion_matrix, joint_histogram
-from ..output.files import is_part, remove_parts, write_json
-from ..output.lock import Lock
+from ..io.files import is_part, remove_parts, write_json
+from ..io.lock import Lock
 from ..output.run_folder import LOCK, LOCK_WAIT, write_error
-from ..settings_tools import flatten
 from .checkpoint import Segmenter, load_segmenter
 from .masks import Checked, check_masks
 from .settings import Recipe
 from .trainer import BEST, LAST, METRICS, Progress, build_accelerator, first_network, train
 
 if TYPE_CHECKING:
-    from ..run.progress import Progress as Shown
+    from ..io.progress import Progress as Shown
 
 TRAINING = "training.json"
 

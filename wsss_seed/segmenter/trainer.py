@@ -15,9 +15,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..data.classes import ClassSet
 from ..errors import WsssError
-from ..output.curve import write_curve
+from ..io.curve import write_curve
+from ..io.signals import stoppable, terminable
 from ..output.run_folder import settings_difference
-from ..signals import stoppable, terminable
 from . import checkpoint
 from .checkpoint import Scale, Segmenter, normalised
 from .crops import Source, stream

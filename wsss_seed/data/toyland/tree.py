@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image
 
 from ...errors import WsssError, unknown_name
+from ...io.text import read_json
 from ..classes import load_class_set
-from ..text import read_json
+from ..voc_layout import IMAGES, LISTS, MASKS
 from .dataset import Toyland
 from .scene import SPLITS
 
@@ -45,8 +46,8 @@ def write_tree(out: Path, split: str, images: int, seed: int) -> None:
         OSError: it cannot be written.
     """
     # data/ comes before output/ in the house; only what is written here needs its writers.
-    from ...output.files import write_bytes, write_json, write_text
-    from ...output.masks import write_mask
+    from ...io.files import write_bytes, write_json, write_text
+    from ...io.png import write_mask
 
     out = Path(out)
     if split not in SPLITS:
@@ -58,8 +59,8 @@ def write_tree(out: Path, split: str, images: int, seed: int) -> None:
     labels, captions = {}, {}
     for sample in world:
         scene = world.scene(sample)
-        write_bytes(out / "JPEGImages" / f"{sample.id}.jpg", _jpeg(scene.image))
-        write_mask(out / "SegmentationClass" / f"{sample.id}.png", scene.labels, class_set.palette)
+        write_bytes(out / IMAGES / f"{sample.id}.jpg", _jpeg(scene.image))
+        write_mask(out / MASKS / f"{sample.id}.png", scene.labels, class_set.palette)
         write_mask(out / "SegmentationObject" / f"{sample.id}.png", scene.instances, class_set.palette)
         labels[sample.id] = [class_set.names[i] for i in scene.present]
         captions[sample.id] = scene.caption
@@ -67,7 +68,7 @@ def write_tree(out: Path, split: str, images: int, seed: int) -> None:
         old = read_json(out / name) if (out / name).exists() else {}
         write_json(out / name, dict(sorted({**old, **new}.items())))
     write_text(out / "class_names.txt", "\n".join(("background", *class_set.names)) + "\n")
-    write_text(out / "ImageSets" / "Segmentation" / f"{split}.txt", "".join(f"{i}\n" for i in labels))
+    write_text(out / LISTS / "Segmentation" / f"{split}.txt", "".join(f"{i}\n" for i in labels))
 
 
 def _splits(out: Path, split: str, images: int, seed: int) -> dict[str, int]:
@@ -82,7 +83,7 @@ def _splits(out: Path, split: str, images: int, seed: int) -> dict[str, int]:
         raise WsssError(f"{out / MARKER}: damaged; remove the folder and write it again")
     if table.get("seed") != seed:
         raise WsssError(f"{out}: holds toyland of seed {table.get('seed')}, not {seed}; choose another folder")
-    finished = (out / "ImageSets" / "Segmentation" / f"{split}.txt").exists()
+    finished = (out / LISTS / "Segmentation" / f"{split}.txt").exists()
     if finished and splits.get(split) != images:
         raise WsssError(f"{out}: holds {splits.get(split)} images of {split}, not {images}; choose another folder")
     return {**splits, split: images}

@@ -24,7 +24,7 @@ import numpy as np
 
 from ...data.classes import IGNORE, load_class_set
 from ...data.coco import CATEGORY_IDS
-from ..files import write_text
+from ...io.files import write_text
 from ..finished import FinishedRun
 from .parts import Part
 

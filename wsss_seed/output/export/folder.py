@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...data.text import read_json
 from ...errors import WsssError
-from ..files import write_json
-from ..lock import FolderLock
+from ...io.files import write_json
+from ...io.lock import FolderLock
+from ...io.text import read_json
 
 MARKER = "export.json"
 

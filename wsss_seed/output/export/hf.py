@@ -18,7 +18,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..files import write_json, write_text
+from ...io.files import write_json, write_text
 from ..finished import FinishedRun
 from .parts import Part
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import write_text
+from ...io.files import write_text
 from ..finished import FinishedRun
 from .parts import Part
 

@@ -12,8 +12,8 @@ import numpy as np
 from ...data.classes import IGNORE
 from ...data.images import fitting_suffix, read_labels, read_rgb
 from ...errors import ImageError
-from ...threads import ahead
-from ..files import write_bytes
+from ...io.files import write_bytes
+from ...io.prefetch import ahead
 from ..run_folder import place_image
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from ...data.classes import IGNORE
-from ..files import write_text
+from ...io.files import write_text
 from ..finished import FinishedRun
 from .parts import Part
 

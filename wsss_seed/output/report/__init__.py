@@ -16,9 +16,9 @@ from ...errors import ImageError, WsssError
 from ...evaluation import metrics
 from ...evaluation.confusion import confusion_matrix
 from ...evaluation.evaluate import ground_truth
-from ...threads import ahead
+from ...io.files import write_text
+from ...io.prefetch import ahead
 from ..export.parts import Progress
-from ..files import write_text
 from ..finished import FinishedRun, open_run
 from ..manifest import Record
 from .card import Card, TruthOf, make_card

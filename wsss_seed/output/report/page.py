@@ -13,7 +13,7 @@ from importlib import resources
 from typing import Any
 
 from ... import __version__
-from ..files import plain
+from ...io.files import plain
 from ..finished import FinishedRun
 from .card import ERROR_COLOURS, UNCOUNTED, UNDECIDED, WRONG, Card
 

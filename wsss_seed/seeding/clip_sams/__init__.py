@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...models.zoo import home
-from ..proposals import Proposals, ProposalSettings, kept_proposals, store_in
+from ...proposals.generate import Proposals, ProposalSettings, kept_proposals, store_in
 from .presets import load_preset, preset_for
 from .prompts_source import choose_prompts
 from .seeder import ClipSams

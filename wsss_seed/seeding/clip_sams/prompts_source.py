@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import WsssError, unknown_name
-from ..prompts import Contexts, load_contexts, read_contexts
+from .prompts import Contexts, load_contexts, read_contexts
 from .settings import STAGES, Stage
 
 if TYPE_CHECKING:

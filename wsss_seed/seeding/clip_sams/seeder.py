@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ...config import flatten
 from ...data.classes import IGNORE, ClassSet
 from ...errors import ImageError
-from ...settings_tools import flatten
-from ..affinity import refine
-from ..base import LoadedSample, Seed
-from ..cam import softmax_gradcam
-from ..pixel_seed import pixel_seed
-from ..prompts import Contexts, handwritten_features, prompt_features, prompt_names
-from ..proposals import Proposals
-from ..sams import sams
+from ...proposals.generate import Proposals
+from ...types import LoadedSample, Seed
+from .affinity import refine
+from .cam import softmax_gradcam
+from .pixel_seed import pixel_seed
+from .prompts import Contexts, handwritten_features, prompt_features, prompt_names
+from .sams import sams
 from .settings import Settings
 
 if TYPE_CHECKING:

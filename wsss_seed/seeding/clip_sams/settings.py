@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from ...settings_tools import Amount, Count, Share, Whole, replaced
-from ..proposals import ProposalSettings
+from ...config import Amount, Count, Share, Whole, replaced
+from ...proposals.generate import ProposalSettings
 
 Stage = Literal["handwritten", "coarse", "fine"]
 STAGES: tuple[Stage, ...] = get_args(Stage)

@@ -15,18 +15,9 @@ import numpy as np
 
 from ...data.classes import IGNORE, ClassSet
 from ...errors import ImageError
-from ..base import LoadedSample, Seed
-from ..boxes import (
-    Detections,
-    assign_classes,
-    beyond_limit,
-    box_iou,
-    duplicates,
-    group_boxes,
-    too_large,
-    too_small,
-)
-from ..classify import (
+from ...types import LoadedSample, Seed
+from ..detection.box_masks import BoxMask, cut_masks
+from ..detection.classification import (
     candidates,
     class_scores,
     negatives,
@@ -36,12 +27,21 @@ from ..classify import (
     to_numpy,
     view_boxes,
 )
-from ..cut import BoxMask, cut_masks
-from ..fuse import Instance, fuse
-from ..fuse import duplicates as duplicate_masks
-from ..verify import combined_score, crop_boxes, decide
+from ..detection.crop_verification import combined_score, crop_boxes, decide
+from ..detection.detection_filter import Verdicts, divide, settle_across_classes, survivors
+from ..detection.detections import (
+    Detections,
+    assign_classes,
+    beyond_limit,
+    box_iou,
+    duplicates,
+    group_boxes,
+    too_large,
+    too_small,
+)
+from ..detection.fusion import Instance, fuse
+from ..detection.fusion import duplicates as duplicate_masks
 from .settings import PER_CLASS, Settings, check_thresholds, flatten, per_class
-from .verdicts import Verdicts, divide, settle_across_classes, survivors
 
 if TYPE_CHECKING:
     from ...models.clip import Clip

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...config import Amount, Count, Share, Whole, flatten, replaced
 from ...data.classes import ClassSet
 from ...errors import WsssError, unknown_name
-from ...settings_tools import Amount, Count, Share, Whole, flatten, replaced
 
 TEMPLATES = (
     "a photo of a {}.",

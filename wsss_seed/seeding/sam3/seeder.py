@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ...config import flatten
 from ...data.classes import ClassSet
 from ...models.detector import Queries, merged
-from ...settings_tools import flatten
-from ..boxes import Detections
-from ..cut import BoxMask, trimmed
+from ..detection.box_masks import BoxMask, trimmed
+from ..detection.detections import Detections
 from ..dino_sam.seeder import GatedSeeder
 from .settings import Settings, as_dino_sam, thresholds_as_dino_sam
 

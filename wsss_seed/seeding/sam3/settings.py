@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ...config import Share, Whole, replaced
 from ...data.classes import ClassSet
 from ...errors import WsssError
-from ...settings_tools import Share, Whole, replaced
 from ..dino_sam import settings as dino_sam
 from ..dino_sam.settings import (
     BoxSettings,

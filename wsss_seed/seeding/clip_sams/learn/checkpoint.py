@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ....errors import WsssError
-from ....output.files import plain, write_bytes
+from ....io.files import plain, write_bytes
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import torch
 
 from ....data.base import Sample
 from ....data.classes import IGNORE
+from ....data.shuffle import dice_at, image_at
 from ....errors import ImageError
-from ....order import dice_at, image_at
-from ....threads import ahead
+from ....io.prefetch import ahead
 from .augment import augment
 from .settings import LearnSettings
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ....settings_tools import Amount, Count, Share, Whole, replaced
+from ....config import Amount, Count, Share, Whole, replaced
 from ..settings import CamSettings
 
 Task = Literal["cls", "seg"]

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from ....data.classes import ClassSet
+from ....io.signals import terminable
 from ....models.clip import Clip
-from ....signals import terminable
-from ...cam import softmax_gradcam
-from ...losses import cam_loss, contrastive_loss
-from ...prompts import Contexts, frame_prompts, prompt_features, prompt_names, random_contexts
+from ..cam import softmax_gradcam
+from ..losses import cam_loss, contrastive_loss
+from ..prompts import Contexts, frame_prompts, prompt_features, prompt_names, random_contexts
 from . import checkpoint
 from .checkpoint import Progress
 from .crops import Crops, Source, stream

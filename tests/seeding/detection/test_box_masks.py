@@ -1,0 +1,122 @@
+"""SAM in the box (B7) with a small random SAM of the real class."""
+
+import numpy as np
+import pytest
+from rounding import FLIPPED, ROUNDING
+from segment_anything import SamPredictor
+from segment_anything.utils.amg import remove_small_regions
+
+from wsss_seed.seeding.detection.box_masks import cut_masks, grow, pixel_window
+
+SHAPE = (90, 120)
+BOXES = np.array([[10, 10, 60, 50], [0, 0, 120, 90], [70.4, 20.2, 110.7, 80.9], [3, 60, 9, 66]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def embedding(sam, image):
+    return sam.embed(image)
+
+
+OPEN = {"min_area": 0, "min_cover": 0.0, "min_iou": -1.0}
+
+
+def on_image(cut):
+    out = np.zeros(SHAPE, bool)
+    h, w = cut.mask.shape
+    out[cut.y : cut.y + h, cut.x : cut.x + w] = cut.mask
+    return out
+
+
+def inside(box, part=0.05):
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]] + 0.5
+    x0, y0, x1, y1 = grow(box, part)
+    return (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+
+
+def shifted(sam, embedding):
+    """Random masks lie anywhere; logits moved to their median give masks with holes and islands in every box."""
+
+    class Shifted(type(sam)):
+        def logits(self, embedding, low_res):
+            full = super().logits(embedding, low_res)
+            return full - full.flatten(1).median(1).values[:, None, None]
+
+    return Shifted(sam.model)
+
+
+@pytest.mark.parametrize(("kind", "level"), [("single", None), ("multi_best", "best"), ("multi_whole", 2)])
+def test_masks_are_the_library_s_inside_the_grown_box(sam, image, embedding, kind, level):
+    """B7.2, B7.3, B7.4: the chosen token's mask, logits > 0, cut off 5 % outside the box."""
+    predictor = SamPredictor(sam.model)
+    predictor.set_image(image)
+    for box, cut in zip(BOXES, cut_masks(sam, embedding, BOXES, SHAPE, kind=kind, **OPEN), strict=True):
+        masks, ious, _ = predictor.predict(box=box, multimask_output=level is not None)
+        i = {None: 0, "best": int(ious.argmax()), 2: 2}[level]
+        expected = masks[i] & inside(box)
+        if expected.any():
+            assert cut.sound
+            assert (on_image(cut) != expected).mean() < FLIPPED
+        assert cut.iou == pytest.approx(float(ious[i]), rel=ROUNDING)
+
+
+def test_masks_are_cleaned_as_in_the_whole_image(sam, embedding):
+    """B7.4: holes and islands below the area go, judged in the image, not in the window."""
+    model = shifted(sam, embedding)
+    raw = cut_masks(model, embedding, BOXES, SHAPE, **OPEN)
+    clean = cut_masks(model, embedding, BOXES, SHAPE, **{**OPEN, "min_area": 30})
+    changed = 0
+    for box, a, b in zip(BOXES, raw, clean, strict=True):
+        expected, _ = remove_small_regions(on_image(a), 30, "holes")
+        expected, _ = remove_small_regions(expected, 30, "islands")
+        np.testing.assert_array_equal(on_image(b), expected & inside(box))
+        changed += int((a.mask != b.mask).any())
+    assert changed
+
+
+def test_probability_is_the_sigmoid_of_the_logits(sam, embedding):
+    low_res, _ = sam.decode_boxes(embedding, BOXES, multimask=False)
+    full = sam.logits(embedding, low_res[:, 0]).sigmoid().numpy()
+    for cut, expected in zip(cut_masks(sam, embedding, BOXES, SHAPE, **OPEN), full, strict=True):
+        if cut.sound:
+            h, w = cut.mask.shape
+            np.testing.assert_allclose(cut.probability, expected[cut.y : cut.y + h, cut.x : cut.x + w], atol=1e-3)
+
+
+def test_a_dropped_mask_leaves_the_core_of_its_box(sam, embedding):
+    """B7.5: covering too little of the box, or of too low a predicted IoU; the central 50 % of each side stay."""
+    box = np.array([[20, 10, 60, 50]], np.float32)
+    model = shifted(sam, embedding)
+    cover = cut_masks(model, embedding, box, SHAPE, **OPEN)[0].mask.sum() / 1600
+    assert 0.01 < cover < 0.99
+    iou = cut_masks(model, embedding, box, SHAPE, **OPEN)[0].iou
+    for kwargs, sound in (
+        ({"min_cover": cover - 1e-4, "min_iou": -1.0}, True),
+        ({"min_cover": cover + 1e-4, "min_iou": -1.0}, False),
+        ({"min_cover": 0.0, "min_iou": iou - 1e-4}, True),
+        ({"min_cover": 0.0, "min_iou": iou + 1e-4}, False),
+    ):
+        [cut] = cut_masks(model, embedding, box, SHAPE, min_area=0, **kwargs)
+        assert cut.sound == sound
+        if not sound:
+            assert (cut.x, cut.y, *cut.mask.shape) == (30, 20, 20, 20)
+            assert cut.mask.all()
+
+
+def test_pixels_whose_centres_lie_in_the_box():
+    assert pixel_window(np.array([2.5, 3.51, 7.5, 7.49]), SHAPE) == (2, 4, 7, 7)
+    assert pixel_window(np.array([-9.0, -9, 500, 500]), SHAPE) == (0, 0, 120, 90)
+    assert pixel_window(np.array([4.6, 4.6, 5.4, 5.4]), SHAPE) == (4, 4, 5, 5)
+    assert pixel_window(np.array([0.0, 0, 1, 1]), (1, 1)) == (0, 0, 1, 1)
+    assert pixel_window(np.array([119.9, 89.9, 120, 90]), SHAPE) == (119, 89, 120, 90)
+
+
+def test_boxes_do_not_depend_on_one_another(sam, embedding):
+    together = cut_masks(sam, embedding, BOXES, SHAPE, **OPEN)
+    for i, cut in enumerate(together):
+        [alone] = cut_masks(sam, embedding, BOXES[i : i + 1], SHAPE, **OPEN)
+        assert (alone.mask != cut.mask).mean() < 0.01

@@ -1,0 +1,336 @@
+"""Mask proposals: class-agnostic masks of a whole image from SAM, with their levels (A4.1 to A4.5).
+
+SAM is asked about a grid of points, on the image and on crops of it, and answers each with three masks, the levels
+sub-part, part and whole. What follows is a sieve, and its order matters: predicted IoU, stability, crop edges,
+duplicates inside a crop, duplicates between crops, repair, duplicates that repair made, overlap between levels.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from pycocotools import mask as rle
+from torchvision.ops import nms
+
+from ..config import Amount, Count, Share, Whole
+from ..models.automatic import build_point_grid, generate_crop_boxes, is_box_near_crop_edge
+from .regions import fill_and_clean
+from .store import Proposals, ProposalStore
+
+if TYPE_CHECKING:
+    from ..models.masks import Answers
+
+log = logging.getLogger(__name__)
+
+LEVELS = 3
+
+
+@dataclass(frozen=True)
+class ProposalSettings:
+    """The sieve's meshes, those of the original by default (A4.2 to A4.5).
+
+    Attributes:
+        points: so many points a side on the whole image.
+        layers: of crops; the first has 2 x 2, the next 4 x 4.
+        layer_points: points a side are divided by this from layer to layer.
+        crop_overlap: of the crops of the first layer, as part of the image's short side.
+        iou: a mask stays with a predicted IoU above this, its level's bonus added.
+        iou_bonus: of sub-part, part and whole.
+        stability: a mask stays with at least this IoU of itself cut at a higher and at a lower logit ...
+        stability_offset: ... which are this far from 0.
+        nms: box IoU above which the second of two masks goes.
+        rank_bonus: of sub-part, part and whole, added to the predicted IoU to say which of two masks is first.
+        crop_nms: the same between crops, where the smaller crop is first.
+        min_area: holes and islands of fewer pixels are filled and removed; 0 leaves masks as they are.
+        overlap: a mask of a lower level stays with less of it inside a single mask of a higher one; 0 keeps all.
+    """
+
+    points: Count = 32
+    layers: Whole = 1
+    layer_points: Count = 2
+    crop_overlap: Share = 512 / 1500
+    iou: Share = 0.86
+    iou_bonus: tuple[Share, ...] = (0.0, 0.0, 0.1)
+    stability: Share = 0.92
+    stability_offset: Amount = 1.0
+    nms: Share = 0.7
+    rank_bonus: tuple[Amount, ...] = (0.0, 0.0, 1.0)
+    crop_nms: Share = 0.7
+    min_area: Whole = 100
+    overlap: Share = 0.3
+
+
+class Segmenter(Protocol):
+    """What proposals need of a SAM; see ``models.masks.MaskModel``."""
+
+    def embed(self, image: np.ndarray) -> Any: ...
+
+    def decode_points(self, embedding: Any, points: np.ndarray) -> Iterable[Answers]: ...
+
+    def windows(self, embedding: Any, low_res: torch.Tensor, floor: float) -> Iterable[Any]: ...
+
+
+class _Cut(NamedTuple):
+    """A mask of a crop, cut to its box and packed: a thousand of them may have to wait for the others."""
+
+    top: int
+    left: int
+    shape: tuple[int, int]
+    packed: bytes
+
+    def whole(self, size: tuple[int, int]) -> np.ndarray:
+        """As uint8 (H, W) in columns, as COCO's RLE has it."""
+        out = np.zeros(size, np.uint8, order="F")
+        height, width = self.shape
+        bits = np.frombuffer(zlib.decompress(self.packed), np.uint8)
+        pixels = np.unpackbits(bits, count=height * width).reshape(height, width)
+        out[self.top : self.top + height, self.left : self.left + width] = pixels
+        return out
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Masks of a crop that passed its filters. Coordinates are those of the crop."""
+
+    level: np.ndarray
+    iou: np.ndarray
+    stability: np.ndarray
+    point: np.ndarray
+    box: np.ndarray
+    cuts: list[_Cut]
+
+    def take(self, which: np.ndarray) -> _Found:
+        return _Found(
+            self.level[which],
+            self.iou[which],
+            self.stability[which],
+            self.point[which],
+            self.box[which],
+            [self.cuts[i] for i in which],
+        )
+
+
+@torch.inference_mode()
+def generate_proposals(sam: Segmenter, image: np.ndarray, settings: ProposalSettings | None = None) -> Proposals:
+    """The mask proposals of an image.
+
+    Args:
+        sam: a ``models.masks.MaskModel``.
+        image: uint8 (H, W, 3) RGB at its original size.
+        settings: of the sieve.
+
+    Returns:
+        In order of level from whole to sub-part, inside a level those that needed no repair first. Without any mask
+        the record is empty.
+    """
+    settings = settings or ProposalSettings()
+    size = (image.shape[0], image.shape[1])
+    crops, layers = generate_crop_boxes(size, settings.layers, settings.crop_overlap)
+    parts = []
+    for crop, layer in zip(crops, layers, strict=True):
+        x0, y0, x1, y1 = crop
+        if x1 <= x0 or y1 <= y0:  # an image of a pixel or two cannot be divided
+            continue
+        found = _in_crop(sam, image[y0:y1, x0:x1], crop, layer, size, settings)
+        parts.append(_onto_image(found, crop, size))
+    proposals = _joined(parts, size)
+    if len(crops) > 1:
+        proposals = between_crops(proposals, settings.crop_nms)
+    if settings.min_area:
+        proposals = repaired(proposals, settings.min_area, max(settings.nms, settings.crop_nms))
+    return across_levels(proposals, settings.overlap) if settings.overlap else proposals
+
+
+def _in_crop(
+    sam: Segmenter,
+    pixels: np.ndarray,
+    crop: Sequence[int],
+    layer: int,
+    size: tuple[int, int],
+    settings: ProposalSettings,
+) -> _Found:
+    """The masks of one crop without duplicates, best first."""
+    grid = build_point_grid(max(1, int(settings.points / settings.layer_points**layer)))
+    points = grid * (pixels.shape[1], pixels.shape[0])
+    embedding = sam.embed(pixels)
+    batches: list[_Found] = []
+    for answers in sam.decode_points(embedding, points):
+        batches += _measured(sam, embedding, answers, points[: len(answers.iou)], settings)
+        points = points[len(answers.iou) :]
+    found = _stacked(batches)
+    size_box = [0, 0, size[1], size[0]]
+    inside = ~is_box_near_crop_edge(torch.from_numpy(found.box), list(crop), size_box).numpy()
+    found = found.take(np.flatnonzero(inside))
+    bonus = np.array(settings.rank_bonus, np.float32)
+    return found.take(distinct(found.box, found.iou + bonus[found.level], settings.nms))
+
+
+def promising(iou: torch.Tensor, settings: ProposalSettings) -> torch.Tensor:
+    """The masks whose predicted IoU float32 (n, 3), with the bonus of its level, is high enough: bool (n, 3) (A4.3)."""
+    return iou + torch.tensor(settings.iou_bonus, dtype=iou.dtype, device=iou.device) > settings.iou
+
+
+def _measured(
+    sam: Segmenter, embedding: Any, answers: Answers, points: np.ndarray, settings: ProposalSettings
+) -> Iterator[_Found]:
+    """The masks of n points (n, 2) that are promising and stable, point by point."""
+    chosen = promising(answers.iou, settings)
+    of_point, level = (x.cpu().numpy() for x in torch.nonzero(chosen, as_tuple=True))
+    iou = answers.iou[chosen].cpu().numpy()
+    offset = settings.stability_offset
+    for window in sam.windows(embedding, answers.low_res(chosen), -offset):
+        stability = stability_of(window.logits, offset)
+        masks = window.logits > 0
+        keep = (stability >= settings.stability) & masks.flatten(1).any(1)
+        places = window.which[keep].cpu().numpy()
+        cuts, boxes = _cut(masks[keep].cpu().numpy(), window.top, window.left)
+        # A copy: torch's small blocks, kept while masks of megabytes come and go, would leave the heap in fragments.
+        stable = np.array(stability[keep].cpu())
+        yield _Found(level[places], iou[places], stable, points[of_point[places]], boxes, cuts)
+
+
+def stability_of(logits: torch.Tensor, offset: float) -> torch.Tensor:
+    """Pixels above ``offset`` per pixel above ``-offset`` of logits (n, h, w): float32 (n,), NaN where there are none.
+
+    The IoU of a mask cut higher and cut lower, as the one lies in the other (A4.3).
+    """
+    high, low = ((logits > cut).flatten(1).sum(1, dtype=torch.int32) for cut in (offset, -offset))
+    return high / low
+
+
+def distinct(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
+    """Greedy NMS on boxes (n, 4): places of those that stay, by falling score and of equals the earlier first."""
+    kept = nms(
+        torch.from_numpy(boxes.astype(np.float32)), torch.from_numpy(np.ascontiguousarray(scores, np.float32)), iou
+    )
+    return kept.numpy()
+
+
+def between_crops(proposals: Proposals, iou: float) -> Proposals:
+    """Remove duplicates between crops, where that of the smaller crop stays (A4.4)."""
+    sides = (proposals.crop[:, 2:] - proposals.crop[:, :2]).astype(np.float32)
+    return proposals.take(distinct(boxes_of(proposals.masks), 1 / (sides[:, 0] * sides[:, 1]), iou))
+
+
+def repaired(proposals: Proposals, min_area: int, iou: float) -> Proposals:
+    """Fill small holes, remove small islands, and remove the duplicates this makes, where a mask that needed no repair
+    stays (A4.4). Stability and predicted IoU stay those of the mask that was."""
+    masks, changed = [], []
+    for mask in proposals.masks:
+        before = rle.decode(mask).astype(bool)
+        after = fill_and_clean(before, min_area)
+        # A mask all of whose islands are small counts as repaired even where it is a single one, which then stays.
+        changed.append(int(after.sum()) < min_area or not np.array_equal(after, before))
+        masks.append(rle.encode(np.asfortranarray(after, np.uint8)) if changed[-1] else mask)
+    area = np.array([rle.area(mask) for mask in masks], np.int64)
+    return replace(proposals, masks=tuple(masks), area=area).take(
+        distinct(boxes_of(masks), 1 - np.array(changed, np.float32), iou)
+    )
+
+
+def across_levels(proposals: Proposals, overlap: float) -> Proposals:
+    """Remove what masks of a higher level say already (A4.5).
+
+    From the highest level down, a mask is kept if less than ``overlap`` of it lies inside any single mask kept from
+    the levels above; masks of one level are not compared with one another.
+    """
+    kept: list[int] = []
+    for level in reversed(range(LEVELS)):
+        here = np.flatnonzero(proposals.level == level)
+        above = [proposals.masks[i] for i in kept]
+        if len(here) and above:
+            # With crowds, COCO's IoU is the intersection per area of the first mask.
+            covered = rle.iou([proposals.masks[i] for i in here], above, [1] * len(above))
+            here = here[np.asarray(covered).max(1) < overlap]
+        kept.extend(here)
+    return proposals.take(kept)
+
+
+def boxes_of(masks: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Boxes of masks: int64 (n, 4) x0 y0 x1 y1 of their outermost pixels, the last two inclusive."""
+    if not masks:
+        return np.zeros((0, 4), np.int64)
+    boxes = np.asarray(rle.toBbox(list(masks))).astype(np.int64)
+    boxes[:, 2:] += boxes[:, :2] - 1
+    return boxes
+
+
+def _cut(masks: np.ndarray, top: int, left: int) -> tuple[list[_Cut], np.ndarray]:
+    """Masks bool (k, h, w), none of them empty, cut to their boxes; and the boxes int64 (k, 4), last two inclusive."""
+    rows, columns = np.asarray(masks.any(2)), np.asarray(masks.any(1))
+    y0, x0 = rows.argmax(1), columns.argmax(1)
+    y1 = rows.shape[1] - rows[:, ::-1].argmax(1)
+    x1 = columns.shape[1] - columns[:, ::-1].argmax(1)
+    cuts = [
+        _Cut(top + a, left + c, (b - a, d - c), zlib.compress(np.packbits(mask[a:b, c:d]).data, 1))
+        for mask, a, b, c, d in zip(masks, *(x.tolist() for x in (y0, y1, x0, x1)), strict=True)
+    ]
+    return cuts, np.stack([left + x0, top + y0, left + x1 - 1, top + y1 - 1], 1).astype(np.int64)
+
+
+def _stacked(parts: Sequence[_Found]) -> _Found:
+    none = np.zeros(0, np.float32)
+    parts = [_Found(np.zeros(0, np.int64), none, none, np.zeros((0, 2)), np.zeros((0, 4), np.int64), []), *parts]
+    return _Found(
+        np.concatenate([part.level for part in parts]),
+        np.concatenate([part.iou for part in parts]),
+        np.concatenate([part.stability for part in parts]),
+        np.concatenate([part.point for part in parts]),
+        np.concatenate([part.box for part in parts]),
+        [cut for part in parts for cut in part.cuts],
+    )
+
+
+def _onto_image(found: _Found, crop: Sequence[int], size: tuple[int, int]) -> Proposals:
+    """Masks of a crop as proposals of the image."""
+    x0, y0, _, _ = crop
+    masks = [rle.encode(_Cut(cut.top + y0, cut.left + x0, cut.shape, cut.packed).whole(size)) for cut in found.cuts]
+    return Proposals(
+        size,
+        tuple(masks),
+        found.level.astype(np.int8),
+        found.iou,
+        found.stability,
+        np.array([rle.area(mask) for mask in masks], np.int64),
+        (found.point + np.array([x0, y0])).astype(np.float32),
+        np.tile(np.array(crop, np.int32), (len(masks), 1)),
+    )
+
+
+def _joined(parts: Sequence[Proposals], size: tuple[int, int]) -> Proposals:
+    arrays = ("level", "predicted_iou", "stability", "area", "point", "crop")
+    return Proposals(
+        size,
+        tuple(mask for part in parts for mask in part.masks),
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in arrays),
+    )
+
+
+def store_in(folder: Path, weights: str, settings: ProposalSettings) -> ProposalStore:
+    """The folder's store of what a SAM and these settings make; ``weights`` identifies the SAM and its precision."""
+    return ProposalStore(folder, asdict(settings), weights)
+
+
+def kept_proposals(
+    sam: Callable[[], Segmenter], image: np.ndarray, settings: ProposalSettings, store: ProposalStore
+) -> Proposals:
+    """The mask proposals of an image: read where they are kept, else made by ``sam()`` and kept.
+
+    A folder that cannot be written to is no reason to fail: they are made again next time.
+    """
+    path = store.path(image)
+    found = store.read(path, (image.shape[0], image.shape[1]))
+    if found is None:
+        found = generate_proposals(sam(), image, settings)
+        try:
+            store.write(path, found)
+        except OSError as error:
+            log.warning("%s: mask proposals cannot be kept (%s)", store.folder, error.strerror or error)
+    return found

@@ -1,0 +1,129 @@
+"""Softmax-GradCAM: where in an image the probability of a class present comes from (A3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+if TYPE_CHECKING:
+    from ...models.clip import Clip
+    from ...models.towers import Tower
+
+Weights = Literal["channel", "element"]
+Softmax = Literal["masked", "present", "all"]
+
+# Attention weights of the last block, over images, heads and classes, whose gradients are in memory together.
+_ATTENTION = 2**27
+
+
+def masked_softmax(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Probabilities over the classes present and all background prompts, as FMA-WSSS has them (A1.10).
+
+    Two peculiarities belong to the method: the maximum is taken over all columns, absent classes too, and 1e-5 is
+    added to the sum; the derivative passes through both. Where an absent class is far ahead, the probabilities and
+    their gradients vanish (T4).
+
+    Args:
+        logits: float (N, G), K foreground columns first.
+        labels: bool (N, K), the classes present.
+
+    Returns:
+        float (N, G), 0 for absent classes.
+    """
+    kept = (logits - logits.amax(1, keepdim=True)).exp() * _competing(logits, labels)
+    return kept / (kept.sum(1, keepdim=True) + 1e-5)
+
+
+def present_softmax(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The ordinary softmax over the classes present and all background prompts, as CLIP-ES has it (A1.11)."""
+    return logits.masked_fill(~_competing(logits, labels), -torch.inf).softmax(1)
+
+
+def all_softmax(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The ordinary softmax over all prompts."""
+    return logits.softmax(1)
+
+
+SOFTMAX: Mapping[Softmax, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "masked": masked_softmax,
+    "present": present_softmax,
+    "all": all_softmax,
+}
+
+
+def _competing(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """bool (N, G): classes present and background."""
+    background = labels.new_ones(len(labels), logits.shape[1] - labels.shape[1], dtype=torch.bool)
+    return torch.cat([labels.bool(), background], 1)
+
+
+def class_logits(features: torch.Tensor, text: torch.Tensor, scale: float) -> torch.Tensor:
+    """Scaled cosines (N, G) of image features (N, D) and text features (G, D), both of unit length (A1.9)."""
+    return scale * features @ text.T
+
+
+def softmax_gradcam(
+    clip: Clip,
+    tower: Tower,
+    text: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    weights: Weights = "channel",
+    softmax: Softmax = "masked",
+    scale: float | None = None,
+    create_graph: bool = False,
+) -> torch.Tensor:
+    """Class activation maps of all classes present in all images (A3.1).
+
+    The probability of each class is differentiated with respect to A, the output of the last block's first LayerNorm,
+    for all classes of all images in one batched vector-Jacobian product: the tower runs once, the last block forward
+    once, and nothing before it backward.
+
+    Args:
+        clip: the model.
+        tower: from ``clip.encode_tokens``, N images of one size.
+        text: float32 (G, D) of unit length, the K classes' first, then background prompts.
+        labels: bool (N, K), the classes present.
+        weights: ``channel``, Grad-CAM's: the gradient averaged over the patches weighs the channels (the class token's
+            row left out, T5). ``element``: each patch's own gradient weighs its channels, "activation times gradient".
+        softmax: which probability is differentiated.
+        scale: factor of the cosines; by default the model's own logit scale.
+        create_graph: keep the maps differentiable in ``text``, for learning prompts. A is a constant in the product
+            either way (A5.3).
+
+    Returns:
+        float32 (P, h, w), signed and unscaled, a map for each True of ``labels`` in row-major order.
+    """
+    labels = labels.to(tower.tokens.device).bool()
+    images, classes = labels.nonzero(as_tuple=True)
+    if not len(images):
+        return tower.tokens.new_zeros(0, *tower.grid) * (text.sum() if create_graph else 1)
+    with torch.enable_grad(), torch.autocast(tower.tokens.device.type, enabled=False):
+        block = clip.open_last_block(tower)
+        mixed = block.mixed.detach().requires_grad_()
+        logits = class_logits(block.features(mixed), text.float(), clip.logit_scale if scale is None else scale)
+        probability = SOFTMAX[softmax](logits, labels)
+        # Images do not meet in the tower, so the k-th class of every image is differentiated in one go.
+        turn = labels.long().cumsum(1)[images, classes] - 1
+        chosen = probability.new_zeros(int(turn.max()) + 1, *probability.shape)
+        chosen[turn, images, classes] = 1
+        patches = block.activations[:, 1:]
+        maps: list[torch.Tensor] = []
+        for part in chosen.split(_turns_at_once(clip, tower)):
+            (cotangents,) = torch.autograd.grad(
+                probability, mixed, part, retain_graph=True, create_graph=create_graph, is_grads_batched=True
+            )
+            if weights == "channel":
+                maps.append((patches @ block.mean_gradient(cotangents)[..., None])[..., 0])
+            else:
+                maps.append((block.gradient(cotangents) * patches).sum(-1))
+        found = torch.cat(maps)[turn, images]
+    return (found if create_graph else found.detach()).view(-1, *tower.grid)
+
+
+def _turns_at_once(clip: Clip, tower: Tower) -> int:
+    """How many classes of each image are differentiated together."""
+    images, length, _ = tower.tokens.shape
+    return max(1, _ATTENTION // (images * clip.heads * length * length))

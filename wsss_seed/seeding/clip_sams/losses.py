@@ -1,0 +1,87 @@
+"""What prompts are learned from: image-level labels (A2.1) and coarse seeds (A5.2)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from ...data.classes import IGNORE
+from .maps import resized
+
+
+def contrastive_loss(
+    logits: torch.Tensor, labels: torch.Tensor, *, reduce: Literal["pairs", "images"] = "pairs"
+) -> torch.Tensor:
+    """Multi-label contrastive loss: each class present against the absent classes of its own image (A2.1).
+
+    ``-S[n, c] + log(exp S[n, c] + sum of exp S[n, j] over absent j)`` for each class c present in image n; the other
+    classes present and the background prompts take no part. Images without a class present or without an absent one
+    are left out.
+
+    Args:
+        logits: float (N, K), scaled cosines of the foreground classes; computed in float32.
+        labels: bool (N, K), the classes present.
+        reduce: mean over all ``pairs`` of image and class, or over pairs and then over ``images``.
+
+    Returns:
+        float32 scalar; 0, but part of the graph, where no image counts.
+    """
+    present = labels.to(logits.device).bool()
+    logits = logits.float()
+    valid = present.any(1) & ~present.all(1)
+    if not valid.any():
+        return 0 * logits.sum()
+    present, logits = present[valid], logits[valid]
+    absent = logits.masked_fill(present, -torch.inf).logsumexp(1, keepdim=True)
+    losses = (torch.logaddexp(logits, absent) - logits)[present]
+    if reduce == "pairs":
+        return losses.mean()
+    share = (1 / present.sum(1, keepdim=True)).expand(present.shape)[present]
+    return (losses * share).sum() / len(present)
+
+
+def cam_loss(
+    cams: torch.Tensor,
+    labels: torch.Tensor,
+    seeds: torch.Tensor,
+    *,
+    squared: bool = False,
+    balanced: bool = False,
+    detach_max: bool = True,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """CAM activation loss: maps are pulled up to their own maximum inside the seed and down to 0 outside (A5.2).
+
+    The maximum is that of a map inside its class's seed, at least 0, and a constant. Outside are all other labels but
+    255, other foreground classes included. The sums are divided by the number of labelled pixels over all maps.
+
+    Args:
+        cams: float32 (P, h, w), signed, a map for each True of ``labels`` in row-major order; enlarged bilinearly to
+            the seeds' size.
+        labels: bool (N, K), the classes present.
+        seeds: integer (N, H, W), 0 background, 1..K, 255 ignore.
+        squared: half the squared instead of the absolute differences.
+        balanced: half the mean over the pixels inside and half the mean over those outside.
+        detach_max: treat the maximum as a constant, as published.
+
+    Returns:
+        the losses inside and outside, float32 scalars to be added; 0, but part of the graph, where there is nothing to
+        average.
+    """
+    seeds = seeds.to(cams.device)
+    images, classes = labels.to(cams.device).bool().nonzero(as_tuple=True)
+    maps = resized(cams.float(), (int(seeds.shape[1]), int(seeds.shape[2])))
+    of_map = seeds[images].long()
+    inside = of_map == (classes + 1)[:, None, None]
+    outside = ~inside & (of_map != IGNORE)
+    top = maps.masked_fill(~inside, 0).flatten(1).amax(1)[:, None, None].clamp(min=0)
+    pull = ((top.detach() if detach_max else top) - maps).abs()
+    push = maps.relu()
+    if squared:
+        pull, push = pull**2 / 2, push**2 / 2
+    counts = (2 * inside.sum(), 2 * outside.sum()) if balanced else ((inside | outside).sum(),) * 2
+    up, down = (
+        torch.where(where, loss, 0).sum() / count.clamp(min=1)
+        for loss, where, count in zip((pull, push), (inside, outside), counts, strict=True)
+    )
+    return up, down

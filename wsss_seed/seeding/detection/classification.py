@@ -1,0 +1,134 @@
+"""Which classes are in an image, from CLIP's global and local views (B2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...data.classes import ClassSet
+from ...errors import WsssError
+
+if TYPE_CHECKING:
+    from ...models.clip import Clip
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """A model's tensor, on whichever device, as a float32 array."""
+    return np.asarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x, np.float32)
+
+
+def negatives(class_set: ClassSet) -> tuple[str, ...]:
+    """The background phrases that name no foreground class (B2.2): "keyboard" is background on VOC, a class on COCO."""
+    foreground = {p.casefold() for p in (*class_set.names, *(p for ps in class_set.phrases for p in ps))}
+    return tuple(p for p in class_set.background if p.casefold() not in foreground)
+
+
+def text_features(clip: Clip, phrases: Sequence[Sequence[str]], templates: Sequence[str]) -> np.ndarray:
+    """One text feature for each group of phrases.
+
+    The sentence embeddings, each of unit length, are averaged over the templates and the phrases of a group and
+    brought back to unit length (B2.2).
+
+    Args:
+        clip: the model.
+        phrases: groups of synonyms.
+        templates: sentences with ``{}`` for the phrase.
+
+    Returns:
+        float32 (len(phrases), D), rows of unit length.
+
+    Raises:
+        WsssError: no template, or one without ``{}``.
+    """
+    if not templates or any("{}" not in t for t in templates):
+        raise WsssError("clip.templates: expected at least one sentence, each with {} for the phrase")
+    sentences = [t.replace("{}", p) for group in phrases for p in group for t in templates]
+    embeddings = to_numpy(clip.encode_text(sentences)).astype(np.float64)
+    sizes = [len(group) * len(templates) for group in phrases]
+    sums = np.add.reduceat(embeddings, np.cumsum([0, *sizes[:-1]]))
+    return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+
+
+def view_boxes(height: int, width: int, grids: Sequence[int] = (2, 3)) -> np.ndarray:
+    """The views of an image: all of it, then for each g in ``grids`` the g x g windows row by row.
+
+    A window measures 2/(g+1) of each side and the stride is 1/(g+1), so that neighbours overlap by half and together
+    they cover the image (B2.3).
+
+    Returns:
+        float32 (1 + sum of g * g, 4) x0 y0 x1 y1 in pixels.
+    """
+    views = [(0.0, 0.0, 1.0, 1.0)]
+    for g in grids:
+        views += [(j / (g + 1), i / (g + 1), (j + 2) / (g + 1), (i + 2) / (g + 1)) for i in range(g) for j in range(g)]
+    return (np.array(views) * (width, height, width, height)).astype(np.float32)
+
+
+def probabilities(views: np.ndarray, text: np.ndarray, scale: float) -> np.ndarray:
+    """Softmax over all text features, foreground and background, of scale times the cosine (B2.4).
+
+    Args:
+        views: (V, D) image features of unit length.
+        text: (G, D) text features of unit length.
+        scale: 100 for OpenAI's CLIP.
+
+    Returns:
+        float32 (V, G), rows summing to 1.
+    """
+    logits = scale * (views @ text.T).astype(np.float64)
+    e = np.exp(logits - logits.max(1, keepdims=True))
+    return (e / e.sum(1, keepdims=True)).astype(np.float32)
+
+
+def class_scores(probs: np.ndarray, local_weight: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Global, local and ranking score of each class (B2.4).
+
+    Args:
+        probs: (V, K) probabilities of the foreground classes, the global view first.
+        local_weight: part of the local score in the ranking score.
+
+    Returns:
+        Three float32 (K,): the global view's probability, the maximum over the local views (the global view's again
+        where there are none), and their weighted mean.
+    """
+    glob = probs[0]
+    loc = probs[1:].max(0) if len(probs) > 1 else glob
+    return glob, loc, ((1 - local_weight) * glob + local_weight * loc).astype(np.float32)
+
+
+def candidates(
+    glob: np.ndarray,
+    loc: np.ndarray,
+    score: np.ndarray,
+    tau_glob: np.ndarray | float,
+    tau_loc: np.ndarray | float,
+    limit: int,
+) -> tuple[int, ...]:
+    """The classes worth asking the detector for (B2.5): rather one too many, since boxes and crops prune later.
+
+    A class is a candidate if its global or its local score reaches its threshold. The ``limit`` best by ranking score
+    stay (the lower class first among equals); where there is none, the best class of all is taken.
+
+    Returns:
+        Foreground indices, ascending.
+    """
+    found = np.flatnonzero((glob >= np.float32(tau_glob)) | (loc >= np.float32(tau_loc)))
+    if not len(found):
+        return (int(score.argmax()),)
+    best = found[np.argsort(-score[found], kind="stable")[:limit]]
+    return tuple(sorted(best.tolist()))
+
+
+def relative_decision(score: np.ndarray) -> tuple[int, ...]:
+    """The present classes by CLIP alone: those above the middle between the lowest and the highest score (B2.6).
+
+    This is TagCLIP's released rule. Where all scores are equal the first class is taken.
+
+    Returns:
+        Foreground indices, ascending.
+    """
+    low, high = float(score.min()), float(score.max())
+    found = np.flatnonzero(score > low + 0.5 * (high - low))
+    return tuple(found.tolist()) if len(found) else (int(score.argmax()),)

@@ -1,0 +1,255 @@
+"""Many masks into one label map, with 255 where the evidence is in doubt (B8, B9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...data.classes import IGNORE
+
+_UNSURE = 1 / (1 + np.exp(1.0)), 1 / (1 + np.exp(-1.0))  # probabilities of the logits -1 and 1
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One object: a class and a score, and its mask on a window of the image.
+
+    Attributes:
+        cls: foreground index.
+        score: combined score s'.
+        box: x0 y0 x1 y1 in pixels.
+        x, y: upper left pixel of the window.
+        mask: bool (h, w).
+        probability: float16 (h, w), SAM's probability, also outside the mask.
+        order: place in the detector's output, for the policy ``order``.
+    """
+
+    cls: int
+    score: float
+    box: tuple[float, float, float, float]
+    x: int
+    y: int
+    mask: np.ndarray
+    probability: np.ndarray
+    order: int = 0
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the window."""
+        h, w = self.mask.shape
+        return slice(self.y, self.y + h), slice(self.x, self.x + w)
+
+    @property
+    def key(self) -> tuple[float, ...]:
+        """Class and box: what makes every order of instances definite (B8.4)."""
+        return (self.cls, *self.box)
+
+    @property
+    def evidence(self) -> np.ndarray:
+        """float32 (h, w): score times SAM's probability."""
+        return np.float32(self.score) * self.probability.astype(np.float32)
+
+
+def overlaps(instances: Sequence[Instance]) -> np.ndarray:
+    """int64 (n, n): pixels that two masks share; the diagonal has the areas."""
+    n = len(instances)
+    shared = np.zeros((n, n), np.int64)
+    for i, a in enumerate(instances):
+        shared[i, i] = np.count_nonzero(a.mask)
+        for j, b in enumerate(instances[:i]):
+            y0, y1 = max(a.y, b.y), min(a.window[0].stop, b.window[0].stop)
+            x0, x1 = max(a.x, b.x), min(a.window[1].stop, b.window[1].stop)
+            if y0 < y1 and x0 < x1:
+                in_a = a.mask[y0 - a.y : y1 - a.y, x0 - a.x : x1 - a.x]
+                in_b = b.mask[y0 - b.y : y1 - b.y, x0 - b.x : x1 - b.x]
+                shared[i, j] = shared[j, i] = np.count_nonzero(in_a & in_b)
+    return shared
+
+
+def duplicates(instances: Sequence[Instance], iou: float = 0.80) -> list[bool]:
+    """Which instances describe an object that a better instance gives another class (B8.3).
+
+    That is, their mask IoU reaches ``iou``. Best score first, equals in the order of their keys; an instance that has
+    gone drops no other. Instances of one class may overlap: their union is painted.
+    """
+    shared = overlaps(instances)
+    drop = [False] * len(instances)
+    kept: list[int] = []
+    for i in sorted(range(len(instances)), key=lambda i: (-instances[i].score, instances[i].key)):
+        drop[i] = any(
+            instances[i].cls != instances[j].cls
+            and shared[i, j] >= iou * (shared[i, i] + shared[j, j] - shared[i, j])
+            and shared[i, j]
+            for j in kept
+        )
+        if not drop[i]:
+            kept.append(i)
+    return drop
+
+
+def painting_order(instances: Sequence[Instance], policy: str) -> list[Instance]:
+    """The instances as they are painted, later over earlier (B8.2).
+
+    ``area`` and ``area_score``: largest first, so that small objects end on large ones (bottle on table, rider on
+    horse); equals by rising score, then by key. ``score``: by rising score, then by key. ``order``: as the detector
+    gave them, which is arbitrary (B8.1).
+    """
+    keys = {
+        "area": lambda i: (-np.count_nonzero(i.mask), i.score, i.key),
+        "score": lambda i: (i.score, i.key),
+        "order": lambda i: (i.order, i.key),
+    }
+    return sorted(instances, key=keys["area" if policy == "area_score" else policy])
+
+
+def fuse(
+    high: Sequence[Instance],
+    low: Sequence[Instance],
+    shape: tuple[int, int],
+    *,
+    policy: str = "area",
+    contained: float = 0.80,
+    exact: bool = False,
+    contest_delta: float = 0.05,
+    boundary: int = 0,
+    missing: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Label map and confidence map of an image.
+
+    The high pool paints (B9.1). Then become 255: pixels that only masks of the low pool cover (B9.2), contested pixels
+    (B9.3), all uncovered pixels where a class known to be present has no mask (B9.4), and a band of unsure pixels
+    along the outlines (B9.5). All others are background (B9.6). The policy ``order`` is the bare reference: it knows
+    no 255.
+
+    The confidence of a painted pixel is the score of the mask that painted it times SAM's probability there; of a
+    background pixel 1 minus the largest such product of any mask whose window has the pixel; of a 255 pixel 0.
+
+    Args:
+        high: instances that may paint, duplicates removed.
+        low: instances that only make uncertain.
+        shape: height and width of the image.
+        policy: see ``painting_order``. With ``area_score`` a smaller mask does not paint over a stronger one of
+            another class unless at least ``contained`` of it lies on that mask.
+        contained: part of a mask from which it counts as lying on another.
+        exact: where masks overlap, score times SAM's probability at the pixel decides instead of the order (B8.5).
+        contest_delta: see ``contested``.
+        boundary: half-width of the band in pixels; 0 for none.
+        missing: whether a class known to be present has no mask.
+
+    Returns:
+        labels uint8 (H, W) with 0 background, 1..K, 255 ignore; confidence float32 (H, W) in 0..1.
+    """
+    instances = painting_order(high, policy)
+    shared = overlaps(instances)
+    labels = np.zeros(shape, np.uint8)
+    owner = np.full(shape, -1, np.int16)
+    value = np.zeros(shape, np.float32)
+    unsure = np.zeros(shape, bool) if boundary else None
+    classes = np.array([i.cls for i in instances] + [-1])
+
+    for k, instance in enumerate(instances):
+        below = owner[instance.window]
+        yields = np.zeros(below.shape, bool)
+        if exact:
+            yields = (below >= 0) & (instance.evidence < value[instance.window])
+        elif policy == "area_score":
+            stronger = [
+                j
+                for j, other in enumerate(instances[:k])
+                if other.cls != instance.cls
+                and other.score > instance.score
+                and shared[k, j] < contained * shared[k, k]
+            ]
+            yields = np.isin(below, stronger)
+        wins = instance.mask & ~yields
+        if unsure is not None:
+            band = _outline(instance.mask, boundary) & _is_unsure(instance.probability)
+            unsure[instance.window][wins] = False
+            unsure[instance.window][band & ~yields & (classes[below] != instance.cls)] = True
+        below[wins] = k
+        labels[instance.window][wins] = instance.cls + 1
+        np.copyto(value[instance.window], instance.evidence, where=wins)
+
+    free = owner < 0
+    for instance in (*high, *low):
+        there = value[instance.window]
+        np.maximum(there, instance.evidence, out=there, where=free[instance.window])
+    np.subtract(1, value, out=value, where=free)
+
+    if policy != "order":
+        for instance in low:
+            labels[instance.window][instance.mask & free[instance.window]] = IGNORE
+        doubt = contested(instances, shared, shape, contest_delta, contained)
+        if doubt is not None:
+            labels[doubt] = IGNORE
+        if unsure is not None:
+            labels[unsure] = IGNORE
+        if missing:
+            labels[free] = IGNORE
+    value[labels == IGNORE] = 0
+    return labels, value.clip(0, 1, out=value)
+
+
+def contested(
+    instances: Sequence[Instance], shared: np.ndarray, shape: tuple[int, int], delta: float, contained: float
+) -> np.ndarray | None:
+    """Pixels on which two classes have an equal claim (B9.3).
+
+    Of the instances on a pixel, the best one and the best one of another class contest it if their scores differ by
+    less than ``delta`` and neither mask has at least ``contained`` of the other on it (a bottle on a table is no
+    contest).
+
+    Args:
+        instances: the high pool.
+        shared: their overlaps.
+        shape: height and width of the image.
+
+    Returns:
+        bool (H, W), or None where there is no such pair.
+    """
+    n = len(instances)
+    classes, scores = np.array([i.cls for i in instances], int), np.array([i.score for i in instances], np.float32)
+    area = np.diagonal(shared)
+    rivals = np.zeros((n + 1, n + 1), bool)  # the last row and column stand for "nothing there"
+    rivals[:n, :n] = (
+        (classes[:, None] != classes)
+        & (np.abs(scores[:, None] - scores) < np.float32(delta))
+        & (shared > 0)
+        & (shared < contained * np.minimum(area[:, None], area))
+    )
+    if not rivals.any():
+        return None
+    first, second = np.full(shape, -1, np.int16), np.full(shape, -1, np.int16)
+    classes = np.append(classes, -1)
+    for k in sorted(range(n), key=lambda k: (-instances[k].score, instances[k].key), reverse=True):
+        window, mask = instances[k].window, instances[k].mask
+        best = first[window]
+        overtaken = mask & (classes[best] != instances[k].cls)
+        second[window][overtaken] = best[overtaken]
+        best[mask] = k
+    doubt: np.ndarray = second >= 0
+    doubt[doubt] = rivals[first[doubt], second[doubt]]
+    return doubt
+
+
+def _is_unsure(probability: np.ndarray) -> np.ndarray:
+    """Where SAM's logit lies between -1 and 1."""
+    return (probability > _UNSURE[0]) & (probability < _UNSURE[1])
+
+
+def _outline(mask: np.ndarray, width: int) -> np.ndarray:
+    """Pixels within ``width`` steps (up, down, left, right) of the outline, on both sides of it."""
+    return _dilate(mask, width) & _dilate(~mask, width)
+
+
+def _dilate(mask: np.ndarray, steps: int) -> np.ndarray:
+    for _ in range(steps):
+        grown = mask.copy()
+        grown[1:] |= mask[:-1]
+        grown[:-1] |= mask[1:]
+        grown[:, 1:] |= mask[:, :-1]
+        grown[:, :-1] |= mask[:, 1:]
+        mask = grown
+    return mask
