@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import WsssError, unknown_name
 
-Share = Annotated[float, (0.0, 1.0)]
+UnitInterval = Annotated[float, (0.0, 1.0)]
 """A score, an IoU or a part of something."""
-Amount = Annotated[float, (0.0, float("inf"))]
-Whole = Annotated[int, (0, float("inf"))]
-Count = Annotated[int, (1, float("inf"))]
+NonNegativeFloat = Annotated[float, (0.0, float("inf"))]
+NonNegativeInt = Annotated[int, (0, float("inf"))]
+PositiveInt = Annotated[int, (1, float("inf"))]
 
-S = TypeVar("S")
+
+class _Owned(Protocol):
+    OWNER: ClassVar[str]
+
+
+S = TypeVar("S", bound=_Owned)
 
 
 def flatten(settings: Any) -> dict[str, Any]:
@@ -27,13 +32,13 @@ def flatten(settings: Any) -> dict[str, Any]:
     return {key: list(v) if isinstance(v, tuple) else v for key, v in flat.items()}
 
 
-def replaced(settings: S, values: Mapping[str, Any], owner: str) -> S:
+def override(settings: S, values: Mapping[str, Any]) -> S:
     """Settings with some values replaced.
 
     Args:
-        settings: what to start from: a dataclass whose fields are values, or groups of values (dataclasses too).
+        settings: what to start from: a dataclass whose fields are values or groups of values (dataclasses too), with
+            the name under which the user knows it as its class attribute ``OWNER``.
         values: dotted key to value, e.g. ``{"gd.box_thr": 0.4}``.
-        owner: whose settings they are, for the message.
 
     Raises:
         WsssError: unknown key (the nearest known one is named), or a value of the wrong type or range.
@@ -42,7 +47,7 @@ def replaced(settings: S, values: Mapping[str, Any], owner: str) -> S:
     changed: Any = settings
     for key, value in values.items():
         if key not in known:
-            raise unknown_name(f"setting of {owner}", key, known)
+            raise unknown_name(f"setting of {settings.OWNER}", key, known)
         group_name, _, name = key.rpartition(".")
         group: Any = getattr(changed, group_name) if group_name else changed
         hint = get_type_hints(type(group), include_extras=True)[name]

@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from wsss_seed.config import override
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.toyland.dataset import Toyland
 from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
 from wsss_seed.evaluation.metrics import POLICIES, iou, mean, resolve_ignored
 from wsss_seed.models.sam import BoxMasks
 from wsss_seed.models.zoo import ModelSet
-from wsss_seed.seeding.dino_sam import DinoSam, Settings, flatten, override
+from wsss_seed.seeding.dino_sam import DinoSam, Settings, flatten
 from wsss_seed.seeding.dino_sam.settings import TEMPLATES
 from wsss_seed.types import LoadedSample
 

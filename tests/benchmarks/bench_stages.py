@@ -31,6 +31,7 @@ from PIL import Image
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 from torchvision.ops import nms
 
+from wsss_seed.config import override
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.images import read_rgb
@@ -48,7 +49,6 @@ from wsss_seed.seeding.clip_sams.settings import Settings as ClipSamsSettings
 from wsss_seed.seeding.detection.classification import view_boxes
 from wsss_seed.seeding.dino_sam.seeder import DinoSam
 from wsss_seed.seeding.dino_sam.settings import Settings as DinoSamSettings
-from wsss_seed.seeding.dino_sam.settings import override
 from wsss_seed.types import LoadedSample
 
 BOXES, PASSING = 12, 0.15  # boxes an image; part of all candidate masks whose predicted IoU is high enough

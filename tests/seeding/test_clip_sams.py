@@ -8,13 +8,13 @@ import pytest
 import torch
 from pycocotools import mask as rle
 
+from wsss_seed.config import override
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.proposals.store import Proposals
-from wsss_seed.seeding.clip_sams import ClipSams, Settings, override
+from wsss_seed.seeding.clip_sams import ClipSams, Settings
 from wsss_seed.seeding.clip_sams.learn.settings import LearnSettings
-from wsss_seed.seeding.clip_sams.learn.settings import override as override_learn
 from wsss_seed.seeding.clip_sams.pixel_seed import pixel_seed
 from wsss_seed.seeding.clip_sams.presets import load_preset, preset_for, presets
 from wsss_seed.seeding.clip_sams.prompts import prompt_names, random_contexts
@@ -227,7 +227,7 @@ def test_every_value_of_a_preset_is_a_setting(name):
         override(Settings(), values)
     assert set(preset.learn) == {"cls", "seg"}
     for values in preset.learn.values():
-        override_learn(LearnSettings(), values)
+        override(LearnSettings(), values)
 
 
 def test_presets_hold_the_published_values():
@@ -242,7 +242,7 @@ def test_presets_hold_the_published_values():
     assert {(s.affinity.rounds, s.affinity.power, s.affinity.blocks) for s in stages} == {(1, 2, 8)}
     assert {(s.cam.weights, s.cam.softmax, s.cam.scale) for s in stages} == {("channel", "masked", 0.0)}
     tasks = [
-        override_learn(LearnSettings(), p.learn[t])
+        override(LearnSettings(), p.learn[t])
         for p, t in ((voc, "cls"), (voc, "seg"), (coco, "cls"), (coco, "seg"))
     ]
     assert [t.context.shared for t in tasks] == [True, False, True, True]

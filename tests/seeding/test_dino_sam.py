@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from wsss_seed.config import override
 from wsss_seed.data.base import Boxes, Sample
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.models.detector import Queries
 from wsss_seed.seeding.detection.classification import probabilities, text_features, to_numpy
 from wsss_seed.seeding.detection.crop_verification import crop_boxes
-from wsss_seed.seeding.dino_sam import DinoSam, Settings, flatten, override
+from wsss_seed.seeding.dino_sam import DinoSam, Settings, flatten
 from wsss_seed.seeding.dino_sam.settings import TEMPLATES
 from wsss_seed.types import LoadedSample
 

@@ -6,16 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from wsss_seed.config import override
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import WsssError
-from wsss_seed.seeding.dino_sam.settings import (
-    PER_CLASS,
-    Settings,
-    check_thresholds,
-    flatten,
-    override,
-    per_class,
-)
+from wsss_seed.seeding.dino_sam.settings import PER_CLASS, Settings, check_thresholds, flatten, per_class
 
 DEFAULTS = {  # B12 and the rules it names
     "mode": "auto",

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from small_hf import picture, sam, sam3, saved
 
+from wsss_seed.config import override
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import IGNORE, ClassSet
 from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.models.sam3 import Sam3
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.backends import BackendRequest, backends, build_seeder
-from wsss_seed.seeding.sam3 import SamText, Settings, override
+from wsss_seed.seeding.sam3 import SamText, Settings
 from wsss_seed.types import LoadedSample
 
 NAMES = ("cat", "dog", "table")

@@ -9,13 +9,14 @@ import pytest
 import torch
 from rounding import FLIPPED, ROUNDING, assert_same
 
+from wsss_seed.config import override
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import WsssError
 from wsss_seed.proposals.store import Proposals
 from wsss_seed.segmenter.checkpoint import Scale, Segmenter
 from wsss_seed.segmenter.networks import NetworkSettings, build
-from wsss_seed.segmenter.predict import Predictor, PredictSettings, digest, override, winners
+from wsss_seed.segmenter.predict import Predictor, PredictSettings, digest, winners
 from wsss_seed.segmenter.sharpen import sharpened
 from wsss_seed.types import LoadedSample
 

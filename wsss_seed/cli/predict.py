@@ -74,14 +74,14 @@ def predict(
     part = parse_shard(shard)
     values = _values(options.settings_of(ctx, set_ or []), scales, flip, window)
 
-    from ..config import flatten
+    from ..config import flatten, override
     from ..io.progress import Progress
     from ..models.zoo import versions
     from ..run.generate import generate as run
     from ..run.identity import identity
     from ..seeding.clip_sams import proposal_settings, stored_proposals
     from ..segmenter.checkpoint import load_segmenter, require_classes
-    from ..segmenter.predict import Predictor, PredictSettings, override
+    from ..segmenter.predict import Predictor, PredictSettings
 
     of_proposals = {key: values.pop(key) for key in [*values] if key.startswith("proposals.")}
     settings = override(PredictSettings(), values)

@@ -145,14 +145,14 @@ def _in_rounds(
     data: Dataset, out: Path, recipe: Recipe, rounds: int, values: dict[str, Any], common: dict[str, Any], json: bool
 ) -> NoReturn:
     """Self-training; tells what each round did, and exits."""
-    from ..config import replaced
+    from ..config import override
     from ..data.voc import Voc
     from ..run.rounds import train_rounds
     from ..segmenter.agreement import AgreementSettings
 
     assert isinstance(data, Voc)
     values = {key.removeprefix("agreement."): value for key, value in values.items()}
-    settings = replaced(AgreementSettings(), values, "self-training")
+    settings = override(AgreementSettings(), values)
     result = train_rounds(data, out, recipe, rounds, settings=settings, **common)
     if not result.rounds[-1].training.first:
         raise typer.Exit(130 if result.interrupted else 0)

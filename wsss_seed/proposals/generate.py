@@ -19,7 +19,7 @@ import torch
 from pycocotools import mask as rle
 from torchvision.ops import nms
 
-from ..config import Amount, Count, Share, Whole
+from ..config import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval
 from ..models.automatic import build_point_grid, generate_crop_boxes, is_box_near_crop_edge
 from .regions import fill_and_clean
 from .store import Proposals, ProposalStore
@@ -52,19 +52,19 @@ class ProposalSettings:
         overlap: a mask of a lower level stays with less of it inside a single mask of a higher one; 0 keeps all.
     """
 
-    points: Count = 32
-    layers: Whole = 1
-    layer_points: Count = 2
-    crop_overlap: Share = 512 / 1500
-    iou: Share = 0.86
-    iou_bonus: tuple[Share, ...] = (0.0, 0.0, 0.1)
-    stability: Share = 0.92
-    stability_offset: Amount = 1.0
-    nms: Share = 0.7
-    rank_bonus: tuple[Amount, ...] = (0.0, 0.0, 1.0)
-    crop_nms: Share = 0.7
-    min_area: Whole = 100
-    overlap: Share = 0.3
+    points: PositiveInt = 32
+    layers: NonNegativeInt = 1
+    layer_points: PositiveInt = 2
+    crop_overlap: UnitInterval = 512 / 1500
+    iou: UnitInterval = 0.86
+    iou_bonus: tuple[UnitInterval, ...] = (0.0, 0.0, 0.1)
+    stability: UnitInterval = 0.92
+    stability_offset: NonNegativeFloat = 1.0
+    nms: UnitInterval = 0.7
+    rank_bonus: tuple[NonNegativeFloat, ...] = (0.0, 0.0, 1.0)
+    crop_nms: UnitInterval = 0.7
+    min_area: NonNegativeInt = 100
+    overlap: UnitInterval = 0.3
 
 
 class Segmenter(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import flatten
+from ..config import flatten, override
 from ..data.base import Dataset, Sample
 from ..data.images import read_labels
 from ..errors import ImageError, WsssError, unknown_name
@@ -24,7 +24,7 @@ from ..output.run_folder import LOCK, write_error
 from ..seeding.backends import BackendRequest, build_seeder
 from ..seeding.clip_sams.learn.crops import Source
 from ..seeding.clip_sams.learn.processes import Processes
-from ..seeding.clip_sams.learn.settings import LearnSettings, Task, override
+from ..seeding.clip_sams.learn.settings import LearnSettings, Task
 from ..seeding.clip_sams.learn.trainer import learn
 from ..seeding.clip_sams.presets import Preset
 from ..seeding.clip_sams.prompts import save_contexts

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from ..config import Share, flatten
+from ..config import UnitInterval, flatten
 from ..data.base import Sample
 from ..data.classes import IGNORE
 from ..errors import ImageError
@@ -26,8 +26,9 @@ class AgreementSettings:
         sure: the segmenter's word counts from this confidence on; with 0 it always does.
     """
 
+    OWNER: ClassVar[str] = "self-training"
     disagreement: Literal["ignore", "weigh"] = "ignore"
-    sure: Share = 0.9
+    sure: UnitInterval = 0.9
 
 
 class Opinion(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..config import replaced
+from ..config import override
 from ..data.classes import MAX_CLASSES, ClassSet
 from ..errors import WsssError, out_of_memory
 from ..io.files import plain, write_bytes
@@ -206,7 +206,7 @@ def load_segmenter(
     content = read(path)
     try:
         own = _class_set(content["class_set"])
-        settings = replaced(NetworkSettings(), content["network"], "train-seg")
+        settings = override(NetworkSettings(), content["network"])
         scale = _scale(content["scale"])
         recipe, history = dict(content["recipe"]), dict(content["history"])
     except Exception as error:  # of whatever types its values are

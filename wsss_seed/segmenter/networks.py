@@ -7,13 +7,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..config import Amount, Count, Whole
+from ..config import NonNegativeFloat, NonNegativeInt, PositiveInt
 from ..data.classes import IGNORE
 from ..errors import WsssError, one_line, out_of_memory, unknown_name
 
@@ -35,13 +35,14 @@ class NetworkSettings:
         queries: of mask2former.
     """
 
+    OWNER: ClassVar[str] = "train-seg"
     name: str = "deeplabv3plus"
     encoder: str = "resnet101"
-    channels: Whole = 0
-    stride: Count = 16
-    rates: tuple[Count, ...] = (12, 24, 36)
-    auxiliary: Amount = 0.0
-    queries: Count = 100
+    channels: NonNegativeInt = 0
+    stride: PositiveInt = 16
+    rates: tuple[PositiveInt, ...] = (12, 24, 36)
+    auxiliary: NonNegativeFloat = 0.0
+    queries: PositiveInt = 100
 
 
 class Network(nn.Module):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 
-from ..config import Amount, Count, Share, flatten, replaced
+from ..config import NonNegativeFloat, PositiveInt, UnitInterval, flatten
 from ..errors import WsssError
 from ..proposals.store import Proposals
 from ..types import LoadedSample, Seed
@@ -29,7 +29,7 @@ class SharpenSettings:
         alpha: exponent of background's probability; 4 is the published choice for a DeepLabV3+.
     """
 
-    alpha: Amount = 4.0
+    alpha: NonNegativeFloat = 4.0
 
 
 @dataclass(frozen=True)
@@ -44,23 +44,16 @@ class PredictSettings:
         sharpen: of sharpening, where that is wanted.
     """
 
+    OWNER: ClassVar[str] = "predict"
     scales: tuple[Factor, ...] = (1.0,)
     flip: bool = False
-    window: Count = 2048
-    overlap: Share = 1 / 3
+    window: PositiveInt = 2048
+    overlap: UnitInterval = 1 / 3
     sharpen: SharpenSettings = field(default_factory=SharpenSettings)
 
-
-def override(settings: PredictSettings, values: Mapping[str, Any]) -> PredictSettings:
-    """Settings with some values replaced, dotted key to value, e.g. ``{"flip": True}``.
-
-    Raises:
-        WsssError: unknown key (the nearest known one is named), or a value of the wrong type or range.
-    """
-    changed = replaced(settings, values, "predict")
-    if not changed.scales:
-        raise WsssError("setting scales = []: at least one is needed, such as 1.0")
-    return changed
+    def __post_init__(self) -> None:
+        if not self.scales:
+            raise WsssError("setting scales = []: at least one is needed, such as 1.0")
 
 
 class Predictor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from ..config import Amount, Count, Share, Whole, replaced
+from ..config import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval, override
 from ..data.classes import ClassSet
 from ..errors import WsssError, unknown_name
 from ..io.text import parse_toml, read_text
@@ -34,14 +34,14 @@ class AugmentSettings:
         photometric: whether brightness, contrast, saturation and hue are changed.
     """
 
-    short: Whole = 512
-    long: Count = 2048
+    short: NonNegativeInt = 512
+    long: PositiveInt = 2048
     ratio_low: Factor = 0.5
     ratio_high: Factor = 2.0
-    ratio_step: Amount = 0.0
-    crop: Count = 512
-    category: Share = 0.75
-    flip: Share = 0.5
+    ratio_step: NonNegativeFloat = 0.0
+    crop: PositiveInt = 512
+    category: UnitInterval = 0.75
+    flip: UnitInterval = 0.5
     photometric: bool = True
 
 
@@ -63,15 +63,15 @@ class OptimiserSettings:
     """
 
     kind: Literal["sgd", "adamw"] = "sgd"
-    rate: Amount = 0.01
-    momentum: Share = 0.9
-    decay: Amount = 5e-4
+    rate: NonNegativeFloat = 0.01
+    momentum: UnitInterval = 0.9
+    decay: NonNegativeFloat = 5e-4
     decay_all: bool = True
-    backbone: Amount = 1.0
-    clip: Amount = 0.0
-    power: Amount = 0.9
-    end: Amount = 1e-4
-    warmup: Whole = 0
+    backbone: NonNegativeFloat = 1.0
+    clip: NonNegativeFloat = 0.0
+    power: NonNegativeFloat = 0.9
+    end: NonNegativeFloat = 1e-4
+    warmup: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)
@@ -90,20 +90,21 @@ class TrainSettings:
         save: iterations between two checkpoints.
     """
 
-    iterations: Count = 40000
-    batch: Count = 16
-    accumulate: Count = 1
+    iterations: PositiveInt = 40000
+    batch: PositiveInt = 16
+    accumulate: PositiveInt = 1
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    ema: Share = 0.0
+    ema: UnitInterval = 0.0
     confidence: bool = False
-    evaluate: Count = 4000
-    save: Count = 500
+    evaluate: PositiveInt = 4000
+    save: PositiveInt = 500
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything that determines a training but its data and its seed."""
 
+    OWNER: ClassVar[str] = "train-seg"
     network: NetworkSettings = field(default_factory=NetworkSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
@@ -153,7 +154,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         for group, entries in table.items()
         for key, value in (entries.items() if isinstance(entries, dict) else [("", entries)])
     }
-    settings = replaced(Settings(), {**values, **(overrides or {})}, "train-seg")
+    settings = override(Settings(), {**values, **(overrides or {})})
     _check(settings)
     return Recipe(path.stem, title, weights, settings)
 

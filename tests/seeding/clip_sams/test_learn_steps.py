@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from wsss_seed.config import override
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.shuffle import image_at
@@ -20,7 +21,7 @@ from wsss_seed.seeding.clip_sams.learn.augment import _jitter, _saturate, augmen
 from wsss_seed.seeding.clip_sams.learn.checkpoint import Progress
 from wsss_seed.seeding.clip_sams.learn.crops import Source, stream
 from wsss_seed.seeding.clip_sams.learn.schedule import learning_rate
-from wsss_seed.seeding.clip_sams.learn.settings import AugmentSettings, LearnSettings, TrainSettings, override
+from wsss_seed.seeding.clip_sams.learn.settings import AugmentSettings, LearnSettings, TrainSettings
 from wsss_seed.seeding.clip_sams.learn.trainer import first_contexts, learn
 
 CLASSES = replace(load_class_set("house, tree, car"), background=("grass", "sky"))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...config import override
 from ...models.zoo import home
 from ...proposals.generate import Proposals, ProposalSettings, kept_proposals, store_in
 from .presets import load_preset, preset_for
 from .prompts_source import choose_prompts
 from .seeder import ClipSams
-from .settings import Settings, override
+from .settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np

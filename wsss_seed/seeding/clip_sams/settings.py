@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
-from ...config import Amount, Count, Share, Whole, replaced
+from ...config import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval
 from ...proposals.generate import ProposalSettings
 
 Stage = Literal["handwritten", "coarse", "fine"]
@@ -27,7 +26,7 @@ class CamSettings:
 
     weights: Literal["channel", "element"] = "channel"
     softmax: Literal["masked", "present", "all"] = "masked"
-    scale: Amount = 0.0
+    scale: NonNegativeFloat = 0.0
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,10 @@ class AffinitySettings:
     """
 
     apply_to: Literal["score", "cam", "none"] = "score"
-    box_threshold: Share = 0.4
-    rounds: Whole = 1
-    power: Count = 2
-    blocks: Count = 8
+    box_threshold: UnitInterval = 0.4
+    rounds: NonNegativeInt = 1
+    power: PositiveInt = 2
+    blocks: PositiveInt = 8
     box_clip_quirk: bool = True
 
 
@@ -66,10 +65,10 @@ class SamsSettings:
     """
 
     vote: bool = True
-    exponent: Amount = 0.6
-    fallback_exponent: Amount = 1.0
-    margin: Share = 0.0
-    largest: Share = 1.0
+    exponent: NonNegativeFloat = 0.6
+    fallback_exponent: NonNegativeFloat = 1.0
+    margin: UnitInterval = 0.0
+    largest: UnitInterval = 1.0
 
 
 @dataclass(frozen=True)
@@ -82,18 +81,10 @@ class Settings:
         max_side: images with a longer side are seen by CLIP at this size, for memory grows with its fourth power.
     """
 
+    OWNER: ClassVar[str] = "clip-sams"
     stage: Stage = "fine"
-    max_side: Count = 1024
+    max_side: PositiveInt = 1024
     cam: CamSettings = field(default_factory=CamSettings)
     affinity: AffinitySettings = field(default_factory=AffinitySettings)
     sams: SamsSettings = field(default_factory=SamsSettings)
     proposals: ProposalSettings = field(default_factory=ProposalSettings)
-
-
-def override(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """Settings with some values replaced, dotted key to value, e.g. ``{"sams.exponent": 0.7}``.
-
-    Raises:
-        WsssError: unknown key (the nearest known one is named), or a value of the wrong type or range.
-    """
-    return replaced(settings, values, "clip-sams")

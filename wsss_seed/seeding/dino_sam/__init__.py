@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...config import override
 from .seeder import DinoSam
-from .settings import Settings, flatten, override, per_class
+from .settings import Settings, flatten, per_class
 
 if TYPE_CHECKING:
     from ..backends import BackendRequest

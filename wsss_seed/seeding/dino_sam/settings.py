@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from ...config import Amount, Count, Share, Whole, flatten, replaced
+from ...config import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval, flatten, override
 from ...data.classes import ClassSet
 from ...errors import WsssError, unknown_name
 
@@ -42,12 +41,12 @@ class ClipSettings:
 
     templates: tuple[str, ...] = TEMPLATES
     negatives: bool = True
-    scale: Amount = 100.0
-    views: tuple[Count, ...] = (2, 3)
-    local_weight: Share = 0.5
-    tau_glob: Share = 0.10
-    tau_loc: Share = 0.25
-    max_candidates: Whole = 0
+    scale: NonNegativeFloat = 100.0
+    views: tuple[PositiveInt, ...] = (2, 3)
+    local_weight: UnitInterval = 0.5
+    tau_glob: UnitInterval = 0.10
+    tau_loc: UnitInterval = 0.25
+    max_candidates: NonNegativeInt = 0
     decision: Literal["detector", "classifier"] = "detector"
 
 
@@ -66,10 +65,10 @@ class DetectorSettings:
 
     caption: Literal["joint", "per_class"] = "joint"
     part_phrases: bool = False
-    box_thr: Share = 0.30
-    low_thr: Share = 0.20
-    rescue_thr: Share = 0.15
-    fallback_thr: Share = 0.20
+    box_thr: UnitInterval = 0.30
+    low_thr: UnitInterval = 0.20
+    rescue_thr: UnitInterval = 0.15
+    fallback_thr: UnitInterval = 0.20
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,8 @@ class MapSettings:
 class NmsSettings:
     """IoU above which the weaker of two boxes goes, within a class and across classes (B5.3, B5.5)."""
 
-    per_class: Share = 0.70
-    cross_class: Share = 0.90
+    per_class: UnitInterval = 0.70
+    cross_class: UnitInterval = 0.90
 
 
 @dataclass(frozen=True)
@@ -102,13 +101,13 @@ class BoxSettings:
         limit: at most so many boxes an image, best first.
     """
 
-    min_side: Whole = 4
-    min_area: Share = 0.0002
-    max_cover: Share = 0.95
-    cover_score: Share = 0.40
-    inside: Share = 0.90
-    group_cover: Share = 0.80
-    limit: Count = 100
+    min_side: NonNegativeInt = 4
+    min_area: UnitInterval = 0.0002
+    max_cover: UnitInterval = 0.95
+    cover_score: UnitInterval = 0.40
+    inside: UnitInterval = 0.90
+    group_cover: UnitInterval = 0.80
+    limit: PositiveInt = 100
 
 
 @dataclass(frozen=True)
@@ -129,15 +128,15 @@ class VerifySettings:
     """
 
     enabled: bool = True
-    expand: Share = 0.10
-    min_side: Whole = 32
-    small_factor: Share = 0.9
-    accept: Share = 0.20
-    top: Count = 2
-    relabel: Share = 0.60
-    relabel_below: Share = 0.10
-    weight: Share = 0.3
-    floor: Share = 0.01
+    expand: UnitInterval = 0.10
+    min_side: NonNegativeInt = 32
+    small_factor: UnitInterval = 0.9
+    accept: UnitInterval = 0.20
+    top: PositiveInt = 2
+    relabel: UnitInterval = 0.60
+    relabel_below: UnitInterval = 0.10
+    weight: UnitInterval = 0.3
+    floor: UnitInterval = 0.01
 
 
 @dataclass(frozen=True)
@@ -155,11 +154,11 @@ class SamSettings:
     """
 
     mask: Literal["single", "multi_best", "multi_whole"] = "single"
-    clip_box_expand: Share = 0.05
-    min_area: Whole = 100
-    min_cover: Share = 0.05
-    min_iou: Share = 0.50
-    core: Share = 0.50
+    clip_box_expand: UnitInterval = 0.05
+    min_area: NonNegativeInt = 100
+    min_cover: UnitInterval = 0.05
+    min_iou: UnitInterval = 0.50
+    core: UnitInterval = 0.50
 
 
 @dataclass(frozen=True)
@@ -175,8 +174,8 @@ class FuseSettings:
     """
 
     policy: Literal["area", "score", "area_score", "order"] = "area"
-    dup_iou: Share = 0.80
-    contained: Share = 0.80
+    dup_iou: UnitInterval = 0.80
+    contained: UnitInterval = 0.80
     exact: bool = False
 
 
@@ -193,12 +192,12 @@ class IgnoreSettings:
         cap: part of 255 in an image above which the user is told.
     """
 
-    high: Share = 0.30
-    high_free: Share = 0.35
-    low: Share = 0.20
-    contest_delta: Share = 0.05
-    boundary: Whole = 0
-    cap: Share = 0.60
+    high: UnitInterval = 0.30
+    high_free: UnitInterval = 0.35
+    low: UnitInterval = 0.20
+    contest_delta: UnitInterval = 0.05
+    boundary: NonNegativeInt = 0
+    cap: UnitInterval = 0.60
 
 
 @dataclass(frozen=True)
@@ -206,6 +205,7 @@ class Settings:
     """All settings of dino-sam. ``mode``: ``label_given``, ``label_free``, ``boxes_given`` (ground-truth boxes, to
     bound SAM's error), or ``auto`` (given where an image's labels are known, else free)."""
 
+    OWNER: ClassVar[str] = "dino-sam"
     mode: Literal["auto", "label_given", "label_free", "boxes_given"] = "auto"
     clip: ClipSettings = field(default_factory=ClipSettings)
     gd: DetectorSettings = field(default_factory=DetectorSettings)
@@ -229,15 +229,6 @@ PER_CLASS = (
     "ignore.low",
 )
 """The settings that a class set may override for single classes."""
-
-
-def override(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """Settings with some values replaced, dotted key to value, e.g. ``{"gd.box_thr": 0.4}``.
-
-    Raises:
-        WsssError: unknown key (the nearest known one is named), or a value of the wrong type or range.
-    """
-    return replaced(settings, values, "dino-sam")
 
 
 def per_class(settings: Settings, key: str, class_set: ClassSet) -> np.ndarray:

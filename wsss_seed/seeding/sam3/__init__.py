@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...config import override
 from ...errors import WsssError
 from ...models.zoo import HUB
 from .seeder import SamText
-from .settings import Settings, override
+from .settings import Settings
 
 if TYPE_CHECKING:
     from ..backends import BackendRequest

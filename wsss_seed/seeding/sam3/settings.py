@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from ...config import Share, Whole, replaced
+from ...config import NonNegativeInt, UnitInterval, override
 from ...data.classes import ClassSet
 from ...errors import WsssError
 from ..dino_sam import settings as dino_sam
@@ -35,10 +35,10 @@ class TextSettings:
     """
 
     part_phrases: bool = False
-    box_thr: Share = 0.50
-    low_thr: Share = 0.30
-    rescue_thr: Share = 0.15
-    fallback_thr: Share = 0.20
+    box_thr: UnitInterval = 0.50
+    low_thr: UnitInterval = 0.30
+    rescue_thr: UnitInterval = 0.15
+    fallback_thr: UnitInterval = 0.20
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class MaskSettings:
         core: middle part of each side of the box that becomes 255 in place of a dropped mask.
     """
 
-    clip_box_expand: Share = 0.05
-    min_area: Whole = 100
-    min_cover: Share = 0.05
-    core: Share = 0.50
+    clip_box_expand: UnitInterval = 0.05
+    min_area: NonNegativeInt = 100
+    min_cover: UnitInterval = 0.05
+    core: UnitInterval = 0.50
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Settings:
     """All settings of sam3. ``mode``: ``label_given``, ``label_free``, or ``auto`` (given where an image's labels are
     known, else free)."""
 
+    OWNER: ClassVar[str] = "sam3"
     mode: Literal["auto", "label_given", "label_free"] = "auto"
     clip: ClipSettings = field(default_factory=ClipSettings)
     text: TextSettings = field(default_factory=TextSettings)
@@ -72,15 +73,6 @@ class Settings:
     mask: MaskSettings = field(default_factory=MaskSettings)
     fuse: FuseSettings = field(default_factory=FuseSettings)
     ignore: IgnoreSettings = field(default_factory=IgnoreSettings)
-
-
-def override(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """Settings with some values replaced, dotted key to value, e.g. ``{"text.box_thr": 0.4}``.
-
-    Raises:
-        WsssError: unknown key (the nearest known one is named), or a value of the wrong type or range.
-    """
-    return replaced(settings, values, "sam3")
 
 
 def as_dino_sam(s: Settings) -> dino_sam.Settings:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from ....config import Amount, Count, Share, Whole, replaced
+from ....config import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval
 from ..settings import CamSettings
 
 Task = Literal["cls", "seg"]
@@ -24,11 +23,11 @@ class ContextSettings:
         std: standard deviation of the first values.
     """
 
-    tokens: Count = 16
+    tokens: PositiveInt = 16
     shared: bool = True
     position: Literal["end", "front"] = "end"
     background: Literal["named", "empty"] = "named"
-    std: Amount = 0.015
+    std: NonNegativeFloat = 0.015
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,11 @@ class AugmentSettings:
         flip: probability of mirroring.
     """
 
-    long_low: Count = 288
-    long_high: Count = 480
-    crop: Count = 224
-    jitter: Share = 0.5
-    flip: Share = 0.5
+    long_low: PositiveInt = 288
+    long_high: PositiveInt = 480
+    crop: PositiveInt = 224
+    jitter: UnitInterval = 0.5
+    flip: UnitInterval = 0.5
 
 
 @dataclass(frozen=True)
@@ -67,15 +66,15 @@ class TrainSettings:
     """
 
     labels: Literal["image", "crop"] = "image"
-    batch: Count = 16
-    accumulate: Count = 1
-    rate: Amount = 1e-3
-    momentum: Share = 0.9
-    decay: Amount = 5e-4
-    warmup: Whole = 500
-    warmup_rate: Amount = 1e-5
-    iterations: Count = 1800
-    stop: Whole = 0
+    batch: PositiveInt = 16
+    accumulate: PositiveInt = 1
+    rate: NonNegativeFloat = 1e-3
+    momentum: UnitInterval = 0.9
+    decay: NonNegativeFloat = 5e-4
+    warmup: NonNegativeInt = 500
+    warmup_rate: NonNegativeFloat = 1e-5
+    iterations: PositiveInt = 1800
+    stop: NonNegativeInt = 0
     half: bool = True
 
 
@@ -83,16 +82,8 @@ class TrainSettings:
 class LearnSettings:
     """All settings of one learning task. The maps should be those that the prompts will make."""
 
+    OWNER: ClassVar[str] = "learn-prompts"
     context: ContextSettings = field(default_factory=ContextSettings)
     cam: CamSettings = field(default_factory=CamSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
-
-
-def override(settings: LearnSettings, values: Mapping[str, Any]) -> LearnSettings:
-    """Settings with some values replaced, dotted key to value, e.g. ``{"train.iterations": 600}``.
-
-    Raises:
-        WsssError: unknown key (the nearest known one is named), or a value of the wrong type or range.
-    """
-    return replaced(settings, values, "learn-prompts")
