@@ -31,7 +31,7 @@ TEMPLATES = (
     "a cropped photo of a {}.",
     "a photo of many {}.",
     "there is a {} in the scene.",
-)  # the eight of label-free classification (B2.2); prompts for real CLIP weights are written the same way
+)  # the eight of dino-sam's label-free classification; prompts for real CLIP weights are written the same way
 CAPTIONS = ("a photo of a {}", "a picture of a {}", "a drawing of a {}", "an image of a {}")
 OTHERS = ("{}", "{}.", "the {}", "a {}", "a clean origami {}.", "a photo of {}", "a photo of the {}.")
 PLURAL = ("a photo of many {}.", "a photo of {}", "{}", "a picture of two {}", "there are {} in the scene.")

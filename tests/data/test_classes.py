@@ -1,4 +1,4 @@
-"""Class sets (specification A1.8, B2.2, B3.2, C2, C3, C5)."""
+"""Class sets."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def test_known_sets_have_the_published_sizes(name, classes, background, candidat
     assert c.max_candidates == candidates
     assert len(c.palette) == 256
     assert all(phrases and all(p == p.lower().strip() for p in phrases) for phrases in c.phrases)
-    # No phrase may stand for two classes: a detection could not be told apart (B4).
+    # No phrase may stand for two classes: a detection could not be told apart.
     words = [p for phrases in c.phrases for p in phrases]
     assert len(words) == len(set(words))
 
 
 def test_voc_is_in_label_order_and_readable():
     c = load_class_set("voc")
-    assert list(c.names) == sorted(c.names)  # C2: alphabetical
+    assert list(c.names) == sorted(c.names)  # alphabetical
     assert (c.names[0], c.names[14], c.names[19]) == ("aeroplane", "person", "tvmonitor")
     assert (c.phrases[0][0], c.phrases[10][0], c.phrases[13][0]) == ("airplane", "dining table", "motorcycle")
-    # A1.8: one string, commas included.
+    # One string, commas included.
     assert c.prompts[14] == "person with clothes,people,human"
     assert (c.prompts[2], c.prompts[8], c.prompts[19]) == ("bird avian", "chair seat", "tvmonitor screen")
     assert c.part_phrases["horse"] == ("halter", "saddle")
@@ -77,7 +77,7 @@ def test_inline_names():
     assert c.phrases == (("cat",), ("red fox",), ("dog",))
     assert c.background == load_class_set("voc").background
     assert load_class_set("house,").names == ("house",)
-    assert "house" not in load_class_set("house,").background  # B2.2: no negative equals a class
+    assert "house" not in load_class_set("house,").background  # no negative equals a class
 
 
 def test_text_file_with_bom_crlf_and_background(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""COCO instances and their semantic ground truth (specification C3)."""
+"""COCO instances and their semantic ground truth."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def table() -> dict[str, Any]:
 
 
 def test_contiguous_labels_follow_the_category_ids():
-    # C3: id 13 -> 12, id 90 -> 80.
+    # The unused ids are left out: id 13 -> 12, id 90 -> 80.
     assert len(CATEGORY_IDS) == 80
     assert CATEGORY_IDS.index(13) + 1 == 12
     assert CATEGORY_IDS.index(90) + 1 == 80

@@ -1,4 +1,4 @@
-"""One reader for images and one for label maps (specification T24, T25, T27)."""
+"""One reader for images and one for label maps."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_every_suffix_gives_rgb_of_the_images_size(tmp_path: Path, suffix: str):
 def test_grey_palette_and_bilevel(tmp_path: Path):
     grey = RGB[:, :, 0]
     np.testing.assert_array_equal(read_rgb(save(tmp_path / "l.png", grey)), np.repeat(grey[:, :, None], 3, 2))
-    assert read_rgb(save(tmp_path / "l.jpg", grey)).shape == (5, 7, 3)  # T24
+    assert read_rgb(save(tmp_path / "l.jpg", grey)).shape == (5, 7, 3)
     palette = Image.fromarray(RGB).quantize(16)
     palette.save(tmp_path / "p.png")
     np.testing.assert_array_equal(read_rgb(tmp_path / "p.png"), np.asarray(palette.convert("RGB")))
@@ -124,7 +124,7 @@ def test_first_frame_of_an_animation(tmp_path: Path, name: str, form: str):
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
 @pytest.mark.parametrize("orientation", [3, 6, 8])
 def test_stored_orientation_is_kept_in_every_format(tmp_path: Path, name: str, orientation: int):
-    # T25: annotations go by the stored pixels, so a mask has the size that PIL tells.
+    # Annotations go by the stored pixels, so a mask has the size that PIL tells.
     exif = Image.Exif()
     exif[0x0112] = orientation
     wide = np.zeros((4, 16, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Image-level labels in every form of the field (specification C4)."""
+"""Image-level labels in every form of the field."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_npy_with_text_and_number_keys(tmp_path: Path, dtype: type, keys: tuple)
 
 
 def test_npy_with_background_first(tmp_path: Path):
-    # C4: vectors of K + 1 values count background as index 0.
+    # Vectors of K + 1 values count background as index 0.
     np.save(tmp_path / "a.npy", {IDS[0]: hot(0, 1, 15, size=21, dtype=np.uint8), IDS[1]: hot(5, size=21)})
     assert read_image_labels(tmp_path / "a.npy", IDS, VOC) == WANT
 

@@ -1,4 +1,4 @@
-"""Real photographs and the label files of the field, where they are at hand (specification C1 to C4)."""
+"""Real photographs and the label files of the field, where they are at hand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_voc(real_data: Path, split: str, images: int):
     assert (report.images, report.masks, report.labelled) == (images, images, images)
     assert report.problems == []
     assert report.labels_differ == 0
-    assert 0 < report.ignore_share < 0.1  # C1: the outline of VOC's own annotations
+    assert 0 < report.ignore_share < 0.1  # the outline of VOC's own annotations
 
 
 def test_masks_added_by_sbd_have_no_outline(real_data: Path):
@@ -57,7 +57,7 @@ def test_label_files_of_the_field_agree(real_data: Path):
     assert pickled["2007_000032"] == (0, 14)
     for split in ("train", "val"):
         d = open_dataset("voc", real_data / "voc", split, labels=lists / "cls_labels.npy")
-        # Detection labels hold at least the classes of the mask (C4).
+        # Detection labels hold at least the classes of the mask.
         for s, by_mask in zip(d, open_dataset("voc", real_data / "voc", split), strict=True):
             assert set(by_mask.labels) <= set(s.labels)
 
@@ -93,7 +93,7 @@ def test_coco_labels_agree_with_the_lists(real_data: Path):
 
 
 def test_greyscale_photograph(real_data: Path):
-    # T24: COCO has greyscale JPEGs.
+    # COCO has greyscale JPEGs.
     d = open_dataset("coco", real_data / "coco", "coco128")
     image = d.image(next(s for s in d if s.id == "000000000086"))
     assert image.shape[2] == 3

@@ -1,4 +1,4 @@
-"""VOC trees (specification C1, C2)."""
+"""VOC trees."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_splits_and_their_masks(voc: Path):
 
 
 def test_train_aug_with_and_without_its_list(voc: Path):
-    # Without a list: every augmented mask that has an image and is not of val (C1).
+    # Without a list: every augmented mask that has an image and is not of val.
     for name in ("train_aug", "trainaug"):
         d = open_dataset("voc", voc, name)
         assert (d.split, [s.id for s in d]) == ("train_aug", [IDS[0], IDS[1], IDS[3]])

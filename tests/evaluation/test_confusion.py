@@ -1,4 +1,4 @@
-"""Counting, against a loop over the pixels (C6, T28)."""
+"""Counting, against a loop over the pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
 
 
 def naive(truth, prediction, classes):
-    """One pixel at a time, as C6 is written; predicted 255 in the last column."""
+    """One pixel at a time; predicted 255 in the last column."""
     matrix = np.zeros((classes, classes + 1), dtype=np.int64)
     for t, p in zip(truth.ravel().tolist(), prediction.ravel().tolist(), strict=True):
         if t != 255:
@@ -29,7 +29,7 @@ def test_against_a_loop(classes):
 
 
 def test_predicted_255_lands_in_no_other_row():
-    """With bincount(classes * truth + prediction) it would be counted as a pixel of ground-truth class 12 (T28)."""
+    """With bincount(classes * truth + prediction) it would be counted as a pixel of ground-truth class 12."""
     matrix = confusion_matrix(joint_histogram(np.zeros((1, 1), np.uint8), np.full((1, 1), 255, np.uint8)), 21)
     assert matrix[0, 21] == matrix.sum() == 1
 

@@ -1,4 +1,4 @@
-"""Evaluation over a list: what is missing or wrong is listed and there are no figures without it (T41)."""
+"""Evaluation over a list: what is missing or wrong is listed and there are no figures without it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures against torchmetrics, a loop, and numbers worked out by hand (C6, C7)."""
+"""Figures against torchmetrics, a loop, and numbers worked out by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quality of multi-label classification (B2.8) against hand-computed numbers and torchmetrics."""
+"""Quality of multi-label classification against hand-computed numbers and torchmetrics."""
 
 import numpy as np
 import pytest

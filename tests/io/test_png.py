@@ -1,4 +1,4 @@
-"""Index PNGs come back as they were written (C5, T27)."""
+"""Index PNGs come back as they were written."""
 
 from __future__ import annotations
 

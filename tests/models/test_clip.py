@@ -1,4 +1,4 @@
-"""CLIP behind its interface: label-free classification (B2) and crop verification (B6) rest on these features."""
+"""CLIP behind its interface: label-free classification and crop verification rest on these features."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_box_without_area_is_refused(clip, image):
 
 
 def test_gray_level_and_colour_order_reach_the_model(clip):
-    """RGB, not BGR (T23 for SAM, the same for CLIP)."""
+    """RGB, not BGR, which degrades features without any error."""
     red = np.zeros((20, 20, 3), np.uint8)
     red[..., 0] = 255
     box = np.array([[0, 0, 20, 20]])
@@ -277,7 +277,7 @@ def test_the_bundled_model_tells_toyland_s_objects_apart(bundled, bundled_texts)
 
 
 def test_the_bundled_model_sees_no_object_where_there_is_only_a_place(bundled, bundled_texts):
-    """The places are background prompts that mean something to it, so that absent classes can be rejected (B2.2)."""
+    """The places are background prompts that mean something to it, so that absent classes can be rejected."""
     shares = []
     for i in range(60):
         scene = draw(i, "test", seed=6)
@@ -291,7 +291,7 @@ def test_the_bundled_model_sees_no_object_where_there_is_only_a_place(bundled, b
 
 
 def test_the_bundled_model_leaves_room_for_learned_prompts(bundled):
-    """Start, 16 context vectors, a name, the full stop and the end (A1.6)."""
+    """Start, 16 context vectors, a name, the full stop and the end."""
     assert bundled.context_length >= 24
     longest = max(len(bundled.tokenizer.encode(f"{name}.")) for name in load_class_set("toyland").prompts)
     assert bundled.context_length >= 1 + 16 + longest + 1

@@ -1,4 +1,4 @@
-"""Captions, spans and scores: from phrases to tokens to classes (B3, B4, B5.1, T37-T39)."""
+"""Captions, spans and scores: from phrases to tokens to classes."""
 
 import string
 

@@ -1,4 +1,4 @@
-"""The Grounding DINO room against groundingdino's and transformers' own inference, on small models (B3, B4, T37-39)."""
+"""The Grounding DINO room against groundingdino's and transformers' own inference, on small models."""
 
 import json
 import pickle
@@ -166,7 +166,7 @@ def test_more_than_250_tokens_become_several_captions_that_are_merged(detector):
 
 
 def test_scores_count_special_tokens_but_classes_do_not(detector):
-    """A query's score is over all real tokens, as for the library's box threshold; padding counts nowhere (T37)."""
+    """A query's score is over all real tokens, as for the library's box threshold; padding counts nowhere."""
     got = detector.detect(picture(), PHRASES)
     assert (got.scores >= got.class_scores.max(1) - 1e-6).all()
 

@@ -1,4 +1,4 @@
-"""transformers' zero-shot detectors against their own processors, and Grounding DINO in both libraries (B3 to B5)."""
+"""transformers' zero-shot detectors against their own processors, and Grounding DINO in both libraries."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""transformers' mask models against their own processors, and SAM in both libraries (B7, A4.1)."""
+"""transformers' mask models against their own processors, and SAM in both libraries."""
 
 import json
 

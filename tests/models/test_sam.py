@@ -1,4 +1,4 @@
-"""The SAM room against segment_anything's own SamPredictor, on small models with random weights (B7)."""
+"""The SAM room against segment_anything's own SamPredictor, on small models with random weights."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""Points decoded in batches, and masks enlarged in windows, against segment_anything's own (A4.1)."""
+"""Points decoded in batches, and masks enlarged in windows, against segment_anything's own."""
 
 import numpy as np
 import pytest

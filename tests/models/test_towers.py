@@ -1,4 +1,4 @@
-"""The towers of open_clip taken apart (A1.3-A1.6): put together again they are the library's own."""
+"""The towers of open_clip taken apart: put together again they are the library's own."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_tower_is_the_library_s(clip):
 
 @torch.no_grad()
 def test_the_record_is_the_mean_of_the_library_s_attention(clip):
-    """A3.2: rows are queries, class row and column dropped, not normalised again, the last block included."""
+    """Rows are queries, class row and column dropped, not normalised again, the last block included."""
     pixels = torch.randn(2, 3, 24, 40)
     x = clip.model.visual.ln_pre(
         torch.cat(
@@ -82,7 +82,7 @@ def test_the_record_is_the_mean_of_the_library_s_attention(clip):
 
 
 def test_positions_are_resampled_in_rows_and_columns():
-    """A1.4, T36: the class row stays; h before w; half-pixel centres; the parameter is not touched."""
+    """The class row stays; h before w; half-pixel centres; the parameter is not touched."""
     clip = build()
     table = clip.model.visual.positional_embedding
     with torch.no_grad():
@@ -99,7 +99,7 @@ def test_positions_are_resampled_in_rows_and_columns():
 
 
 def test_sizes_are_rounded_up_to_the_patch():
-    """D6: 375 -> 384, 500 -> 512, 333 -> 336, 334 -> 336, 640 -> 640, 427 -> 432, with patches of 16."""
+    """375 -> 384, 500 -> 512, 333 -> 336, 334 -> 336, 640 -> 640, 427 -> 432, with patches of 16."""
     clip = build({"patch_size": 16})
     for size, rounded in ((375, 384), (500, 512), (333, 336), (334, 336), (640, 640), (427, 432)):
         assert clip.prepare(np.zeros((size, 16, 3), np.uint8)).shape == (1, 3, rounded, 16)
@@ -107,7 +107,6 @@ def test_sizes_are_rounded_up_to_the_patch():
 
 
 def test_input_is_stretched_by_pil_and_normalised():
-    """A1.2, A1.3."""
     clip = build()
     image = np.random.default_rng(0).integers(0, 256, (21, 30, 3), np.uint8)
     expected = np.asarray(Image.fromarray(image).resize((32, 24), Image.Resampling.BICUBIC), np.float64) / 255
@@ -139,7 +138,7 @@ def test_other_image_towers_are_refused_in_one_line(vision):
 @pytest.mark.parametrize("kind", [open_clip.CLIP, open_clip.CustomTextCLIP])
 @pytest.mark.parametrize("quick", [False, True])
 def test_text_from_embeddings_is_the_library_s(kind, quick):
-    """A1.6: also where the end tokens are at different places."""
+    """Also where the end tokens are at different places."""
     clip = build(kind=kind, quick_gelu=quick)
     tokens = TOKENIZER(["a boat", "a photo of two large boats on water", "x"])
     got = clip.text_features(clip.token_embedding(tokens), tokens.argmax(1))

@@ -1,4 +1,4 @@
-"""Learned contexts to text features, as the original has them (A1.6, A1.7)."""
+"""Learned contexts to text features, as the original has them."""
 
 from __future__ import annotations
 

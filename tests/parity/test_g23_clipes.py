@@ -1,4 +1,4 @@
-"""CLIP-ES, the training-free baseline, as its authors' code has it (A1.11)."""
+"""CLIP-ES, the training-free baseline, as its authors' code has it."""
 
 from __future__ import annotations
 

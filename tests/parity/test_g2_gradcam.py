@@ -1,4 +1,4 @@
-"""Softmax-GradCAM and the attention record, as the original has them (A1.4, A1.5, A1.9, A1.10, A3.1, A3.2)."""
+"""Softmax-GradCAM and the attention record, as the original has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refinement by attention affinity, as the original has it (A3.2-A3.6)."""
+"""Refinement by attention affinity, as the original has it."""
 
 from __future__ import annotations
 

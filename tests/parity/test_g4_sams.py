@@ -1,4 +1,4 @@
-"""SAM-based seeding, as the original has it (A4.6-A4.9)."""
+"""SAM-based seeding, as the original has it."""
 
 from __future__ import annotations
 

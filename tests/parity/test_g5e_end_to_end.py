@@ -1,4 +1,4 @@
-"""From context vectors through the towers to both losses and back, second derivatives included (A5.3)."""
+"""From context vectors through the towers to both losses and back, second derivatives included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mask proposals against the original's, from recorded decoder outputs and end to end with a tiny SAM (A4.2-A4.5)."""
+"""Mask proposals against the original's, from recorded decoder outputs and end to end with a tiny SAM."""
 
 from __future__ import annotations
 

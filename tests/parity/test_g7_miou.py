@@ -1,4 +1,4 @@
-"""Confusion matrix and mIoU, as the original has them (C6)."""
+"""Confusion matrix and mIoU, as the original has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sieve of mask proposals, step by step, and against segment_anything's generator (A4.2 to A4.5)."""
+"""The sieve of mask proposals, step by step, and against segment_anything's generator."""
 
 import subprocess
 import sys
@@ -98,7 +98,7 @@ def test_d9_a_part_with_less_than_the_limit_inside_a_whole_is_kept(inside, kept)
 
 
 def test_the_filter_takes_the_best_single_mask_not_the_union():
-    """T22: two wholes cover a quarter of the part each."""
+    """Two wholes cover a quarter of the part each."""
     wholes = [patch(0, 10, 0, 10), patch(30, 40, 0, 10)]
     part = patch(0, 40, 0, 10)
     assert len(across_levels(proposals([*wholes, part], [2, 2, 1]), 0.3)) == 3
@@ -106,7 +106,7 @@ def test_the_filter_takes_the_best_single_mask_not_the_union():
 
 
 def test_the_filter_divides_by_the_candidates_area():
-    """T22: a whole inside a part is no reason against the part, a part inside a whole is."""
+    """A whole inside a part is no reason against the part, a part inside a whole is."""
     small, large = patch(0, 5, 0, 5), patch(0, 20, 0, 20)
     assert across_levels(proposals([large, small], [1, 2]), 0.3).level.tolist() == [2, 1]
     assert across_levels(proposals([large, small], [2, 1]), 0.3).level.tolist() == [2]
@@ -129,7 +129,7 @@ def test_order_is_whole_part_subpart_and_inside_a_level_as_before():
 
 
 def test_whole_masks_need_less_predicted_iou():
-    """T20: 0.76 for the level whole, strictly above 0.86 for the others."""
+    """0.76 for the level whole, strictly above 0.86 for the others."""
     iou = torch.tensor([[0.87, 0.77, 0.77], [0.86, 0.87, 0.75], [0.8, 0.86, 0.87]])
     want = [[True, False, True], [False, True, False], [False, False, True]]
     assert promising(iou, ProposalSettings()).tolist() == want
@@ -149,7 +149,7 @@ def test_stability_is_the_iou_of_the_mask_cut_high_and_low():
 
 
 def test_whole_masks_outrank_parts_and_keep_their_own_predicted_iou():
-    """T20: the bonus of the ranking is not stored, nor is that of the filter."""
+    """The bonus of the ranking is not stored, nor is that of the filter."""
     logits = np.full((1, 3, 60, 60), -5.0)
     logits[0, 0, 10:40, 10:40] = logits[0, 1, 10:40, 10:41] = logits[0, 2, 10:40, 10:42] = 5
     image = np.zeros((60, 60, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Repair of masks (A4.4, B7.4) against segment_anything's own, which works on OpenCV."""
+"""Repair of masks against segment_anything's own, which works on OpenCV."""
 
 import numpy as np
 import pytest

@@ -72,7 +72,7 @@ def check(seed, shape=SHAPE):
 
 
 def test_masks_vote_on_the_maps(make):
-    """A4.6 to A4.9: what ``sams`` makes of the maps and the masks; no 255 (A4.9)."""
+    """What ``sams`` makes of the maps and the masks; no 255."""
     seeder = make()
     [seed] = seeder.seed([loaded((0, 2))])
     check(seed)
@@ -87,7 +87,7 @@ def test_masks_vote_on_the_maps(make):
 
 
 def test_without_proposals_the_maps_decide(make):
-    """A4.10: the pixel-level seed with exponent 1, and a note."""
+    """The pixel-level seed with exponent 1, and a note."""
     seeder = make(found=lambda image: proposals(np.zeros((0, *SHAPE), bool)))
     [seed] = seeder.seed([loaded((0, 1))])
     check(seed)
@@ -98,7 +98,6 @@ def test_without_proposals_the_maps_decide(make):
 
 
 def test_pixel_level_seeds_ask_no_sam(make):
-    """A3.8 as an ablation."""
 
     def asleep(image):
         raise AssertionError("SAM was called")
@@ -114,7 +113,7 @@ def test_pixel_level_seeds_ask_no_sam(make):
 def test_maps_of_present_classes_only(make, apply_to, weights):
     seeder = make(affinity__apply_to=apply_to, cam__weights=weights)
     maps = seeder.cams(IMAGE, (0, 2))
-    assert maps.shape == (2, 7, 9)  # A1.3: 50 -> 56, 70 -> 72 pixels in patches of 8
+    assert maps.shape == (2, 7, 9)  # 50 -> 56, 70 -> 72 pixels in patches of 8
     assert maps.dtype == torch.float32
     assert not maps.requires_grad
     if apply_to == "none":
@@ -139,7 +138,7 @@ def test_learned_prompts_change_the_maps(make, contexts):
 
 
 def test_low_margins_become_255_on_demand(make):
-    """The original writes no 255 (A4.9), and neither do the presets."""
+    """The original writes no 255, and neither do the presets."""
     plain, strict = make(), make(sams__margin=1.0)
     [seed], [doubting] = (s.seed([loaded((0, 1, 2))]) for s in (plain, strict))
     assert not (seed.labels == 255).any()
@@ -188,7 +187,7 @@ def test_thin_images(make, shape):
 
 
 def test_one_mask_makes_an_empty_seed(make):
-    """D5."""
+    """Min-max over one mask is 0 for every class."""
     [seed] = make(found=lambda image: proposals(np.ones((1, *SHAPE), bool))).seed([loaded((0, 1))])
     assert (seed.labels == 0).all()
     assert "no pixels for house, tree" in seed.notes
@@ -231,7 +230,6 @@ def test_every_value_of_a_preset_is_a_setting(name):
 
 
 def test_presets_hold_the_published_values():
-    """A0.2."""
     voc, coco = load_preset("fma-voc"), load_preset("fma-coco")
     stages = [
         override(Settings(), p.stages[s]) for p, s in ((voc, "coarse"), (voc, "fine"), (coco, "coarse"), (coco, "fine"))
@@ -266,7 +264,6 @@ def test_presets_hold_the_published_values():
 
 
 def test_long_side_ranges_follow_from_the_crop():
-    """D7."""
     assert (round(224 * 1.42), round(224 * 1.42 * 5 / 3), round(224 * 1.42 * 1.67)) == (318, 530, 531)
 
 

@@ -118,7 +118,7 @@ def test_auto_is_label_given_where_labels_are_known(make):
 
 
 def test_one_given_class_is_not_verified(make):
-    """B6.3: s' = det in label_given mode with one class."""
+    """s' = det in label_given mode with one class."""
     [seed] = make().seed([loaded(TWO, (RED,))])
     [d] = seed.evidence["detections"]
     assert d["crop"] is None
@@ -126,7 +126,7 @@ def test_one_given_class_is_not_verified(make):
 
 
 def test_crops_compete_with_the_given_classes_and_the_background(make, clip):
-    """B6.1: in label_given mode foreground is restricted to the given classes."""
+    """In label_given mode foreground is restricted to the given classes."""
     names = ["red", "green", "sky", "sea"]
     text = text_features(clip, [[n] for n in names], TEMPLATES)
     views = clip.encode_views(TWO, crop_boxes(np.array([[5, 5, 45, 40]], np.float32), (80, 100)))
@@ -136,7 +136,7 @@ def test_crops_compete_with_the_given_classes_and_the_background(make, clip):
 
 
 def test_small_boxes_are_not_verified(make):
-    """B6.4: s' = 0.9 * det."""
+    """s' = 0.9 * det."""
     [seed] = make(verify__min_side=36).seed([loaded(TWO, (RED, GREEN))])
     by_name = {d["class"]: d for d in seed.evidence["detections"]}
     assert by_name["red"]["crop"] is None  # 40 x 35
@@ -150,7 +150,6 @@ def test_verification_can_be_switched_off(make):
 
 
 def test_a_given_class_without_box_makes_uncovered_pixels_255(make):
-    """B9.4, T41."""
     [seed] = make().seed([loaded(TWO, (RED, BLUE))])
     check(seed, (80, 100))
     assert seed.present == (RED, BLUE)
@@ -162,7 +161,7 @@ def test_a_given_class_without_box_makes_uncovered_pixels_255(make):
 
 
 def test_nothing_found_for_given_labels_is_all_255(make, sam):
-    """T41; and B7.6: no boxes, no SAM call."""
+    """An empty detection list makes a valid seed, without a call of SAM."""
 
     class Asleep(type(sam)):
         def embed(self, image):
@@ -174,11 +173,11 @@ def test_nothing_found_for_given_labels_is_all_255(make, sam):
     check(seed, (80, 100))
     assert (seed.labels == 255).all()
     assert seed.evidence["detections"] == []
-    assert any("100%" in n for n in seed.notes)  # B9.7
+    assert any("100%" in n for n in seed.notes)
 
 
 def test_a_given_class_is_rescued_by_a_caption_of_its_own(make):
-    """B5.5: green loses against red in the joint caption; by itself it has 0.25 >= 0.15."""
+    """Green loses against red in the joint caption; by itself it has 0.25 >= 0.15."""
     image = picture((RED, 0.9, 5, 5, 45, 40), (GREEN, 0.25, 50, 30, 95, 75))
     detector = ColourDetector()
     [seed] = make(detector).seed([loaded(image, (RED, GREEN))])
@@ -190,7 +189,7 @@ def test_a_given_class_is_rescued_by_a_caption_of_its_own(make):
 
 
 def test_rescue_has_a_floor_and_needs_no_second_caption_for_one_class(make):
-    """B5.5: det >= 0.15; a single class was alone in its caption already."""
+    """det >= 0.15; a single class was alone in its caption already."""
     for score, pools in ((0.16, ["low"]), (0.14, [])):
         detector = ColourDetector()
         [seed] = make(detector).seed([loaded(picture((RED, score, 5, 5, 45, 40)), (RED,))])
@@ -199,7 +198,7 @@ def test_rescue_has_a_floor_and_needs_no_second_caption_for_one_class(make):
 
 
 def test_a_rescued_box_takes_the_place_of_its_weak_twin(make):
-    """B5.5: green is at 0.25 in the joint caption, above the low floor, and at 0.45 by itself."""
+    """Green is at 0.25 in the joint caption, above the low floor, and at 0.45 by itself."""
     image = picture((RED, 0.9, 5, 5, 45, 40), (GREEN, 0.45, 50, 30, 95, 75))
     [seed] = make().seed([loaded(image, (RED, GREEN))])
     assert found(seed)[0] == ("red", "high", "")
@@ -226,7 +225,6 @@ def test_label_free_ignores_labels_when_told_so(make):
 
 
 def test_label_free_asks_only_for_candidates(make):
-    """B2.5, B3.3."""
     detector = ColourDetector()
     [seed] = make(detector, clip__max_candidates=2).seed([loaded(TWO)])
     best = np.argsort(-np.array(seed.evidence["clip"]), kind="stable")[:2]
@@ -235,7 +233,7 @@ def test_label_free_asks_only_for_candidates(make):
 
 
 def test_label_free_without_boxes_is_all_255(make):
-    """B2.7: it must not become all background."""
+    """It must not become all background."""
     [seed] = make().seed([loaded(picture())])
     check(seed, (80, 100))
     assert (seed.labels == 255).all()
@@ -245,7 +243,7 @@ def test_label_free_without_boxes_is_all_255(make):
 
 @pytest.mark.parametrize(("score", "kept"), [(0.25, True), (0.21, True), (0.19, False)])
 def test_label_free_keeps_the_best_box_where_none_survives(make, score, kept):
-    """B2.7: detector score >= 0.20; nothing is above the box threshold of 0.30."""
+    """Detector score >= 0.20; nothing is above the box threshold of 0.30."""
     image = picture((RED, score, 5, 5, 45, 40), (GREEN, score - 0.01, 50, 30, 95, 75))
     [seed] = make(gd__caption="per_class").seed([loaded(image)])
     check(seed, (80, 100))
@@ -256,7 +254,7 @@ def test_label_free_keeps_the_best_box_where_none_survives(make, score, kept):
 
 
 def test_label_free_rejects_boxes_of_the_wrong_class(make):
-    """B6.2: here only CLIP's first class is accepted, and nothing changes its class."""
+    """Here only CLIP's first class is accepted, and nothing changes its class."""
     strict = {"verify__accept": 1.0, "verify__top": 1, "verify__relabel": 1.0}
     image = picture(*((c, 0.9 - 0.01 * i, 5 + 30 * i, 5, 30 + 30 * i, 75) for i, c in enumerate((RED, GREEN, BLUE))))
     [seed] = make(**strict, gd__caption="per_class").seed([loaded(image)])
@@ -267,7 +265,7 @@ def test_label_free_rejects_boxes_of_the_wrong_class(make):
 
 
 def test_label_free_gives_boxes_the_class_that_clip_is_sure_of(make, clip):
-    """B6.2, with thresholds that make CLIP sure of whatever is its best class."""
+    """Thresholds that make CLIP sure of whatever is its best class."""
     box = np.array([[5, 5, 45, 40]], np.float32)
     views = to_numpy(clip.encode_views(TWO, crop_boxes(box, (80, 100))))
     text = text_features(clip, [["red"], ["green"], ["blue"], ["sky"], ["sea"]], TEMPLATES)
@@ -282,7 +280,7 @@ def test_label_free_gives_boxes_the_class_that_clip_is_sure_of(make, clip):
 
 
 def test_label_free_asks_for_a_higher_score(make):
-    """B9.1: s' >= 0.30 paints where labels are given, 0.35 where they are not."""
+    """s' >= 0.30 paints where labels are given, 0.35 where they are not."""
     image = picture((RED, 0.33, 5, 5, 45, 40))
     for labels, pool in (((RED,), "high"), (None, "low")):
         [seed] = make(verify__enabled=False, gd__caption="per_class").seed([loaded(image, labels)])
@@ -290,7 +288,7 @@ def test_label_free_asks_for_a_higher_score(make):
 
 
 def test_a_doubtful_box_round_everything_is_dropped_only_without_labels(make):
-    """B5.2: covering > 0.95 with a score < 0.40, alone."""
+    """Covering > 0.95 with a score < 0.40, alone."""
     image = picture((RED, 0.38, 0, 0, 98, 80))
     for labels, why in (((RED,), ""), (None, "large")):
         [seed] = make(gd__caption="per_class").seed([loaded(image, labels)])
@@ -298,14 +296,13 @@ def test_a_doubtful_box_round_everything_is_dropped_only_without_labels(make):
 
 
 def test_the_fallback_may_go_below_the_low_floor(make):
-    """B2.7: its own threshold decides, not the low pool's."""
+    """Its own threshold decides, not the low pool's."""
     image = picture((RED, 0.25, 5, 5, 45, 40))
     [seed] = make(gd__caption="per_class", gd__low_thr=0.28).seed([loaded(image)])
     assert seed.present == (RED,)
 
 
 def test_classifier_alone_decides_as_with_given_labels(make):
-    """B2.6."""
     detector = ColourDetector()
     [seed] = make(detector, clip__decision="classifier").seed([loaded(TWO)])
     scores = np.array(seed.evidence["clip"])
@@ -318,7 +315,7 @@ ORACLE = Boxes(np.array([[5, 5, 45, 40], [40, 30, 95, 75], [-5, -5, -1, -1]], np
 
 
 def test_given_boxes_are_taken_as_they_are(make):
-    """B1.3: neither detector nor CLIP is asked, and equal scores are no contest."""
+    """Neither detector nor CLIP is asked, and equal scores are no contest."""
     detector = ColourDetector()
     assert not make().needs_boxes
     assert make(mode="boxes_given").needs_boxes
@@ -331,7 +328,7 @@ def test_given_boxes_are_taken_as_they_are(make):
 
 
 def test_of_two_classes_with_one_mask_one_goes_to_the_low_pool(make):
-    """B8.3, B9.2: of equal scores the later class goes."""
+    """Of equal scores the later class goes."""
     twins = Boxes(np.array([[5, 5, 45, 40], [5, 5, 45, 40]], np.float32), np.array([BLUE, GREEN]))
     [seed] = make(mode="boxes_given").seed([loaded(TWO, None, twins)])
     assert found(seed) == [("green", "high", ""), ("blue", "low", "same mask")]
@@ -357,7 +354,7 @@ MANY = picture(
 @pytest.mark.parametrize("settings", [{}, {"fuse__policy": "area_score", "ignore__boundary": 2}, {"fuse__exact": True}])
 @pytest.mark.parametrize("labels", [None, (RED, GREEN, BLUE), (GREEN,)])
 def test_seeds_depend_on_nothing_but_their_image(make, labels, settings):
-    """B8.4: the same bytes again, in any company, and with the queries in another order."""
+    """The same bytes again, in any company, and with the queries in another order."""
     alone = make(**settings).seed([loaded(MANY, labels)])[0]
     check(alone, (80, 100))
     seeder = make(ColourDetector(order=-1), **settings)
@@ -370,7 +367,7 @@ def test_seeds_depend_on_nothing_but_their_image(make, labels, settings):
 
 
 def test_a_dropped_mask_leaves_255_in_the_core_of_its_box(make):
-    """B7.5, B9.2; and B9.4: a class with dropped masks only has no mask."""
+    """A class with dropped masks only has no mask."""
     [seed] = make(sam__min_iou=1.0).seed([loaded(TWO)])
     assert found(seed) == [("red", "low", "mask"), ("green", "low", "mask")]
     expected = np.zeros((80, 100), np.uint8)
@@ -382,7 +379,6 @@ def test_a_dropped_mask_leaves_255_in_the_core_of_its_box(make):
 
 
 def test_the_order_policy_paints_without_255(make):
-    """B8.1."""
     [seed] = make(fuse__policy="order").seed([loaded(MANY, (RED, GREEN, BLUE))])
     check(seed, (80, 100))
     assert not (seed.labels == 255).any()

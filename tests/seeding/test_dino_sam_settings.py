@@ -1,4 +1,4 @@
-"""Settings of dino-sam: every key of B12 with its default, checked overrides, values of single classes."""
+"""Settings of dino-sam: every key with its default, checked overrides, values of single classes."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import WsssError
 from wsss_seed.seeding.dino_sam.settings import PER_CLASS, Settings, check_thresholds, flatten, per_class
 
-DEFAULTS = {  # B12 and the rules it names
+DEFAULTS = {
     "mode": "auto",
     "clip.scale": 100.0,
     "clip.views": [2, 3],
@@ -61,7 +61,7 @@ DEFAULTS = {  # B12 and the rules it names
 }
 
 
-def test_defaults_are_those_of_the_specification():
+def test_every_setting_has_its_default():
     flat = flatten(Settings())
     assert {k: flat[k] for k in DEFAULTS} == DEFAULTS
     assert len(flat["clip.templates"]) == 8

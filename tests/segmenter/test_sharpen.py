@@ -1,4 +1,4 @@
-"""Sharpening by mask proposals (A6.4), by hand."""
+"""Sharpening by mask proposals, by hand."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_background_wins_a_tie_and_the_earlier_class_the_next():
 
 
 def test_painting_order():
-    """A4.9: wholes over parts; inside a level the more confident over the less; background paints too."""
+    """Wholes over parts; inside a level the more confident over the less; background paints too."""
     labels, _ = sharpen([columns(3, 6), columns(0, 8)], [1, 2])
     assert (labels == 0).all()  # the whole image is background and hides the part
     labels, _ = sharpen([columns(3, 6), columns(0, 8)], [1, 1])

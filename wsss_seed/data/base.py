@@ -58,7 +58,7 @@ class Dataset:
         split: the part of the dataset, which also names its list.
         class_set: the classes.
         samples: the samples in order.
-        labels_source: where the image-level labels come from, for the record (C4); None where there are none.
+        labels_source: where the image-level labels come from, for the record; None where there are none.
         drawn: whether images and ground truth are made, so that nothing of them can be missing or damaged.
         seed: of the drawn world, 0 where nothing is drawn.
     """

@@ -34,7 +34,7 @@ class Report:
         ignore_share: share of label-map pixels that are 255.
         no_background: how many label maps have no background pixel.
         labels_differ: how many images have labels and a label map that name different classes; VOC's detection and
-            segmentation labels disagree on hundreds of images (C4), so this alone is no fault.
+            segmentation labels disagree on hundreds of images, so this alone is no fault.
         rotated: how many images have an EXIF orientation, which is not applied.
         problems: a line for each fault.
     """

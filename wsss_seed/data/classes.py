@@ -69,7 +69,7 @@ class ClassSet:
 
 
 def voc_palette() -> tuple[tuple[int, int, int], ...]:
-    """The 256 colours of VOC: the bits of an index go in turn to R, G and B, from the highest bit down (C5)."""
+    """The 256 colours of VOC: the bits of an index go in turn to R, G and B, from the highest bit down."""
 
     def channel(index: int, first: int) -> int:
         return sum((index >> (3 * k + first) & 1) << (7 - k) for k in range(3))

@@ -28,7 +28,7 @@ class Coco(Dataset):
     """The images of a COCO instances file, in its order; ids are their file names without suffix.
 
     Ground truth is rasterised: instances in descending area, so that the smaller end on top, crowd regions as their
-    class or, if ``ignore_crowds``, as 255. Labels 1..80 follow the order of the category ids (C3). Scores on it should
+    class or, if ``ignore_crowds``, as 255. Labels 1..80 follow the order of the category ids. Scores on it should
     name this rule, which ``mask_rule`` puts in words.
 
     Args:

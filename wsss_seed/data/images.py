@@ -204,7 +204,7 @@ def _raw_mode(image: Image.Image) -> str:
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """Read a label map from a palette or greyscale image: always the indices, never the colours they stand for (T27).
+    """Read a label map from a palette or greyscale image: always the indices, never the colours they stand for.
 
     Returns:
         uint8 (H, W), writable: 0 background, 1..K class, 255 ignore, as stored; which values occur is not checked.

@@ -51,7 +51,7 @@ class Voc(Dataset):
 
     The split is a list in ImageSets/Segmentation whose lines are ids, or ``JPEGImages/x.jpg SegmentationClass/x.png``.
     Without its list, train_aug is all of SegmentationClassAug but the images of val. Ground truth comes from
-    SegmentationClass, for train_aug from SegmentationClassAug where that has the image (C1).
+    SegmentationClass, for train_aug from SegmentationClassAug where that has the image.
 
     Args:
         root: the folder with JPEGImages.

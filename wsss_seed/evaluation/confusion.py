@@ -13,7 +13,7 @@ def joint_histogram(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """How often each pair of values occurs: int64 (256, 256), ground truth in rows, prediction in columns.
 
     Every uint8 value has a bin of its own, 255 included. The usual ``bincount(classes * truth + prediction)`` would put
-    a predicted 255 into the row of another class (T28).
+    a predicted 255 into the row of another class.
 
     Args:
         truth: uint8 (H, W).
@@ -32,7 +32,7 @@ def joint_histogram(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 def confusion_matrix(histogram: np.ndarray, classes: int) -> np.ndarray:
-    """The counted pixels of a joint histogram: int64 (classes, classes + 1), ground-truth 255 left out (C6).
+    """The counted pixels of a joint histogram: int64 (classes, classes + 1), ground-truth 255 left out.
 
     Rows are ground-truth classes, columns predicted ones, background being class 0; the last column holds predicted
     255. Of the other values there must be none.

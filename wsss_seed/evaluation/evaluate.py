@@ -31,7 +31,7 @@ class Evaluation:
     """Figures over a whole list, as fractions; None where they do not exist.
 
     There are figures only if every image of the list could be compared: leaving some out would make the rest look
-    better than the list is (T41).
+    better than the list is.
 
     Attributes:
         names: the classes, background first.

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 Policy = Literal["background", "wrong", "skip"]
-"""What a predicted 255 counts as (C7): ``background``, the figure comparable with other work; ``wrong``, an extra class
+"""What a predicted 255 counts as: ``background``, the figure comparable with other work; ``wrong``, an extra class
 that is never right; ``skip``, left out, to be read with the coverage."""
 
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -30,7 +30,7 @@ def resolve_ignored(confusion: np.ndarray, policy: Policy) -> np.ndarray:
 
 
 def iou(confusion: np.ndarray) -> np.ndarray:
-    """IoU of each class, float64 (C,): hits / (row + column - hits); NaN for a class without a ground-truth pixel (C6).
+    """IoU of each class, float64 (C,): hits / (row + column - hits); NaN for a class without a ground-truth pixel.
 
     Args:
         confusion: int64 (C, C + 1), the last column wrong pixels of no class.

@@ -1,4 +1,4 @@
-"""How good image-level classification is: average precision, and precision, recall and F1 of the decision (B2.8)."""
+"""How good image-level classification is: average precision, and precision, recall and F1 of the decision."""
 
 from __future__ import annotations
 

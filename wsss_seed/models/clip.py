@@ -38,7 +38,7 @@ class Clip:
         name: what it was loaded from.
         model: the open_clip model, float32, in evaluation mode.
         precision: ``fp32``, ``bf16`` or ``fp16``, in which ``encode_views`` computes; texts, and whatever else class
-            activation maps and learned prompts need, are always float32 (T32).
+            activation maps and learned prompts need, are always float32, since gradients underflow in half precision.
         tokenizer: its tokenizer, texts to int64 (n, context_length).
         image_size: side R in pixels of the square that the image tower sees.
         context_length: tokens of a text, start and end included; longer texts are cut.
@@ -82,7 +82,7 @@ class Clip:
         """Standard (class-token) image features of parts of one image.
 
         Every box is cut out and stretched to R x R by PIL's bicubic filter, whatever its aspect ratio, as label-free
-        classification (B2.3) and crop verification (B6.1) do.
+        classification and crop verification want them.
 
         Args:
             image: uint8 (H, W, 3) RGB.
@@ -102,14 +102,14 @@ class Clip:
             return torch.cat(list(self._views.over(pixels, lambda part: _unit(encode(self.normalise(part))), _BATCH)))
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels 0..255 of any type as the image tower takes them: float32 (N, 3, H, W) on the device (A1.2)."""
+        """Pixels 0..255 of any type as the image tower takes them: float32 (N, 3, H, W) on the device."""
         return (pixels.to(self.device).float() / 255 - self._mean) / self._std
 
     def prepare(self, image: np.ndarray, max_side: int | None = None) -> torch.Tensor:
         """One whole image for ``encode_tokens``, float32 (1, 3, H, W).
 
         Each side is rounded up by itself to the next multiple of the patch size and the image stretched to that by
-        PIL's bicubic filter, as FMA-WSSS and CLIP-ES do (A1.3).
+        PIL's bicubic filter, as FMA-WSSS and CLIP-ES do.
 
         Args:
             image: uint8 (H, W, 3) RGB.
@@ -158,7 +158,7 @@ class Clip:
         Args:
             pixels: float (N, 3, H, W), normalised; sides are multiples of ``patch_size``.
             record: over how many of the last blocks to average the attention that ``Tower.attention`` then has (8 in
-                FMA-WSSS, the last block included; all if there are fewer) (A3.2).
+                FMA-WSSS, the last block included; all if there are fewer).
 
         Raises:
             WsssError: an image tower that is not a plain vision transformer of open_clip.
@@ -168,7 +168,7 @@ class Clip:
             return self._image_tower.forward(pixels.to(self.device), record)
 
     def last_block(self, tower: Tower) -> torch.Tensor:
-        """Image features, float32 (N, D) of unit length: mean of the patch tokens after ``ln_post``, projected (A1.5).
+        """Image features, float32 (N, D) of unit length: mean of the patch tokens after ``ln_post``, projected.
 
         Not those of ``encode_views``, which come from the class token.
         """
@@ -183,7 +183,7 @@ class Clip:
         return self._text_tower.table(tokens.to(self.device))
 
     def text_features(self, embeddings: torch.Tensor, eos: torch.Tensor) -> torch.Tensor:
-        """Text features of unit length, float32 (G, D), differentiable in the embeddings (A1.6).
+        """Text features of unit length, float32 (G, D), differentiable in the embeddings.
 
         Args:
             embeddings: float (G, T, Dt) of the tokens, without positions.

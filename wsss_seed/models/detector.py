@@ -1,7 +1,7 @@
 """Open-vocabulary detection behind one interface: captions with known spans in, boxes with scores per class out.
 
-Scores never pass through decoded phrase strings: every class knows the tokens of its phrases in the caption, so a
-detector's score per token becomes a score per class without guessing (B4).
+Scores never pass through decoded phrase strings, which may be merged ("cat dog"), cut or empty: every class knows the
+tokens of its phrases in the caption, so a detector's score per token becomes a score per class without guessing.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Caption(NamedTuple):
 def normalised(text: str) -> str:
     """A phrase as captions have it: lower case, single spaces, without the characters that end a phrase.
 
-    Grounding DINO's captions are lower case, and "." and "?" separate phrases in its text encoder's attention (T38).
+    Grounding DINO's captions are lower case, and "." and "?" separate phrases in its text encoder's attention.
     """
     return " ".join(text.lower().replace(".", " ").replace("?", " ").split())
 
@@ -90,7 +90,7 @@ def unique_phrases(phrases: Sequence[Sequence[str]]) -> list[Phrase]:
 
 
 def write_caption(phrases: Iterable[Phrase]) -> Caption:
-    """Join phrases with " . ", end with " .", and note where each stands (B3.2, B4.1)."""
+    """Join phrases with " . ", end with " .", and note where each stands."""
     phrases = tuple(phrases)
     spans, at = [], 0
     for phrase in phrases:
@@ -100,7 +100,7 @@ def write_caption(phrases: Iterable[Phrase]) -> Caption:
 
 
 def write_captions(phrases: Iterable[Phrase], count: Callable[[str], int], limit: int = TOKEN_LIMIT) -> list[Caption]:
-    """As few captions of whole phrases, in order, as the text encoder's length allows (B3.3).
+    """As few captions of whole phrases, in order, as the text encoder's length allows.
 
     Args:
         phrases: what to ask for.
@@ -148,9 +148,9 @@ def class_scores(
     """Scores of classes from probabilities of tokens.
 
     ``span_mean_max``: a class scores as the best of its phrases, a phrase as the mean of its tokens, as in Grounding
-    DINO's evaluation on COCO. ``best_token``: a class scores as the best single token of its phrases, as published code
-    for pseudo-labels does, which reads off the phrase round a query's best token. The two differ where phrases share
-    words (B4.2).
+    DINO's evaluation on COCO. ``best_token``: a class scores as the best single token of its phrases, as in the
+    released code of Sun et al. (arXiv 2305.01586), which reads off the phrase around a query's best token. The two
+    differ where phrases share words.
 
     Args:
         probabilities: float (n, tokens) sigmoids of the logits.
@@ -173,7 +173,7 @@ def class_scores(
 
 
 def pixel_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Boxes cx, cy, w, h relative to an image as x0, y0, x1, y1 in its pixels, clipped to it: float32 (n, 4) (B5.1)."""
+    """Boxes cx, cy, w, h relative to an image as x0, y0, x1, y1 in its pixels, clipped to it: float32 (n, 4)."""
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     centre, half = boxes[:, :2], boxes[:, 2:] / 2
     size = np.array([width, height] * 2, np.float32)

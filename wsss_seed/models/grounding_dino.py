@@ -1,4 +1,4 @@
-"""Grounding DINO through groundingdino: an image is encoded once, then asked any number of captions."""
+"""Grounding DINO (arXiv 2303.05499) through groundingdino: an image is encoded once for any number of captions."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ class GroundingDino:
 
         The image is resized and normalised as groundingdino's own inference does and passes the backbone once, whatever
         the number of captions and of calls in a row with the same array, which must not be written to between them;
-        BERT reads a caption once for all images (B3.1, B3.3).
+        BERT reads a caption once for all images.
 
         Raises:
             WsssError: a phrase longer than the text encoder reads.

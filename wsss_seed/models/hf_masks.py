@@ -137,7 +137,7 @@ class HfMasks:
     def decode_boxes(
         self, embedding: HfEmbedding, boxes: np.ndarray, *, multimask: bool = False, chunk: int = 64
     ) -> BoxMasks:
-        """Masks of boxes on the decoder's grid; ``logits`` enlarges those that are needed (B7.2, B7.6).
+        """Masks of boxes on the decoder's grid; ``logits`` enlarges those that are needed.
 
         Where one mask a box is asked for, SAM 2 and 3 give the best of the three levels in the place of a single mask
         that is not stable; SAM-HQ adds its own mask to every other.
@@ -161,7 +161,7 @@ class HfMasks:
 
     @torch.inference_mode()
     def decode_points(self, embedding: HfEmbedding, points: np.ndarray, chunk: int = 64) -> Iterator[PointMasks]:
-        """Ask about points of an image, each by itself, ``chunk`` of them at a time (A4.1).
+        """Ask about points of an image, each by itself, ``chunk`` of them at a time.
 
         Args:
             embedding: of the image.

@@ -70,7 +70,7 @@ class Sam:
         """Encode an image, the expensive step, once for all its boxes.
 
         The image is resized bilinearly by PIL to the model's longest side, normalised, and padded with zeros below
-        and right, as SamPredictor does (B7.1).
+        and right, as SamPredictor does.
 
         Args:
             image: uint8 (H, W, 3) RGB, of any size and shape.
@@ -88,7 +88,7 @@ class Sam:
     def decode_boxes(
         self, embedding: Embedding, boxes: np.ndarray, *, multimask: bool = False, chunk: int = 64
     ) -> BoxMasks:
-        """Masks of boxes on the decoder's grid; ``logits`` enlarges those that are needed (B7.2, B7.6).
+        """Masks of boxes on the decoder's grid; ``logits`` enlarges those that are needed.
 
         Args:
             embedding: of the image.
@@ -122,7 +122,7 @@ class Sam:
 
     @torch.inference_mode()
     def decode_points(self, embedding: Embedding, points: np.ndarray, chunk: int = 64) -> Iterator[PointAnswers]:
-        """Ask about points of an image, each by itself, ``chunk`` of them at a time (A4.1).
+        """Ask about points of an image, each by itself, ``chunk`` of them at a time.
 
         Gives what SamPredictor gives for each point with ``multimask_output``, up to rounding. An answer holds the
         predicted IoU of three masks a point and paints those that are then chosen.

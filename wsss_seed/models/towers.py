@@ -59,7 +59,7 @@ class ImageTower:
         """The position embedding on a grid of h x w patches, float32 (h * w + 1, D).
 
         The class token's row stays; the patches' rows are resampled bilinearly (half-pixel centres), or taken as they
-        are on the native grid (A1.4). The parameter itself is not touched.
+        are on the native grid. The parameter itself is not touched.
         """
         table = self.visual.positional_embedding
         native = tuple(self.visual.grid_size)
@@ -102,9 +102,9 @@ class ImageTower:
         return Tower(x.float(), (rows, columns), share[:, 1:, 1:] / (recorded * last.attn.num_heads))
 
     def features(self, tower: Tower) -> torch.Tensor:
-        """Image features of unit length, float32 (N, D): ``ln_post`` of the patch tokens, averaged, projected (A1.5).
+        """Image features of unit length, float32 (N, D): ``ln_post`` of the patch tokens, averaged, projected.
 
-        Not CLIP's own class-token feature.
+        Not CLIP's own class-token feature, which would give other logits and maps.
         """
         return self.pooled(self.blocks[-1](tower.tokens)[:, 1:])
 
@@ -121,7 +121,7 @@ class LastBlock:
     out here, and what follows it, which is left to autograd: with K cotangents the (L, L) attention weights are read K
     times and never copied, and the second derivative that prompt learning needs is an ordinary first one, since what
     is written out is linear in the cotangents. The residual stream is a constant: gradients reach A through attention
-    alone (T2).
+    alone, as in FMA-WSSS's released code.
 
     Attributes:
         activations: A, float32 (N, L, D), class token first.

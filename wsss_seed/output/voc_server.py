@@ -1,4 +1,4 @@
-"""Label maps as the VOC evaluation server takes them (C9).
+"""Label maps as the VOC evaluation server takes them.
 
 The server unpacks an archive and looks, for each image of VOC's test list, for an index PNG with VOC's colours::
 
@@ -45,7 +45,7 @@ class Package:
 def pack(run: Path, out: Path, class_set: ClassSet, ids: Sequence[str], competition: str = "comp6") -> Package:
     """Pack the label maps of a run folder for the VOC server.
 
-    A label map may hold no 255 there, so that becomes background (C7). Of two calls with the same label maps the
+    A label map may hold no 255 there, so that becomes background. Of two calls with the same label maps the
     archives have the same bytes. The archive is written whole or not at all.
 
     Args:

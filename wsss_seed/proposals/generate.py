@@ -1,4 +1,7 @@
-"""Mask proposals: class-agnostic masks of a whole image from SAM, with their levels (A4.1 to A4.5).
+"""Mask proposals: class-agnostic masks of a whole image from SAM, with their levels.
+
+Sources: segment-anything's automatic mask generation (arXiv 2304.02643), with the levels' bonuses and the filter across
+levels of FMA-WSSS (arXiv 2312.03585) as in its released code.
 
 SAM is asked about a grid of points, on the image and on crops of it, and answers each with three masks, the levels
 sub-part, part and whole. What follows is a sieve, and its order matters: predicted IoU, stability, crop edges,
@@ -34,7 +37,7 @@ LEVELS = 3
 
 @dataclass(frozen=True)
 class ProposalSettings:
-    """The sieve's meshes, those of the original by default (A4.2 to A4.5).
+    """Settings of the filters; the defaults are those of FMA-WSSS's released code.
 
     Attributes:
         points: so many points a side on the whole image.
@@ -173,7 +176,7 @@ def _in_crop(
 
 
 def promising(iou: torch.Tensor, settings: ProposalSettings) -> torch.Tensor:
-    """The masks whose predicted IoU float32 (n, 3), with the bonus of its level, is high enough: bool (n, 3) (A4.3)."""
+    """The masks whose predicted IoU float32 (n, 3), with the bonus of its level, is high enough: bool (n, 3)."""
     return iou + torch.tensor(settings.iou_bonus, dtype=iou.dtype, device=iou.device) > settings.iou
 
 
@@ -199,7 +202,7 @@ def _measured(
 def stability_of(logits: torch.Tensor, offset: float) -> torch.Tensor:
     """Pixels above ``offset`` per pixel above ``-offset`` of logits (n, h, w): float32 (n,), NaN where there are none.
 
-    The IoU of a mask cut higher and cut lower, as the one lies in the other (A4.3).
+    The IoU of a mask cut higher and cut lower, as the one lies in the other; segment_anything's stability score.
     """
     high, low = ((logits > cut).flatten(1).sum(1, dtype=torch.int32) for cut in (offset, -offset))
     return high / low
@@ -214,14 +217,14 @@ def distinct(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
 
 
 def between_crops(proposals: Proposals, iou: float) -> Proposals:
-    """Remove duplicates between crops, where that of the smaller crop stays (A4.4)."""
+    """Remove duplicates between crops, where that of the smaller crop stays."""
     sides = (proposals.crop[:, 2:] - proposals.crop[:, :2]).astype(np.float32)
     return proposals.take(distinct(boxes_of(proposals.masks), 1 / (sides[:, 0] * sides[:, 1]), iou))
 
 
 def repaired(proposals: Proposals, min_area: int, iou: float) -> Proposals:
     """Fill small holes, remove small islands, and remove the duplicates this makes, where a mask that needed no repair
-    stays (A4.4). Stability and predicted IoU stay those of the mask that was."""
+    stays. Stability and predicted IoU stay those of the mask that was."""
     masks, changed = [], []
     for mask in proposals.masks:
         before = rle.decode(mask).astype(bool)
@@ -236,7 +239,7 @@ def repaired(proposals: Proposals, min_area: int, iou: float) -> Proposals:
 
 
 def across_levels(proposals: Proposals, overlap: float) -> Proposals:
-    """Remove what masks of a higher level say already (A4.5).
+    """Remove masks that a mask of a higher level covers already ("rock-sand-water" in FMA-WSSS's code).
 
     From the highest level down, a mask is kept if less than ``overlap`` of it lies inside any single mask kept from
     the levels above; masks of one level are not compared with one another.

@@ -17,7 +17,7 @@ class _Runs(NamedTuple):
 
 
 def fill_and_clean(mask: np.ndarray, min_area: int = 100) -> np.ndarray:
-    """Fill holes and then remove islands of fewer than ``min_area`` pixels (A4.4, B7.4).
+    """Fill holes and then remove islands of fewer than ``min_area`` pixels.
 
     Gives what segment_anything's ``remove_small_regions`` gives for "holes" and then "islands", without OpenCV: pieces
     are 8-connected, every small piece of background counts as a hole even at the image's edge, and where all islands

@@ -127,7 +127,7 @@ class HfSegformer(Network):
 
 
 class Mask2Former(Network):
-    """Mask2Former of transformers, with one mask a class (A6.2).
+    """Mask2Former (arXiv 2112.01527) of transformers, with one mask per class.
 
     Inference is its own semantic post-processing: a pixel's score of a class is the sum, over the queries, of the
     query's probability of the class times that of its mask. ``logits`` are the logarithms of these scores, so that

@@ -23,10 +23,10 @@ Factor = Annotated[float, (0.05, 20.0)]
 
 @dataclass(frozen=True)
 class SharpenSettings:
-    """Sharpening by mask proposals (A6.4).
+    """Sharpening by mask proposals.
 
     Attributes:
-        alpha: exponent of background's probability; 4 is the published choice for a DeepLabV3+.
+        alpha: exponent of background's probability; 4 is the value of FMA-WSSS's released code for a DeepLabV3+.
     """
 
     alpha: NonNegativeFloat = 4.0

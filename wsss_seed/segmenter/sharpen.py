@@ -1,4 +1,7 @@
-"""Mask proposals give a prediction their outlines: what the segmenter sees inside a mask, all of it is (A6.4)."""
+"""Mask proposals give a prediction their outlines: what the segmenter sees inside a mask, all of it is.
+
+Source: exploratory configurations in the released code of FMA-WSSS (arXiv 2312.03585); its final commands do without.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,12 @@ def sharpened(
     alpha: float,
     under: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The prediction of an image after SAM-based voting on the segmenter's own probabilities (A6.4).
+    """The prediction of an image after SAM-based voting on the segmenter's own probabilities.
 
     The score of a class in a mask is its mean probability there; nothing is normalised. Background's is raised to
     ``alpha``, which for 1 and more favours the classes. The best score gives the mask its label and confidence, of
     equals background and then the earlier class. Masks are painted as in SAM-based seeding: from sub-parts to wholes,
-    inside a level from the least to the most confident, later over earlier, masks of background too (A4.9).
+    inside a level from the least to the most confident, later over earlier, masks of background too.
 
     Args:
         maps: probabilities float32 (H, W) of background and then of each of the classes; taken one at a time.

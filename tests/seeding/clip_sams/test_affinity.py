@@ -1,4 +1,4 @@
-"""Refinement by attention affinity (A3.3-A3.6) on matrices and maps one can follow by hand."""
+"""Refinement by attention affinity on matrices and maps one can follow by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def close(got, expected, atol=1e-5):
 
 
 def test_sinkhorn_then_symmetry_then_power():
-    """D2."""
+    """Against numbers worked out by hand from the definition."""
     once = affinity(W, 1)
     close(once, [[0.578947, 0.192581, 0.212118], [0.192581, 0.578313, 0.237602], [0.212118, 0.237602, 0.558140]])
     close(
@@ -29,7 +29,7 @@ def test_sinkhorn_then_symmetry_then_power():
 
 
 def test_three_rounds_come_closer_to_doubly_stochastic():
-    """A3.5: R counts complete rounds, columns before rows (T10)."""
+    """R counts complete rounds, columns before rows."""
     steps = W
     for _ in range(3):
         steps = steps / steps.sum(0)
@@ -42,7 +42,7 @@ def test_half_precision_records_are_computed_in_single():
 
 
 def test_sources_inside_boxes_reach_every_patch():
-    """D2: B = [1, 1, 0], X = [1, .5, -.2] -> the third patch receives as well."""
+    """B = [1, 1, 0], X = [1, .5, -.2] -> the third patch receives as well."""
     cams = torch.tensor([[[1.0, 0.5, -0.2, -1]]])
     attention = torch.eye(4)
     attention[:3, :3] = W
@@ -54,7 +54,7 @@ def test_sources_inside_boxes_reach_every_patch():
 
 
 def test_what_is_spread_is_the_score_or_the_signed_map():
-    """A3.6, T13: inside a box there may be negative values."""
+    """Inside a box there may be negative values."""
     cams = torch.full((1, 5, 5), -1.0)
     cams[0, 1:4, 1:4] = 4.0
     cams[0, 2, 2] = -3.0
@@ -68,7 +68,7 @@ def test_what_is_spread_is_the_score_or_the_signed_map():
 
 @pytest.mark.parametrize("power", [1, 2, 3])
 def test_the_mask_comes_after_the_power(power):
-    """T10: masking before the power gives something else."""
+    """Masking before the power gives something else."""
     torch.manual_seed(0)
     attention, cams = torch.rand(20, 20) + 0.1, torch.randn(3, 4, 5)
     boxes, a = box_mask(score(cams), 0.4), affinity(attention)
@@ -78,7 +78,7 @@ def test_the_mask_comes_after_the_power(power):
 
 
 def test_no_box_gives_no_map():
-    """A3.4: a map without positive values."""
+    """A map without positive values."""
     assert not refine(-torch.ones(2, 4, 5), torch.eye(20), apply_to="cam").any()
     assert refine(torch.zeros(0, 4, 5), torch.eye(20)).shape == (0, 4, 5)
 
@@ -99,7 +99,7 @@ def test_boxes_round_pieces_and_the_quirk_at_the_border():
 
 
 def test_the_threshold_is_that_of_the_truncated_score_and_strict():
-    """A3.4, T12: q8 = floor(255 s), tau8 = floor(theta max(q8)), q8 > tau8."""
+    """q8 = floor(255 s), tau8 = floor(theta max(q8)), q8 > tau8."""
     scores = torch.tensor([[[1.0, 102.9 / 255, 103.0 / 255, 0, 0], [0, 0, 0, 0, 0]]])
     assert box_mask(scores, 0.4, box_clip_quirk=False)[0, 0].tolist() == [True, False, True, False, False]
 
@@ -121,7 +121,7 @@ def test_boxes_are_those_of_opencv_s_contours():
 
 
 def test_scores_and_sizes():
-    """0.3, 0.4, T14: each map for itself, 1e-7 added to the range."""
+    """Each map for itself, 1e-7 added to the range."""
     maps = torch.tensor([[[-1.0, 1.0], [2.0, 4.0]], [[-3.0, -2.0], [-1.0, -5.0]]])
     assert torch.allclose(score(maps)[0], torch.tensor([[0, 0.25], [0.5, 1.0]]))
     assert not score(maps)[1].any()

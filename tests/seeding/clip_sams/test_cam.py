@@ -1,4 +1,4 @@
-"""Softmax-GradCAM (A1.10, A3.1, A5.3) against its definition, class by class, with autograd alone."""
+"""Softmax-GradCAM against its definition, class by class, with autograd alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def text(clip):
 
 
 def by_definition(clip, tower, text, labels, weights="channel", softmax=masked_softmax, create_graph=False):
-    """The text of A3.1 in plain operations, one backward a class, A an independent leaf."""
+    """The definition in plain operations, one backward a class, A an independent leaf."""
     visual = clip.model.visual
     block = visual.transformer.resblocks[-1]
     attention, heads = block.attn, block.attn.num_heads
@@ -61,13 +61,13 @@ def test_maps_are_those_of_the_definition(clip, tower, text, weights, softmax, f
     assert got.dtype == torch.float32
     assert not got.requires_grad
     assert_same(got, expected)
-    assert (got < 0).any()  # signed (T6)
+    assert (got < 0).any()  # signed
     assert (got > 0).any()
 
 
 @pytest.mark.parametrize("weights", ["channel", "element"])
 def test_maps_are_differentiable_in_the_text(clip, tower, text, weights):
-    """A5.3, T7: a gradient of a gradient; here of a loss that is not linear in the maps."""
+    """A gradient of a gradient; here of a loss that is not linear in the maps."""
     cotangent = torch.randn(4, 3, 5)
     gradients = []
     for make in (
@@ -112,7 +112,7 @@ def test_the_model_s_own_scale_is_the_default(clip, tower, text):
 
 
 def test_masked_softmax_by_hand():
-    """A1.10: K = 2 classes and a background; the second class is absent."""
+    """K = 2 classes and a background; the second class is absent."""
     logits = torch.tensor([[1.0, 0.0, 0.5]])
     e = torch.tensor([1.0, 0.0, 0.60653066])  # exp(0), absent, exp(-0.5)
     got = masked_softmax(logits, torch.tensor([[1, 0]]))
@@ -120,7 +120,7 @@ def test_masked_softmax_by_hand():
 
 
 def test_an_absent_class_far_ahead_quenches_the_masked_softmax_only():
-    """T4: the maximum is over all columns and 1e-5 then outweighs the sum."""
+    """The maximum is over all columns and 1e-5 then outweighs the sum."""
     logits, labels = torch.tensor([[0.0, 20.0, 0.0]]), torch.tensor([[True, False]])
     assert masked_softmax(logits, labels)[0, 0] == pytest.approx(2.0612e-9 / (2 * 2.0612e-9 + 1e-5), rel=1e-3)
     assert present_softmax(logits, labels)[0].tolist() == [0.5, 0, 0.5]

@@ -1,4 +1,4 @@
-"""Learning prompts (A2, A5): augmentation, schedule, checkpoints and the loop, with a small random CLIP."""
+"""Learning prompts: augmentation, schedule, checkpoints and the loop, with a small random CLIP."""
 
 import colorsys
 import csv
@@ -64,7 +64,7 @@ def settings(**values):
     return override(LearnSettings(), {**SMALL, **{k.replace("__", "."): v for k, v in values.items()}})
 
 
-# ---- augmentation (A2.3)
+# ---- augmentation
 
 
 def test_image_and_seed_are_cut_together():
@@ -96,7 +96,7 @@ def test_mirrored_about_half_of_the_time():
 
 
 def test_long_side_range_and_crop_floor():
-    """A2.3 (2): long side 288..480, both included, unless the short side would become shorter than 224."""
+    """Long side 288..480, both included, unless the short side would become shorter than 224."""
     voc = AugmentSettings()
     longs = {max(target_size((300, 400), voc, dice(n))) for n in range(3000)}
     assert min(longs) == round(400 * 224 / 300)  # 299: the floor
@@ -107,7 +107,7 @@ def test_long_side_range_and_crop_floor():
 
 
 def test_jitter_ranges():
-    """A2.3 (1): +-25; x 0.6..1.4; saturation x 0.5..1.5; hue +-25 of 255; each with probability 0.5."""
+    """+-25; x 0.6..1.4; saturation x 0.5..1.5; hue +-25 of 255; each with probability 0.5."""
     image = np.full((2, 2, 3), 100, np.uint8)
     image[..., 0] = 140
     found = np.array([_jitter(image, 1.0, dice(n))[0, 0] for n in range(400)], float)
@@ -131,11 +131,11 @@ def test_saturation_is_that_of_hsv(factor):
         assert np.abs(after.numpy() - expected).max() <= 0.51
 
 
-# ---- schedule (A2.4)
+# ---- schedule
 
 
 def test_warm_up_is_constant_then_a_cosine_to_zero():
-    """A2.4, T26: 1e-5 for 500 iterations, a jump to 1e-3, a cosine over the remaining 1300."""
+    """1e-5 for 500 iterations, a jump to 1e-3, a cosine over the remaining 1300."""
     train = TrainSettings()
     assert {learning_rate(i, train) for i in range(500)} == {1e-5}
     assert learning_rate(500, train) == 1e-3
@@ -166,7 +166,7 @@ def test_processes_share_the_micro_batches():
 
 
 def test_labels_of_the_whole_image_or_of_the_crop():
-    """A2.3: the image's even where the crop lost the object; A5.1 for VOC: the crop's."""
+    """The image's even where the crop lost the object; for the segmentation task on VOC, the crop's."""
     tight = {"augment.long_low": 200, "augment.long_high": 200, "train.batch": 24}
     for kind in ("image", "crop"):
         s = override(settings(train__labels=kind), tight)
@@ -246,7 +246,7 @@ def run(clip, path, task="cls", data=None, **values):
 
 
 def test_first_contexts(clip):
-    """A1.6, A1.7, T33: shared or per prompt, empty background names, distinct from the start."""
+    """Shared or per prompt, empty background names, distinct from the start."""
     shared = first_contexts(clip, CLASSES, settings().context, 0)
     assert shared.vectors.shape == (4, 32)
     assert shared.names == ("house", "tree", "car", "grass", "sky")
@@ -311,7 +311,7 @@ def test_it_stops_where_the_recipe_stops(clip, tmp_path):
 
 
 def test_micro_batches_are_averaged(clip, tmp_path):
-    """A2.4: with one class an image the mean of two micro-batches' means is the mean of the batch."""
+    """With one class an image the mean of two micro-batches' means is the mean of the batch."""
     one = run(clip, tmp_path / "a", train__batch=4)
     two = run(clip, tmp_path / "b", train__batch=2, train__accumulate=2)
     torch.testing.assert_close(one.contexts.vectors, two.contexts.vectors, rtol=1e-3, atol=5e-5)

@@ -1,4 +1,4 @@
-"""The two losses of prompt learning (A2.1, A5.2) on numbers one can follow by hand."""
+"""The two losses of prompt learning on numbers one can follow by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wsss_seed.seeding.clip_sams.losses import cam_loss, contrastive_loss
 
 
 def test_contrastive_loss_by_hand():
-    """D1: pair losses 0.126928, 0.313262, 0.680270."""
+    """Pair losses 0.126928, 0.313262, 0.680270."""
     logits = torch.tensor([[2.0, 1, 0], [0, 0.5, 1]])
     labels = torch.tensor([[1, 1, 0], [0, 0, 1]])
     assert contrastive_loss(logits, labels).item() == pytest.approx(0.373486, abs=1e-6)
@@ -19,7 +19,7 @@ def test_contrastive_loss_by_hand():
 
 
 def test_other_positives_take_no_part():
-    """A2.1: a positive is contrasted with the negatives of its own image only."""
+    """A positive is contrasted with the negatives of its own image only."""
     logits = torch.tensor([[2.0, 50.0, 0.0]], requires_grad=True)
     labels = torch.tensor([[1, 1, 0]])
     alone = torch.log1p(torch.exp(torch.tensor(-2.0)))
@@ -55,8 +55,8 @@ CLASS5 = torch.tensor([[0, 0, 0, 0, 1]])
 @pytest.mark.parametrize(
     ("seed", "inside", "outside"),
     [
-        ([[5, 5], [0, 255]], 2 / 3, 0.0),  # D3: N_all = 3
-        ([[5, 5], [0, 7]], 0.5, 0.5),  # D3: N_all = 4, another class counts as background
+        ([[5, 5], [0, 255]], 2 / 3, 0.0),  # N_all = 3
+        ([[5, 5], [0, 7]], 0.5, 0.5),  # N_all = 4, another class counts as background
         ([[0, 0], [0, 0]], 0.0, 6 / 4),  # a class without a pixel has only background
         ([[255, 255], [255, 255]], 0.0, 0.0),
         ([[255, 255], [5, 255]], 1.0, 0.0),  # the maximum -1 inside is raised to 0
@@ -72,7 +72,6 @@ def test_cam_loss_by_hand(seed, inside, outside):
 
 
 def test_the_maximum_is_a_constant():
-    """T7."""
     cams = CAM.clone().requires_grad_()
     inside, _ = cam_loss(cams, CLASS5, torch.tensor([[[5, 5], [0, 255]]]))
     inside.backward()
@@ -84,7 +83,7 @@ def test_the_maximum_is_a_constant():
 
 
 def test_all_pairs_share_one_number_of_pixels():
-    """T31."""
+    """Averages per image or per pair would give rare classes another weight."""
     labels = torch.tensor([[1, 0], [1, 1]])
     cams = torch.tensor([[[2.0, 0]], [[4.0, 2]], [[1.0, 1]]])
     seeds = torch.tensor([[[1, 1]], [[1, 255]]])
@@ -98,7 +97,7 @@ def test_all_pairs_share_one_number_of_pixels():
 
 
 def test_maps_are_enlarged_to_the_seed():
-    """A5.2: bilinearly, half-pixel centres: 0, 1, 3, 4."""
+    """Bilinearly, half-pixel centres: 0, 1, 3, 4."""
     inside, outside = cam_loss(torch.tensor([[[0.0, 4.0]]]), torch.tensor([[1]]), torch.tensor([[[0, 0, 1, 1]]]))
     assert (inside.item(), outside.item()) == pytest.approx((1 / 4, 1 / 4))
 

@@ -1,4 +1,4 @@
-"""Learned contexts and sentences (A1.6-A1.8, A1.11), and the file they are kept in."""
+"""Learned contexts and sentences, and the file they are kept in."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pieces(clip, name):
 @pytest.mark.parametrize("position", ["end", "front", "middle"])
 @pytest.mark.parametrize("per_name", [False, True])
 def test_layout(clip, position, per_name):
-    """A1.6: SOS, context and name in either order, full stop, EOS; the end token is at the same place in all."""
+    """SOS, context and name in either order, full stop, EOS; the end token is at the same place in all."""
     names = ("boat", "fire_hydrant", "")
     contexts = random_contexts(clip, names, length=5, per_name=per_name, position=position)
     frame = frame_prompts(clip, names, 5, position)
@@ -90,7 +90,6 @@ def test_names_may_share_some_contexts(clip):
 
 
 def test_empty_names_differ_by_their_contexts(clip):
-    """T33."""
     contexts = random_contexts(clip, ("", ""), length=4, per_name=True, std=0.5)
     a, b = prompt_features(clip, contexts)
     assert not torch.allclose(a, b, atol=1e-3)
@@ -115,7 +114,7 @@ def test_a_prompt_that_is_too_long_is_refused(clip):
 
 
 def test_sentences_are_averaged_over_templates(clip):
-    """A1.11: each normalised, averaged, normalised again."""
+    """Each normalised, averaged, normalised again."""
     templates = ("a clean origami {}.", "a photo of a {}.")
     sentences = clip.encode_text([t.format("fire hydrant") for t in templates])
     expected = F.normalize(sentences.mean(0), dim=0)
@@ -125,11 +124,10 @@ def test_sentences_are_averaged_over_templates(clip):
 
 
 def test_names_of_a_class_set():
-    """A1.8, A0.2."""
     voc = load_class_set("voc")
     names = prompt_names(voc)
     assert len(names) == 45
-    assert names[14] == "person with clothes,people,human"  # one string (T35)
+    assert names[14] == "person with clothes,people,human"  # one string
     assert names[2] == "bird avian"
     assert names[20] == "ground"
     assert names[-1] == "sign"

@@ -1,4 +1,4 @@
-"""SAM-based seeding (A4.6-A4.9) and pixel-level seeds (A3.8) on small masks."""
+"""SAM-based seeding and pixel-level seeds on small masks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def columns(start, stop, width=8, height=2):
 
 
 def test_scores_by_hand():
-    """D4: two classes, three masks, exponent 0.6."""
+    """Two classes, three masks, exponent 0.6."""
     means = np.array([[0, 1, 4], [2, 0, 1]], np.float32)
     scores = mask_scores(means, 0.6)
     expected = [[0, 0.8415, 0], [0, 0.25, 1], [1, 0, 0.5]]
@@ -37,30 +37,29 @@ def test_scores_by_hand():
     [(0.3, 0.6981), (0.4, 0.6540), (0.5, 0.6180), (0.6, 0.5877), (0.7, 0.5615), (1, 0.5), (2, 0.3820), (3, 0.3177)],
 )
 def test_below_which_score_a_mask_is_background(exponent, cut):
-    """The table of A4.7 (T17: an exponent below 1 raises the cut)."""
+    """An exponent below 1 raises the cut above 0.5."""
     for value, label in ((cut - 1e-3, 0), (cut + 1e-3, 1)):
         verdict = judge(mask_scores(np.array([[0, value, 1]], np.float32), exponent), [0])
         assert verdict.labels.tolist() == [0, label, 1]
 
 
 def test_background_wins_a_tie():
-    """A4.8: 0.5 against 0.5 with exponent 1."""
+    """0.5 against 0.5 with exponent 1."""
     scores = np.array([[0.5, 0.2], [0.5, 0.8], [0.1, 0.8]], np.float32)
     assert judge(scores, [4, 5]).labels.tolist() == [0, 5]
 
 
 def test_a_single_mask_is_background():
-    """D5."""
     labels, confidence, _ = sams(torch.ones(1, 2, 8), [3], [columns(2, 5)], [2], 0.6, (2, 8))
     assert not labels.any()
     assert confidence[0].tolist() == [0, 0, 1, 1, 1, 0, 0, 0]
 
 
 def test_level_before_confidence():
-    """D8: a whole-level background mask of less confidence erases a part-level foreground mask."""
+    """A whole-level background mask of less confidence erases a part-level foreground mask."""
     assert painting_order(np.array([1, 2]), np.array([1.0, 0.6])).tolist() == [0, 1]
     assert painting_order(np.array([2, 1, 1]), np.array([0.6, 1.0, 0.7])).tolist() == [2, 1, 0]
-    assert painting_order(np.array([2, 2]), np.array([0.6, 0.6])).tolist() == [0, 1]  # A4.9: list order
+    assert painting_order(np.array([2, 2]), np.array([0.6, 0.6])).tolist() == [0, 1]  # list order
     cams = torch.tensor([[[1.0, 1, 1, 1, 0, 0, 0, 0]] * 2])
     masks = [columns(0, 4), columns(2, 8), columns(7, 8)]
     seed = sams(cams, [0], masks, [1, 2, 2], 1.0, (2, 8))
@@ -85,7 +84,6 @@ def test_an_object_larger_than_one_can_be_is_undecided():
 
 
 def test_relu_before_the_mean_and_enlargement_before_both():
-    """T15, T16."""
     cams = torch.tensor([[[4.0, -4.0]]])
     runs = [runs_of(columns(0, 4, 4, 1)), runs_of(columns(2, 4, 4, 1))]
     enlarged = torch.tensor([[[4.0, 2.0, -2.0, -4.0]]])
@@ -154,7 +152,7 @@ def test_masks_need_levels():
 
 
 def test_pixel_seed_by_hand():
-    """A3.8, T15: enlarge, then normalise; (1 - score) ** e against the scores; ties to background, then class order."""
+    """Enlarge, then normalise; (1 - score) ** e against the scores; ties to background, then class order."""
     cams = torch.tensor([[[0.0, 1.0, 2.0, 4.0]], [[8.0, 0.0, -8.0, 8.0]]])
     labels, confidence = pixel_seed(cams, [2, 5], (1, 4))
     assert labels.tolist() == [[6, 0, 0, 3]]  # 1, 0.25 -> 0.75, 0.5 against 0.5, 1 against 1

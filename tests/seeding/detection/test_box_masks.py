@@ -1,4 +1,4 @@
-"""SAM in the box (B7) with a small random SAM of the real class."""
+"""SAM in the box with a small random SAM of the real class."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def shifted(sam, embedding):
 
 @pytest.mark.parametrize(("kind", "level"), [("single", None), ("multi_best", "best"), ("multi_whole", 2)])
 def test_masks_are_the_library_s_inside_the_grown_box(sam, image, embedding, kind, level):
-    """B7.2, B7.3, B7.4: the chosen token's mask, logits > 0, cut off 5 % outside the box."""
+    """The chosen token's mask, logits > 0, cut off 5 % outside the box."""
     predictor = SamPredictor(sam.model)
     predictor.set_image(image)
     for box, cut in zip(BOXES, cut_masks(sam, embedding, BOXES, SHAPE, kind=kind, **OPEN), strict=True):
@@ -65,7 +65,7 @@ def test_masks_are_the_library_s_inside_the_grown_box(sam, image, embedding, kin
 
 
 def test_masks_are_cleaned_as_in_the_whole_image(sam, embedding):
-    """B7.4: holes and islands below the area go, judged in the image, not in the window."""
+    """Holes and islands below the area go, judged in the image, not in the window."""
     model = shifted(sam, embedding)
     raw = cut_masks(model, embedding, BOXES, SHAPE, **OPEN)
     clean = cut_masks(model, embedding, BOXES, SHAPE, **{**OPEN, "min_area": 30})
@@ -88,7 +88,7 @@ def test_probability_is_the_sigmoid_of_the_logits(sam, embedding):
 
 
 def test_a_dropped_mask_leaves_the_core_of_its_box(sam, embedding):
-    """B7.5: covering too little of the box, or of too low a predicted IoU; the central 50 % of each side stay."""
+    """Covering too little of the box, or of too low a predicted IoU; the central 50 % of each side stay."""
     box = np.array([[20, 10, 60, 50]], np.float32)
     model = shifted(sam, embedding)
     cover = cut_masks(model, embedding, box, SHAPE, **OPEN)[0].mask.sum() / 1600

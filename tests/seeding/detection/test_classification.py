@@ -1,4 +1,4 @@
-"""Classification with CLIP's views (B2), by hand-computed cases."""
+"""Classification with CLIP's views, by hand-computed cases."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from wsss_seed.seeding.detection.classification import (
 
 
 def test_views_are_the_image_and_half_overlapping_windows():
-    """B2.3: windows of 2/(g+1) at a stride of 1/(g+1), g = 2 and 3: 14 views."""
+    """Windows of 2/(g+1) at a stride of 1/(g+1), g = 2 and 3: 14 views."""
     views = view_boxes(60, 120)
     assert views.shape == (14, 4)
     assert views.dtype == np.float32
@@ -40,7 +40,7 @@ def test_every_view_has_an_area_inside_the_image(shape):
 
 
 def test_text_features_average_unit_vectors_over_templates_and_synonyms(clip):
-    """B2.2: normalise each sentence, average over templates and synonyms, normalise."""
+    """Normalise each sentence, average over templates and synonyms, normalise."""
     features = text_features(clip, [["cat", "kitten"], ["dog"]], ["a {}.", "the {}."])
     cats = clip.encode_text(["a cat.", "the cat.", "a kitten.", "the kitten."]).mean(0)
     dogs = clip.encode_text(["a dog.", "the dog."]).mean(0)
@@ -56,7 +56,7 @@ def test_templates_need_a_place_for_the_phrase(clip, templates):
 
 
 def test_background_phrases_that_name_a_class_are_dropped():
-    """B2.2: "keyboard" is background for VOC, but a class of COCO."""
+    """A keyboard is background for VOC, but a class of COCO."""
     classes = replace(
         load_class_set("cat, Keyboard"),
         phrases=(("cat", "kitten"), ("keyboard",)),
@@ -66,7 +66,7 @@ def test_background_phrases_that_name_a_class_are_dropped():
 
 
 def test_probabilities_are_a_softmax_over_foreground_and_background():
-    """B2.4 with scale 2: exp(2), exp(0), exp(-2) over their sum."""
+    """With scale 2: exp(2), exp(0), exp(-2) over their sum."""
     probs = probabilities(np.array([[1.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]), 2.0)
     e = np.exp([2.0, 0.0, -2.0])
     np.testing.assert_allclose(probs[0], e / e.sum(), rtol=1e-6)
@@ -74,7 +74,7 @@ def test_probabilities_are_a_softmax_over_foreground_and_background():
 
 
 def test_scores_mix_the_global_and_the_best_local_view():
-    """B2.4: s = 0.5 * s_glob + 0.5 * s_loc."""
+    """s = 0.5 * s_glob + 0.5 * s_loc."""
     probs = np.array([[0.1, 0.5], [0.3, 0.2], [0.7, 0.1]], np.float32)
     glob, loc, score = class_scores(probs)
     np.testing.assert_allclose(glob, [0.1, 0.5], rtol=1e-6)
@@ -85,7 +85,7 @@ def test_scores_mix_the_global_and_the_best_local_view():
 
 
 def test_candidates_reach_the_global_or_the_local_threshold():
-    """B2.5: s_glob >= 0.10 or s_loc >= 0.25, the bounds included."""
+    """s_glob >= 0.10 or s_loc >= 0.25, the bounds included."""
     glob = np.array([0.10, 0.09, 0.01, 0.30], np.float32)
     loc = np.array([0.11, 0.24, 0.25, 0.40], np.float32)
     score = (glob + loc) / 2
@@ -94,7 +94,7 @@ def test_candidates_reach_the_global_or_the_local_threshold():
 
 
 def test_the_best_candidates_stay_and_one_always_does():
-    """B2.5: truncated to the best by s; if none, the argmax of s. Among equals the lower class."""
+    """Truncated to the best by s; if none, the argmax of s. Among equals the lower class."""
     score = np.array([0.5, 0.7, 0.6, 0.6], np.float32)
     assert candidates(score, score, score, 0.1, 0.1, 2) == (1, 2)
     weak = np.array([0.01, 0.03, 0.03], np.float32)
@@ -102,7 +102,7 @@ def test_the_best_candidates_stay_and_one_always_does():
 
 
 def test_relative_decision():
-    """B2.6: kept iff s > min + 0.5 * (max - min); the bound is excluded; empty -> argmax."""
+    """Kept iff s > min + 0.5 * (max - min); the bound is excluded; empty -> argmax."""
     assert relative_decision(np.array([0.0, 0.5, 1.0, 0.51])) == (2, 3)
     assert relative_decision(np.array([0.2, 0.8, 0.4])) == (1,)
     assert relative_decision(np.array([0.3, 0.3, 0.3])) == (0,)

@@ -1,4 +1,4 @@
-"""CLIP's crop verification (B6), by hand-computed cases."""
+"""CLIP's crop verification, by hand-computed cases."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,6 @@ from wsss_seed.seeding.detection.crop_verification import combined_score, crop_b
     ],
 )
 def test_crops_are_expanded_and_square(box, shape, expected):
-    """B6.1."""
     np.testing.assert_allclose(crop_boxes(np.array([box], np.float32), shape), [expected], atol=1e-4)
 
 
@@ -52,7 +51,7 @@ def test_crops_stay_inside_and_contain_their_boxes():
     ],
 )
 def test_the_decision_in_its_order(own, probs, accepted, cls):
-    """B6.2: relabel, else accept by probability or rank, else reject. Class 3 is no candidate."""
+    """Relabel, else accept by probability or rank, else reject. Class 3 is no candidate."""
     got = decide(np.array([probs], np.float32), np.array([own]), np.array([True, True, True, False]))
     assert (bool(got[0][0]), int(got[1][0])) == (accepted, cls)
 
@@ -72,7 +71,7 @@ def test_no_boxes_are_no_decisions():
 
 
 def test_combined_score():
-    """B6.3: det^0.7 * max(pc, 0.01)^0.3."""
+    """det^0.7 * max(pc, 0.01)^0.3."""
     got = combined_score(np.array([0.5, 0.5, 1.0], np.float32), np.array([0.25, 0.0, 1.0], np.float32))
     np.testing.assert_allclose(got, [0.5**0.7 * 0.25**0.3, 0.5**0.7 * 0.01**0.3, 1.0], rtol=1e-6)
     assert got.dtype == np.float32

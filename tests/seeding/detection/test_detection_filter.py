@@ -1,4 +1,4 @@
-"""Pools and final classes (B2.7, B5.5, B9.1, B9.2, T42), by hand-computed cases."""
+"""Pools and final classes, by hand-computed cases."""
 
 import numpy as np
 import pytest
@@ -26,14 +26,14 @@ def pools(v, given=None):
 
 
 def test_pools_by_combined_score():
-    """B9.1: s' >= 0.30 paints; B9.2: 0.20 <= s' < 0.30 makes uncertain; the bounds included."""
+    """s' >= 0.30 paints; 0.20 <= s' < 0.30 makes uncertain; the bounds included."""
     v = verdicts((0, 0.5, 0.30), (0, 0.5, 0.29), (0, 0.5, 0.20), (0, 0.5, 0.19))
     assert pools(v) == ["high", "low", "low", "dropped"]
     assert v.why.tolist() == ["", "", "", "score"]
 
 
 def test_a_box_not_above_the_box_threshold_never_paints():
-    """B3.4, B4.3: below the box threshold the low floor serves B9 only."""
+    """Below the box threshold the low floor serves the low pool only."""
     v = verdicts((0, 0.9, 0.9), (0, 0.30, 0.5), (0, 0.25, 0.5), (0, 0.15, 0.5))
     assert pools(v) == ["high", "low", "low", "dropped"]
 
@@ -45,14 +45,14 @@ def test_thresholds_may_differ_between_classes():
 
 
 def test_a_given_class_keeps_its_best_box():
-    """T42: verification never takes a given class away; its best box stays in the low pool."""
+    """Verification never takes a given class away; its best box stays in the low pool."""
     rows = (0, 0.9, 0.9), (1, 0.35, 0.10), (1, 0.32, 0.12), (2, 0.5, 0.25), (2, 0.5, 0.1)
     assert pools(verdicts(*rows), (0, 1, 2)) == ["high", "dropped", "low", "low", "dropped"]
     assert pools(verdicts(*rows)) == ["high", "dropped", "dropped", "low", "dropped"]
 
 
 def test_an_image_keeps_its_last_box():
-    """B2.7: the box kept as the only one makes at least uncertain."""
+    """The box kept as the only one makes at least uncertain."""
     assert pools(verdicts((1, 0.35, 0.10))) == ["low"]
 
 
@@ -65,7 +65,7 @@ def same_place(*rows):
 
 
 def test_the_better_of_two_classes_by_score_times_crop_probability():
-    """B5.5; an unverified box counts with probability 1."""
+    """An unverified box counts with probability 1."""
     v = same_place((0, 0.5, 0.9), (1, 0.8, 0.5))
     settle_across_classes(v, 0.9)
     assert v.why.tolist() == ["", "other class"]
@@ -75,7 +75,7 @@ def test_the_better_of_two_classes_by_score_times_crop_probability():
 
 
 def test_the_last_box_of_a_given_class_is_demoted_not_dropped():
-    """B5.5: it moves to the low pool."""
+    """It moves to the low pool."""
     v = same_place((0, 0.5, 0.9), (1, 0.8, 0.5), (1, 0.7, 0.5))
     settle_across_classes(v, 0.9, (0, 1))
     assert v.why.tolist() == ["", "", "other class"]
@@ -92,7 +92,7 @@ def test_a_given_class_with_another_box_loses_this_one():
 
 
 def test_the_final_classes_own_a_strong_survivor():
-    """B2.7: a box dropped, or not above the box threshold, is no survivor."""
+    """A box dropped, or not above the box threshold, is no survivor."""
     v = verdicts((0, 0.5, 0.5), (1, 0.9, 0.9), (2, 0.25, 0.3))
     v.why[1] = "rejected"
     assert survivors(v, 0.20) == ((0,), None)
@@ -101,7 +101,7 @@ def test_the_final_classes_own_a_strong_survivor():
 
 @pytest.mark.parametrize("det", [0.25, 0.20])
 def test_without_survivor_the_best_box_by_combined_score_is_kept(det):
-    """B2.7: if its detector score is >= 0.20."""
+    """If its detector score is >= 0.20."""
     v = verdicts((0, 0.9, 0.2), (1, det, 0.4), (2, 0.9, 0.9), (0, 0.22, 0.1))
     v.why[0], v.why[2] = "rejected", "duplicate"
     assert survivors(v, 0.20) == ((1,), 1)
@@ -110,7 +110,7 @@ def test_without_survivor_the_best_box_by_combined_score_is_kept(det):
 
 
 def test_the_best_box_may_be_one_that_clip_rejected():
-    """B2.7: the single best box over the candidates."""
+    """The single best box over the candidates."""
     v = verdicts((0, 0.9, 0.42), (1, 0.25, 0.4))
     v.why[0] = "rejected"
     assert survivors(v, 0.20) == ((0,), 0)
@@ -118,7 +118,7 @@ def test_the_best_box_may_be_one_that_clip_rejected():
 
 
 def test_nothing_is_kept_below_the_fallback_threshold():
-    """B2.7: otherwise the image becomes all 255."""
+    """Otherwise the image becomes all 255."""
     v = verdicts((0, 0.19, 0.3), (1, 0.1, 0.4))
     assert survivors(v, 0.20) == ((), None)
     assert survivors(Verdicts.of(v.found[np.zeros(0, int)]), 0.20) == ((), None)

@@ -1,4 +1,4 @@
-"""From queries to boxes (B4.3, B5), by hand-computed cases, and independent of the order of the queries."""
+"""From queries to boxes, by hand-computed cases, and independent of the order of the queries."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def random_detections(seed, n=40, classes=3):
 
 
 def test_class_is_the_best_and_the_score_is_the_detector_s():
-    """B4.3: argmax of the class scores, ties to the lower index; score above, not at, the threshold makes strong."""
+    """Argmax of the class scores, ties to the lower index; score above, not at, the threshold makes strong."""
     d = assign_classes(
         boxes=np.array([[0, 0, 50, 50], [10, 10, 40, 40], [0, 0, 10, 10]], np.float32),
         scores=np.array([0.30, 0.6, 0.31], np.float32),
@@ -65,7 +65,6 @@ def test_box_thresholds_may_differ_between_classes():
 
 
 def test_boxes_are_clipped_to_the_image():
-    """B5.1."""
     d = assign_classes(np.array([[-5.0, 2, 120, 400]]), np.ones(1), np.ones((1, 1)), (0,), np.zeros(1), (50, 100))
     assert d.boxes.tolist() == [[0, 2, 100, 50]]
 
@@ -92,7 +91,7 @@ def test_iou_is_torchvision_s():
 
 
 def test_small_boxes_go():
-    """B5.1: side < 4 px or area < 0.0002 of the image; both bounds stay."""
+    """Side < 4 px or area < 0.0002 of the image; both bounds stay."""
     d = detections(
         ([0, 0, 4, 50], 0, 0.9),
         ([0, 0, 3.9, 50], 0, 0.9),
@@ -120,25 +119,23 @@ WHOLE = [0, 0, 100, 96]
     ],
 )
 def test_a_doubtful_large_box_goes_for_a_better_one_inside(large, other, expected):
-    """B5.2, labels given."""
+    """Where labels are given."""
     d = detections(large, other)
     assert too_large(d, SHAPE, 0.95, 0.40, 0.9, even_alone=False).tolist() == [expected, False]
 
 
 def test_a_doubtful_large_box_goes_even_alone_where_labels_are_not_given():
-    """B5.2, label-free."""
     d = detections((WHOLE, 0, 0.39), (WHOLE, 1, 0.41), ([0, 0, 50, 50], 1, 0.3))
     assert too_large(d, SHAPE, 0.95, 0.40, 0.9, even_alone=True).tolist() == [True, False, False]
 
 
 def test_large_boxes_do_not_drop_each_other():
-    """B5.2: of two like boxes one stays."""
+    """Of two like boxes one stays."""
     d = detections((WHOLE, 0, 0.35), (WHOLE, 0, 0.36))
     assert too_large(d, SHAPE, 0.95, 0.40, 0.9, even_alone=False).tolist() == [True, False]
 
 
 def test_duplicates_are_those_of_torchvision_s_nms():
-    """B5.3."""
     for seed in range(5):
         d = random_detections(seed, 80)
         scores = d.scores + np.linspace(0, 0.01, 80, dtype=np.float32)  # no ties: torchvision's are another matter
@@ -148,7 +145,7 @@ def test_duplicates_are_those_of_torchvision_s_nms():
 
 
 def test_duplicates_need_more_than_the_iou_and_the_same_class():
-    """B5.3: IoU exactly 0.7 stays."""
+    """IoU exactly 0.7 stays."""
     a, b, c = [0, 0, 100, 100], [0, 0, 100, 70], [0, 0, 100, 71]
     assert duplicates(detections((a, 0, 0.9), (b, 0, 0.8)), 0.70).tolist() == [False, False]
     assert duplicates(detections((a, 0, 0.8), (c, 0, 0.9)), 0.70).tolist() == [True, False]
@@ -173,20 +170,20 @@ LEFT, RIGHT = [0, 0, 20, 40], [20, 0, 40, 32]  # together 0.9 of the group
     ],
 )
 def test_a_group_box_goes_for_its_members(group, members, expected):
-    """B5.4: at least two others inside (IoA >= 0.9), covering >= 0.8, and not the best of them."""
+    """At least two others inside (IoA >= 0.9), covering >= 0.8, and not the best of them."""
     d = detections((GROUP, 0, group), *members)
     assert group_boxes(d, 0.9, 0.8).tolist() == [expected] + [False] * len(members)
 
 
 def test_a_group_of_groups_is_judged_by_what_is_left():
-    """B5.4: the inner group goes first, and is no member of the outer one any more."""
+    """The inner group goes first, and is no member of the outer one any more."""
     inner = ([0, 0, 40, 40], 0, 0.5)
     d = detections(([0, 0, 44, 40], 0, 0.5), inner, (LEFT, 0, 0.6), ([20, 0, 40, 28], 0, 0.6))
     assert group_boxes(d, 0.9, 0.8).tolist() == [False, True, False, False]  # 0.7727 of the outer is left covered
 
 
 def test_of_two_classes_on_one_object_the_better_stays():
-    """B5.5: IoU >= 0.90, by score times crop probability."""
+    """IoU >= 0.90, by score times crop probability."""
     a, b, c = [0, 0, 100, 100], [0, 0, 100, 90], [0, 0, 100, 89]
     d = detections((a, 0, 0.5), (b, 1, 0.6))
     assert cross_class_duplicates(d, d.scores, 0.9).tolist() == [True, False]
@@ -198,7 +195,7 @@ def test_of_two_classes_on_one_object_the_better_stays():
 
 
 def test_at_most_so_many_boxes_stay():
-    """B5.6, and the best box of a given class in any case (B5.5)."""
+    """The best box of a given class stays in any case."""
     d = detections(*(([i, 0, i + 9, 9], i % 2, s) for i, s in enumerate([0.5, 0.4, 0.9, 0.3, 0.8])))
     assert beyond_limit(d, 2).tolist() == [True, True, False, True, False]
     assert beyond_limit(d, 2, (0, 1)).tolist() == [True, False, False, True, False]
@@ -215,7 +212,6 @@ def test_at_most_so_many_boxes_stay():
     ],
 )
 def test_no_rule_depends_on_the_order_of_the_queries(rule):
-    """B8.4."""
     for seed in range(5):
         d = random_detections(seed)
         drop = rule(d)
@@ -225,7 +221,6 @@ def test_no_rule_depends_on_the_order_of_the_queries(rule):
 
 
 def test_the_canonical_order_ends_with_class_and_box():
-    """B8.4."""
     box = [1, 2, 30, 40]
     d = detections((box, 1, 0.5), (box, 0, 0.5), ([0, 9, 30, 40], 1, 0.5), ([1, 2, 29, 50], 1, 0.5), (box, 2, 0.6))
     assert d.order().tolist() == [4, 1, 2, 3, 0]

@@ -1,4 +1,4 @@
-"""Fusion and ignore rules (B8, B9) on small drawn masks whose outcome one can read off."""
+"""Fusion and ignore rules on small drawn masks whose outcome one can read off."""
 
 import itertools
 
@@ -33,19 +33,18 @@ def text(high, low=(), **kwargs):
 
 
 def test_small_objects_end_on_top():
-    """B8.2 area: descending area, whatever the scores."""
+    """Descending area, whatever the scores."""
     assert text([row(A, 0.9, 1, 10), row(B, 0.4, 3, 6)]) == ".AABBBAAAA.."
 
 
 def test_equal_areas_paint_by_rising_score_then_by_key():
-    """B8.2: ties ascending s', then class and box."""
+    """Ties ascending s', then class and box."""
     assert text([row(A, 0.9, 0, 6), row(B, 0.5, 3, 9)]) == "AAAAAABBB..."
     assert text([row(A, 0.5, 0, 6), row(B, 0.9, 3, 9)]) == "AAABBBBBB..."
     assert text([row(B, 0.5, 0, 6), row(A, 0.5, 3, 9)], contest_delta=0.0) == "BBBBBBAAA..."
 
 
 def test_score_paints_the_strong_over_the_weak():
-    """B8.2 score."""
     assert text([row(A, 0.9, 1, 10), row(B, 0.4, 3, 6)], policy="score") == ".AAAAAAAAA.."
     assert text([row(A, 0.4, 1, 10), row(B, 0.9, 3, 6)], policy="score") == ".AABBBAAAA.."
 
@@ -59,25 +58,25 @@ def test_score_paints_the_strong_over_the_weak():
     ],
 )
 def test_area_score_lets_the_stronger_win_a_partial_overlap(small, score, expected):
-    """B8.2 area_score: overlap < 0.8 of the small mask and different classes -> the higher s' wins."""
+    """Overlap < 0.8 of the small mask and different classes -> the higher s' wins."""
     assert text([row(A, 0.9, 0, 8), row(B, score, *small)], policy="area_score") == expected
 
 
 def test_area_score_leaves_what_lies_below_the_loser():
-    """B8.2: the rule is one of pairs."""
+    """The rule is one of pairs."""
     pile = [row(C, 0.5, 0, 11), row(A, 0.9, 0, 6), row(B, 0.6, 4, 9)]
     assert text(pile, policy="area_score") == "AAAAAABBBCC."
 
 
 def test_the_detector_s_order_is_the_bare_reference():
-    """B8.1: later overwrites earlier, uncovered = 0, no 255."""
+    """Later overwrites earlier, uncovered = 0, no 255."""
     big, small = row(A, 0.9, 1, 10, order=1), row(B, 0.9, 3, 6, order=0)
     assert text([big, small], [row(C, 0.3, 8, 12)], policy="order", missing=True) == ".AAAAAAAAA.."
     assert text([row(A, 0.9, 1, 10, order=0), row(B, 0.9, 3, 6, order=1)], policy="order") == ".AABBBAAAA.."
 
 
 def test_exact_rule_weighs_score_and_probability_at_each_pixel():
-    """B8.5: s' * sigmoid(logit) decides where masks share pixels."""
+    """s' * sigmoid(logit) decides where masks share pixels."""
     p = np.tile(np.linspace(0.5, 1.0, 12), (4, 1))
     a, b = row(A, 0.8, 0, 8, p=0.875), row(B, 0.95, 2, 9, p=p)
     # 0.8 * 0.875 = 0.70 against 0.95 * p, p = 0.5 + x / 22: B wins from p > 0.737, x >= 6
@@ -86,7 +85,7 @@ def test_exact_rule_weighs_score_and_probability_at_each_pixel():
 
 
 def test_duplicate_guard_removes_the_weaker_of_two_classes():
-    """B8.3: IoU >= 0.80 of different classes; tie: the later key goes."""
+    """IoU >= 0.80 of different classes; tie: the later key goes."""
     assert duplicates([row(A, 0.5, 0, 10), row(B, 0.6, 0, 8)]) == [True, False]
     assert duplicates([row(A, 0.5, 0, 10), row(B, 0.6, 0, 7)]) == [False, False]
     assert duplicates([row(A, 0.5, 0, 10), row(A, 0.6, 0, 8)]) == [False, False]
@@ -95,13 +94,12 @@ def test_duplicate_guard_removes_the_weaker_of_two_classes():
 
 
 def test_one_that_has_gone_removes_no_other():
-    """B8.3: A and B, B and C are twins, A and C are not."""
+    """A and B, B and C are twins, A and C are not."""
     twins = [row(A, 0.9, 0, 8), row(B, 0.8, 0, 9), row(C, 0.7, 0, 11)]
     assert duplicates(twins) == [False, True, False]
 
 
 def test_only_uncovered_pixels_of_the_low_pool_become_255():
-    """B9.2."""
     assert text([row(A, 0.9, 2, 6)], [row(B, 0.25, 4, 9)]) == "..AAAA???..."
 
 
@@ -116,21 +114,21 @@ def test_only_uncovered_pixels_of_the_low_pool_become_255():
     ],
 )
 def test_contested_pixels_become_255(b, expected):
-    """B9.3: |s1 - s2| < 0.05, and neither mask contains 0.8 of the other."""
+    """|s1 - s2| < 0.05, and neither mask contains 0.8 of the other."""
     a = row(A, 0.5, 0, 6)
     assert text([a, b]) == expected
     assert text([b, a]) == expected
 
 
 def test_only_the_two_best_classes_of_a_pixel_contest_it():
-    """B9.3: B and C would contest columns 4 and 5, but A is far better there."""
+    """B and C would contest columns 4 and 5, but A is far better there."""
     b, c = row(B, 0.5, 2, 6), row(C, 0.5, 4, 9)
     assert text([b, c]) == "..BB??CCC..."
     assert text([row(A, 0.9, 0, 12), b, c]) == "AABBBBCCCAAA"
 
 
 def test_a_second_instance_of_the_best_class_is_no_rival():
-    """B9.3: of two As and a B on a pixel, the best A and the B count."""
+    """Of two As and a B on a pixel, the best A and the B count."""
     two = [row(A, 0.9, 0, 6), row(A, 0.88, 3, 9), row(B, 0.87, 5, 12)]
     found = contested(two, overlaps(two), SHAPE, 0.05, 0.8)
     assert np.flatnonzero(found[0]).tolist() == [5, 6, 7, 8]
@@ -140,18 +138,16 @@ def test_a_second_instance_of_the_best_class_is_no_rival():
 
 
 def test_a_missing_class_makes_all_uncovered_pixels_255():
-    """B9.4."""
     assert text([row(A, 0.9, 2, 6)], missing=True) == "??AAAA??????"
     assert text([], missing=True) == "?" * 12
 
 
 def test_everything_else_is_background():
-    """B9.6."""
     assert text([]) == "." * 12
 
 
 def test_boundary_band_where_sam_is_unsure():
-    """B9.5: |logit| < 1, that is 0.269 < p < 0.731, within the width, on both sides of the outline."""
+    """|logit| < 1, that is 0.269 < p < 0.731, within the width, on both sides of the outline."""
     p = np.tile([0.0, 0.2, 0.3, 0.7, 0.72, 0.9, 0.9, 0.7, 0.4, 0.3, 0.1, 0], (4, 1))
     a = row(A, 0.9, 3, 8, p=p, margin=3)
     assert text([a]) == "...AAAAA...."
@@ -160,7 +156,7 @@ def test_boundary_band_where_sam_is_unsure():
 
 
 def test_boundary_of_what_lies_below_is_hidden():
-    """B9.5: a band counts where its mask, or what it lies on, is seen; not inside its own class."""
+    """A band counts where its mask, or what it lies on, is seen; not inside its own class."""
     below = row(A, 0.9, 0, 8, p=0.6, margin=1)
     above = row(B, 0.5, 6, 10, margin=1)
     assert text([below, above], boundary=1) == "AAAAAABBBB.."
@@ -168,7 +164,7 @@ def test_boundary_of_what_lies_below_is_hidden():
 
 
 def test_boundary_of_what_yields_is_hidden():
-    """B9.5 with B8.2: the part of B that A wins has no outline to be seen."""
+    """The part of B that A wins has no outline to be seen."""
     a, b = row(A, 0.9, 0, 8, margin=1), row(B, 0.6, 5, 10, p=0.6, margin=1)
     assert text([a, b], policy="area_score", boundary=1) == "AAAAAAAAB??."
     assert text([a, b], exact=True, boundary=1) == "AAAAAAAAB??."
@@ -210,7 +206,7 @@ def random_instances(seed, n=7, shape=(20, 30)):
     ],
 )
 def test_no_outcome_depends_on_the_order_of_the_detections(kwargs):
-    """B8.4, and no value outside 0..K and 255."""
+    """Nor is any value outside 0..K and 255."""
     for seed in range(10):
         high, low = random_instances(seed), random_instances(seed + 100, 3)
         labels, confidence = fuse(high, low, (20, 30), **kwargs)
@@ -239,7 +235,6 @@ def test_windows_give_what_whole_masks_give():
 
 
 def test_contested_pixels_agree_with_the_definition_pixel_by_pixel():
-    """B9.3, written out."""
     for seed in range(10):
         found = random_instances(seed)
         shared = overlaps(found)
@@ -262,7 +257,7 @@ def test_contested_pixels_agree_with_the_definition_pixel_by_pixel():
 
 
 def test_painting_order_has_definite_ends():
-    """B8.4: like areas and scores are ordered by class and box."""
+    """Like areas and scores are ordered by class and box."""
     like = [row(B, 0.5, 0, 4), row(A, 0.5, 4, 8), row(A, 0.5, 0, 4)]
     for policy in ("area", "score", "area_score"):
         for order in itertools.permutations(like):

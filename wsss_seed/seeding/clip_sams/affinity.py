@@ -1,4 +1,8 @@
-"""Class activation maps spread along the image tower's attention, from inside boxes round what they found (A3.2-6)."""
+"""Class-aware attention-based affinity: class activation maps spread along the image tower's attention.
+
+Source: CLIP-ES (arXiv 2212.09506); FMA-WSSS (arXiv 2312.03585) normalises once instead of three times and may
+spread the signed maps instead of the scores. Details as in the released code of both.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ ApplyTo = Literal["score", "cam"]
 
 
 def affinity(attention: torch.Tensor, rounds: int = 1) -> torch.Tensor:
-    """Symmetric affinity of patches (A3.5).
+    """Symmetric affinity of patches.
 
     Sinkhorn's normalisation, a round being first columns and then rows divided by their sums, then the mean with the
     transpose.
@@ -34,7 +38,7 @@ def affinity(attention: torch.Tensor, rounds: int = 1) -> torch.Tensor:
 
 
 def box_mask(scores: torch.Tensor, threshold: float, *, box_clip_quirk: bool = True) -> torch.Tensor:
-    """Where maps are strong: the bounding boxes of the connected pieces above a share of their maximum (A3.4).
+    """Where maps are strong: the bounding boxes of the connected pieces above a share of their maximum.
 
     A score becomes uint8 by cutting 255 * score off, a patch counts above floor(threshold * maximum), and pieces are
     8-connected; the boxes are those of OpenCV's contours, since a hole's box lies inside its piece's.
@@ -68,10 +72,11 @@ def refine(
     apply_to: ApplyTo = "score",
     box_clip_quirk: bool = True,
 ) -> torch.Tensor:
-    """Maps of one image, refined by attention affinity (A3.6).
+    """Maps of one image, refined by attention affinity.
 
     Each patch receives from the patches inside the map's boxes, itself inside or not, by the affinity to the given
-    power. The mask thus selects sources, after the power (T10, T11).
+    power. The mask selects sources only, and after the power: before it, or on the receiving patches too, it would give
+    other maps.
 
     Args:
         cams: float32 (P, h, w), signed.

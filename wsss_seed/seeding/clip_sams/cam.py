@@ -1,4 +1,8 @@
-"""Softmax-GradCAM: where in an image the probability of a class present comes from (A3.1)."""
+"""Softmax-GradCAM: where in an image the probability of a class present comes from.
+
+Source: CLIP-ES (arXiv 2212.09506), with learned prompts in FMA-WSSS (arXiv 2312.03585). Details as in the released
+code of FMA-WSSS.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,11 @@ _ATTENTION = 2**27
 
 
 def masked_softmax(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Probabilities over the classes present and all background prompts, as FMA-WSSS has them (A1.10).
+    """Probabilities over the classes present and all background prompts, as in FMA-WSSS's released code.
 
     Two peculiarities belong to the method: the maximum is taken over all columns, absent classes too, and 1e-5 is
     added to the sum; the derivative passes through both. Where an absent class is far ahead, the probabilities and
-    their gradients vanish (T4).
+    their gradients vanish.
 
     Args:
         logits: float (N, G), K foreground columns first.
@@ -37,7 +41,7 @@ def masked_softmax(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def present_softmax(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The ordinary softmax over the classes present and all background prompts, as CLIP-ES has it (A1.11)."""
+    """The ordinary softmax over the classes present and all background prompts, as in CLIP-ES."""
     return logits.masked_fill(~_competing(logits, labels), -torch.inf).softmax(1)
 
 
@@ -60,7 +64,7 @@ def _competing(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def class_logits(features: torch.Tensor, text: torch.Tensor, scale: float) -> torch.Tensor:
-    """Scaled cosines (N, G) of image features (N, D) and text features (G, D), both of unit length (A1.9)."""
+    """Scaled cosines (N, G) of image features (N, D) and text features (G, D), both of unit length."""
     return scale * features @ text.T
 
 
@@ -75,7 +79,7 @@ def softmax_gradcam(
     scale: float | None = None,
     create_graph: bool = False,
 ) -> torch.Tensor:
-    """Class activation maps of all classes present in all images (A3.1).
+    """Class activation maps of all classes present in all images.
 
     The probability of each class is differentiated with respect to A, the output of the last block's first LayerNorm,
     for all classes of all images in one batched vector-Jacobian product: the tower runs once, the last block forward
@@ -86,12 +90,12 @@ def softmax_gradcam(
         tower: from ``clip.encode_tokens``, N images of one size.
         text: float32 (G, D) of unit length, the K classes' first, then background prompts.
         labels: bool (N, K), the classes present.
-        weights: ``channel``, Grad-CAM's: the gradient averaged over the patches weighs the channels (the class token's
-            row left out, T5). ``element``: each patch's own gradient weighs its channels, "activation times gradient".
+        weights: ``channel``, Grad-CAM's: the gradient averaged over the patches weighs the channels (without the
+            class token's row). ``element``: each patch's own gradient weighs its channels, "activation times gradient".
         softmax: which probability is differentiated.
         scale: factor of the cosines; by default the model's own logit scale.
         create_graph: keep the maps differentiable in ``text``, for learning prompts. A is a constant in the product
-            either way (A5.3).
+            either way, as in the original.
 
     Returns:
         float32 (P, h, w), signed and unscaled, a map for each True of ``labels`` in row-major order.

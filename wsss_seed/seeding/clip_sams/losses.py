@@ -1,4 +1,4 @@
-"""What prompts are learned from: image-level labels (A2.1) and coarse seeds (A5.2)."""
+"""Losses of prompt learning, on image-level labels and on coarse seeds: FMA-WSSS, arXiv 2312.03585."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .maps import resized
 def contrastive_loss(
     logits: torch.Tensor, labels: torch.Tensor, *, reduce: Literal["pairs", "images"] = "pairs"
 ) -> torch.Tensor:
-    """Multi-label contrastive loss: each class present against the absent classes of its own image (A2.1).
+    """Multi-label contrastive loss: each class present against the absent classes of its own image.
 
     ``-S[n, c] + log(exp S[n, c] + sum of exp S[n, j] over absent j)`` for each class c present in image n; the other
     classes present and the background prompts take no part. Images without a class present or without an absent one
@@ -50,7 +50,7 @@ def cam_loss(
     balanced: bool = False,
     detach_max: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """CAM activation loss: maps are pulled up to their own maximum inside the seed and down to 0 outside (A5.2).
+    """CAM activation loss: maps are pulled up to their own maximum inside the seed and down to 0 outside.
 
     The maximum is that of a map inside its class's seed, at least 0, and a constant. Outside are all other labels but
     255, other foreground classes included. The sums are divided by the number of labelled pixels over all maps.

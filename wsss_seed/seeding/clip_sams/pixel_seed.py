@@ -1,4 +1,4 @@
-"""A seed from class activation maps alone, pixel by pixel, without mask proposals (A3.8)."""
+"""A seed from class activation maps alone, pixel by pixel, as in FMA-WSSS's released code (arXiv 2312.03585)."""
 
 from __future__ import annotations
 

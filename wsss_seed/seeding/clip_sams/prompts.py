@@ -1,4 +1,7 @@
-"""Prompts for CLIP's text tower: learned context vectors round the class names, or sentences (A1.6-A1.8, A1.11)."""
+"""Prompts for CLIP's text tower: class names with learned context vectors, or in handwritten sentences.
+
+Sources: FMA-WSSS (arXiv 2312.03585) for the learned contexts, CLIP-ES (arXiv 2212.09506) for the sentences.
+"""
 
 from __future__ import annotations
 
@@ -70,8 +73,8 @@ class Frame:
 def frame_prompts(clip: Clip, names: Sequence[str], length: int, position: Position = "end") -> Frame:
     """Tokenise "X X ... X name." with ``length`` placeholders for the context.
 
-    Underscores in names become spaces; a name with commas is one name (T35); an empty one leaves placeholders and the
-    full stop.
+    Underscores in names become spaces; a name with commas is one name, whose synonyms are not averaged; an empty one
+    leaves placeholders and the full stop.
 
     Raises:
         WsssError: a prompt that is longer than the text tower reads.
@@ -121,13 +124,13 @@ def prompt_features(clip: Clip, contexts: Contexts, frame: Frame | None = None) 
 
 def handwritten_features(clip: Clip, names: Sequence[str], templates: Sequence[str] = ORIGAMI) -> torch.Tensor:
     """Text features of sentences, float32 (G, D) of unit length, as CLIP-ES has them: each template's embedding
-    normalised, averaged over the templates, normalised again (A1.11)."""
+    normalised, averaged over the templates, normalised again."""
     groups = [(name.replace("_", " "),) for name in names]
     return torch.from_numpy(text_features(clip, groups, templates)).to(clip.device)
 
 
 def prompt_names(class_set: ClassSet, *, empty_background: bool = False) -> tuple[str, ...]:
-    """Names for the prompts of a class set: its classes', then background's, or as many empty ones (A1.8)."""
+    """Names for the prompts of a class set: its classes', then background's, or as many empty ones."""
     background = ("",) * len(class_set.background) if empty_background else class_set.background
     return (*class_set.prompts, *background)
 
@@ -148,7 +151,7 @@ def random_contexts(
         clip: gives the width of the vectors.
         names: classes, then background.
         length: context vectors M of a prompt.
-        per_name: a context for each name, all different (empty names would otherwise stay one prompt, T33), instead of
+        per_name: a context for each name, all different (empty names would otherwise stay one prompt), instead of
             one for all.
         position: of the name.
         std: 0.015, or 0.0125 for the segmentation task on VOC.

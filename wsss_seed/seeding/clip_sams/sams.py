@@ -1,4 +1,7 @@
-"""SAMS, SAM-based seeding: every mask proposal is judged by what the maps say inside it, then painted (A4.6-A4.9)."""
+"""SAM-based seeding (SAMS): each mask proposal gets the class of the strongest map inside it and is painted.
+
+Source: FMA-WSSS (arXiv 2312.03585); details as in its released code.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ def runs_of(mask: np.ndarray | Mapping[str, Any]) -> Runs:
 
 
 def mask_means(maps: Iterable[torch.Tensor | np.ndarray], masks: Sequence[Runs]) -> np.ndarray:
-    """Mean of each map inside each mask, float32 (C, n); NaN for a mask without pixels (A4.6).
+    """Mean of each map inside each mask, float32 (C, n); NaN for a mask without pixels.
 
     Running sums along a map turn the sum over a mask into differences at the ends of its runs, so that neither the
     masks nor their product with the maps is ever spread out: one map is in memory at a time.
@@ -82,7 +85,7 @@ def mask_means(maps: Iterable[torch.Tensor | np.ndarray], masks: Sequence[Runs])
 
 
 def mask_scores(means: np.ndarray, exponent: float) -> np.ndarray:
-    """Scores of background and classes for each mask, float32 (1 + C, n) (A4.6, A4.7).
+    """Scores of background and classes for each mask, float32 (1 + C, n).
 
     A class's means are brought to 0..1 by min-max over the masks of the image, and background is
     ``(1 - best class) ** exponent``: a mask is background below a best score of 0.588 with exponent 0.6. All in
@@ -98,7 +101,7 @@ def mask_scores(means: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def judge(scores: np.ndarray, classes: Sequence[int]) -> Verdicts:
-    """The best label of each mask, background and then the earlier class among equals (A4.8).
+    """The best label of each mask, background and then the earlier class among equals.
 
     Args:
         scores: float32 (1 + C, n) from ``mask_scores``.
@@ -111,7 +114,7 @@ def judge(scores: np.ndarray, classes: Sequence[int]) -> Verdicts:
 
 
 def painting_order(levels: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """int64 (n,), masks as they are painted, later over earlier: by level, then confidence, then place (A4.9).
+    """int64 (n,), masks as they are painted, later over earlier: by level, then confidence, then place.
 
     So a whole (level 2) hides parts (1) and sub-parts (0), and a mask of background hides others as well.
     """
@@ -142,17 +145,17 @@ def sams(
     size: tuple[int, int],
     largest: float = 1.0,
 ) -> SamsMaps:
-    """The seed of an image from its maps and mask proposals (A4.6-A4.9).
+    """The seed of an image from its maps and mask proposals.
 
     Masks without pixels are left out. Without masks or without classes everything is background with confidence 0; so
     is an image with a single mask, whose min-max is 0, but with confidence 1 in the mask.
 
     Args:
-        cams: float32 (C, h, w), signed, raw or refined; enlarged bilinearly, then cut at 0.
+        cams: float32 (C, h, w), signed, raw or refined; enlarged bilinearly, then cut at 0, then averaged.
         classes: foreground indices of the C classes.
         masks: n proposals, bool (H, W), in COCO's RLE, or as runs; taken one at a time.
         levels: (n,) 0 sub-part, 1 part, 2 whole.
-        exponent: of background (A4.7).
+        exponent: of background; see ``mask_scores``.
         size: height and width of the image.
         largest: share of the image above which no mask is believed to be an object: its pixels become 255. For min-max
             makes some mask the best of each class, and where no proposal stands for the object itself, that may be the

@@ -1,6 +1,6 @@
-"""The clip-sams seeder: prompts make class activation maps, attention refines them, mask proposals vote (part A).
+"""The clip-sams seeder: prompts make class activation maps, attention refines them, mask proposals vote.
 
-Here the steps are only put together; each is a function of its own module.
+Source: FMA-WSSS, arXiv 2312.03585. Here the steps are only put together; each is a function of its own module.
 """
 
 from __future__ import annotations

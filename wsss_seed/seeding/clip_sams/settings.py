@@ -1,4 +1,4 @@
-"""Every value of clip-sams as a setting, with the default of the published VOC recipe and the values it may take."""
+"""Every value of clip-sams as a setting, with the default of FMA-WSSS's coarse seeds on VOC."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 @dataclass(frozen=True)
 class CamSettings:
-    """Class activation maps (A3.1).
+    """Class activation maps.
 
     Attributes:
         weights: ``channel`` (the gradient's mean over the patches, as published) or ``element`` (gradient times
@@ -31,7 +31,7 @@ class CamSettings:
 
 @dataclass(frozen=True)
 class AffinitySettings:
-    """Refinement of the maps by CLIP's own attention (A3.2 to A3.6).
+    """Refinement of the maps by CLIP's own attention.
 
     Attributes:
         apply_to: what is refined: ``score`` (the map made positive and scaled to 0..1), ``cam`` (the signed map), or
@@ -53,12 +53,12 @@ class AffinitySettings:
 
 @dataclass(frozen=True)
 class SamsSettings:
-    """From maps to labels (A4.6 to A4.10).
+    """From maps to labels.
 
     Attributes:
-        vote: whether mask proposals vote; else every pixel stands for itself (A3.8, an ablation).
+        vote: whether mask proposals vote; else every pixel stands for itself (an ablation).
         exponent: of the background's score: background = (1 - best class) ** exponent.
-        fallback_exponent: the same for the pixels of an image without mask proposals.
+        fallback_exponent: the same for the pixels of an image without mask proposals, where the original stops.
         margin: pixels whose best two scores are closer become 255; 0, as in the original, makes none.
         largest: masks of objects that cover more than this share of the image become 255; 1, as in the original, makes
             none.

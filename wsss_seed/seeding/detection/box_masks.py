@@ -1,4 +1,8 @@
-"""SAM in the box: one mask for each box, kept inside it and cleaned (B7)."""
+"""SAM in the box: one mask for each box, kept inside it and cleaned.
+
+Sources: SAM (arXiv 2304.02643), used inside boxes as in dino-sam's paper (arXiv 2405.06586). How far a mask may leave
+its box and which masks are dropped is ours.
+"""
 
 from __future__ import annotations
 
@@ -79,10 +83,10 @@ def cut_masks(
         shape: height and width of the image.
         kind: ``single`` (the decoder's dedicated single-mask token), ``multi_best`` (best predicted IoU of three) or
             ``multi_whole`` (the third of three, the whole object).
-        expand: masks are cut off at their box, grown by this part of its width or height at each side (B7.4).
+        expand: masks are cut off at their box, grown by this part of its width or height at each side.
         min_area: then holes and islands of fewer pixels are filled and removed.
         min_cover: a mask covering less than this of its box is dropped, and so is
-        min_iou: one with a lower predicted IoU. In its place stands the core of the box (B7.5).
+        min_iou: one with a lower predicted IoU. In its place stands the core of the box.
         core: middle part of each side of the box that makes the core.
     """
     return trimmed(

@@ -1,4 +1,8 @@
-"""Which classes are in an image, from CLIP's global and local views (B2)."""
+"""Which classes are in an image, from CLIP's global and local views.
+
+dino-sam's paper (arXiv 2405.06586) replaces image-level labels by CLIP's classification, but no code of it is released.
+Views, templates and thresholds are ours: half-overlapping windows, in which small objects fill more of what CLIP sees.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ def to_numpy(x: Any) -> np.ndarray:
 
 
 def negatives(class_set: ClassSet) -> tuple[str, ...]:
-    """The background phrases that name no foreground class (B2.2): "keyboard" is background on VOC, a class on COCO."""
+    """The background phrases that name no foreground class: "keyboard" is background on VOC, a class on COCO."""
     foreground = {p.casefold() for p in (*class_set.names, *(p for ps in class_set.phrases for p in ps))}
     return tuple(p for p in class_set.background if p.casefold() not in foreground)
 
@@ -29,7 +33,7 @@ def text_features(clip: Clip, phrases: Sequence[Sequence[str]], templates: Seque
     """One text feature for each group of phrases.
 
     The sentence embeddings, each of unit length, are averaged over the templates and the phrases of a group and
-    brought back to unit length (B2.2).
+    brought back to unit length.
 
     Args:
         clip: the model.
@@ -55,7 +59,7 @@ def view_boxes(height: int, width: int, grids: Sequence[int] = (2, 3)) -> np.nda
     """The views of an image: all of it, then for each g in ``grids`` the g x g windows row by row.
 
     A window measures 2/(g+1) of each side and the stride is 1/(g+1), so that neighbours overlap by half and together
-    they cover the image (B2.3).
+    they cover the image.
 
     Returns:
         float32 (1 + sum of g * g, 4) x0 y0 x1 y1 in pixels.
@@ -67,7 +71,7 @@ def view_boxes(height: int, width: int, grids: Sequence[int] = (2, 3)) -> np.nda
 
 
 def probabilities(views: np.ndarray, text: np.ndarray, scale: float) -> np.ndarray:
-    """Softmax over all text features, foreground and background, of scale times the cosine (B2.4).
+    """Softmax over all text features, foreground and background, of scale times the cosine.
 
     Args:
         views: (V, D) image features of unit length.
@@ -83,7 +87,7 @@ def probabilities(views: np.ndarray, text: np.ndarray, scale: float) -> np.ndarr
 
 
 def class_scores(probs: np.ndarray, local_weight: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Global, local and ranking score of each class (B2.4).
+    """Global, local and ranking score of each class.
 
     Args:
         probs: (V, K) probabilities of the foreground classes, the global view first.
@@ -106,7 +110,7 @@ def candidates(
     tau_loc: np.ndarray | float,
     limit: int,
 ) -> tuple[int, ...]:
-    """The classes worth asking the detector for (B2.5): rather one too many, since boxes and crops prune later.
+    """The classes worth asking the detector for: rather one too many, since boxes and crops prune later.
 
     A class is a candidate if its global or its local score reaches its threshold. The ``limit`` best by ranking score
     stay (the lower class first among equals); where there is none, the best class of all is taken.
@@ -122,9 +126,10 @@ def candidates(
 
 
 def relative_decision(score: np.ndarray) -> tuple[int, ...]:
-    """The present classes by CLIP alone: those above the middle between the lowest and the highest score (B2.6).
+    """The present classes by CLIP alone: those above the middle between the lowest and the highest score.
 
-    This is TagCLIP's released rule. Where all scores are equal the first class is taken.
+    This is the rule of TagCLIP's released code (arXiv 2312.12828), on our scores. Where all scores are equal the first
+    class is taken.
 
     Returns:
         Foreground indices, ascending.

@@ -1,4 +1,7 @@
-"""CLIP's second look: each box as a crop, to accept, relabel or re-weight its detection (B6)."""
+"""CLIP's second look: each box as a crop, to accept, relabel or re-weight its detection.
+
+This step is ours: asked for a class that is absent, an open-vocabulary detector often finds a box all the same.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import numpy as np
 
 
 def crop_boxes(boxes: np.ndarray, shape: tuple[int, int], expand: float = 0.10) -> np.ndarray:
-    """The part of the image that CLIP sees of each box (B6.1).
+    """The part of the image that CLIP sees of each box.
 
     The box grows by ``expand`` of its width and height at each side and is clipped to the image. Then its short side
     grows to the length of the long one, about the same centre but moved into the image where it would leave it: real
@@ -38,7 +41,7 @@ def decide(
     relabel: float = 0.60,
     relabel_below: float = 0.10,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which boxes CLIP accepts, and as which class, where no labels are given (B6.2).
+    """Which boxes CLIP accepts, and as which class, where no labels are given.
 
     In this order: a box passes to CLIP's best foreground class if that is another one, a candidate of the image, has
     at least ``relabel``, and the box's own class is below ``relabel_below``; else it is accepted if its class has at
@@ -67,5 +70,5 @@ def decide(
 
 
 def combined_score(det: np.ndarray, prob: np.ndarray, weight: float = 0.3, floor: float = 0.01) -> np.ndarray:
-    """float32 (n,): det^(1 - weight) * max(prob, floor)^weight (B6.3)."""
+    """float32 (n,): det^(1 - weight) * max(prob, floor)^weight."""
     return (det ** (1 - weight) * np.maximum(prob, floor) ** weight).astype(np.float32)

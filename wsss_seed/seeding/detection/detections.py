@@ -1,4 +1,7 @@
-"""From the detector's queries to boxes worth cutting out: classes, geometry, duplicates (B4, B5).
+"""From the detector's queries to boxes worth cutting out: classes, geometry, duplicates.
+
+The filters and their thresholds are ours: no code of dino-sam's paper (arXiv 2405.06586) is released, and its nearest
+relatives with code filter less.
 
 A filter tells which detections to drop. Where it goes by rank it takes the canonical order, so that no outcome depends
 on the order of the detector's queries.
@@ -38,8 +41,8 @@ class Detections:
         return Detections(self.boxes[rows], self.classes[rows], self.scores[rows], self.query[rows], self.strong[rows])
 
     def order(self, value: np.ndarray | None = None) -> np.ndarray:
-        """int64 (n,), the canonical order: highest value (default: score) first, equals by class, x0, y0, x1, y1
-        (B8.4)."""
+        """int64 (n,), the canonical order: highest value (default: score) first, equals by class and
+        box."""
         x0, y0, x1, y1 = self.boxes.T
         return np.lexsort((y1, x1, y0, x0, self.classes, -(self.scores if value is None else value)))
 
@@ -58,7 +61,7 @@ def assign_classes(
     box_thr: np.ndarray,
     shape: tuple[int, int],
 ) -> Detections:
-    """Queries as detections, in canonical order (B4.3, B5.1).
+    """Queries as detections, in canonical order.
 
     The class of a query is the one with the highest class score, the lower index among equals; its score is the
     maximum over all real tokens, and it is strong above its class's threshold. Boxes are clipped to the image.
@@ -107,7 +110,8 @@ def lies_inside(boxes: np.ndarray, part: float) -> np.ndarray:
 
 
 def too_small(d: Detections, shape: tuple[int, int], min_side: float, min_area: float) -> np.ndarray:
-    """bool (n,): a side shorter than ``min_side`` pixels or an area below ``min_area`` of the image (B5.1)."""
+    """bool (n,): a side shorter than ``min_side`` pixels or an area below ``min_area`` of the image, which CLIP and SAM
+    hardly resolve."""
     sides = d.boxes[:, 2:] - d.boxes[:, :2]
     narrow = sides.min(1)
     return (narrow <= 0) | (narrow < min_side) | (area(d.boxes) < min_area * shape[0] * shape[1])
@@ -116,7 +120,7 @@ def too_small(d: Detections, shape: tuple[int, int], min_side: float, min_area: 
 def too_large(
     d: Detections, shape: tuple[int, int], max_cover: float, min_score: float, inside: float, *, even_alone: bool
 ) -> np.ndarray:
-    """bool (n,): doubtful boxes round nearly the whole image (B5.2).
+    """bool (n,): doubtful boxes round nearly the whole image.
 
     Where its phrase is absent a detector likes to answer with a very large box. A box covering more than ``max_cover``
     of the image with a score below ``min_score`` goes if a strong box of its class lies inside it, and ``even_alone``
@@ -133,13 +137,13 @@ def too_large(
 
 
 def duplicates(d: Detections, iou: float) -> np.ndarray:
-    """bool (n,): boxes that overlap a better one of their class by more than ``iou`` (NMS, B5.3)."""
+    """bool (n,): boxes that overlap a better one of their class by more than ``iou`` (NMS per class)."""
     rivals = (box_iou(d.boxes, d.boxes) > np.float32(iou)) & (d.classes[:, None] == d.classes)
     return _suppressed(rivals, d.order())
 
 
 def cross_class_duplicates(d: Detections, value: np.ndarray, iou: float) -> np.ndarray:
-    """bool (n,): boxes on which a better one of another class lies by at least ``iou`` (B5.5).
+    """bool (n,): boxes on which a better one of another class lies by at least ``iou``: an object has one class.
 
     Args:
         d: detections.
@@ -160,7 +164,7 @@ def _suppressed(rivals: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def group_boxes(d: Detections, inside: float, cover: float) -> np.ndarray:
-    """bool (n,): boxes round a crowd whose members have boxes of their own (B5.4).
+    """bool (n,): boxes round a crowd whose members have boxes of their own.
 
     A box goes if at least two other boxes of its class lie inside it, they cover together at least ``cover`` of its
     area, and one of them scores higher. Small boxes are judged first; one that has gone is no member any more. For a
@@ -186,7 +190,7 @@ def _union_area(boxes: np.ndarray, frame: np.ndarray) -> float:
 
 
 def beyond_limit(d: Detections, limit: int, keep_best_of: Sequence[int] = ()) -> np.ndarray:
-    """bool (n,): all but the ``limit`` best by detector score (B5.6); the best box of each class in ``keep_best_of``
+    """bool (n,): all but the ``limit`` best by detector score; the best box of each class in ``keep_best_of``
     stays in any case."""
     order = d.order()
     drop = np.zeros(len(d), bool)

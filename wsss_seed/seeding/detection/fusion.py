@@ -1,4 +1,9 @@
-"""Many masks into one label map, with 255 where the evidence is in doubt (B8, B9)."""
+"""Many masks into one label map, with 255 where the evidence is in doubt.
+
+The released code of Sun et al. (arXiv 2305.01586) paints masks in the detector's order and knows no 255: the policy
+``order``. The other policies and the rules for 255 are ours: the outcome must not depend on the order of the detector's
+queries, and a wrong label harms training more than an ignored pixel.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +48,7 @@ class Instance:
 
     @property
     def key(self) -> tuple[float, ...]:
-        """Class and box: what makes every order of instances definite (B8.4)."""
+        """Class and box: what makes every order of instances definite."""
         return (self.cls, *self.box)
 
     @property
@@ -69,7 +74,7 @@ def overlaps(instances: Sequence[Instance]) -> np.ndarray:
 
 
 def duplicates(instances: Sequence[Instance], iou: float = 0.80) -> list[bool]:
-    """Which instances describe an object that a better instance gives another class (B8.3).
+    """Which instances describe an object that a better instance gives another class.
 
     That is, their mask IoU reaches ``iou``. Best score first, equals in the order of their keys; an instance that has
     gone drops no other. Instances of one class may overlap: their union is painted.
@@ -90,11 +95,11 @@ def duplicates(instances: Sequence[Instance], iou: float = 0.80) -> list[bool]:
 
 
 def painting_order(instances: Sequence[Instance], policy: str) -> list[Instance]:
-    """The instances as they are painted, later over earlier (B8.2).
+    """The instances as they are painted, later over earlier.
 
     ``area`` and ``area_score``: largest first, so that small objects end on large ones (bottle on table, rider on
     horse); equals by rising score, then by key. ``score``: by rising score, then by key. ``order``: as the detector
-    gave them, which is arbitrary (B8.1).
+    gave them, which is arbitrary.
     """
     keys = {
         "area": lambda i: (-np.count_nonzero(i.mask), i.score, i.key),
@@ -118,10 +123,9 @@ def fuse(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Label map and confidence map of an image.
 
-    The high pool paints (B9.1). Then become 255: pixels that only masks of the low pool cover (B9.2), contested pixels
-    (B9.3), all uncovered pixels where a class known to be present has no mask (B9.4), and a band of unsure pixels
-    along the outlines (B9.5). All others are background (B9.6). The policy ``order`` is the bare reference: it knows
-    no 255.
+    The high pool paints. Then become 255: pixels that only masks of the low pool cover, contested pixels, all uncovered
+    pixels where a class known to be present has no mask, and a band of unsure pixels along the outlines. All others are
+    background. The policy ``order`` is the bare reference: it knows no 255.
 
     The confidence of a painted pixel is the score of the mask that painted it times SAM's probability there; of a
     background pixel 1 minus the largest such product of any mask whose window has the pixel; of a 255 pixel 0.
@@ -133,7 +137,7 @@ def fuse(
         policy: see ``painting_order``. With ``area_score`` a smaller mask does not paint over a stronger one of
             another class unless at least ``contained`` of it lies on that mask.
         contained: part of a mask from which it counts as lying on another.
-        exact: where masks overlap, score times SAM's probability at the pixel decides instead of the order (B8.5).
+        exact: where masks overlap, score times SAM's probability at the pixel decides instead of the order.
         contest_delta: see ``contested``.
         boundary: half-width of the band in pixels; 0 for none.
         missing: whether a class known to be present has no mask.
@@ -195,7 +199,7 @@ def fuse(
 def contested(
     instances: Sequence[Instance], shared: np.ndarray, shape: tuple[int, int], delta: float, contained: float
 ) -> np.ndarray | None:
-    """Pixels on which two classes have an equal claim (B9.3).
+    """Pixels on which two classes have an equal claim.
 
     Of the instances on a pixel, the best one and the best one of another class contest it if their scores differ by
     less than ``delta`` and neither mask has at least ``contained`` of the other on it (a bottle on a table is no

@@ -1,4 +1,8 @@
-"""Every threshold of dino-sam as a setting, with its default and the values it may take."""
+"""Every threshold of dino-sam as a setting, with its default and the values it may take.
+
+The defaults are ours, since those of the paper (arXiv 2405.06586) are not released; but ``gd.box_thr``, ``gd.caption``
+and ``sam.mask`` are as in the released code of Sun et al. (arXiv 2305.01586).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ TEMPLATES = (
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """Label-free classification (B2) and the scale of every CLIP softmax.
+    """Label-free classification and the scale of every CLIP softmax.
 
     Attributes:
         templates: sentences for the text features, ``{}`` standing for the phrase.
@@ -52,7 +56,7 @@ class ClipSettings:
 
 @dataclass(frozen=True)
 class DetectorSettings:
-    """Captions and score thresholds of the detector (B3).
+    """Captions and score thresholds of the detector.
 
     Attributes:
         caption: ``joint`` (one caption of all classes, which then compete) or ``per_class``.
@@ -73,15 +77,15 @@ class DetectorSettings:
 
 @dataclass(frozen=True)
 class MapSettings:
-    """How token probabilities become class scores (B4.2): ``span_mean_max`` (the best phrase's mean, as Grounding
-    DINO's evaluation on COCO does) or ``best_token`` (the best single token, as published pseudo-label code does)."""
+    """How token probabilities become class scores: ``span_mean_max`` (the best phrase's mean, as in Grounding
+    DINO's evaluation on COCO) or ``best_token`` (the best single token, as in the released code of Sun et al.)."""
 
     score: Literal["span_mean_max", "best_token"] = "span_mean_max"
 
 
 @dataclass(frozen=True)
 class NmsSettings:
-    """IoU above which the weaker of two boxes goes, within a class and across classes (B5.3, B5.5)."""
+    """IoU above which the weaker of two boxes goes, within a class and across classes."""
 
     per_class: UnitInterval = 0.70
     cross_class: UnitInterval = 0.90
@@ -89,7 +93,7 @@ class NmsSettings:
 
 @dataclass(frozen=True)
 class BoxSettings:
-    """Geometry of acceptable boxes (B5).
+    """Geometry of acceptable boxes.
 
     Attributes:
         min_side: shortest acceptable side in pixels.
@@ -112,7 +116,7 @@ class BoxSettings:
 
 @dataclass(frozen=True)
 class VerifySettings:
-    """CLIP's second look at each box (B6).
+    """CLIP's second look at each box.
 
     Attributes:
         enabled: whether boxes are verified at all.
@@ -141,7 +145,7 @@ class VerifySettings:
 
 @dataclass(frozen=True)
 class SamSettings:
-    """SAM in the box (B7).
+    """SAM in the box.
 
     Attributes:
         mask: ``single`` (the decoder's own token for unambiguous prompts), ``multi_best`` (best predicted IoU of
@@ -163,7 +167,7 @@ class SamSettings:
 
 @dataclass(frozen=True)
 class FuseSettings:
-    """Many masks into one label map (B8).
+    """Many masks into one label map.
 
     Attributes:
         policy: ``area`` (small over large), ``score`` (strong over weak), ``area_score`` (small over large except
@@ -181,7 +185,7 @@ class FuseSettings:
 
 @dataclass(frozen=True)
 class IgnoreSettings:
-    """What paints, what only makes uncertain, and what becomes 255 (B9).
+    """What paints, what only makes uncertain, and what becomes 255.
 
     Attributes:
         high: combined score from which a box paints, where labels are given.

@@ -1,4 +1,4 @@
-"""Augmentation of an image and its seed together (A2.3), by torchvision's transforms v2 on dice of one's own.
+"""Augmentation of an image and its seed together, as in FMA-WSSS's released code (arXiv 2312.03585).
 
 torchvision's random transforms draw from torch's global generator; a crop that must be the same after a resumed run
 and in any thread needs its own dice, so the draws are here and the arithmetic is torchvision's functions.
@@ -22,7 +22,7 @@ _CONTRAST, _SATURATION = (0.6, 1.4), (0.5, 1.5)
 def augment(
     image: np.ndarray, seed: np.ndarray | None, settings: AugmentSettings, dice: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """A random crop: colours changed, rescaled, cut and perhaps mirrored (A2.3, in this order).
+    """A random crop: colours changed, rescaled, cut and perhaps mirrored, in this order.
 
     Args:
         image: uint8 (H, W, 3) RGB.

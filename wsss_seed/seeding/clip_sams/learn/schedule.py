@@ -9,7 +9,7 @@ from .settings import TrainSettings
 
 def learning_rate(iteration: int, settings: TrainSettings) -> float:
     """The rate of an iteration (from 0): constant ``warmup_rate`` during warm-up, then the peak and a cosine to 0 over
-    the remaining iterations (A2.4; a ramp would be another training, T26)."""
+    the remaining iterations, as in FMA-WSSS's released code (arXiv 2312.03585): no linear ramp."""
     if iteration < settings.warmup:
         return settings.warmup_rate
     length = max(1, settings.iterations - settings.warmup)

@@ -1,4 +1,4 @@
-"""Every value of prompt learning as a setting, with the default of the published VOC classification task."""
+"""Every value of prompt learning as a setting, with the default of FMA-WSSS's classification task on VOC."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Task = Literal["cls", "seg"]
 
 @dataclass(frozen=True)
 class ContextSettings:
-    """The context vectors (A1.6, A1.7).
+    """The context vectors.
 
     Attributes:
         tokens: learned vectors a prompt.
@@ -32,7 +32,7 @@ class ContextSettings:
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """Augmentation, image and seed together (A2.3).
+    """Augmentation, image and seed together.
 
     Attributes:
         long_low, long_high: the long side is rescaled to a whole number drawn from these, both included, but the short
@@ -51,7 +51,7 @@ class AugmentSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Optimiser and schedule (A2.4, A5.1).
+    """Optimiser and schedule.
 
     Attributes:
         labels: the image-level labels of a crop: those of the whole ``image``, or the classes of the seed's ``crop``.

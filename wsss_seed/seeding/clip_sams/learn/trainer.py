@@ -1,4 +1,4 @@
-"""The learning loop of both tasks: frozen towers, context vectors, SGD (A2, A5)."""
+"""The learning loop of both tasks: frozen towers, context vectors, SGD. Source: FMA-WSSS, arXiv 2312.03585."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class _Loss:
     """The loss of a micro-batch as a function of the text features.
 
     Half precision, on a GPU, is for the frozen blocks before the last only: everything that is differentiated stays in
-    float32, so that no gradient underflows (T32) and no loss scale is needed.
+    float32, so that no gradient underflows and no loss scale is needed.
     """
 
     def __init__(self, task: Task, clip: Clip, classes: int, settings: LearnSettings):
