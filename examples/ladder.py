@@ -112,7 +112,7 @@ def main() -> None:
     for sample in world.samples:
         image, truth = world.image(sample), world.mask(sample)
         for _, seeder, score in seeders:
-            score.add(truth, seeder.seed([LoadedSample(sample, image)])[0].labels)
+            score.add(truth, seeder.seed(LoadedSample(sample, image)).labels)
         found = proposals_of(image)
         bound.add(truth, oracle(found.masks, found.level, truth))
     for name, _, score in seeders:

@@ -423,7 +423,7 @@ max_candidates = 6
 background = ["grass", "sky"]
 palette = [[0, 0, 0], [128, 0, 0]]
 classes = [{ name = "sofa", phrases = ["couch", "sofa"], prompt = "sofa", parts = ["cushion"] }, { name = "cat" }]
-[thresholds."gd.box_thr"]
+[thresholds."detector.box_threshold"]
 sofa = 0.25
 """
 

@@ -38,7 +38,7 @@ def override(settings: S, values: Mapping[str, Any]) -> S:
     Args:
         settings: what to start from: a dataclass whose fields are values or groups of values (dataclasses too), with
             the name under which the user knows it as its class attribute ``OWNER``.
-        values: dotted key to value, e.g. ``{"gd.box_thr": 0.4}``.
+        values: dotted key to value, e.g. ``{"detector.box_threshold": 0.4}``.
 
     Raises:
         WsssError: unknown key (the nearest known one is named), or a value of the wrong type or range.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from .data.base import Boxes, Sample
 
 @dataclass(frozen=True)
 class LoadedSample:
-    """A sample with its pixels: ``image`` uint8 (H, W, 3) RGB; ``boxes`` only in the oracle mode."""
+    """A sample with its pixels: ``image`` uint8 (H, W, 3) RGB; ``boxes`` only for seeders that need them."""
 
     sample: Sample
     image: np.ndarray
@@ -42,11 +42,18 @@ class Seed:
 
 
 class Seeder(Protocol):
-    """Turns images into seeds. The result for an image does not depend on the others of the call."""
+    """Turns images into seeds, each independently of all others."""
 
-    settings: Mapping[str, Any]
-    """The effective settings as a flat mapping of dotted keys to plain JSON values."""
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The effective settings as a flat mapping of dotted keys to plain JSON values."""
+        ...
 
-    def seed(self, samples: Sequence[LoadedSample]) -> list[Seed]:
-        """One seed per sample, in order. Raises ImageError when an image cannot be seeded."""
+    @property
+    def needs_boxes(self) -> bool:
+        """Whether ``LoadedSample.boxes`` must be given."""
+        ...
+
+    def seed(self, loaded: LoadedSample) -> Seed:
+        """The seed of an image. Raises ImageError when it cannot be seeded."""
         ...

@@ -4,7 +4,7 @@ pip install examples/own_backend
 wsss-seed generate --dataset toyland --backend saliency
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,13 @@ from wsss_seed.types import LoadedSample, Seed
 
 
 class Saliency:
+    needs_boxes = False
+
     def __init__(self, threshold: float):
         self.settings: Mapping[str, Any] = {"threshold": threshold}
         self.threshold = threshold
 
-    def seed(self, samples: Sequence[LoadedSample]) -> list[Seed]:
-        return [self._one(s) for s in samples]
-
-    def _one(self, loaded: LoadedSample) -> Seed:
+    def seed(self, loaded: LoadedSample) -> Seed:
         image = loaded.image.astype(np.float32)
         distance = np.linalg.norm(image - image.mean((0, 1)), axis=2) / 442
         present = (loaded.sample.labels or ())[:1]
@@ -31,4 +30,4 @@ class Saliency:
 
 
 def build(request: BackendRequest) -> Saliency:
-    return Saliency(float(request.overrides.get("threshold", 0.25)))
+    return Saliency(float(request.settings.get("threshold", 0.25)))

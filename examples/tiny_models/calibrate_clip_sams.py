@@ -60,7 +60,7 @@ class Remembered:
 
 def miou(seeder: ClipSams, samples: list[LoadedSample], truth: list[np.ndarray]) -> float:
     """Mean IoU over the classes, background included."""
-    histogram = sum(joint_histogram(t, seeder.seed([s])[0].labels) for s, t in zip(samples, truth, strict=True))
+    histogram = sum(joint_histogram(t, seeder.seed(s).labels) for s, t in zip(samples, truth, strict=True))
     counts = confusion_matrix(histogram, len(seeder.class_set.names) + 1)
     return mean(iou(resolve_ignored(counts, "background")))
 

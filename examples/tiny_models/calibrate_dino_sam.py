@@ -33,38 +33,38 @@ from wsss_seed.seeding.dino_sam.settings import TEMPLATES
 from wsss_seed.types import LoadedSample
 
 MODES = ("label_given", "label_free")
-START: dict[str, Any] = {"verify.min_side": 8, "sam.min_area": 8}
+START: dict[str, Any] = {"verify.min_side": 8, "mask.min_region_area": 8}
 GRID: dict[str, list[Any]] = {
-    "clip.scale": [10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 100.0],
+    "clip.logit_scale": [10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 100.0],
     "clip.templates": [list(TEMPLATES), ["a photo of a {}."], ["a photo of a {}.", "a picture of a {}.", "{}"]],
-    "clip.views": [[], [2], [2, 3], [2, 3, 4]],
-    "clip.tau_glob": [0.02, 0.05, 0.1, 0.15, 0.2, 0.3],
-    "clip.tau_loc": [0.15, 0.25, 0.35, 0.5, 0.65, 0.8],
-    "gd.box_thr": [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5],
-    "ignore.high": [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4],
-    "ignore.high_free": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5],
+    "clip.grids": [[], [2], [2, 3], [2, 3, 4]],
+    "clip.global_threshold": [0.02, 0.05, 0.1, 0.15, 0.2, 0.3],
+    "clip.local_threshold": [0.15, 0.25, 0.35, 0.5, 0.65, 0.8],
+    "detector.box_threshold": [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5],
+    "ignore.confident_threshold": [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4],
+    "ignore.confident_threshold_label_free": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5],
     "verify.weight": [0.0, 0.15, 0.3, 0.45, 0.6],
-    "verify.accept": [0.02, 0.05, 0.1, 0.2, 0.3, 0.5],
-    "verify.top": [1, 2, 3],
-    "verify.relabel": [0.4, 0.6, 0.8, 1.0],
+    "verify.accept_threshold": [0.02, 0.05, 0.1, 0.2, 0.3, 0.5],
+    "verify.accept_top_k": [1, 2, 3],
+    "verify.relabel_threshold": [0.4, 0.6, 0.8, 1.0],
     "verify.relabel_below": [0.05, 0.1, 0.2, 0.3],
     "verify.min_side": [4, 8, 12, 16, 24, 32],
-    "verify.expand": [0.0, 0.05, 0.1, 0.2, 0.3],
-    "gd.caption": ["joint", "per_class"],
-    "gd.rescue_thr": [0.02, 0.05, 0.1, 0.15],
-    "gd.fallback_thr": [0.05, 0.1, 0.2],
-    "nms.per_class": [0.4, 0.5, 0.6, 0.7, 0.8],
-    "nms.cross_class": [0.5, 0.6, 0.7, 0.8, 0.9],
-    "fuse.policy": ["area", "score", "area_score"],
-    "fuse.dup_iou": [0.5, 0.6, 0.7, 0.8, 0.9],
-    "fuse.exact": [False, True],
-    "ignore.contest_delta": [0.0, 0.02, 0.05],
-    "sam.mask": ["single", "multi_best"],
-    "sam.clip_box_expand": [0.0, 0.02, 0.05, 0.1, 0.2],
-    "sam.min_area": [0, 4, 8, 16, 30],
-    "sam.min_iou": [0.0, 0.3, 0.5],
-    "gd.low_thr": [0.05, 0.1, 0.15, 0.2],
-    "ignore.low": [0.05, 0.1, 0.2],
+    "verify.context": [0.0, 0.05, 0.1, 0.2, 0.3],
+    "detector.caption": ["joint", "per_class"],
+    "detector.rescue_threshold": [0.02, 0.05, 0.1, 0.15],
+    "detector.fallback_threshold": [0.05, 0.1, 0.2],
+    "nms.iou_threshold": [0.4, 0.5, 0.6, 0.7, 0.8],
+    "nms.cross_class_iou_threshold": [0.5, 0.6, 0.7, 0.8, 0.9],
+    "fusion.order": ["area", "score", "area_score"],
+    "fusion.iou_threshold": [0.5, 0.6, 0.7, 0.8, 0.9],
+    "fusion.per_pixel": [False, True],
+    "ignore.contest_margin": [0.0, 0.02, 0.05],
+    "mask.output": ["single", "multi_best"],
+    "mask.box_expand": [0.0, 0.02, 0.05, 0.1, 0.2],
+    "mask.min_region_area": [0, 4, 8, 16, 30],
+    "mask.pred_iou_thresh": [0.0, 0.3, 0.5],
+    "detector.ambiguous_threshold": [0.05, 0.1, 0.15, 0.2],
+    "ignore.ambiguous_threshold": [0.05, 0.1, 0.2],
 }
 
 
@@ -114,7 +114,7 @@ def measure(
     figures = {}
     for mode in MODES:
         seeder = DinoSam(classes, models, models, models, replace(settings, mode=mode))
-        histogram = sum(joint_histogram(t, seeder.seed([s])[0].labels) for s, t in zip(samples, truth, strict=True))
+        histogram = sum(joint_histogram(t, seeder.seed(s).labels) for s, t in zip(samples, truth, strict=True))
         counts = confusion_matrix(histogram, len(classes.names) + 1)
         figures[mode] = {p: mean(iou(resolve_ignored(counts, p))) for p in POLICIES}
         figures[mode]["ignored"] = float(counts[:, -1].sum() / counts.sum())
@@ -145,7 +145,9 @@ def main() -> None:
 
     models = ModelSet(args.models, args.device)
     given = (
-        tomllib.loads(args.start.read_text("utf-8")) if args.start else {**START, "clip.scale": models.clip.logit_scale}
+        tomllib.loads(args.start.read_text("utf-8"))
+        if args.start
+        else {**START, "clip.logit_scale": models.clip.logit_scale}
     )
     settings, answers = override(Settings(), given), Remembered(models)
     samples, truth = load(args.split, args.images)

@@ -138,7 +138,12 @@ def stages(
     present = torch.zeros(1, 20, dtype=torch.bool, device=clip.device)
     present[0, list(LABELS)] = True
     dino_settings = override(
-        DinoSamSettings(), {"gd.box_thr": box_threshold, "gd.low_thr": box_threshold, "gd.rescue_thr": 0.0}
+        DinoSamSettings(),
+        {
+            "detector.box_threshold": box_threshold,
+            "detector.ambiguous_threshold": box_threshold,
+            "detector.rescue_threshold": 0.0,
+        },
     )
     dino_sam = DinoSam(class_set, clip, sam, detector, dino_settings)
     published = ProposalSettings(**lax, iou=max(0.0, mask_threshold), iou_bonus=none)

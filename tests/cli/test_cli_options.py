@@ -10,9 +10,9 @@ from wsss_seed.errors import WsssError
 
 
 def test_nested_tables_become_dotted_keys():
-    assert flatten({"gd": {"box_thr": 0.3, "caption": "joint"}, "mode": "label_free"}) == {
-        "gd.box_thr": 0.3,
-        "gd.caption": "joint",
+    assert flatten({"detector": {"box_threshold": 0.3, "caption": "joint"}, "mode": "label_free"}) == {
+        "detector.box_threshold": 0.3,
+        "detector.caption": "joint",
         "mode": "label_free",
     }
 
@@ -20,18 +20,18 @@ def test_nested_tables_become_dotted_keys():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("gd.box_thr=0.25", ("gd.box_thr", 0.25)),
+        ("detector.box_threshold=0.25", ("detector.box_threshold", 0.25)),
         ("mode=label_free", ("mode", "label_free")),
         ("verify.enabled=false", ("verify.enabled", False)),
-        ("clip.views=[2, 3]", ("clip.views", [2, 3])),
-        ("fuse.policy='area'", ("fuse.policy", "area")),
+        ("clip.grids=[2, 3]", ("clip.grids", [2, 3])),
+        ("fusion.order='area'", ("fusion.order", "area")),
     ],
 )
 def test_set_reads_toml_values_and_bare_words(text, expected):
     assert parse_setting(text) == expected
 
 
-@pytest.mark.parametrize("text", ["gd.box_thr", "=3"])
+@pytest.mark.parametrize("text", ["detector.box_threshold", "=3"])
 def test_set_without_key_or_value_is_refused(text):
     with pytest.raises(WsssError, match="KEY=VALUE"):
         parse_setting(text)
@@ -94,7 +94,7 @@ def test_unusable_config(cli, tmp_path: Path, content, message):
 
 @pytest.mark.parametrize("value", [DIGITS, "0x" + "f" * 5000, NESTED], ids=["digits", "hexadecimal", "nested"])
 def test_values_that_no_setting_has(cli, value):
-    result = cli("generate", "--dataset", "toyland", "--set", f"gd.box_thr={value}")
+    result = cli("generate", "--dataset", "toyland", "--set", f"detector.box_threshold={value}")
     assert result.returncode == 2
-    assert result.stderr.startswith("error: --set gd.box_thr: not valid TOML (")
+    assert result.stderr.startswith("error: --set detector.box_threshold: not valid TOML (")
     assert len(result.stderr.strip().splitlines()) == 1

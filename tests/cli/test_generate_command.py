@@ -41,7 +41,7 @@ def test_the_readme_command(program, tmp_path: Path):
 
 
 def test_options_of_clip_sams_choose_it(cli, tmp_path: Path):
-    for option in (["--prompts", "handwritten"], ["--preset", "toyland", "--set", "stage=handwritten"]):
+    for option in (["--prompts", "handwritten"], ["--preset", "toyland", "--stage", "handwritten"]):
         result = cli("generate", "--dataset", "toyland", "--images", 1, *option, "--out", option[0], "--json")
         assert result.returncode == 0, result.stderr
         assert json.loads((tmp_path / option[0] / "run.json").read_text())["settings"]["backend"]["name"] == "clip-sams"
@@ -219,12 +219,12 @@ def test_other_settings_in_the_same_folder_are_refused(cli, tmp_path: Path):
     command = ["generate", "--dataset", "toyland", "--images", 1, "--out", "seeds"]
     assert cli(*command).returncode == 0
     before = masks(tmp_path / "seeds")
-    result = cli(*command, "--set", "gd.box_thr=0.9")
+    result = cli(*command, "--set", "detector.box_threshold=0.9")
     assert result.returncode == 2
-    assert "gd.box_thr" in result.stderr
+    assert "detector.box_threshold" in result.stderr
     assert "0.9" in result.stderr
     assert masks(tmp_path / "seeds") == before
-    assert cli(*command, "--set", "gd.box_thr=0.9", "--overwrite").returncode == 0
+    assert cli(*command, "--set", "detector.box_threshold=0.9", "--overwrite").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_other_settings_in_the_same_folder_are_refused(cli, tmp_path: Path):
         (["--dataset", "toyland", "--backend", "dino-san"], ["Did you mean 'dino-sam'?"]),
         (["--dataset", "toyland", "--models", "tinny"], ["Did you mean 'tiny'?"]),
         (["--dataset", "toyland", "--split", "tst"], ["Did you mean 'test'?"]),
-        (["--dataset", "toyland", "--set", "gd.box_th=1"], ["Did you mean 'gd.box_thr'?"]),
+        (["--dataset", "toyland", "--set", "gd.box_th=1"], ["Did you mean 'detector.box_threshold'?"]),
         (["--dataset", "toyland", "--sam", "vit_x"], ["vit_x", "vit_h"]),
         (["--dataset", "toyland", "--sam", "vit_b"], ["sam_vit_b_01ec64.pth", "--models tiny"]),
         (["--dataset", "toyland", "--shard", "3/2"], ["--shard 3/2"]),

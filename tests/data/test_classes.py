@@ -104,7 +104,7 @@ def test_toml_file(tmp_path: Path):
         'max_candidates = 3\nbackground = ["grass", "Sofa"]\npalette = [[1, 2, 3], [4, 5, 6]]\n'
         'classes = [{ name = "sofa", phrases = ["couch", "sofa"], prompt = "sofa bed", parts = ["cushion"] },\n'
         '           { name = "cat" }]\n'
-        '[thresholds."gd.box_thr"]\nsofa = 0.25\n'
+        '[thresholds."detector.box_threshold"]\nsofa = 0.25\n'
     )
     c = load_class_set(path)
     assert (c.name, c.names, c.phrases, c.prompts) == (
@@ -117,7 +117,7 @@ def test_toml_file(tmp_path: Path):
     assert c.palette[:3] == ((1, 2, 3), (4, 5, 6), (0, 128, 0))
     assert len(c.palette) == 256
     assert c.part_phrases == {"sofa": ("cushion",)}
-    assert c.thresholds == {"gd.box_thr": {"sofa": 0.25}}
+    assert c.thresholds == {"detector.box_threshold": {"sofa": 0.25}}
     assert c.max_candidates == 3
 
 
@@ -154,15 +154,21 @@ def test_254_classes_fit():
         ("classes = [", "not valid TOML"),
         ("max_candidates = " + "1" * 5000, "too many digits"),
         ("classes = " + "[" * 5000, "nested too deeply"),
-        (f'classes = [{{ name = "cat" }}]\n[thresholds."gd.box_thr"]\ncat = {10**400}', "more than 64 bits"),
+        (
+            f'classes = [{{ name = "cat" }}]\n[thresholds."detector.box_threshold"]\ncat = {10**400}',
+            "more than 64 bits",
+        ),
         ('class = ["cat"]', "unknown key 'class'"),
         ('classes = ["cat"]', "class 1 must be a table"),
         ('classes = [{ name = "cat", phrase = ["x"] }]', "unknown key 'phrase'"),
         ('classes = [{ name = "cat", phrases = [1] }]', "1 is not a phrase"),
         ('classes = [{ name = "cat" }]\nmax_candidates = 0', "max_candidates"),
         ('classes = [{ name = "cat" }]\npalette = [[0, 0, 300]]', "palette colour"),
-        ('classes = [{ name = "cat" }]\n[thresholds."gd.box_thr"]\ndog = 1', "unknown class in the thresholds"),
-        ('classes = [{ name = "cat" }]\n[thresholds."gd.box_thr"]\ncat = "x"', "not a number"),
+        (
+            'classes = [{ name = "cat" }]\n[thresholds."detector.box_threshold"]\ndog = 1',
+            "unknown class in the thresholds",
+        ),
+        ('classes = [{ name = "cat" }]\n[thresholds."detector.box_threshold"]\ncat = "x"', "not a number"),
         ('classes = [{ name = "cat" }]\n[thresholds]\ncat = 1', "must be a table"),
         ('classes = [{ name = "c\\ta" }]', "control character"),
     ],

@@ -57,7 +57,17 @@ def test_photographs_run_through_the_base_set_without_a_network(program, real_da
     env = {"WSSS_SEED_HOME": str(home), "https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     command = ("generate", "--dataset", "voc", "--root", real_data / "voc", "--split", "train")
     # What weights without training say is about the same everywhere, so the thresholds must let anything pass.
-    command += ("--models", "base", "--offline", "--limit", 2, "--set", "gd.box_thr=0", "--set", "verify.enabled=false")
+    command += (
+        "--models",
+        "base",
+        "--offline",
+        "--limit",
+        2,
+        "--set",
+        "detector.box_threshold=0",
+        "--set",
+        "verify.enabled=false",
+    )
     result = program(*command, "--out", "seeds", "--json", env=env, timeout=1500)
     assert result.returncode == 0, result.stderr
     assert "swint_ogc was trained on annotations of voc" in result.stderr

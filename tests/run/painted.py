@@ -89,10 +89,10 @@ class NearestColour:
         self.contest, self.pause = contest, pause
         self.settings: Mapping[str, Any] = {"contest": contest}
 
-    def seed(self, samples: Sequence[LoadedSample]) -> list[Seed]:
-        return [self._one(loaded.image) for loaded in samples]
+    needs_boxes = False
 
-    def _one(self, image: np.ndarray) -> Seed:
+    def seed(self, loaded: LoadedSample) -> Seed:
+        image = loaded.image
         time.sleep(self.pause)
         distance = np.linalg.norm(image[:, :, None].astype(np.float32) - COLOURS, axis=3)
         nearest, second = np.sort(distance, axis=2)[:, :, :2].transpose(2, 0, 1)

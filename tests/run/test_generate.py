@@ -23,6 +23,7 @@ from wsss_seed.evaluation.evaluate import evaluate
 from wsss_seed.io.progress import Progress
 from wsss_seed.output.manifest import Appender, Manifest
 from wsss_seed.run.generate import generate
+from wsss_seed.types import LoadedSample
 
 
 def run(out, images=12, seeder=None, dataset=None, **options):
@@ -36,9 +37,9 @@ class Counting(NearestColour):
 
     calls = 0
 
-    def seed(self, samples):
-        self.calls += len(samples)
-        return super().seed(samples)
+    def seed(self, loaded):
+        self.calls += 1
+        return super().seed(loaded)
 
 
 def test_output_contract(tmp_path):
@@ -54,7 +55,7 @@ def test_output_contract(tmp_path):
     for i, record in enumerate(records):
         image, _ = paint(i)
         labels = read_labels(out / f"SegmentationClass/{record['id']}.png")
-        expected = NearestColour()._one(image)
+        expected = NearestColour().seed(LoadedSample(Sample("x"), image))
         np.testing.assert_array_equal(labels, expected.labels)
         np.testing.assert_array_equal(read_rgb(out / f"JPEGImages/{record['id']}.jpg"), image)
         confidence = np.asarray(Image.open(out / f"Confidence/{record['id']}.png"))
@@ -88,7 +89,7 @@ def test_read_by_torchvision(tmp_path):
     for i, (image, mask) in enumerate(voc):
         pixels, _ = paint(i)
         np.testing.assert_array_equal(np.asarray(image), pixels)
-        np.testing.assert_array_equal(np.asarray(mask), NearestColour()._one(pixels).labels)
+        np.testing.assert_array_equal(np.asarray(mask), NearestColour().seed(LoadedSample(Sample("x"), pixels)).labels)
 
 
 def test_two_runs_are_equal_byte_for_byte(tmp_path):
@@ -176,9 +177,8 @@ def test_a_replaced_image_is_seeded_again(tmp_path):
     (tmp_path / "moved.png").rename(paths[0])
     result = run(out, dataset=Files(paths))
     assert (result.made, result.skipped, result.replaced) == (1, 3, ("b",))
-    np.testing.assert_array_equal(
-        read_labels(out / "SegmentationClass/b.png"), NearestColour()._one(paint(7)[0]).labels
-    )
+    expected = NearestColour().seed(LoadedSample(Sample("x"), paint(7)[0])).labels
+    np.testing.assert_array_equal(read_labels(out / "SegmentationClass/b.png"), expected)
     assert run(out, dataset=Files(paths)).replaced == ()
 
 
@@ -246,9 +246,8 @@ class Breaking(NearestColour):
         super().__init__()
         self.ways = ways
 
-    def seed(self, samples):
-        (loaded,) = samples
-        (seed,) = super().seed(samples)
+    def seed(self, loaded):
+        seed = super().seed(loaded)
         way = self.ways.get(int(loaded.sample.id[-4:]))
         changed = {
             "dtype": lambda: seed.labels.astype(np.int64),
@@ -256,20 +255,20 @@ class Breaking(NearestColour):
             "value": lambda: np.where(seed.labels == 0, np.uint8(4), seed.labels),
         }
         if way in changed:
-            return [type(seed)(changed[way](), seed.confidence, seed.present)]
+            return type(seed)(changed[way](), seed.confidence, seed.present)
         if way == "nan":
-            return [type(seed)(seed.labels, seed.confidence * np.nan, seed.present)]
+            return type(seed)(seed.labels, seed.confidence * np.nan, seed.present)
         if way == "class":
-            return [type(seed)(seed.labels, seed.confidence, (3,))]
+            return type(seed)(seed.labels, seed.confidence, (3,))
         if way == "none":
-            return []
+            return None
         if way == "raise":
             raise RuntimeError("out of\nmemory")
         if way == "full":
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20.00 GiB")
         if way == "host":
             torch.ones(2**50, dtype=torch.uint8)
-        return [seed]
+        return seed
 
 
 def test_what_is_no_seed_fails_alone(tmp_path):
@@ -293,7 +292,7 @@ def test_what_is_no_seed_fails_alone(tmp_path):
 
 def test_an_error_of_no_image_stops_the_run(tmp_path):
     class Unusable(NearestColour):
-        def seed(self, samples):
+        def seed(self, loaded):
             raise WsssError("the class set is too long for the caption")
 
     with pytest.raises(WsssError, match="too long"):
@@ -459,14 +458,14 @@ def test_boxes_are_loaded_only_where_wanted(tmp_path):
     class WithBoxes(NearestColour):
         needs_boxes = True
 
-        def seed(self, samples):
-            assert all(loaded.boxes.xyxy.shape == (len(loaded.boxes.classes), 4) for loaded in samples)
-            return super().seed(samples)
+        def seed(self, loaded):
+            assert loaded.boxes.xyxy.shape == (len(loaded.boxes.classes), 4)
+            return super().seed(loaded)
 
     class WithoutBoxes(NearestColour):
-        def seed(self, samples):
-            assert all(loaded.boxes is None for loaded in samples)
-            return super().seed(samples)
+        def seed(self, loaded):
+            assert loaded.boxes is None
+            return super().seed(loaded)
 
     assert run(tmp_path / "with", seeder=WithBoxes()).exit_status == 0
     assert run(tmp_path / "without", seeder=WithoutBoxes()).exit_status == 0

@@ -41,7 +41,7 @@ def test_a_class_set_counts_by_its_content(tmp_path, text, difference):
         ('background = ["grass", "sea"]', "background"),
         ("max_candidates = 3", "max_candidates"),
         ("palette = [[1, 2, 3]]", "palette"),
-        ('thresholds."gd.box_thr" = { cat = 0.4 }', "thresholds.gd.box_thr.cat"),
+        ('thresholds."detector.box_threshold" = { cat = 0.4 }', "thresholds.detector.box_threshold.cat"),
     ],
 )
 def test_everything_in_a_class_file_counts(tmp_path, line, key):

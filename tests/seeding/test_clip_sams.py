@@ -74,7 +74,7 @@ def check(seed, shape=SHAPE):
 def test_masks_vote_on_the_maps(make):
     """What ``sams`` makes of the maps and the masks; no 255."""
     seeder = make()
-    [seed] = seeder.seed([loaded((0, 2))])
+    seed = seeder.seed(loaded((0, 2)))
     check(seed)
     masks = quarters(IMAGE)
     expected = sams(seeder.cams(IMAGE, (0, 2)), (0, 2), masks.masks, masks.level, 0.6, SHAPE)
@@ -89,7 +89,7 @@ def test_masks_vote_on_the_maps(make):
 def test_without_proposals_the_maps_decide(make):
     """The pixel-level seed with exponent 1, and a note."""
     seeder = make(found=lambda image: proposals(np.zeros((0, *SHAPE), bool)))
-    [seed] = seeder.seed([loaded((0, 1))])
+    seed = seeder.seed(loaded((0, 1)))
     check(seed)
     labels, confidence = pixel_seed(seeder.cams(IMAGE, (0, 1)), (0, 1), SHAPE, 1.0)
     assert (seed.labels == labels).all()
@@ -103,7 +103,7 @@ def test_pixel_level_seeds_ask_no_sam(make):
         raise AssertionError("SAM was called")
 
     seeder = make(found=asleep, sams__vote=False, sams__exponent=3.0)
-    [seed] = seeder.seed([loaded((1,))])
+    seed = seeder.seed(loaded((1,)))
     assert (seed.labels == pixel_seed(seeder.cams(IMAGE, (1,)), (1,), SHAPE, 3.0)[0]).all()
     assert seed.notes == ()
 
@@ -129,7 +129,7 @@ def test_each_switch_of_the_affinity_counts(make):
 
 def test_a_long_image_is_seen_smaller(make):
     assert make(max_side=35).cams(IMAGE, (0,)).shape == (1, 4, 5)
-    [seed] = make(max_side=35).seed([loaded((0,))])
+    seed = make(max_side=35).seed(loaded((0,)))
     check(seed)
 
 
@@ -140,7 +140,7 @@ def test_learned_prompts_change_the_maps(make, contexts):
 def test_low_margins_become_255_on_demand(make):
     """The original writes no 255, and neither do the presets."""
     plain, strict = make(), make(sams__margin=1.0)
-    [seed], [doubting] = (s.seed([loaded((0, 1, 2))]) for s in (plain, strict))
+    seed, doubting = (s.seed(loaded((0, 1, 2))) for s in (plain, strict))
     assert not (seed.labels == 255).any()
     masks = quarters(IMAGE)
     margin = sams(plain.cams(IMAGE, (0, 1, 2)), (0, 1, 2), masks.masks, masks.level, 0.6, SHAPE).margin
@@ -152,7 +152,7 @@ def test_low_margins_become_255_on_demand(make):
 
 
 def test_no_class_is_an_image_of_background(make):
-    [seed] = make().seed([loaded(())])
+    seed = make().seed(loaded(()))
     check(seed)
     assert (seed.labels == 0).all()
     assert seed.notes == ("no class is given: all background",)
@@ -160,19 +160,20 @@ def test_no_class_is_an_image_of_background(make):
 
 def test_labels_are_needed_and_must_be_of_the_class_set(make):
     with pytest.raises(ImageError, match=r"^x: no image-level labels; give --labels FILE"):
-        make().seed([loaded(None, name="x")])
+        make().seed(loaded(None, name="x"))
     for labels in ((0, 3), (-1,)):
         with pytest.raises(ImageError, match=r"^x: labels .* class set 'custom'"):
-            make().seed([loaded(labels, name="x")])
+            make().seed(loaded(labels, name="x"))
 
 
 def test_the_same_bytes_in_any_company(make, contexts):
     images = [np.random.default_rng(i).integers(0, 256, (40 + i, 60 - i, 3), np.uint8) for i in range(4)]
     samples = [loaded(labels, image) for labels, image in zip([(0,), (1, 2), (0, 1, 2), (2,)], images, strict=True)]
-    together = make(contexts=contexts).seed(samples)
+    first_one = make(contexts=contexts)
+    together = [first_one.seed(sample) for sample in samples]
     seeder = make(contexts=contexts)
     for sample, first in list(zip(samples, together, strict=True))[::-1]:
-        [again] = seeder.seed([sample])
+        again = seeder.seed(sample)
         assert again.labels.tobytes() == first.labels.tobytes()
         assert again.confidence.tobytes() == first.confidence.tobytes()
         assert again.evidence == first.evidence
@@ -182,13 +183,13 @@ def test_the_same_bytes_in_any_company(make, contexts):
 def test_thin_images(make, shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     for found in (quarters, lambda i: proposals(np.ones((1, *i.shape[:2]), bool), shape=i.shape[:2])):
-        [seed] = make(found=found).seed([loaded((0, 1), image)])
+        seed = make(found=found).seed(loaded((0, 1), image))
         check(seed, shape)
 
 
 def test_one_mask_makes_an_empty_seed(make):
     """Min-max over one mask is 0 for every class."""
-    [seed] = make(found=lambda image: proposals(np.ones((1, *SHAPE), bool))).seed([loaded((0, 1))])
+    seed = make(found=lambda image: proposals(np.ones((1, *SHAPE), bool))).seed(loaded((0, 1)))
     assert (seed.labels == 0).all()
     assert "no pixels for house, tree" in seed.notes
 
@@ -200,7 +201,6 @@ def test_settings_are_flat_json(make):
     seeder = make(sams__exponent=0.5)
     assert json.loads(json.dumps(seeder.settings)) == seeder.settings
     assert seeder.settings["sams.exponent"] == 0.5
-    assert seeder.settings["stage"] == "fine"
 
 
 @pytest.mark.parametrize(
@@ -240,8 +240,7 @@ def test_presets_hold_the_published_values():
     assert {(s.affinity.rounds, s.affinity.power, s.affinity.blocks) for s in stages} == {(1, 2, 8)}
     assert {(s.cam.weights, s.cam.softmax, s.cam.scale) for s in stages} == {("channel", "masked", 0.0)}
     tasks = [
-        override(LearnSettings(), p.learn[t])
-        for p, t in ((voc, "cls"), (voc, "seg"), (coco, "cls"), (coco, "seg"))
+        override(LearnSettings(), p.learn[t]) for p, t in ((voc, "cls"), (voc, "seg"), (coco, "cls"), (coco, "seg"))
     ]
     assert [t.context.shared for t in tasks] == [True, False, True, True]
     assert [t.context.position for t in tasks] == ["end", "front", "end", "end"]

@@ -6,26 +6,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wsss_seed.config import override
+from wsss_seed.config import flatten, override
 from wsss_seed.data.base import Boxes, Sample
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.models.detector import Queries
 from wsss_seed.seeding.detection.classification import probabilities, text_features, to_numpy
 from wsss_seed.seeding.detection.crop_verification import crop_boxes
-from wsss_seed.seeding.dino_sam import DinoSam, Settings, flatten
-from wsss_seed.seeding.dino_sam.settings import TEMPLATES
+from wsss_seed.seeding.detection.settings import TEMPLATES
+from wsss_seed.seeding.dino_sam import DinoSam, Settings
 from wsss_seed.types import LoadedSample
 
 CLASSES = replace(load_class_set("red, green, blue"), background=("sky", "sea"))
 RED, GREEN, BLUE = range(3)
 OPEN = {  # every class is a candidate and every box is accepted, whatever random weights say
-    "clip.tau_glob": 0.0,
-    "clip.scale": 1.0,
-    "verify.accept": 0.0,
+    "clip.global_threshold": 0.0,
+    "clip.logit_scale": 1.0,
+    "verify.accept_threshold": 0.0,
     "verify.min_side": 4,
-    "sam.min_cover": 0.0,
-    "sam.min_area": 4,
+    "mask.min_box_coverage": 0.0,
+    "mask.min_region_area": 4,
 }
 
 
@@ -82,7 +82,7 @@ TWO = picture((RED, 0.9, 5, 5, 45, 40), (GREEN, 0.8, 50, 30, 95, 75))
 
 
 def found(seed):
-    return [(d["class"], d["pool"], d["why"]) for d in seed.evidence["detections"]]
+    return [(d["class"], d["role"], d["reason"]) for d in seed.evidence["detections"]]
 
 
 def check(seed, shape, k=3):
@@ -97,21 +97,22 @@ def check(seed, shape, k=3):
 
 def test_given_labels_are_detected_and_cut_out(make):
     detector = ColourDetector()
-    [seed] = make(detector).seed([loaded(TWO, (RED, GREEN))])
+    seed = make(detector).seed(loaded(TWO, (RED, GREEN)))
     check(seed, (80, 100))
     assert detector.captions == [[["red"], ["green"]]]
-    assert found(seed) == [("red", "high", ""), ("green", "high", "")]
+    assert found(seed) == [("red", "confident", ""), ("green", "confident", "")]
     assert seed.present == (RED, GREEN)
     assert set(np.unique(seed.labels)) >= {RED + 1, GREEN + 1}
     assert seed.evidence["mode"] == "label_given"
     first = seed.evidence["detections"][0]
     assert first["box"] == [5, 5, 45, 40]
-    assert first["score"] == pytest.approx(first["det"] ** 0.7 * first["crop"] ** 0.3, abs=1e-5)
-    assert seed.scores[RED] == first["score"]
+    assert first["combined_score"] == pytest.approx(first["score"] ** 0.7 * first["crop_probability"] ** 0.3, abs=1e-5)
+    assert seed.scores[RED] == first["combined_score"]
 
 
 def test_auto_is_label_given_where_labels_are_known(make):
-    seeds = make().seed([loaded(TWO, (RED,)), loaded(TWO)])
+    seeder = make()
+    seeds = [seeder.seed(loaded(TWO, labels)) for labels in ((RED,), None)]
     assert [s.evidence["mode"] for s in seeds] == ["label_given", "label_free"]
     assert [s.present for s in seeds] == [(RED,), (RED, GREEN)]
     assert "clip" in seeds[1].evidence
@@ -119,38 +120,40 @@ def test_auto_is_label_given_where_labels_are_known(make):
 
 def test_one_given_class_is_not_verified(make):
     """s' = det in label_given mode with one class."""
-    [seed] = make().seed([loaded(TWO, (RED,))])
+    seed = make().seed(loaded(TWO, (RED,)))
     [d] = seed.evidence["detections"]
-    assert d["crop"] is None
-    assert d["score"] == d["det"]
+    assert d["crop_probability"] is None
+    assert d["combined_score"] == d["score"]
 
 
 def test_crops_compete_with_the_given_classes_and_the_background(make, clip):
     """In label_given mode foreground is restricted to the given classes."""
     names = ["red", "green", "sky", "sea"]
     text = text_features(clip, [[n] for n in names], TEMPLATES)
-    views = clip.encode_views(TWO, crop_boxes(np.array([[5, 5, 45, 40]], np.float32), (80, 100)))
+    views = clip.encode_views(TWO, crop_boxes(np.array([[5, 5, 45, 40]], np.float32), (80, 100), 0.10))
     expected = probabilities(to_numpy(views), text, 20.0)[0, RED]
-    [seed] = make(clip__scale=20.0).seed([loaded(TWO, (RED, GREEN))])
-    assert {d["class"]: d["crop"] for d in seed.evidence["detections"]}["red"] == pytest.approx(expected, abs=1e-4)
+    seed = make(clip__logit_scale=20.0).seed(loaded(TWO, (RED, GREEN)))
+    assert {d["class"]: d["crop_probability"] for d in seed.evidence["detections"]}["red"] == pytest.approx(
+        expected, abs=1e-4
+    )
 
 
 def test_small_boxes_are_not_verified(make):
     """s' = 0.9 * det."""
-    [seed] = make(verify__min_side=36).seed([loaded(TWO, (RED, GREEN))])
+    seed = make(verify__min_side=36).seed(loaded(TWO, (RED, GREEN)))
     by_name = {d["class"]: d for d in seed.evidence["detections"]}
-    assert by_name["red"]["crop"] is None  # 40 x 35
-    assert by_name["red"]["score"] == pytest.approx(0.9 * by_name["red"]["det"], abs=1e-5)
-    assert by_name["green"]["crop"] is not None
+    assert by_name["red"]["crop_probability"] is None  # 40 x 35
+    assert by_name["red"]["combined_score"] == pytest.approx(0.9 * by_name["red"]["score"], abs=1e-5)
+    assert by_name["green"]["crop_probability"] is not None
 
 
 def test_verification_can_be_switched_off(make):
-    [seed] = make(verify__enabled=False).seed([loaded(TWO, (RED, GREEN))])
-    assert all(d["score"] == d["det"] and d["crop"] is None for d in seed.evidence["detections"])
+    seed = make(verify__enabled=False).seed(loaded(TWO, (RED, GREEN)))
+    assert all(d["combined_score"] == d["score"] and d["crop_probability"] is None for d in seed.evidence["detections"])
 
 
 def test_a_given_class_without_box_makes_uncovered_pixels_255(make):
-    [seed] = make().seed([loaded(TWO, (RED, BLUE))])
+    seed = make().seed(loaded(TWO, (RED, BLUE)))
     check(seed, (80, 100))
     assert seed.present == (RED, BLUE)
     assert seed.scores[BLUE] == 0
@@ -169,7 +172,7 @@ def test_nothing_found_for_given_labels_is_all_255(make, sam):
 
     seeder = make()
     seeder._sam = Asleep(sam.model)
-    [seed] = seeder.seed([loaded(picture(), (RED,))])
+    seed = seeder.seed(loaded(picture(), (RED,)))
     check(seed, (80, 100))
     assert (seed.labels == 255).all()
     assert seed.evidence["detections"] == []
@@ -180,33 +183,33 @@ def test_a_given_class_is_rescued_by_a_caption_of_its_own(make):
     """Green loses against red in the joint caption; by itself it has 0.25 >= 0.15."""
     image = picture((RED, 0.9, 5, 5, 45, 40), (GREEN, 0.25, 50, 30, 95, 75))
     detector = ColourDetector()
-    [seed] = make(detector).seed([loaded(image, (RED, GREEN))])
+    seed = make(detector).seed(loaded(image, (RED, GREEN)))
     assert detector.captions == [[["red"], ["green"]], [[["green"]]]]
     green = next(d for d in seed.evidence["detections"] if d["class"] == "green")
-    assert green["det"] == pytest.approx(64 / 255, abs=1e-5)
-    assert green["pool"] in ("high", "low")
+    assert green["score"] == pytest.approx(64 / 255, abs=1e-5)
+    assert green["role"] in ("confident", "ambiguous")
     assert not any("no mask" in n for n in seed.notes)
 
 
 def test_rescue_has_a_floor_and_needs_no_second_caption_for_one_class(make):
     """det >= 0.15; a single class was alone in its caption already."""
-    for score, pools in ((0.16, ["low"]), (0.14, [])):
+    for score, pools in ((0.16, ["ambiguous"]), (0.14, [])):
         detector = ColourDetector()
-        [seed] = make(detector).seed([loaded(picture((RED, score, 5, 5, 45, 40)), (RED,))])
-        assert [d["pool"] for d in seed.evidence["detections"]] == pools
+        seed = make(detector).seed(loaded(picture((RED, score, 5, 5, 45, 40)), (RED,)))
+        assert [d["role"] for d in seed.evidence["detections"]] == pools
         assert len(detector.captions) == 1
 
 
 def test_a_rescued_box_takes_the_place_of_its_weak_twin(make):
     """Green is at 0.25 in the joint caption, above the low floor, and at 0.45 by itself."""
     image = picture((RED, 0.9, 5, 5, 45, 40), (GREEN, 0.45, 50, 30, 95, 75))
-    [seed] = make().seed([loaded(image, (RED, GREEN))])
-    assert found(seed)[0] == ("red", "high", "")
-    assert sorted(found(seed)[1:]) == [("green", "dropped", "duplicate"), ("green", "high", "")]
+    seed = make().seed(loaded(image, (RED, GREEN)))
+    assert found(seed)[0] == ("red", "confident", "")
+    assert sorted(found(seed)[1:]) == [("green", "confident", ""), ("green", "dropped", "nms")]
 
 
 def test_no_given_class_is_an_image_of_background(make):
-    [seed] = make().seed([loaded(TWO, ())])
+    seed = make().seed(loaded(TWO, ()))
     check(seed, (80, 100))
     assert (seed.labels == 0).all()
     assert (seed.confidence == 1).all()
@@ -215,18 +218,18 @@ def test_no_given_class_is_an_image_of_background(make):
 
 def test_label_given_needs_labels(make):
     with pytest.raises(ImageError, match=r"^x: no image-level labels"):
-        make(mode="label_given").seed([loaded(TWO, name="x")])
+        make(mode="label_given").seed(loaded(TWO, name="x"))
 
 
 def test_label_free_ignores_labels_when_told_so(make):
-    [seed] = make(mode="label_free").seed([loaded(TWO, (BLUE,))])
+    seed = make(mode="label_free").seed(loaded(TWO, (BLUE,)))
     assert seed.present == (RED, GREEN)
     assert seed.evidence["mode"] == "label_free"
 
 
 def test_label_free_asks_only_for_candidates(make):
     detector = ColourDetector()
-    [seed] = make(detector, clip__max_candidates=2).seed([loaded(TWO)])
+    seed = make(detector, clip__max_candidates=2).seed(loaded(TWO))
     best = np.argsort(-np.array(seed.evidence["clip"]), kind="stable")[:2]
     assert detector.captions == [[[CLASSES.names[c]] for c in sorted(best)]]
     assert set(seed.scores) == set(best.tolist())
@@ -234,7 +237,7 @@ def test_label_free_asks_only_for_candidates(make):
 
 def test_label_free_without_boxes_is_all_255(make):
     """It must not become all background."""
-    [seed] = make().seed([loaded(picture())])
+    seed = make().seed(loaded(picture()))
     check(seed, (80, 100))
     assert (seed.labels == 255).all()
     assert seed.present == ()
@@ -245,7 +248,7 @@ def test_label_free_without_boxes_is_all_255(make):
 def test_label_free_keeps_the_best_box_where_none_survives(make, score, kept):
     """Detector score >= 0.20; nothing is above the box threshold of 0.30."""
     image = picture((RED, score, 5, 5, 45, 40), (GREEN, score - 0.01, 50, 30, 95, 75))
-    [seed] = make(gd__caption="per_class").seed([loaded(image)])
+    seed = make(detector__caption="per_class").seed(loaded(image))
     check(seed, (80, 100))
     assert len(seed.present) == int(kept)
     assert [p for _, p, _ in found(seed)].count("dropped") == len(found(seed)) - int(kept)
@@ -255,56 +258,61 @@ def test_label_free_keeps_the_best_box_where_none_survives(make, score, kept):
 
 def test_label_free_rejects_boxes_of_the_wrong_class(make):
     """Here only CLIP's first class is accepted, and nothing changes its class."""
-    strict = {"verify__accept": 1.0, "verify__top": 1, "verify__relabel": 1.0}
+    strict = {"verify__accept_threshold": 1.0, "verify__accept_top_k": 1, "verify__relabel_threshold": 1.0}
     image = picture(*((c, 0.9 - 0.01 * i, 5 + 30 * i, 5, 30 + 30 * i, 75) for i, c in enumerate((RED, GREEN, BLUE))))
-    [seed] = make(**strict, gd__caption="per_class").seed([loaded(image)])
-    reasons = [d["why"] for d in seed.evidence["detections"]]
+    seed = make(**strict, detector__caption="per_class").seed(loaded(image))
+    reasons = [d["reason"] for d in seed.evidence["detections"]]
     assert "rejected" in reasons
-    kept = {d["class"] for d in seed.evidence["detections"] if d["why"] != "rejected"}
+    kept = {d["class"] for d in seed.evidence["detections"] if d["reason"] != "rejected"}
     assert {CLASSES.names[c] for c in seed.present} == kept or "kept the best one" in seed.notes[0]
 
 
 def test_label_free_gives_boxes_the_class_that_clip_is_sure_of(make, clip):
     """Thresholds that make CLIP sure of whatever is its best class."""
     box = np.array([[5, 5, 45, 40]], np.float32)
-    views = to_numpy(clip.encode_views(TWO, crop_boxes(box, (80, 100))))
+    views = to_numpy(clip.encode_views(TWO, crop_boxes(box, (80, 100), 0.10)))
     text = text_features(clip, [["red"], ["green"], ["blue"], ["sky"], ["sea"]], TEMPLATES)
     probs = probabilities(views, text, 20.0)[0]
-    sure = {"verify__relabel": 0.0, "verify__relabel_below": 1.0, "clip__scale": 20.0, "gd__caption": "per_class"}
-    [seed] = make(**sure).seed([loaded(TWO)])
+    sure = {
+        "verify__relabel_threshold": 0.0,
+        "verify__relabel_below": 1.0,
+        "clip__logit_scale": 20.0,
+        "detector__caption": "per_class",
+    }
+    seed = make(**sure).seed(loaded(TWO))
     d = next(d for d in seed.evidence["detections"] if d["box"] == box[0].tolist())
     assert d["class"] == CLASSES.names[probs[:3].argmax()]
     assert d["class"] != "red"  # these weights disagree with the detector, or nothing would be tested
-    assert d["crop"] == pytest.approx(probs[:3].max(), abs=1e-4)
+    assert d["crop_probability"] == pytest.approx(probs[:3].max(), abs=1e-4)
     assert CLASSES.names.index(d["class"]) in seed.present
 
 
 def test_label_free_asks_for_a_higher_score(make):
     """s' >= 0.30 paints where labels are given, 0.35 where they are not."""
     image = picture((RED, 0.33, 5, 5, 45, 40))
-    for labels, pool in (((RED,), "high"), (None, "low")):
-        [seed] = make(verify__enabled=False, gd__caption="per_class").seed([loaded(image, labels)])
+    for labels, pool in (((RED,), "confident"), (None, "ambiguous")):
+        seed = make(verify__enabled=False, detector__caption="per_class").seed(loaded(image, labels))
         assert found(seed) == [("red", pool, "")]
 
 
 def test_a_doubtful_box_round_everything_is_dropped_only_without_labels(make):
     """Covering > 0.95 with a score < 0.40, alone."""
     image = picture((RED, 0.38, 0, 0, 98, 80))
-    for labels, why in (((RED,), ""), (None, "large")):
-        [seed] = make(gd__caption="per_class").seed([loaded(image, labels)])
-        assert [d["why"] for d in seed.evidence["detections"]] == [why]
+    for labels, why in (((RED,), ""), (None, "too_large")):
+        seed = make(detector__caption="per_class").seed(loaded(image, labels))
+        assert [d["reason"] for d in seed.evidence["detections"]] == [why]
 
 
 def test_the_fallback_may_go_below_the_low_floor(make):
     """Its own threshold decides, not the low pool's."""
     image = picture((RED, 0.25, 5, 5, 45, 40))
-    [seed] = make(gd__caption="per_class", gd__low_thr=0.28).seed([loaded(image)])
+    seed = make(detector__caption="per_class", detector__ambiguous_threshold=0.28).seed(loaded(image))
     assert seed.present == (RED,)
 
 
 def test_classifier_alone_decides_as_with_given_labels(make):
     detector = ColourDetector()
-    [seed] = make(detector, clip__decision="classifier").seed([loaded(TWO)])
+    seed = make(detector, clip__decision="classifier").seed(loaded(TWO))
     scores = np.array(seed.evidence["clip"])
     above = np.flatnonzero(scores > scores.min() + 0.5 * (scores.max() - scores.min()))
     assert seed.present == tuple(above.tolist())
@@ -319,26 +327,30 @@ def test_given_boxes_are_taken_as_they_are(make):
     detector = ColourDetector()
     assert not make().needs_boxes
     assert make(mode="boxes_given").needs_boxes
-    [seed] = make(detector, mode="boxes_given").seed([loaded(TWO, (GREEN,), ORACLE)])
+    seed = make(detector, mode="boxes_given").seed(loaded(TWO, (GREEN,), ORACLE))
     check(seed, (80, 100))
     assert detector.captions == []
     assert seed.present == (RED, BLUE)
-    assert sorted(found(seed)) == [("blue", "high", ""), ("red", "dropped", "small"), ("red", "high", "")]
+    assert sorted(found(seed)) == [
+        ("blue", "confident", ""),
+        ("red", "confident", ""),
+        ("red", "dropped", "too_small"),
+    ]
     assert not (seed.labels == 255).any()
 
 
 def test_of_two_classes_with_one_mask_one_goes_to_the_low_pool(make):
     """Of equal scores the later class goes."""
     twins = Boxes(np.array([[5, 5, 45, 40], [5, 5, 45, 40]], np.float32), np.array([BLUE, GREEN]))
-    [seed] = make(mode="boxes_given").seed([loaded(TWO, None, twins)])
-    assert found(seed) == [("green", "high", ""), ("blue", "low", "same mask")]
+    seed = make(mode="boxes_given").seed(loaded(TWO, None, twins))
+    assert found(seed) == [("green", "confident", ""), ("blue", "ambiguous", "duplicate_mask")]
 
 
 def test_given_boxes_must_be_there(make):
     with pytest.raises(ImageError, match=r"^x: no ground-truth boxes"):
-        make(mode="boxes_given").seed([loaded(TWO, (RED,), name="x")])
+        make(mode="boxes_given").seed(loaded(TWO, (RED,), name="x"))
     none = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
-    [seed] = make(mode="boxes_given").seed([loaded(TWO, (RED,), none)])
+    seed = make(mode="boxes_given").seed(loaded(TWO, (RED,), none))
     assert (seed.labels == 0).all()
 
 
@@ -351,15 +363,18 @@ MANY = picture(
 )
 
 
-@pytest.mark.parametrize("settings", [{}, {"fuse__policy": "area_score", "ignore__boundary": 2}, {"fuse__exact": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"fusion__order": "area_score", "ignore__boundary": 2}, {"fusion__per_pixel": True}]
+)
 @pytest.mark.parametrize("labels", [None, (RED, GREEN, BLUE), (GREEN,)])
 def test_seeds_depend_on_nothing_but_their_image(make, labels, settings):
     """The same bytes again, in any company, and with the queries in another order."""
-    alone = make(**settings).seed([loaded(MANY, labels)])[0]
+    alone = make(**settings).seed(loaded(MANY, labels))
     check(alone, (80, 100))
     seeder = make(ColourDetector(order=-1), **settings)
-    seeder.seed([loaded(TWO)])
-    for seed in seeder.seed([loaded(TWO, (RED,)), loaded(MANY, labels), loaded(MANY, labels)])[1:]:
+    seeder.seed(loaded(TWO))
+    seeder.seed(loaded(TWO, (RED,)))
+    for seed in (seeder.seed(loaded(MANY, labels)) for _ in range(2)):
         assert seed.labels.tobytes() == alone.labels.tobytes()
         assert seed.confidence.tobytes() == alone.confidence.tobytes()
         assert (seed.present, seed.scores, seed.notes) == (alone.present, alone.scores, alone.notes)
@@ -368,18 +383,18 @@ def test_seeds_depend_on_nothing_but_their_image(make, labels, settings):
 
 def test_a_dropped_mask_leaves_255_in_the_core_of_its_box(make):
     """A class with dropped masks only has no mask."""
-    [seed] = make(sam__min_iou=1.0).seed([loaded(TWO)])
-    assert found(seed) == [("red", "low", "mask"), ("green", "low", "mask")]
+    seed = make(mask__pred_iou_thresh=1.0).seed(loaded(TWO))
+    assert found(seed) == [("red", "ambiguous", "invalid_mask"), ("green", "ambiguous", "invalid_mask")]
     expected = np.zeros((80, 100), np.uint8)
     expected[14:31, 15:35] = expected[41:64, 61:84] = 255
     np.testing.assert_array_equal(seed.labels, expected)
-    [seed] = make(sam__min_iou=1.0).seed([loaded(TWO, (RED, GREEN))])
+    seed = make(mask__pred_iou_thresh=1.0).seed(loaded(TWO, (RED, GREEN)))
     assert (seed.labels == 255).all()
-    assert seed.notes[0] == "no mask for red, green: uncovered pixels are 255"
+    assert seed.notes[0] == "no mask for red, green: uncovered pixels are ignored"
 
 
 def test_the_order_policy_paints_without_255(make):
-    [seed] = make(fuse__policy="order").seed([loaded(MANY, (RED, GREEN, BLUE))])
+    seed = make(fusion__order="detector").seed(loaded(MANY, (RED, GREEN, BLUE)))
     check(seed, (80, 100))
     assert not (seed.labels == 255).any()
 
@@ -390,7 +405,7 @@ def test_tiny_images_get_a_seed(make, shape, mode):
     image = np.full((*shape, 3), (200, 0, 0), np.uint8)
     box = Boxes(np.array([[0, 0, shape[1], shape[0]]], np.float32), np.array([RED]))
     for side in (0, 4):
-        [seed] = make(mode=mode, box__min_side=side).seed([loaded(image, (RED,), box)])
+        seed = make(mode=mode, box__min_side=side).seed(loaded(image, (RED,), box))
         check(seed, shape)
 
 
@@ -398,16 +413,16 @@ def test_phrases_of_parts_are_asked_for_on_demand(make):
     classes = replace(CLASSES, part_phrases={"red": ("rose",)})
     for part, phrases in ((False, ["red"]), (True, ["red", "rose"])):
         detector = ColourDetector()
-        make(detector, classes, gd__part_phrases=part).seed([loaded(TWO, (RED,))])
+        make(detector, classes, detector__part_phrases=part).seed(loaded(TWO, (RED,)))
         assert detector.captions == [[phrases]]
 
 
 def test_thresholds_of_single_classes(make):
-    classes = replace(CLASSES, thresholds={"ignore.high": {"green": 0.95}})
-    [seed] = make(classes=classes, verify__enabled=False).seed([loaded(TWO, (RED, GREEN))])
-    assert found(seed) == [("red", "high", ""), ("green", "low", "")]
-    with pytest.raises(WsssError, match=r"nms\.per_class"):
-        make(classes=replace(CLASSES, thresholds={"nms.per_class": {"red": 0.1}}))
+    classes = replace(CLASSES, thresholds={"ignore.confident_threshold": {"green": 0.95}})
+    seed = make(classes=classes, verify__enabled=False).seed(loaded(TWO, (RED, GREEN)))
+    assert found(seed) == [("red", "confident", ""), ("green", "ambiguous", "")]
+    with pytest.raises(WsssError, match=r"nms\.iou_threshold"):
+        make(classes=replace(CLASSES, thresholds={"nms.iou_threshold": {"red": 0.1}}))
 
 
 def test_settings_are_flat_json(make):

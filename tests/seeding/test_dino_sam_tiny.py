@@ -37,7 +37,7 @@ def test_every_mode_finds_most_objects(models, mode, least):
     """Far below what the weights reach: a broken step falls under it, a weak dozen of images does not."""
     seeder = build(BackendRequest(CLASSES, models, {"mode": mode}))
     assert seeder.settings["mode"] == mode
-    seeds = seeder.seed(samples(12, boxes=True))
+    seeds = [seeder.seed(sample) for sample in samples(12, boxes=True)]
     for sample, seed in zip(WORLD.samples, seeds, strict=True):
         assert seed.labels.shape == WORLD.mask(sample).shape
     assert miou(seeds) > least
@@ -45,10 +45,11 @@ def test_every_mode_finds_most_objects(models, mode, least):
 
 def test_the_same_bytes_in_any_company(models):
     for mode in ("label_given", "label_free"):
-        together = build(BackendRequest(CLASSES, models, {"mode": mode})).seed(samples(4))
+        first_one = build(BackendRequest(CLASSES, models, {"mode": mode}))
+        together = [first_one.seed(sample) for sample in samples(4)]
         seeder = build(BackendRequest(CLASSES, models, {"mode": mode}))
         for sample, first in list(zip(samples(4), together, strict=True))[::-1]:
-            [again] = seeder.seed([sample])
+            again = seeder.seed(sample)
             assert again.labels.tobytes() == first.labels.tobytes()
             assert again.confidence.tobytes() == first.confidence.tobytes()
             assert again.evidence == first.evidence
@@ -59,16 +60,16 @@ def test_thin_images(models, shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     for labels in (None, (0, 3)):
         sample = WORLD.samples[0].__class__("thin", labels=labels)
-        [seed] = build(BackendRequest(CLASSES, models)).seed([LoadedSample(sample, image)])
+        seed = build(BackendRequest(CLASSES, models)).seed(LoadedSample(sample, image))
         assert seed.labels.shape == shape
 
 
 def test_the_user_s_settings_go_before_the_calibrated_ones(models):
     calibrated = models.settings("dino-sam")
-    seeder = build(BackendRequest(CLASSES, models, {"gd.box_thr": 0.77}))
-    assert seeder.settings["gd.box_thr"] == 0.77
+    seeder = build(BackendRequest(CLASSES, models, {"detector.box_threshold": 0.77}))
+    assert seeder.settings["detector.box_threshold"] == 0.77
     for key, value in calibrated.items():
-        if key != "gd.box_thr":
+        if key != "detector.box_threshold":
             assert seeder.settings[key] == value
-    with pytest.raises(WsssError, match=r"gd\.box_thr"):
+    with pytest.raises(WsssError, match=r"detector\.box_threshold"):
         build(BackendRequest(CLASSES, models, {"gd.box_th": 0.5}))

@@ -15,14 +15,20 @@ from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.models.sam3 import Sam3
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.backends import BackendRequest, backends, build_seeder
-from wsss_seed.seeding.sam3 import SamText, Settings
+from wsss_seed.seeding.sam3 import Sam3Seeder, Settings
 from wsss_seed.types import LoadedSample
 
 NAMES = ("cat", "dog", "table")
 PHRASES = (("cat",), ("dog", "hot dog"), ("dining table",))
 CLASSES = ClassSet("three", NAMES, PHRASES, NAMES, ("sky",), ((0, 0, 0),) * 256)
 # Random masks are of all shapes, and random scores of no use.
-KEEN = {"text.box_thr": 0.0, "text.low_thr": 0.0, "ignore.high": 0.0, "ignore.low": 0.0, "mask.min_area": 4}
+KEEN = {
+    "sam3.box_threshold": 0.0,
+    "sam3.ambiguous_threshold": 0.0,
+    "ignore.confident_threshold": 0.0,
+    "ignore.ambiguous_threshold": 0.0,
+    "mask.min_region_area": 4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +36,8 @@ def model() -> Sam3:
     return Sam3(*sam3())
 
 
-def seeder(clip, model, class_set=CLASSES, **settings) -> SamText:
-    return SamText(class_set, clip, model, override(Settings(), {**KEEN, **settings}))
+def seeder(clip, model, class_set=CLASSES, **settings) -> Sam3Seeder:
+    return Sam3Seeder(class_set, clip, model, override(Settings(), {**KEEN, **settings}))
 
 
 def sample(labels=(0, 1), image=None) -> LoadedSample:
@@ -40,20 +46,20 @@ def sample(labels=(0, 1), image=None) -> LoadedSample:
 
 
 def test_given_classes_become_masks(clip, model):
-    (seed,) = seeder(clip, model).seed([sample()])
+    seed = seeder(clip, model).seed(sample())
     assert seed.labels.shape == seed.confidence.shape == (70, 110)
     assert seed.present == (0, 1)
     assert set(np.unique(seed.labels)) <= {0, 1, 2, IGNORE}
     assert set(np.unique(seed.labels)) & {1, 2}
     assert {d["class"] for d in seed.evidence["detections"]} == {"cat", "dog"}
-    assert all(d["iou"] is None for d in seed.evidence["detections"])
+    assert all(d["predicted_iou"] is None for d in seed.evidence["detections"])
     assert ((seed.labels == IGNORE) <= (seed.confidence == 0)).all()
 
 
 def test_painted_pixels_lie_in_masks_of_their_class(clip, model):
     """Whatever fusion does, a pixel of a class is in one of the masks that SAM 3 gives for its phrases."""
     image = picture(70, 110)
-    (seed,) = seeder(clip, model, **{"mask.min_area": 0, "mask.clip_box_expand": 1.0}).seed([sample(image=image)])
+    seed = seeder(clip, model, **{"mask.min_region_area": 0, "mask.box_expand": 1.0}).seed(sample(image=image))
     embedding = model.embed(image)
     for c, phrases in enumerate(CLASSES.phrases[:2]):
         found = [logits > 0 for p in phrases for logits in model.logits(embedding, model.ask(embedding, p).low_res)]
@@ -65,24 +71,30 @@ def test_painted_pixels_lie_in_masks_of_their_class(clip, model):
 
 def test_detections_are_the_models_own(clip, model):
     image = picture(70, 110)
-    (seed,) = seeder(clip, model, **{"nms.per_class": 1.0, "nms.cross_class": 1.0}).seed([sample((0,), image)])
+    seed = seeder(clip, model, **{"nms.iou_threshold": 1.0, "nms.cross_class_iou_threshold": 1.0}).seed(
+        sample((0,), image)
+    )
     found = model.ask(model.embed(image), "cat")
     own = {tuple(np.round(box.astype(float), 2)): round(float(s), 6) for box, s in zip(*found[:2], strict=True)}
-    got = {tuple(d["box"]): d["det"] for d in seed.evidence["detections"]}
+    got = {tuple(d["box"]): d["score"] for d in seed.evidence["detections"]}
     assert got
     assert got.items() <= own.items()
 
 
 def test_classes_not_given_are_proposed_by_clip_and_pruned(clip, model):
     labelled = sample(None)
-    (seed,) = seeder(clip, model, **{"clip.tau_glob": 0.0, "ignore.high_free": 0.0}).seed([labelled])
+    seed = seeder(clip, model, **{"clip.global_threshold": 0.0, "ignore.confident_threshold_label_free": 0.0}).seed(
+        labelled
+    )
     assert seed.evidence["mode"] == "label_free"
     assert len(seed.evidence["clip"]) == 3
-    high = {d["class"] for d in seed.evidence["detections"] if d["pool"] == "high"}
+    high = {d["class"] for d in seed.evidence["detections"] if d["role"] == "confident"}
     assert high
     assert high <= {CLASSES.names[c] for c in seed.present}
-    nothing = seeder(clip, model, **{"text.box_thr": 1.0, "text.low_thr": 1.0, "text.fallback_thr": 1.0})
-    (seed,) = nothing.seed([labelled])
+    nothing = seeder(
+        clip, model, **{"sam3.box_threshold": 1.0, "sam3.ambiguous_threshold": 1.0, "sam3.fallback_threshold": 1.0}
+    )
+    seed = nothing.seed(labelled)
     assert (seed.labels == IGNORE).all()
     assert "no candidate class has a box" in seed.notes[0]
 
@@ -90,36 +102,38 @@ def test_classes_not_given_are_proposed_by_clip_and_pruned(clip, model):
 def test_an_image_is_encoded_once_for_all_phrases(clip, model):
     looks = []
     handle = model.model.vision_encoder.register_forward_hook(lambda *_: looks.append(1))
-    seeder(clip, model).seed([sample((0, 1, 2)), sample((1,), picture(seed=2))])
+    for one in sample((0, 1, 2)), sample((1,), picture(seed=2)):
+        seeder(clip, model).seed(one)
     handle.remove()
     assert len(looks) == 2
 
 
 def test_the_same_image_gives_the_same_seed_in_any_company(clip, model):
     first, second = sample(), sample((2,), picture(50, 60, seed=5))
-    one, two = seeder(clip, model).seed([first, second])
-    (again,) = seeder(clip, model).seed([second])
+    both = seeder(clip, model)
+    one, two = both.seed(first), both.seed(second)
+    again = seeder(clip, model).seed(second)
     np.testing.assert_array_equal(two.labels, again.labels)
     np.testing.assert_array_equal(two.confidence, again.confidence)
-    np.testing.assert_array_equal(one.labels, seeder(clip, model).seed([second, first])[1].labels)
+    np.testing.assert_array_equal(one.labels, seeder(clip, model).seed(first).labels)
 
 
 def test_a_mode_that_needs_labels(clip, model):
     with pytest.raises(ImageError, match="no image-level labels"):
-        seeder(clip, model, mode="label_given").seed([sample(None)])
+        seeder(clip, model, mode="label_given").seed(sample(None))
 
 
 def test_thresholds_of_single_classes(clip, model):
     """Those of SAM 3's scores have a name of their own; Grounding DINO's do not hold for them."""
-    strict = replace(CLASSES, thresholds={"text.box_thr": {"cat": 1.0}, "gd.box_thr": {"dog": 1.0}})
-    (seed,) = seeder(clip, model, strict).seed([sample()])
-    pools = {c: {d["pool"] for d in seed.evidence["detections"] if d["class"] == c} for c in ("cat", "dog")}
-    assert "high" not in pools["cat"]
-    assert "high" in pools["dog"]
+    strict = replace(CLASSES, thresholds={"sam3.box_threshold": {"cat": 1.0}, "detector.box_threshold": {"dog": 1.0}})
+    seed = seeder(clip, model, strict).seed(sample())
+    pools = {c: {d["role"] for d in seed.evidence["detections"] if d["class"] == c} for c in ("cat", "dog")}
+    assert "confident" not in pools["cat"]
+    assert "confident" in pools["dog"]
     for thresholds, message in (
-        ({"text.part_phrases": {"cat": True}}, r"text.part_phrases cannot differ between classes"),
-        ({"text.box_thr": {"cat": 2.0}}, r"text.box_thr = 2.0: expected a number from 0 to 1"),
-        ({"text.box_thr": {"cow": 0.2}}, r"unknown class in the thresholds .* 'cow'"),
+        ({"sam3.part_phrases": {"cat": True}}, r"sam3.part_phrases cannot differ between classes"),
+        ({"sam3.box_threshold": {"cat": 2.0}}, r"sam3.box_threshold = 2.0: expected a number from 0 to 1"),
+        ({"sam3.box_threshold": {"cow": 0.2}}, r"unknown class in the thresholds .* 'cow'"),
     ):
         with pytest.raises(WsssError, match=message):
             seeder(clip, model, replace(CLASSES, thresholds=thresholds))
@@ -127,10 +141,10 @@ def test_thresholds_of_single_classes(clip, model):
 
 def test_settings_are_recorded_and_refused_by_their_own_names(clip, model):
     settings = seeder(clip, model).settings
-    assert settings["text.box_thr"] == 0.0
-    assert not any(key.startswith(("gd.", "sam.", "map.")) for key in settings)
-    with pytest.raises(WsssError, match=r"unknown setting of sam3 'gd.box_thr'"):
-        override(Settings(), {"gd.box_thr": 0.3})
+    assert settings["sam3.box_threshold"] == 0.0
+    assert not any(key.startswith(("detector.", "sam.")) for key in settings)
+    with pytest.raises(WsssError, match=r"unknown setting of sam3 'detector.box_threshold'"):
+        override(Settings(), {"detector.box_threshold": 0.3})
     with pytest.raises(WsssError, match=r"mode 'boxes_given'"):
         override(Settings(), {"mode": "boxes_given"})
 

@@ -84,13 +84,13 @@ def test_maps_of_different_sizes():
         agreement(random_opinion(0), small)
     fuser = Agreeing(lambda _: random_opinion(0), lambda _: small, IGNORE_THEM, {})
     with pytest.raises(ImageError, match="x: a seed of"):
-        fuser.seed([LoadedSample(Sample("x"), np.zeros((40, 50, 3), np.uint8))])
+        fuser.seed(LoadedSample(Sample("x"), np.zeros((40, 50, 3), np.uint8)))
 
 
 def test_as_a_seeder():
     fuser = Agreeing(lambda _: SEED, lambda _: PREDICTION, IGNORE_THEM, {"segmenter": "abc"})
     assert fuser.settings == {"disagreement": "ignore", "sure": 0.0, "segmenter": "abc"}
-    (seed,) = fuser.seed([LoadedSample(Sample("x"), np.zeros((1, 10, 3), np.uint8))])
+    seed = fuser.seed(LoadedSample(Sample("x"), np.zeros((1, 10, 3), np.uint8)))
     assert seed.labels[0].tolist() == [3, 3, 255, 255, 255, 2, 5, 0, 6, 255]
     assert seed.present == (1, 2, 4, 5)
     assert seed.scores == {1: 0.5, 2: 0.75, 4: 1.0, 5: 0.75}

@@ -35,11 +35,6 @@ def parse_shard(text: str | None) -> tuple[int, int]:
     return i - 1, n
 
 
-def default_backend(*of_clip_sams: str | None) -> str:
-    """``clip-sams`` where one of its own options is given, else ``dino-sam``."""
-    return "clip-sams" if any(of_clip_sams) else "dino-sam"
-
-
 def generate(
     ctx: typer.Context,
     dataset: options.Dataset,
@@ -49,8 +44,8 @@ def generate(
         str | None,
         options.option(
             "--backend",
-            help="How seeds are made: dino-sam, clip-sams or sam3. Default: clip-sams with --prompts or --preset, "
-            "else dino-sam.",
+            help="How seeds are made: dino-sam, clip-sams or sam3. Default: clip-sams with --prompts, --preset or "
+            "--stage, else dino-sam.",
         ),
     ] = None,
     labels: options.Labels = "auto",
@@ -63,6 +58,12 @@ def generate(
         ),
     ] = None,
     preset: options.Preset = None,
+    stage: Annotated[
+        str | None,
+        options.option(
+            "--stage", help="Stage of clip-sams's recipe: handwritten, coarse or fine. Default: the prompts' own."
+        ),
+    ] = None,
     models: options.Models = None,
     clip: options.Clip = None,
     sam: options.Sam = None,
@@ -77,7 +78,8 @@ def generate(
     overwrite: Annotated[bool, options.option("--overwrite", help="Make finished masks again.")] = False,
     seed: Annotated[int, options.option("--seed", help="Random seed; for toyland also the world's.", min=0)] = 0,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A backend setting, e.g. gd.box_thr=0.25.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A backend setting, e.g. detector.box_threshold=0.25."),
     ] = None,
     json: options.Json = False,
     config: options.Config = None,
@@ -89,7 +91,7 @@ def generate(
     from ..data import open_dataset
 
     part = parse_shard(shard)
-    overrides = options.settings_of(ctx, set_ or [])
+    settings = options.settings_of(ctx, set_ or [])
     data = open_dataset(dataset, root, split, classes, labels, images, seed)
 
     from ..io.progress import Progress
@@ -111,12 +113,12 @@ def generate(
         preset=recipe,
         precision=precision,
     )
-    of_clip_sams = {"prompts": prompts, "preset": preset}
-    backend = backend or default_backend(prompts, preset)
-    overrides |= {key: value for key, value in of_clip_sams.items() if value is not None}
+    of_clip_sams = {"prompts": prompts, "preset": preset, "stage": stage}
+    given = {key: value for key, value in of_clip_sams.items() if value is not None}
+    backend = backend or ("clip-sams" if given else "dino-sam")
     model_set = model_set.for_backend(backend)
     out = out or Path("seeds") / f"{data.name}-{data.split}"
-    plan = RunPlan(data, model_set, backend, overrides, out, limit, overwrite, shlex.join(sys.argv))
+    plan = RunPlan(data, model_set, backend, settings, out, given, limit, overwrite, shlex.join(sys.argv))
     where = model_set.device if len(devices) == 1 else ", ".join(devices)
     show.message(
         f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes, labels: "

@@ -34,7 +34,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """``key=value`` of ``--set``; the value is read as TOML where it is TOML, else as a string."""
     key, sep, value = text.partition("=")
     if not sep or not key:
-        raise WsssError(f"--set {text}: expected KEY=VALUE, e.g. --set gd.box_thr=0.25")
+        raise WsssError(f"--set {text}: expected KEY=VALUE, e.g. --set detector.box_threshold=0.25")
     from ..io.text import parse_toml
 
     try:

@@ -9,7 +9,7 @@ A class set file looks like this; only ``classes`` and the names are required::
       { name = "sofa", phrases = ["couch", "sofa"], prompt = "sofa", parts = ["cushion"] },
       { name = "cat" },                      # phrases: the name with spaces for underscores; prompt: the first phrase
     ]
-    [thresholds."gd.box_thr"]                # a setting's value for single classes
+    [thresholds."detector.box_threshold"]                # a setting's value for single classes
     sofa = 0.25
 """
 
@@ -43,7 +43,7 @@ class ClassSet:
         palette: 256 RGB colours.
         part_phrases: extra detector phrases by class name that trade precision for a
             table's definition (off by default).
-        thresholds: setting key -> class name -> value, e.g. ``{"gd.box_thr": {"person": 0.25}}``.
+        thresholds: setting key -> class name -> value, e.g. ``{"detector.box_threshold": {"person": 0.25}}``.
         max_candidates: how many classes label-free classification may propose for one image.
     """
 

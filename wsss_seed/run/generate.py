@@ -93,7 +93,7 @@ def generate(
 
     Args:
         dataset: the images; ``image`` and ``boxes`` are called from threads.
-        seeder: makes the seeds. If it has a true attribute ``needs_boxes`` it is given ground-truth boxes.
+        seeder: makes the seeds.
         out: the run folder.
         settings: everything that determines the masks, as JSON values.
         about: further facts for ``run.json``.
@@ -137,11 +137,11 @@ def generate(
 
         def load(sample: Sample) -> tuple[LoadedSample, Stamp | None]:
             stamp = _stamp(sample)
-            boxes = dataset.boxes(sample) if getattr(seeder, "needs_boxes", False) else None
+            boxes = dataset.boxes(sample) if seeder.needs_boxes else None
             return LoadedSample(sample, dataset.image(sample), boxes), stamp
 
         def make(loaded: tuple[LoadedSample, Stamp | None]) -> Seed:
-            (seed,) = seeder.seed([loaded[0]])
+            seed = seeder.seed(loaded[0])
             _check(seed, loaded[0].image, len(dataset.class_set.names))
             return seed
 

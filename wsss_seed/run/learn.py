@@ -301,10 +301,8 @@ def _coarse_seeds(
     progress: Callable[[str, str], Progress] | None,
 ) -> Any:
     """A run of clip-sams with the prompts just learned, each process doing its part."""
-    request = BackendRequest(
-        dataset.class_set, models, {"preset": preset.name, "prompts": str(prompts), "stage": "coarse", **overrides}
-    )
-    seeder = build_seeder("clip-sams", request)
+    options = {"preset": preset.name, "prompts": str(prompts), "stage": "coarse"}
+    seeder = build_seeder("clip-sams", BackendRequest(dataset.class_set, models, overrides), options)
     return generate(
         dataset,
         seeder,

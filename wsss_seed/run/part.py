@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,8 @@ class RunPlan:
         dataset: the images.
         models: the model set.
         backend: name of the backend.
-        overrides: the user's settings of the backend, dotted key to value.
+        settings: the user's settings of the backend, dotted key to value.
+        options: what the backend alone takes, e.g. the prompts of clip-sams.
         out: the run folder.
         limit: do the first so many images.
         overwrite: make finished masks again.
@@ -41,8 +42,9 @@ class RunPlan:
     dataset: Dataset
     models: ModelSet
     backend: str
-    overrides: Mapping[str, Any]
+    settings: Mapping[str, Any]
     out: Path
+    options: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
     overwrite: bool = False
     command: str = ""
@@ -55,7 +57,7 @@ def do_part(plan: RunPlan, device: str, shard: tuple[int, int], progress: Report
         WsssError: unusable models or settings, or see ``generate``.
     """
     data, models = plan.dataset, plan.models.on(device)
-    seeder = build_seeder(plan.backend, BackendRequest(data.class_set, models, plan.overrides))
+    seeder = build_seeder(plan.backend, BackendRequest(data.class_set, models, plan.settings), plan.options)
     for checkpoint in models.seen(data.name):
         progress.warn(
             f"{checkpoint.name} was trained on annotations of {data.name} ({checkpoint.data}): figures on {data.name} "

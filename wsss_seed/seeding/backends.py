@@ -1,7 +1,8 @@
 """Backends by name: recipes that build a seeder, found through the entry-point group ``wsss_seed.backends``.
 
 Our own backends are registered in the same way as a third party's: an entry point whose object is a function
-``build(request: BackendRequest) -> Seeder``.
+``build(request: BackendRequest, **options) -> Seeder``. Options that only one backend has, such as the prompts of
+clip-sams, are keyword arguments of its function.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from ..data.classes import ClassSet
@@ -28,12 +30,12 @@ class BackendRequest:
     Attributes:
         class_set: the classes to find.
         models: the model set; each model is loaded when it is first asked for.
-        overrides: the user's settings, dotted key to value; they go before the model set's calibrated ones.
+        settings: the user's settings, dotted key to value, which override those calibrated for the model set.
     """
 
     class_set: ClassSet
     models: ModelSet
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def backends() -> dict[str, EntryPoint]:
@@ -41,11 +43,16 @@ def backends() -> dict[str, EntryPoint]:
     return {e.name: e for e in entry_points(group=GROUP)}
 
 
-def build_seeder(name: str, request: BackendRequest) -> Seeder:
+def build_seeder(name: str, request: BackendRequest, options: Mapping[str, str] | None = None) -> Seeder:
     """Build the seeder of a backend.
 
+    Args:
+        name: of the backend.
+        request: what every backend is given.
+        options: of this backend alone, e.g. ``{"prompts": "handwritten"}`` for clip-sams.
+
     Raises:
-        WsssError: no such backend, or it cannot be imported.
+        WsssError: no such backend, it cannot be imported, or it has no such option.
     """
     known = backends()
     if name not in known:
@@ -56,4 +63,9 @@ def build_seeder(name: str, request: BackendRequest) -> Seeder:
         raise WsssError(
             f"backend '{name}' cannot be imported ({error}); install the package that provides it again"
         ) from error
-    return build(replace(request, models=request.models.for_backend(name)))
+    known_options = [p.name for p in signature(build).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for option in options or {}:
+        if option not in known_options:
+            raise WsssError(f"backend '{name}' has no {option}; it is an option of another backend")
+    seeder: Seeder = build(replace(request, models=request.models.for_backend(name)), **(options or {}))
+    return seeder

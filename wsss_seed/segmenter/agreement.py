@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -85,6 +85,8 @@ class Agreeing:
         record: further facts that determine the masks, for ``settings``.
     """
 
+    needs_boxes = False
+
     def __init__(
         self,
         seed: Callable[[Sample], Opinion],
@@ -95,15 +97,13 @@ class Agreeing:
         self.settings: Mapping[str, Any] = {**flatten(settings), **record}
         self._seed, self._prediction, self._set = seed, prediction, settings
 
-    def seed(self, samples: Sequence[LoadedSample]) -> list[Seed]:
-        """One fused mask per sample, in order; evidence says which share of the pixels they agreed on.
+    def seed(self, loaded: LoadedSample) -> Seed:
+        """The fused mask of an image; the evidence has the share of its pixels on which both agreed.
 
         Raises:
             ImageError: a seed or a prediction is missing, unreadable or of another size than the other.
         """
-        return [self._fuse(s.sample) for s in samples]
-
-    def _fuse(self, sample: Sample) -> Seed:
+        sample = loaded.sample
         seed, prediction = self._seed(sample), self._prediction(sample)
         try:
             fused = agreement(seed, prediction, self._set)

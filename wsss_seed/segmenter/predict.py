@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -68,6 +68,8 @@ class Predictor:
         record: further facts that determine the label maps, for ``settings``.
     """
 
+    needs_boxes = False
+
     def __init__(
         self,
         segmenter: Segmenter,
@@ -82,9 +84,9 @@ class Predictor:
         self.settings: Mapping[str, Any] = {"segmenter": digest(segmenter), **flat, **(record or {})}
         self._segmenter, self._set, self._proposals = segmenter, settings, proposals
 
-    def seed(self, samples: Sequence[LoadedSample]) -> list[Seed]:
-        """One prediction per sample, in order; each image is seen by itself."""
-        return [self._seed(s.image) for s in samples]
+    def seed(self, loaded: LoadedSample) -> Seed:
+        """The prediction for an image."""
+        return self._predict(loaded.image)
 
     @torch.inference_mode()
     def probabilities(self, image: np.ndarray) -> torch.Tensor:
@@ -103,7 +105,7 @@ class Predictor:
         )
 
     @torch.inference_mode()
-    def _seed(self, image: np.ndarray) -> Seed:
+    def _predict(self, image: np.ndarray) -> Seed:
         size = (image.shape[0], image.shape[1])
         maps = self.probabilities(image)
         labels, confidence = winners(maps, size)

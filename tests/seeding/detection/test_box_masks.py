@@ -1,4 +1,4 @@
-"""SAM in the box with a small random SAM of the real class."""
+"""Box-prompted segmentation with a small random SAM of the real class."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ from rounding import FLIPPED, ROUNDING
 from segment_anything import SamPredictor
 from segment_anything.utils.amg import remove_small_regions
 
-from wsss_seed.seeding.detection.box_masks import cut_masks, grow, pixel_window
+from wsss_seed.seeding.detection.box_masks import grow, pixel_window, predict_box_masks
+from wsss_seed.seeding.detection.settings import SamSettings
 
 SHAPE = (90, 120)
 BOXES = np.array([[10, 10, 60, 50], [0, 0, 120, 90], [70.4, 20.2, 110.7, 80.9], [3, 60, 9, 66]], np.float32)
@@ -22,7 +23,11 @@ def embedding(sam, image):
     return sam.embed(image)
 
 
-OPEN = {"min_area": 0, "min_cover": 0.0, "min_iou": -1.0}
+OPEN = {"min_region_area": 0, "min_box_coverage": 0.0, "pred_iou_thresh": -1.0}
+
+
+def cut_masks(sam, embedding, boxes, shape, **settings):
+    return predict_box_masks(sam, embedding, boxes, shape, SamSettings(**settings))
 
 
 def on_image(cut):
@@ -49,17 +54,17 @@ def shifted(sam, embedding):
     return Shifted(sam.model)
 
 
-@pytest.mark.parametrize(("kind", "level"), [("single", None), ("multi_best", "best"), ("multi_whole", 2)])
-def test_masks_are_the_library_s_inside_the_grown_box(sam, image, embedding, kind, level):
+@pytest.mark.parametrize(("output", "level"), [("single", None), ("best", "best"), ("whole", 2)])
+def test_masks_are_the_library_s_inside_the_grown_box(sam, image, embedding, output, level):
     """The chosen token's mask, logits > 0, cut off 5 % outside the box."""
     predictor = SamPredictor(sam.model)
     predictor.set_image(image)
-    for box, cut in zip(BOXES, cut_masks(sam, embedding, BOXES, SHAPE, kind=kind, **OPEN), strict=True):
+    for box, cut in zip(BOXES, cut_masks(sam, embedding, BOXES, SHAPE, output=output, **OPEN), strict=True):
         masks, ious, _ = predictor.predict(box=box, multimask_output=level is not None)
         i = {None: 0, "best": int(ious.argmax()), 2: 2}[level]
         expected = masks[i] & inside(box)
         if expected.any():
-            assert cut.sound
+            assert cut.valid
             assert (on_image(cut) != expected).mean() < FLIPPED
         assert cut.iou == pytest.approx(float(ious[i]), rel=ROUNDING)
 
@@ -68,7 +73,7 @@ def test_masks_are_cleaned_as_in_the_whole_image(sam, embedding):
     """Holes and islands below the area go, judged in the image, not in the window."""
     model = shifted(sam, embedding)
     raw = cut_masks(model, embedding, BOXES, SHAPE, **OPEN)
-    clean = cut_masks(model, embedding, BOXES, SHAPE, **{**OPEN, "min_area": 30})
+    clean = cut_masks(model, embedding, BOXES, SHAPE, **{**OPEN, "min_region_area": 30})
     changed = 0
     for box, a, b in zip(BOXES, raw, clean, strict=True):
         expected, _ = remove_small_regions(on_image(a), 30, "holes")
@@ -82,7 +87,7 @@ def test_probability_is_the_sigmoid_of_the_logits(sam, embedding):
     low_res, _ = sam.decode_boxes(embedding, BOXES, multimask=False)
     full = sam.logits(embedding, low_res[:, 0]).sigmoid().numpy()
     for cut, expected in zip(cut_masks(sam, embedding, BOXES, SHAPE, **OPEN), full, strict=True):
-        if cut.sound:
+        if cut.valid:
             h, w = cut.mask.shape
             np.testing.assert_allclose(cut.probability, expected[cut.y : cut.y + h, cut.x : cut.x + w], atol=1e-3)
 
@@ -94,15 +99,15 @@ def test_a_dropped_mask_leaves_the_core_of_its_box(sam, embedding):
     cover = cut_masks(model, embedding, box, SHAPE, **OPEN)[0].mask.sum() / 1600
     assert 0.01 < cover < 0.99
     iou = cut_masks(model, embedding, box, SHAPE, **OPEN)[0].iou
-    for kwargs, sound in (
-        ({"min_cover": cover - 1e-4, "min_iou": -1.0}, True),
-        ({"min_cover": cover + 1e-4, "min_iou": -1.0}, False),
-        ({"min_cover": 0.0, "min_iou": iou - 1e-4}, True),
-        ({"min_cover": 0.0, "min_iou": iou + 1e-4}, False),
+    for kwargs, valid in (
+        ({"min_box_coverage": cover - 1e-4, "pred_iou_thresh": -1.0}, True),
+        ({"min_box_coverage": cover + 1e-4, "pred_iou_thresh": -1.0}, False),
+        ({"min_box_coverage": 0.0, "pred_iou_thresh": iou - 1e-4}, True),
+        ({"min_box_coverage": 0.0, "pred_iou_thresh": iou + 1e-4}, False),
     ):
-        [cut] = cut_masks(model, embedding, box, SHAPE, min_area=0, **kwargs)
-        assert cut.sound == sound
-        if not sound:
+        [cut] = cut_masks(model, embedding, box, SHAPE, min_region_area=0, **kwargs)
+        assert cut.valid == valid
+        if not valid:
             assert (cut.x, cut.y, *cut.mask.shape) == (30, 20, 20, 20)
             assert cut.mask.all()
 

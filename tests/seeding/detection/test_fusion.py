@@ -5,13 +5,20 @@ import itertools
 import numpy as np
 import pytest
 
-from wsss_seed.seeding.detection.fusion import Instance, contested, duplicates, fuse, overlaps, painting_order
+from wsss_seed.seeding.detection.fusion import Instance, contested, duplicate_masks, overlaps, painting_order
+from wsss_seed.seeding.detection.fusion import fuse as fuse_with
+from wsss_seed.seeding.detection.settings import FusionSettings, IgnoreSettings
 
 A, B, C = 0, 1, 2
 SHAPE = (4, 12)
 
 
-def row(cls, score, start, stop, *, rows=(0, 4), p=1.0, order=0, margin=0):
+def fuse(confident, ambiguous, shape, *, missing=False, **settings):
+    own = {key: settings.pop(key) for key in ("order", "per_pixel") if key in settings}
+    return fuse_with(confident, ambiguous, shape, FusionSettings(**own), IgnoreSettings(**settings), missing=missing)
+
+
+def row(cls, score, start, stop, *, rows=(0, 4), p=1.0, query=0, margin=0):
     """A mask of columns start..stop-1, in a window with a margin."""
     y0, y1 = max(rows[0] - margin, 0), min(rows[1] + margin, SHAPE[0])
     x0, x1 = max(start - margin, 0), min(stop + margin, SHAPE[1])
@@ -19,7 +26,7 @@ def row(cls, score, start, stop, *, rows=(0, 4), p=1.0, order=0, margin=0):
     full[rows[0] : rows[1], start:stop] = True
     mask = full[y0:y1, x0:x1]
     probability = np.broadcast_to(np.float16(p), mask.shape) if np.isscalar(p) else np.float16(p)[y0:y1, x0:x1]
-    return Instance(cls, score, (start, rows[0], stop, rows[1]), x0, y0, mask, probability, order)
+    return Instance(cls, score, (start, rows[0], stop, rows[1]), x0, y0, mask, probability, query)
 
 
 def line(labels):
@@ -41,12 +48,12 @@ def test_equal_areas_paint_by_rising_score_then_by_key():
     """Ties ascending s', then class and box."""
     assert text([row(A, 0.9, 0, 6), row(B, 0.5, 3, 9)]) == "AAAAAABBB..."
     assert text([row(A, 0.5, 0, 6), row(B, 0.9, 3, 9)]) == "AAABBBBBB..."
-    assert text([row(B, 0.5, 0, 6), row(A, 0.5, 3, 9)], contest_delta=0.0) == "BBBBBBAAA..."
+    assert text([row(B, 0.5, 0, 6), row(A, 0.5, 3, 9)], contest_margin=0.0) == "BBBBBBAAA..."
 
 
 def test_score_paints_the_strong_over_the_weak():
-    assert text([row(A, 0.9, 1, 10), row(B, 0.4, 3, 6)], policy="score") == ".AAAAAAAAA.."
-    assert text([row(A, 0.4, 1, 10), row(B, 0.9, 3, 6)], policy="score") == ".AABBBAAAA.."
+    assert text([row(A, 0.9, 1, 10), row(B, 0.4, 3, 6)], order="score") == ".AAAAAAAAA.."
+    assert text([row(A, 0.4, 1, 10), row(B, 0.9, 3, 6)], order="score") == ".AABBBAAAA.."
 
 
 @pytest.mark.parametrize(
@@ -59,20 +66,20 @@ def test_score_paints_the_strong_over_the_weak():
 )
 def test_area_score_lets_the_stronger_win_a_partial_overlap(small, score, expected):
     """Overlap < 0.8 of the small mask and different classes -> the higher s' wins."""
-    assert text([row(A, 0.9, 0, 8), row(B, score, *small)], policy="area_score") == expected
+    assert text([row(A, 0.9, 0, 8), row(B, score, *small)], order="area_score") == expected
 
 
 def test_area_score_leaves_what_lies_below_the_loser():
     """The rule is one of pairs."""
     pile = [row(C, 0.5, 0, 11), row(A, 0.9, 0, 6), row(B, 0.6, 4, 9)]
-    assert text(pile, policy="area_score") == "AAAAAABBBCC."
+    assert text(pile, order="area_score") == "AAAAAABBBCC."
 
 
 def test_the_detector_s_order_is_the_bare_reference():
     """Later overwrites earlier, uncovered = 0, no 255."""
-    big, small = row(A, 0.9, 1, 10, order=1), row(B, 0.9, 3, 6, order=0)
-    assert text([big, small], [row(C, 0.3, 8, 12)], policy="order", missing=True) == ".AAAAAAAAA.."
-    assert text([row(A, 0.9, 1, 10, order=0), row(B, 0.9, 3, 6, order=1)], policy="order") == ".AABBBAAAA.."
+    big, small = row(A, 0.9, 1, 10, query=1), row(B, 0.9, 3, 6, query=0)
+    assert text([big, small], [row(C, 0.3, 8, 12)], order="detector", missing=True) == ".AAAAAAAAA.."
+    assert text([row(A, 0.9, 1, 10, query=0), row(B, 0.9, 3, 6, query=1)], order="detector") == ".AABBBAAAA.."
 
 
 def test_exact_rule_weighs_score_and_probability_at_each_pixel():
@@ -80,23 +87,23 @@ def test_exact_rule_weighs_score_and_probability_at_each_pixel():
     p = np.tile(np.linspace(0.5, 1.0, 12), (4, 1))
     a, b = row(A, 0.8, 0, 8, p=0.875), row(B, 0.95, 2, 9, p=p)
     # 0.8 * 0.875 = 0.70 against 0.95 * p, p = 0.5 + x / 22: B wins from p > 0.737, x >= 6
-    assert text([a, b], exact=True) == "AAAAAABBB..."
+    assert text([a, b], per_pixel=True) == "AAAAAABBB..."
     assert text([a, b]) == "AABBBBBBB..."
 
 
 def test_duplicate_guard_removes_the_weaker_of_two_classes():
     """IoU >= 0.80 of different classes; tie: the later key goes."""
-    assert duplicates([row(A, 0.5, 0, 10), row(B, 0.6, 0, 8)]) == [True, False]
-    assert duplicates([row(A, 0.5, 0, 10), row(B, 0.6, 0, 7)]) == [False, False]
-    assert duplicates([row(A, 0.5, 0, 10), row(A, 0.6, 0, 8)]) == [False, False]
-    assert duplicates([row(B, 0.5, 0, 10), row(A, 0.5, 0, 10)]) == [True, False]
-    assert duplicates([row(A, 0.5, 1, 10), row(A, 0.5, 1, 9), row(B, 0.5, 0, 10)]) == [False, False, True]
+    assert duplicate_masks([row(A, 0.5, 0, 10), row(B, 0.6, 0, 8)], 0.80) == [True, False]
+    assert duplicate_masks([row(A, 0.5, 0, 10), row(B, 0.6, 0, 7)], 0.80) == [False, False]
+    assert duplicate_masks([row(A, 0.5, 0, 10), row(A, 0.6, 0, 8)], 0.80) == [False, False]
+    assert duplicate_masks([row(B, 0.5, 0, 10), row(A, 0.5, 0, 10)], 0.80) == [True, False]
+    assert duplicate_masks([row(A, 0.5, 1, 10), row(A, 0.5, 1, 9), row(B, 0.5, 0, 10)], 0.80) == [False, False, True]
 
 
 def test_one_that_has_gone_removes_no_other():
     """A and B, B and C are twins, A and C are not."""
     twins = [row(A, 0.9, 0, 8), row(B, 0.8, 0, 9), row(C, 0.7, 0, 11)]
-    assert duplicates(twins) == [False, True, False]
+    assert duplicate_masks(twins, 0.80) == [False, True, False]
 
 
 def test_only_uncovered_pixels_of_the_low_pool_become_255():
@@ -130,10 +137,10 @@ def test_only_the_two_best_classes_of_a_pixel_contest_it():
 def test_a_second_instance_of_the_best_class_is_no_rival():
     """Of two As and a B on a pixel, the best A and the B count."""
     two = [row(A, 0.9, 0, 6), row(A, 0.88, 3, 9), row(B, 0.87, 5, 12)]
-    found = contested(two, overlaps(two), SHAPE, 0.05, 0.8)
+    found = contested(two, overlaps(two), SHAPE, 0.05)
     assert np.flatnonzero(found[0]).tolist() == [5, 6, 7, 8]
     far = [row(A, 0.95, 0, 6), row(A, 0.88, 3, 9), row(B, 0.87, 5, 12)]
-    found = contested(far, overlaps(far), SHAPE, 0.05, 0.8)
+    found = contested(far, overlaps(far), SHAPE, 0.05)
     assert np.flatnonzero(found[0]).tolist() == [6, 7, 8]
 
 
@@ -166,8 +173,8 @@ def test_boundary_of_what_lies_below_is_hidden():
 def test_boundary_of_what_yields_is_hidden():
     """The part of B that A wins has no outline to be seen."""
     a, b = row(A, 0.9, 0, 8, margin=1), row(B, 0.6, 5, 10, p=0.6, margin=1)
-    assert text([a, b], policy="area_score", boundary=1) == "AAAAAAAAB??."
-    assert text([a, b], exact=True, boundary=1) == "AAAAAAAAB??."
+    assert text([a, b], order="area_score", boundary=1) == "AAAAAAAAB??."
+    assert text([a, b], per_pixel=True, boundary=1) == "AAAAAAAAB??."
     assert text([a, b], boundary=1) == "AAAA??BBB??."
 
 
@@ -198,9 +205,9 @@ def random_instances(seed, n=7, shape=(20, 30)):
     "kwargs",
     [
         {},
-        {"policy": "score"},
-        {"policy": "area_score"},
-        {"exact": True},
+        {"order": "score"},
+        {"order": "area_score"},
+        {"per_pixel": True},
         {"boundary": 2},
         {"missing": True},
     ],
@@ -223,13 +230,13 @@ def test_windows_give_what_whole_masks_give():
     def whole(i):
         mask, p = np.zeros((20, 30), bool), np.zeros((20, 30), np.float16)
         mask[i.window], p[i.window] = i.mask, i.probability
-        return Instance(i.cls, i.score, i.box, 0, 0, mask, p, i.order)
+        return Instance(i.cls, i.score, i.box, 0, 0, mask, p, i.query)
 
     for seed in range(5):
         high, low = random_instances(seed), random_instances(seed + 100, 3)
         wide = [whole(i) for i in high], [whole(i) for i in low]
         assert (overlaps(high) == overlaps(wide[0])).all()
-        assert duplicates(high, 0.3) == duplicates(wide[0], 0.3)
+        assert duplicate_masks(high, 0.3) == duplicate_masks(wide[0], 0.3)
         for a, b in zip(fuse(high, low, (20, 30)), fuse(*wide, (20, 30)), strict=True):
             np.testing.assert_array_equal(a, b)
 
@@ -238,7 +245,7 @@ def test_contested_pixels_agree_with_the_definition_pixel_by_pixel():
     for seed in range(10):
         found = random_instances(seed)
         shared = overlaps(found)
-        got = contested(found, shared, (20, 30), 0.05, 0.8)
+        got = contested(found, shared, (20, 30), 0.05)
         expected = np.zeros((20, 30), bool)
         for y, x in itertools.product(range(20), range(30)):
             here = [

@@ -23,28 +23,33 @@ if TYPE_CHECKING:
 __all__ = ["ClipSams", "Settings", "build", "override", "proposal_settings", "proposal_weights", "stored_proposals"]
 
 
-def build(request: BackendRequest) -> ClipSams:
+def build(
+    request: BackendRequest, *, prompts: str | None = None, preset: str | None = None, stage: str | None = None
+) -> ClipSams:
     """The backend's recipe: the preset's stage, then what was calibrated for the model set, then the user's settings.
 
-    Beside the settings proper, ``prompts`` (``handwritten``, a file or folder of learn-prompts), ``preset`` and
-    ``stage`` may be given; without them the bundled prompts and the class set's preset are taken.
+    Args:
+        request: classes, models and settings.
+        prompts: ``handwritten``, or a file or folder of learn-prompts; the bundled ones by default.
+        preset: name of the recipe; the class set's by default.
+        stage: ``handwritten``, ``coarse`` or ``fine``; the prompts' own by default.
 
     Raises:
         WsssError: no prompts for these classes and this CLIP, unknown setting, value of the wrong type or range, or
             weights that cannot be loaded.
     """
-    models, class_set, values = request.models, request.class_set, dict(request.overrides)
-    preset = load_preset(values.pop("preset", None) or preset_for(class_set))
-    prompts = choose_prompts(values.pop("prompts", None), values.pop("stage", None), models, class_set)
-    settings = override(Settings(prompts.stage), preset.stages[prompts.stage])
-    settings = override(override(settings, models.settings("clip-sams")), values)
+    models, class_set = request.models, request.class_set
+    recipe = load_preset(preset or preset_for(class_set))
+    chosen = choose_prompts(prompts, stage, models, class_set)
+    settings = override(Settings(), recipe.stages[chosen.stage])
+    settings = override(override(settings, models.settings("clip-sams")), request.settings)
     return ClipSams(
         class_set,
         models.clip,
         stored_proposals(models, settings.proposals),
-        prompts.contexts,
+        chosen.contexts,
         settings,
-        {"preset": preset.name, "prompts": prompts.record},
+        {"preset": recipe.name, "stage": chosen.stage, "prompts": chosen.record},
     )
 
 

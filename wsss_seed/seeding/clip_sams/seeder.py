@@ -40,6 +40,8 @@ class ClipSams:
         record: further facts that determine the seeds, for ``settings``.
     """
 
+    needs_boxes = False
+
     def __init__(
         self,
         class_set: ClassSet,
@@ -53,14 +55,6 @@ class ClipSams:
         self.settings: Mapping[str, Any] = {**(record or {}), **flatten(settings)}
         self._set = settings
         self._clip, self._proposals, self._contexts = clip, proposals, contexts
-
-    def seed(self, samples: Sequence[LoadedSample]) -> list[Seed]:
-        """One seed per sample, in order; each image is seeded by itself.
-
-        Raises:
-            ImageError: an image without image-level labels, or with labels that the class set lacks.
-        """
-        return [self._seed(s) for s in samples]
 
     @cached_property
     def _text(self) -> torch.Tensor:
@@ -99,7 +93,12 @@ class ClipSams:
             box_clip_quirk=affinity.box_clip_quirk,
         )
 
-    def _seed(self, loaded: LoadedSample) -> Seed:
+    def seed(self, loaded: LoadedSample) -> Seed:
+        """The seed of an image.
+
+        Raises:
+            ImageError: an image without image-level labels, or with labels that the class set lacks.
+        """
         image, sample, shape = loaded.image, loaded.sample, loaded.image.shape[:2]
         if sample.labels is None:
             raise ImageError(f"{sample.id}: no image-level labels; give --labels FILE, or take --backend dino-sam")

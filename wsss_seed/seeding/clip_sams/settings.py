@@ -76,13 +76,10 @@ class Settings:
     """All settings of clip-sams.
 
     Attributes:
-        stage: which recipe made these settings: hand-written prompts, ``coarse`` (prompts learned from image-level
-            labels) or ``fine`` (prompts learned from coarse seeds).
         max_side: images with a longer side are seen by CLIP at this size, for memory grows with its fourth power.
     """
 
     OWNER: ClassVar[str] = "clip-sams"
-    stage: Stage = "fine"
     max_side: PositiveInt = 1024
     cam: CamSettings = field(default_factory=CamSettings)
     affinity: AffinitySettings = field(default_factory=AffinitySettings)

@@ -1,4 +1,4 @@
-"""SAM in the box: one mask for each box, kept inside it and cleaned.
+"""Box-prompted segmentation: one mask for each box, cut off at it and cleaned.
 
 Sources: SAM (arXiv 2304.02643), used inside boxes as in dino-sam's paper (arXiv 2405.06586). How far a mask may leave
 its box and which masks are dropped is ours.
@@ -14,11 +14,17 @@ import numpy as np
 
 from ...proposals.regions import fill_and_clean
 from .classification import to_numpy
+from .settings import MaskSettings, SamSettings
 
 if TYPE_CHECKING:
+    import torch
+
     from ...models.masks import MaskModel
 
 _LOGIT_PIXELS = 2**25  # of float32 logits held at once
+
+CORE = 0.50
+"""Middle part of each side of a box that becomes ambiguous in place of a dropped mask."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +36,7 @@ class BoxMask:
         mask: bool (h, w).
         probability: float16 (h, w), sigmoid of SAM's logits (before cleaning, also outside the mask).
         iou: SAM's predicted IoU; None where a model predicts none.
-        sound: False where SAM's mask was dropped and ``mask`` is the core of the box instead.
+        valid: False where SAM's mask was dropped and ``mask`` is the core of the box instead.
     """
 
     x: int
@@ -38,7 +44,7 @@ class BoxMask:
     mask: np.ndarray
     probability: np.ndarray
     iou: float | None
-    sound: bool
+    valid: bool
 
 
 def grow(box: np.ndarray, part: float) -> np.ndarray:
@@ -61,89 +67,62 @@ def pixel_window(box: np.ndarray, shape: tuple[int, int]) -> tuple[int, int, int
     return x0, y0, x1, y1
 
 
-def cut_masks(
-    sam: MaskModel,
-    embedding: Any,
-    boxes: np.ndarray,
-    shape: tuple[int, int],
-    *,
-    kind: str = "single",
-    expand: float = 0.05,
-    min_area: int = 100,
-    min_cover: float = 0.05,
-    min_iou: float = 0.50,
-    core: float = 0.50,
+def predict_box_masks(
+    sam: MaskModel, embedding: Any, boxes: np.ndarray, shape: tuple[int, int], settings: SamSettings
 ) -> list[BoxMask]:
-    """Cut out what SAM sees in each box.
+    """SAM's mask of each box.
 
     Args:
         sam: the model.
         embedding: the image, encoded once.
         boxes: float32 (n, 4) x0 y0 x1 y1 in pixels.
         shape: height and width of the image.
-        kind: ``single`` (the decoder's dedicated single-mask token), ``multi_best`` (best predicted IoU of three) or
-            ``multi_whole`` (the third of three, the whole object).
-        expand: masks are cut off at their box, grown by this part of its width or height at each side.
-        min_area: then holes and islands of fewer pixels are filled and removed.
-        min_cover: a mask covering less than this of its box is dropped, and so is
-        min_iou: one with a lower predicted IoU. In its place stands the core of the box.
-        core: middle part of each side of the box that makes the core.
+        settings: which of SAM's masks, and what is done to it.
     """
-    return trimmed(
-        _logits(sam, embedding, boxes, shape, kind),
-        boxes,
-        shape,
-        expand=expand,
-        min_area=min_area,
-        min_cover=min_cover,
-        min_iou=min_iou,
-        core=core,
-    )
+    found = _logits(sam, embedding, boxes, shape, settings.output)
+    return trim_masks(found, boxes, shape, settings, settings.pred_iou_thresh)
 
 
-def trimmed(
-    found: Iterable[tuple[Any, float | None]],
+def trim_masks(
+    found: Iterable[tuple[torch.Tensor, float | None]],
     boxes: np.ndarray,
     shape: tuple[int, int],
-    *,
-    expand: float,
-    min_area: int,
-    min_cover: float,
-    min_iou: float,
-    core: float,
+    settings: MaskSettings,
+    pred_iou_thresh: float = 0.0,
 ) -> list[BoxMask]:
-    """Masks kept inside their boxes and cleaned; see ``cut_masks`` for what the numbers mean.
+    """Masks cut off at their boxes and cleaned; in place of a mask that is dropped stands the core of its box.
 
     Args:
-        found: for each box the logits, a tensor (H, W), and the predicted IoU, if there is one.
+        found: for each box the logits (H, W), and the predicted IoU, if there is one.
         boxes: float32 (n, 4) x0 y0 x1 y1 in pixels.
         shape: height and width of the image.
-        expand, min_area, min_cover, min_iou, core: as in ``cut_masks``.
+        settings: how far a mask may leave its box, and when it is dropped.
+        pred_iou_thresh: a mask with a lower predicted IoU is dropped too.
     """
     result = []
     for box, (logits, iou) in zip(boxes, found, strict=True):
-        x0, y0, x1, y1 = pixel_window(grow(box, expand), shape)
+        x0, y0, x1, y1 = pixel_window(grow(box, settings.box_expand), shape)
         inside = logits[y0:y1, x0:x1]
         whole = np.zeros(shape, bool)
         whole[y0:y1, x0:x1] = (inside > 0).cpu().numpy()
-        mask = fill_and_clean(whole, min_area)[y0:y1, x0:x1].copy()  # a view would keep the whole alive
-        box_area = float((box[2] - box[0]) * (box[3] - box[1]))
-        if mask.sum() >= min_cover * box_area and mask.any() and (iou is None or iou >= min_iou):
+        mask = fill_and_clean(whole, settings.min_region_area)[y0:y1, x0:x1].copy()  # a view would keep all of it
+        covered = mask.sum() >= settings.min_box_coverage * float((box[2] - box[0]) * (box[3] - box[1]))
+        if covered and mask.any() and (iou is None or iou >= pred_iou_thresh):
             result.append(BoxMask(x0, y0, mask, inside.sigmoid().half().cpu().numpy(), iou, True))
         else:
-            x0, y0, x1, y1 = pixel_window(grow(box, (core - 1) / 2), shape)
+            x0, y0, x1, y1 = pixel_window(grow(box, (CORE - 1) / 2), shape)
             size = (y1 - y0, x1 - x0)
             result.append(BoxMask(x0, y0, np.ones(size, bool), np.ones(size, np.float16), iou, False))
     return result
 
 
 def _logits(
-    sam: MaskModel, embedding: Any, boxes: np.ndarray, shape: tuple[int, int], kind: str
-) -> Iterator[tuple[Any, float]]:
-    """For each box the logits, a tensor (H, W), of the mask that ``kind`` names, and its predicted IoU."""
-    low_res, iou = sam.decode_boxes(embedding, boxes, multimask=kind != "single")
+    sam: MaskModel, embedding: Any, boxes: np.ndarray, shape: tuple[int, int], output: str
+) -> Iterator[tuple[torch.Tensor, float]]:
+    """For each box the logits (H, W) of the mask that ``output`` names, and its predicted IoU."""
+    low_res, iou = sam.decode_boxes(embedding, boxes, multimask=output != "single")
     ious = to_numpy(iou)
-    chosen = ious.argmax(1) if kind == "multi_best" else np.full(len(boxes), 2 if kind == "multi_whole" else 0)
+    chosen = ious.argmax(1) if output == "best" else np.full(len(boxes), 2 if output == "whole" else 0)
     step = max(1, _LOGIT_PIXELS // (shape[0] * shape[1]))
     for start in range(0, len(boxes), step):
         rows = range(start, min(start + step, len(boxes)))

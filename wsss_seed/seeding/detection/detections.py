@@ -1,56 +1,146 @@
-"""From the detector's queries to boxes worth cutting out: classes, geometry, duplicates.
+"""Detections: boxes with a class, their scores, and what has become of each. They are never changed in place.
 
-The filters and their thresholds are ours: no code of dino-sam's paper (arXiv 2405.06586) is released, and its nearest
-relatives with code filter less.
-
-A filter tells which detections to drop. Where it goes by rank it takes the canonical order, so that no outcome depends
-on the order of the detector's queries.
+What goes by rank takes the canonical order, so that no outcome depends on the order of the detector's queries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
 
 import numpy as np
+
+Rows = np.ndarray | list[int] | int
+
+
+class Role(IntEnum):
+    """What a detection contributes to the seed."""
+
+    UNDECIDED = 0
+    CONFIDENT = 1
+    """It paints its class."""
+    AMBIGUOUS = 2
+    """It makes pixels ignored that nothing else paints."""
+    DROPPED = 3
+
+
+class Reason(IntEnum):
+    """Why a detection was dropped, or does not paint."""
+
+    NONE = 0
+    TOO_SMALL = 1
+    TOO_LARGE = 2
+    NMS = 3
+    GROUP_BOX = 4
+    REJECTED = 5
+    """CLIP sees something else in the crop."""
+    CROSS_CLASS_NMS = 6
+    MAX_DETECTIONS = 7
+    NO_SURVIVOR = 8
+    """No confident box survived, and another one was kept."""
+    LOW_SCORE = 9
+    INVALID_MASK = 10
+    DUPLICATE_MASK = 11
+
+    @property
+    def text(self) -> str:
+        """As the evidence has it; empty for ``NONE``."""
+        return "" if self is Reason.NONE else self.name.lower()
 
 
 @dataclass(frozen=True)
 class Detections:
-    """Boxes with a class and a score, one a row.
+    """The detections of one image; all arrays have n rows.
 
     Attributes:
         boxes: float32 (n, 4) x0 y0 x1 y1 in pixels of the original image.
         classes: int64 (n,) foreground indices.
         scores: float32 (n,) detector scores.
-        query: int64 (n,) places in the detector's output (only the painting policy ``order`` looks at them).
-        strong: bool (n,), whether the score alone entitles the box to paint.
+        query: int64 (n,) places in the detector's output (only the fusion order ``detector`` depends on them).
+        confident: bool (n,), whether the detector's score entitles the box to paint.
+        crop_probs: float32 (n,), CLIP's probability of the class in the box's crop; NaN where it was not verified.
+        combined: float32 (n,), the combined score s'; the detector's score where nothing was verified.
+        reason: int8 (n,) ``Reason``.
+        role: int8 (n,) ``Role``.
+        demoted: bool (n,), may not paint whatever its score.
     """
 
     boxes: np.ndarray
     classes: np.ndarray
     scores: np.ndarray
     query: np.ndarray
-    strong: np.ndarray
+    confident: np.ndarray
+    crop_probs: np.ndarray
+    combined: np.ndarray
+    reason: np.ndarray
+    role: np.ndarray
+    demoted: np.ndarray
+
+    @classmethod
+    def of(
+        cls, boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray, query: np.ndarray, confident: np.ndarray
+    ) -> Detections:
+        """Detections of which nothing is known but what the detector says."""
+        n = len(scores)
+        return cls(
+            boxes,
+            classes,
+            scores,
+            query,
+            confident,
+            crop_probs=np.full(n, np.nan, np.float32),
+            combined=scores,
+            reason=np.full(n, Reason.NONE, np.int8),
+            role=np.full(n, Role.UNDECIDED, np.int8),
+            demoted=np.zeros(n, bool),
+        )
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def __getitem__(self, rows: np.ndarray) -> Detections:
         """The detections of an index array or a boolean mask."""
-        return Detections(self.boxes[rows], self.classes[rows], self.scores[rows], self.query[rows], self.strong[rows])
-
-    def order(self, value: np.ndarray | None = None) -> np.ndarray:
-        """int64 (n,), the canonical order: highest value (default: score) first, equals by class and
-        box."""
-        x0, y0, x1, y1 = self.boxes.T
-        return np.lexsort((y1, x1, y0, x0, self.classes, -(self.scores if value is None else value)))
+        return Detections(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     @staticmethod
     def concatenate(parts: Sequence[Detections]) -> Detections:
         """The detections of several lists in one."""
-        names = ("boxes", "classes", "scores", "query", "strong")
-        return Detections(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
+        return Detections(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Detections)))
+
+    @property
+    def kept(self) -> np.ndarray:
+        """bool (n,): not dropped."""
+        kept: np.ndarray = self.reason == Reason.NONE
+        return kept
+
+    def order(self, value: np.ndarray | None = None) -> np.ndarray:
+        """int64 (n,), the canonical order: highest value (default: score) first, equals by class, x0, y0, x1, y1."""
+        x0, y0, x1, y1 = self.boxes.T
+        return np.lexsort((y1, x1, y0, x0, self.classes, -(self.scores if value is None else value)))
+
+    def best(self, rows: np.ndarray, value: np.ndarray | None = None) -> int:
+        """Of some rows (bool, at least one), that of the highest value (default: s'); of equals the first in canonical
+        order."""
+        order = self.order(self.combined if value is None else value)
+        return int(order[rows[order]][0])
+
+    def with_reason(self, rows: Rows, reason: Reason) -> Detections:
+        """The same detections, some rows with another reason."""
+        changed = self.reason.copy()
+        changed[rows] = reason
+        return replace(self, reason=changed)
+
+    def with_role(self, rows: Rows, role: Role) -> Detections:
+        """The same detections, some rows with another role."""
+        changed = self.role.copy()
+        changed[rows] = role
+        return replace(self, role=changed)
+
+    def drop(self, reason: Reason, rule: Callable[[Detections], np.ndarray]) -> Detections:
+        """Without those of the kept detections for which the rule, given them alone, is true: bool (m,)."""
+        rows = np.flatnonzero(self.kept)
+        return self.with_reason(rows[rule(self[rows])], reason)
 
 
 def assign_classes(
@@ -58,26 +148,26 @@ def assign_classes(
     scores: np.ndarray,
     class_scores: np.ndarray,
     classes: Sequence[int],
-    box_thr: np.ndarray,
+    box_threshold: np.ndarray,
     shape: tuple[int, int],
 ) -> Detections:
     """Queries as detections, in canonical order.
 
     The class of a query is the one with the highest class score, the lower index among equals; its score is the
-    maximum over all real tokens, and it is strong above its class's threshold. Boxes are clipped to the image.
+    maximum over all real tokens, and it is confident above its class's threshold. Boxes are clipped to the image.
 
     Args:
         boxes: (n, 4) x0 y0 x1 y1 in pixels.
         scores: (n,) detector scores.
         class_scores: (n, C) scores of the C classes asked for.
         classes: their C foreground indices, ascending.
-        box_thr: float32 (K,) threshold of each foreground class.
+        box_threshold: float32 (K,) threshold of each foreground class.
         shape: height and width of the image.
     """
     height, width = shape
     clipped = np.clip(boxes, 0, np.array([width, height, width, height], np.float32)).astype(np.float32)
     own = np.asarray(classes, np.int64)[class_scores.argmax(1)]
-    found = Detections(clipped, own, scores.astype(np.float32), np.arange(len(scores)), scores > box_thr[own])
+    found = Detections.of(clipped, own, scores.astype(np.float32), np.arange(len(scores)), scores > box_threshold[own])
     return found[found.order()]
 
 
@@ -100,101 +190,10 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def lies_inside(boxes: np.ndarray, part: float) -> np.ndarray:
-    """bool (n, n): whether at least ``part`` of box j's area lies in box i; no box lies inside itself."""
+def lies_inside(boxes: np.ndarray, share: float) -> np.ndarray:
+    """bool (n, n): whether at least ``share`` of box j's area lies in box i; no box lies inside itself."""
     own = area(boxes)
-    share = np.divide(intersection(boxes, boxes), own[None], out=np.zeros((len(own),) * 2, np.float32), where=own > 0)
-    inside: np.ndarray = share >= np.float32(part)
+    part = np.divide(intersection(boxes, boxes), own[None], out=np.zeros((len(own),) * 2, np.float32), where=own > 0)
+    inside: np.ndarray = part >= np.float32(share)
     np.fill_diagonal(inside, False)
     return inside
-
-
-def too_small(d: Detections, shape: tuple[int, int], min_side: float, min_area: float) -> np.ndarray:
-    """bool (n,): a side shorter than ``min_side`` pixels or an area below ``min_area`` of the image, which CLIP and SAM
-    hardly resolve."""
-    sides = d.boxes[:, 2:] - d.boxes[:, :2]
-    narrow = sides.min(1)
-    return (narrow <= 0) | (narrow < min_side) | (area(d.boxes) < min_area * shape[0] * shape[1])
-
-
-def too_large(
-    d: Detections, shape: tuple[int, int], max_cover: float, min_score: float, inside: float, *, even_alone: bool
-) -> np.ndarray:
-    """bool (n,): doubtful boxes round nearly the whole image.
-
-    Where its phrase is absent a detector likes to answer with a very large box. A box covering more than ``max_cover``
-    of the image with a score below ``min_score`` goes if a strong box of its class lies inside it, and ``even_alone``
-    (label-free) in any case. The weakest are looked at first, and one that has gone is no reason for another to go.
-    """
-    doubtful = (area(d.boxes) > max_cover * shape[0] * shape[1]) & (d.scores < np.float32(min_score))
-    if even_alone or not doubtful.any():
-        return doubtful
-    better = lies_inside(d.boxes, inside) & (d.classes[:, None] == d.classes) & d.strong
-    alive = np.ones(len(d), bool)
-    for i in d.order()[::-1]:
-        alive[i] = not (doubtful[i] and (better[i] & alive).any())
-    return ~alive
-
-
-def duplicates(d: Detections, iou: float) -> np.ndarray:
-    """bool (n,): boxes that overlap a better one of their class by more than ``iou`` (NMS per class)."""
-    rivals = (box_iou(d.boxes, d.boxes) > np.float32(iou)) & (d.classes[:, None] == d.classes)
-    return _suppressed(rivals, d.order())
-
-
-def cross_class_duplicates(d: Detections, value: np.ndarray, iou: float) -> np.ndarray:
-    """bool (n,): boxes on which a better one of another class lies by at least ``iou``: an object has one class.
-
-    Args:
-        d: detections.
-        value: (n,) what makes a box better: detector score times crop probability.
-        iou: two boxes of this IoU describe the same object.
-    """
-    rivals = (box_iou(d.boxes, d.boxes) >= np.float32(iou)) & (d.classes[:, None] != d.classes)
-    return _suppressed(rivals, d.order(value))
-
-
-def _suppressed(rivals: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Greedy suppression: in the given order, one that stays drops its rivals further down."""
-    drop = np.zeros(len(order), bool)
-    for rank, i in enumerate(order, 1):
-        if not drop[i]:
-            drop[order[rank:]] |= rivals[i, order[rank:]]
-    return drop
-
-
-def group_boxes(d: Detections, inside: float, cover: float) -> np.ndarray:
-    """bool (n,): boxes round a crowd whose members have boxes of their own.
-
-    A box goes if at least two other boxes of its class lie inside it, they cover together at least ``cover`` of its
-    area, and one of them scores higher. Small boxes are judged first; one that has gone is no member any more. For a
-    semantic map the members say all that the group box says, without the background between them.
-    """
-    members = lies_inside(d.boxes, inside) & (d.classes[:, None] == d.classes)
-    drop = np.zeros(len(d), bool)
-    for i in d.order(-area(d.boxes)):
-        rows = members[i] & ~drop
-        if rows.sum() >= 2 and d.scores[rows].max() > d.scores[i]:
-            drop[i] = _union_area(d.boxes[rows], d.boxes[i]) >= cover * area(d.boxes[i : i + 1])[0]
-    return drop
-
-
-def _union_area(boxes: np.ndarray, frame: np.ndarray) -> float:
-    """Area of the union of boxes within a frame, exact: summed over the cells between all their edges."""
-    b = boxes.clip(frame[[0, 1, 0, 1]], frame[[2, 3, 2, 3]]).astype(np.float64)
-    xs, ys = np.unique(b[:, ::2]), np.unique(b[:, 1::2])
-    covered = np.zeros((len(ys) - 1, len(xs) - 1), bool)
-    for (i0, i1), (j0, j1) in zip(np.searchsorted(ys, b[:, 1::2]), np.searchsorted(xs, b[:, ::2]), strict=True):
-        covered[i0:i1, j0:j1] = True
-    return float(np.diff(ys) @ covered @ np.diff(xs))
-
-
-def beyond_limit(d: Detections, limit: int, keep_best_of: Sequence[int] = ()) -> np.ndarray:
-    """bool (n,): all but the ``limit`` best by detector score; the best box of each class in ``keep_best_of``
-    stays in any case."""
-    order = d.order()
-    drop = np.zeros(len(d), bool)
-    drop[order[limit:]] = True
-    for c in keep_best_of:
-        drop[order[d.classes[order] == c][:1]] = False
-    return drop

@@ -1,8 +1,8 @@
-"""Many masks into one label map, with 255 where the evidence is in doubt.
+"""Fusion of many masks into one label map, with ignored pixels where the evidence is ambiguous.
 
-The released code of Sun et al. (arXiv 2305.01586) paints masks in the detector's order and knows no 255: the policy
-``order``. The other policies and the rules for 255 are ours: the outcome must not depend on the order of the detector's
-queries, and a wrong label harms training more than an ignored pixel.
+The released code of Sun et al. (arXiv 2305.01586) paints masks in the detector's order and ignores no pixels: the order
+``detector``. The other orders and the rules for ignored pixels are ours: the outcome must not depend on the order of
+the detector's queries, and a wrong label harms training more than an ignored pixel.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...data.classes import IGNORE
+from .settings import FusionSettings, IgnoreSettings
 
-_UNSURE = 1 / (1 + np.exp(1.0)), 1 / (1 + np.exp(-1.0))  # probabilities of the logits -1 and 1
+CONTAINED = 0.80
+"""Share of a mask from which it counts as lying on another one."""
+
+_UNCERTAIN = 1 / (1 + np.exp(1.0)), 1 / (1 + np.exp(-1.0))  # probabilities of the logits -1 and 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +32,7 @@ class Instance:
         x, y: upper left pixel of the window.
         mask: bool (h, w).
         probability: float16 (h, w), SAM's probability, also outside the mask.
-        order: place in the detector's output, for the policy ``order``.
+        query: place in the detector's output, for the order ``detector``.
     """
 
     cls: int
@@ -38,7 +42,7 @@ class Instance:
     y: int
     mask: np.ndarray
     probability: np.ndarray
-    order: int = 0
+    query: int = 0
 
     @property
     def window(self) -> tuple[slice, slice]:
@@ -73,11 +77,11 @@ def overlaps(instances: Sequence[Instance]) -> np.ndarray:
     return shared
 
 
-def duplicates(instances: Sequence[Instance], iou: float = 0.80) -> list[bool]:
+def duplicate_masks(instances: Sequence[Instance], iou_threshold: float) -> list[bool]:
     """Which instances describe an object that a better instance gives another class.
 
-    That is, their mask IoU reaches ``iou``. Best score first, equals in the order of their keys; an instance that has
-    gone drops no other. Instances of one class may overlap: their union is painted.
+    That is, their mask IoU reaches the threshold. Best score first, equals in the order of their keys; a dropped
+    instance drops no other. Instances of one class may overlap: their union is painted.
     """
     shared = overlaps(instances)
     drop = [False] * len(instances)
@@ -85,7 +89,7 @@ def duplicates(instances: Sequence[Instance], iou: float = 0.80) -> list[bool]:
     for i in sorted(range(len(instances)), key=lambda i: (-instances[i].score, instances[i].key)):
         drop[i] = any(
             instances[i].cls != instances[j].cls
-            and shared[i, j] >= iou * (shared[i, i] + shared[j, j] - shared[i, j])
+            and shared[i, j] >= iou_threshold * (shared[i, i] + shared[j, j] - shared[i, j])
             and shared[i, j]
             for j in kept
         )
@@ -94,102 +98,97 @@ def duplicates(instances: Sequence[Instance], iou: float = 0.80) -> list[bool]:
     return drop
 
 
-def painting_order(instances: Sequence[Instance], policy: str) -> list[Instance]:
+def painting_order(instances: Sequence[Instance], order: str) -> list[Instance]:
     """The instances as they are painted, later over earlier.
 
     ``area`` and ``area_score``: largest first, so that small objects end on large ones (bottle on table, rider on
-    horse); equals by rising score, then by key. ``score``: by rising score, then by key. ``order``: as the detector
-    gave them, which is arbitrary.
+    horse); equals by rising score, then by key. ``score``: by rising score, then by key. ``detector``: in the
+    detector's order, which is arbitrary.
     """
     keys = {
         "area": lambda i: (-np.count_nonzero(i.mask), i.score, i.key),
         "score": lambda i: (i.score, i.key),
-        "order": lambda i: (i.order, i.key),
+        "detector": lambda i: (i.query, i.key),
     }
-    return sorted(instances, key=keys["area" if policy == "area_score" else policy])
+    return sorted(instances, key=keys["area" if order == "area_score" else order])
 
 
 def fuse(
-    high: Sequence[Instance],
-    low: Sequence[Instance],
+    confident: Sequence[Instance],
+    ambiguous: Sequence[Instance],
     shape: tuple[int, int],
+    fusion: FusionSettings,
+    ignore: IgnoreSettings,
     *,
-    policy: str = "area",
-    contained: float = 0.80,
-    exact: bool = False,
-    contest_delta: float = 0.05,
-    boundary: int = 0,
     missing: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Label map and confidence map of an image.
 
-    The high pool paints. Then become 255: pixels that only masks of the low pool cover, contested pixels, all uncovered
-    pixels where a class known to be present has no mask, and a band of unsure pixels along the outlines. All others are
-    background. The policy ``order`` is the bare reference: it knows no 255.
+    Confident instances are painted. Ignored are then: pixels that only ambiguous instances cover, contested pixels, all
+    uncovered pixels where a class known to be present has no mask, and a band of uncertain pixels along the outlines.
+    All others are background. The order ``detector`` is the bare reference, without ignored pixels.
 
     The confidence of a painted pixel is the score of the mask that painted it times SAM's probability there; of a
-    background pixel 1 minus the largest such product of any mask whose window has the pixel; of a 255 pixel 0.
+    background pixel 1 minus the largest such product of any mask whose window has the pixel; of an ignored pixel 0.
 
     Args:
-        high: instances that may paint, duplicates removed.
-        low: instances that only make uncertain.
+        confident: instances that are painted, duplicates removed.
+        ambiguous: instances whose pixels are ignored where nothing is painted.
         shape: height and width of the image.
-        policy: see ``painting_order``. With ``area_score`` a smaller mask does not paint over a stronger one of
-            another class unless at least ``contained`` of it lies on that mask.
-        contained: part of a mask from which it counts as lying on another.
-        exact: where masks overlap, score times SAM's probability at the pixel decides instead of the order.
-        contest_delta: see ``contested``.
-        boundary: half-width of the band in pixels; 0 for none.
+        fusion: see ``painting_order``. With ``area_score`` a smaller mask is not painted over one of another class that
+            scores higher unless at least ``CONTAINED`` of it lies on that mask. With ``per_pixel`` score times SAM's
+            probability decides each pixel that masks share.
+        ignore: ``contest_margin`` (see ``contested``) and ``boundary``.
         missing: whether a class known to be present has no mask.
 
     Returns:
         labels uint8 (H, W) with 0 background, 1..K, 255 ignore; confidence float32 (H, W) in 0..1.
     """
-    instances = painting_order(high, policy)
+    instances = painting_order(confident, fusion.order)
     shared = overlaps(instances)
     labels = np.zeros(shape, np.uint8)
     owner = np.full(shape, -1, np.int16)
     value = np.zeros(shape, np.float32)
-    unsure = np.zeros(shape, bool) if boundary else None
+    uncertain = np.zeros(shape, bool) if ignore.boundary else None
     classes = np.array([i.cls for i in instances] + [-1])
 
     for k, instance in enumerate(instances):
         below = owner[instance.window]
         yields = np.zeros(below.shape, bool)
-        if exact:
+        if fusion.per_pixel:
             yields = (below >= 0) & (instance.evidence < value[instance.window])
-        elif policy == "area_score":
+        elif fusion.order == "area_score":
             stronger = [
                 j
                 for j, other in enumerate(instances[:k])
                 if other.cls != instance.cls
                 and other.score > instance.score
-                and shared[k, j] < contained * shared[k, k]
+                and shared[k, j] < CONTAINED * shared[k, k]
             ]
             yields = np.isin(below, stronger)
         wins = instance.mask & ~yields
-        if unsure is not None:
-            band = _outline(instance.mask, boundary) & _is_unsure(instance.probability)
-            unsure[instance.window][wins] = False
-            unsure[instance.window][band & ~yields & (classes[below] != instance.cls)] = True
+        if uncertain is not None:
+            band = _outline(instance.mask, ignore.boundary) & _is_uncertain(instance.probability)
+            uncertain[instance.window][wins] = False
+            uncertain[instance.window][band & ~yields & (classes[below] != instance.cls)] = True
         below[wins] = k
         labels[instance.window][wins] = instance.cls + 1
         np.copyto(value[instance.window], instance.evidence, where=wins)
 
     free = owner < 0
-    for instance in (*high, *low):
+    for instance in (*confident, *ambiguous):
         there = value[instance.window]
         np.maximum(there, instance.evidence, out=there, where=free[instance.window])
     np.subtract(1, value, out=value, where=free)
 
-    if policy != "order":
-        for instance in low:
+    if fusion.order != "detector":
+        for instance in ambiguous:
             labels[instance.window][instance.mask & free[instance.window]] = IGNORE
-        doubt = contested(instances, shared, shape, contest_delta, contained)
+        doubt = contested(instances, shared, shape, ignore.contest_margin)
         if doubt is not None:
             labels[doubt] = IGNORE
-        if unsure is not None:
-            labels[unsure] = IGNORE
+        if uncertain is not None:
+            labels[uncertain] = IGNORE
         if missing:
             labels[free] = IGNORE
     value[labels == IGNORE] = 0
@@ -197,16 +196,16 @@ def fuse(
 
 
 def contested(
-    instances: Sequence[Instance], shared: np.ndarray, shape: tuple[int, int], delta: float, contained: float
+    instances: Sequence[Instance], shared: np.ndarray, shape: tuple[int, int], margin: float
 ) -> np.ndarray | None:
     """Pixels on which two classes have an equal claim.
 
     Of the instances on a pixel, the best one and the best one of another class contest it if their scores differ by
-    less than ``delta`` and neither mask has at least ``contained`` of the other on it (a bottle on a table is no
+    less than ``margin`` and neither mask has at least ``CONTAINED`` of the other on it (a bottle on a table is no
     contest).
 
     Args:
-        instances: the high pool.
+        instances: the confident ones.
         shared: their overlaps.
         shape: height and width of the image.
 
@@ -219,9 +218,9 @@ def contested(
     rivals = np.zeros((n + 1, n + 1), bool)  # the last row and column stand for "nothing there"
     rivals[:n, :n] = (
         (classes[:, None] != classes)
-        & (np.abs(scores[:, None] - scores) < np.float32(delta))
+        & (np.abs(scores[:, None] - scores) < np.float32(margin))
         & (shared > 0)
-        & (shared < contained * np.minimum(area[:, None], area))
+        & (shared < CONTAINED * np.minimum(area[:, None], area))
     )
     if not rivals.any():
         return None
@@ -238,22 +237,15 @@ def contested(
     return doubt
 
 
-def _is_unsure(probability: np.ndarray) -> np.ndarray:
+def _is_uncertain(probability: np.ndarray) -> np.ndarray:
     """Where SAM's logit lies between -1 and 1."""
-    return (probability > _UNSURE[0]) & (probability < _UNSURE[1])
+    return (probability > _UNCERTAIN[0]) & (probability < _UNCERTAIN[1])
 
 
 def _outline(mask: np.ndarray, width: int) -> np.ndarray:
     """Pixels within ``width`` steps (up, down, left, right) of the outline, on both sides of it."""
-    return _dilate(mask, width) & _dilate(~mask, width)
+    import cv2  # here, since it takes long to import and the default has no boundary
 
-
-def _dilate(mask: np.ndarray, steps: int) -> np.ndarray:
-    for _ in range(steps):
-        grown = mask.copy()
-        grown[1:] |= mask[:-1]
-        grown[:-1] |= mask[1:]
-        grown[:, 1:] |= mask[:, :-1]
-        grown[:, :-1] |= mask[:, 1:]
-        mask = grown
-    return mask
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    inside, outside = (cv2.dilate(m.astype(np.uint8), cross, iterations=width) for m in (mask, ~mask))
+    return inside.astype(bool) & outside.astype(bool)

@@ -1,4 +1,4 @@
-"""dino-sam: CLIP names the classes, Grounding DINO finds their boxes, SAM cuts them out."""
+"""dino-sam: CLIP proposes the classes, Grounding DINO finds their boxes, SAM segments them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from ...config import override
 from .seeder import DinoSam
-from .settings import Settings, flatten, per_class
+from .settings import Settings
 
 if TYPE_CHECKING:
     from ..backends import BackendRequest
 
-__all__ = ["DinoSam", "Settings", "build", "flatten", "override", "per_class"]
+__all__ = ["DinoSam", "Settings", "build"]
 
 
 def build(request: BackendRequest) -> DinoSam:
@@ -21,5 +21,5 @@ def build(request: BackendRequest) -> DinoSam:
         WsssError: unknown setting, value of the wrong type or range, or weights that cannot be loaded.
     """
     models = request.models
-    settings = override(override(Settings(), models.settings("dino-sam")), request.overrides)
+    settings = override(override(Settings(), models.settings("dino-sam")), request.settings)
     return DinoSam(request.class_set, models.clip, models.sam, models.detector, settings)

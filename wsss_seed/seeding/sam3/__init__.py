@@ -1,4 +1,4 @@
-"""sam3: CLIP names the classes, SAM 3 finds and cuts out what their phrases say."""
+"""sam3: CLIP proposes the classes, SAM 3 detects and segments what their phrases name."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from ...config import override
 from ...errors import WsssError
 from ...models.zoo import HUB
-from .seeder import SamText
+from .seeder import Sam3Seeder
 from .settings import Settings
 
 if TYPE_CHECKING:
     from ..backends import BackendRequest
 
-__all__ = ["SamText", "Settings", "build", "override"]
+__all__ = ["Sam3Seeder", "Settings", "build", "override"]
 
 
-def build(request: BackendRequest) -> SamText:
+def build(request: BackendRequest) -> Sam3Seeder:
     """The backend's recipe: defaults, then what was calibrated for the model set, then the user's settings.
 
     Raises:
@@ -25,7 +25,7 @@ def build(request: BackendRequest) -> SamText:
     from ...models.sam3 import load_sam3
 
     models = request.models
-    settings = override(override(Settings(), models.settings("sam3")), request.overrides)
+    settings = override(override(Settings(), models.settings("sam3")), request.settings)
     name = models.names["sam"]
     if not name.startswith(HUB):
         raise WsssError(
@@ -33,4 +33,4 @@ def build(request: BackendRequest) -> SamText:
             "of transformers"
         )
     sam3 = load_sam3(name.removeprefix(HUB), models.device, models.precision)
-    return SamText(request.class_set, models.clip, sam3, settings)
+    return Sam3Seeder(request.class_set, models.clip, sam3, settings)

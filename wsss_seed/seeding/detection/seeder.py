@@ -1,0 +1,362 @@
+"""The seeder that dino-sam and sam3 share: classify, detect, filter, verify, segment and fuse.
+
+Here the steps are only put together; each is a function of its own module. The pipeline is that of arXiv 2405.06586, of
+which no code is released; steps and thresholds that it leaves open are ours or those of its relatives (Sun et al.,
+arXiv 2305.01586), as each module says.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...config import flatten
+from ...data.classes import IGNORE, ClassSet
+from ...errors import ImageError
+from ...types import LoadedSample, Seed
+from .box_masks import BoxMask
+from .classification import (
+    candidates,
+    class_scores,
+    negatives,
+    probabilities,
+    relative_decision,
+    text_features,
+    to_numpy,
+    view_boxes,
+)
+from .crop_verification import UNVERIFIED_FACTOR, combined_score, crop_boxes, verify
+from .detection_filter import (
+    add_rescued,
+    assign_roles,
+    cross_class_nms,
+    drop_group_boxes,
+    drop_large,
+    drop_small,
+    keep_fallback,
+    limit_detections,
+    nms,
+    present_classes,
+    too_small,
+)
+from .detections import Detections, Reason, Role, assign_classes
+from .fusion import Instance, duplicate_masks, fuse
+from .settings import DetectionSettings, check_thresholds, per_class
+
+if TYPE_CHECKING:
+    from ...models.clip import Clip
+    from ...models.detector import Queries
+
+Step = Callable[[Detections], Detections]
+
+MOSTLY_IGNORED = 0.60
+"""Share of ignored pixels above which the user is notified: such a mask teaches a segmenter little."""
+
+
+class DetectionSeeder(ABC):
+    """Seeds images by classification, detection and a mask for each box; CLIP proposes the classes and verifies each
+    box on its crop. Which models find the boxes and their masks is left to the subclass.
+
+    Modes: ``label_given`` (image-level labels are known; every given class keeps at least its best box, since
+    verification may re-weight but not take away what is known to be there), ``label_free`` (CLIP proposes the classes,
+    boxes and crops prune them), ``boxes_given`` (ground-truth boxes, to bound SAM's error: nothing is filtered or
+    verified, and equal scores are no contest), and ``auto``.
+
+    Args:
+        class_set: the classes to find.
+        clip: the model.
+        settings: mode, thresholds and policies.
+
+    Raises:
+        WsssError: the class set's own thresholds do not fit.
+    """
+
+    def __init__(self, class_set: ClassSet, clip: Clip, settings: DetectionSettings):
+        check_thresholds(settings, class_set)
+        self.class_set = class_set
+        self.settings: Mapping[str, Any] = flatten(settings)
+        self.needs_boxes = settings.mode == "boxes_given"
+        self._set = settings
+        self._clip = clip
+        self._per_class = {key: per_class(settings, key, class_set) for key in settings.per_class_keys()}
+        self._box_threshold, self._score_floor = (
+            self._per_class[f"{settings.DETECTOR}.{key}"] for key in ("box_threshold", "ambiguous_threshold")
+        )
+        self._phrases = [
+            (*phrases, *(class_set.part_phrases.get(name, ()) if settings.thresholds.part_phrases else ()))
+            for name, phrases in zip(class_set.names, class_set.phrases, strict=True)
+        ]
+
+    joint = False
+    """Whether classes share a caption and so compete; a class that found nothing is then asked for again, alone."""
+
+    @abstractmethod
+    def _detect_phrases(self, image: np.ndarray, phrases: Sequence[Sequence[str]], *, joint: bool) -> Queries:
+        """Everything found of some classes, given by their phrases; see ``Detector.detect``."""
+
+    @abstractmethod
+    def _segment(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
+        """The mask of each detection; ``d.query`` are places in what ``_detect_phrases`` returned for this image."""
+
+    def seed(self, loaded: LoadedSample) -> Seed:
+        """The seed of an image.
+
+        Raises:
+            ImageError: labels or boxes that the mode needs are not known for this image.
+        """
+        image, sample = loaded.image, loaded.sample
+        if self._set.mode == "boxes_given":
+            d = self._given_boxes(loaded)
+            present = tuple(sorted(set(d.classes.tolist())))
+            return self._paint(image, d, present, None, present, {"mode": self._set.mode}, [])
+
+        mode = self._set.mode
+        if mode == "auto":
+            mode = "label_free" if sample.labels is None else "label_given"
+        evidence: dict[str, Any] = {"mode": mode}
+        given: tuple[int, ...] | None = None
+        if mode == "label_given":
+            if sample.labels is None:
+                raise ImageError(f"{sample.id}: no image-level labels; give --labels FILE or set mode = label_free")
+            asked = given = tuple(sorted(set(sample.labels)))
+        else:
+            asked, scores = self._classify(image)
+            evidence["clip"] = [round(float(s), 6) for s in scores]
+            if self._set.clip.decision == "classifier":
+                asked = given = relative_decision(scores)
+        if not asked:
+            return self._empty(image, 0, (), evidence, "no class is given: all background")
+
+        d = self._detect(image, asked)
+        for step in self._filter(image, d, asked, given):
+            d = step(d)
+        notes: list[str] = []
+        if given is None:
+            d, notes = self._with_fallback(d)
+        present = present_classes(d) if given is None else given
+        if not present:
+            evidence["detections"] = self._describe(d, {})
+            return self._empty(image, IGNORE, asked, evidence, "no candidate class has a box: all pixels are ignored")
+        return self._paint(image, self._with_roles(d, given), asked, given, present, evidence, notes)
+
+    # classes
+
+    @cached_property
+    def _text(self) -> np.ndarray:
+        """(K + Kb, D) text features of the classes and of the background phrases."""
+        phrases = [*self.class_set.phrases, *((p,) for p in negatives(self.class_set))]
+        return text_features(self._clip, phrases, self._set.clip.templates)
+
+    def _classify(self, image: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
+        """Candidate classes and the ranking score (K,) of every class."""
+        c = self._set.clip
+        height, width = image.shape[:2]
+        views = to_numpy(self._clip.encode_views(image, view_boxes(height, width, c.grids)))
+        probs = probabilities(views, self._text, c.logit_scale)[:, : len(self.class_set.names)]
+        glob, loc, score = class_scores(probs, c.local_weight)
+        limit = c.max_candidates or self.class_set.max_candidates
+        thresholds = self._per_class["clip.global_threshold"], self._per_class["clip.local_threshold"]
+        return candidates(glob, loc, score, *thresholds, limit), score
+
+    # boxes
+
+    def _given_boxes(self, loaded: LoadedSample) -> Detections:
+        """Ground-truth boxes as confident detections of score 1."""
+        if loaded.boxes is None:
+            raise ImageError(f"{loaded.sample.id}: no ground-truth boxes, which mode = boxes_given needs")
+        height, width = loaded.image.shape[:2]
+        boxes = np.clip(loaded.boxes.xyxy, 0, [width, height, width, height]).astype(np.float32).reshape(-1, 4)
+        n = len(boxes)
+        d = Detections.of(
+            boxes, np.asarray(loaded.boxes.classes, np.int64), np.ones(n, np.float32), np.arange(n), np.ones(n, bool)
+        )
+        without_limits = replace(self._set.box, min_side=0, min_area=0.0)
+        d = drop_small(d, (height, width), without_limits)
+        return d.with_role(d.kept, Role.CONFIDENT).with_role(~d.kept, Role.DROPPED)
+
+    def _detect(self, image: np.ndarray, classes: Sequence[int], *, joint: bool | None = None) -> Detections:
+        phrases = [self._phrases[c] for c in classes]
+        queries = self._detect_phrases(image, phrases, joint=self.joint if joint is None else joint)
+        boxes, scores, by_class = (to_numpy(x) for x in (queries.boxes, queries.scores, queries.class_scores))
+        return assign_classes(boxes, scores, by_class, classes, self._box_threshold, image.shape[:2])
+
+    def _filter(
+        self, image: np.ndarray, found: Detections, asked: tuple[int, ...], given: tuple[int, ...] | None
+    ) -> list[Step]:
+        """The steps from all that was ``found`` to the boxes that count, in order. ``given`` is None where labels are
+        not given."""
+        s, shape = self._set, image.shape[:2]
+        return [
+            self._above_floor(given),
+            partial(drop_small, shape=shape, settings=s.box),
+            partial(drop_large, shape=shape, settings=s.box, label_free=given is None),
+            partial(nms, iou_threshold=s.nms.iou_threshold),
+            drop_group_boxes,
+            partial(self._rescue, image=image, found=found, given=given),
+            partial(self._verify, image=image, asked=asked, given=given),
+            partial(cross_class_nms, iou_threshold=s.nms.cross_class_iou_threshold, given=given or ()),
+            partial(limit_detections, max_detections=s.box.max_detections, given=given or ()),
+        ]
+
+    def _above_floor(self, given: tuple[int, ...] | None) -> Step:
+        """Without what is too weak to count for anything, which is not even recorded."""
+        floor = self._score_floor
+        if given is None:
+            floor = np.minimum(floor, np.float32(self._set.thresholds.fallback_threshold))
+        return lambda d: d[d.scores >= floor[d.classes]]
+
+    def _rescue(self, d: Detections, image: np.ndarray, found: Detections, given: tuple[int, ...] | None) -> Detections:
+        """For each given class without a confident box, the best box that is found if it is asked for alone: in a
+        caption of its own it does not compete with the other classes."""
+        missing = [c for c in given or () if not (d.kept & d.confident & (d.classes == c)).any()]
+        if not missing:
+            return d
+        if self.joint and len(given or ()) > 1:
+            found = self._detect(image, missing, joint=False)
+        found = found[~too_small(found, image.shape[:2], self._set.box)]
+        return add_rescued(d, found, missing, self._set.thresholds.rescue_threshold, self._set.nms.iou_threshold)
+
+    def _verify(
+        self, d: Detections, image: np.ndarray, asked: tuple[int, ...], given: tuple[int, ...] | None
+    ) -> Detections:
+        """Crop probabilities and combined scores; where labels are not given, rejections and new classes too."""
+        s = self._set.verify
+        if not s.enabled or (given is not None and len(given) == 1):
+            return d
+        k = len(self.class_set.names)
+        sides = (d.boxes[:, 2:] - d.boxes[:, :2]).min(1)
+        rows = np.flatnonzero(d.kept & (sides >= s.min_side))
+        crop_probs = d.crop_probs.copy()
+        if len(rows):
+            crops = crop_boxes(d.boxes[rows], image.shape[:2], s.context)
+            columns = np.arange(k) if given is None else np.array(given)
+            text = np.concatenate([self._text[columns], self._text[k:]])
+            probs = np.zeros((len(rows), k), np.float32)
+            features = to_numpy(self._clip.encode_views(image, crops))
+            probs[:, columns] = probabilities(features, text, self._set.clip.logit_scale)[:, : len(columns)]
+            if given is None:
+                candidate = np.isin(np.arange(k), asked)
+                accepted, new = verify(probs, d.classes[rows], candidate, self._per_class["verify.accept_threshold"], s)
+                classes = d.classes.copy()
+                classes[rows] = new
+                d = replace(d.with_reason(rows[~accepted], Reason.REJECTED), classes=classes)
+            crop_probs[rows] = probs[np.arange(len(rows)), d.classes[rows]]
+        combined = np.where(
+            np.isnan(crop_probs),
+            np.float32(UNVERIFIED_FACTOR) * d.scores,
+            combined_score(d.scores, crop_probs, s.weight),
+        )
+        return replace(d, crop_probs=crop_probs, combined=combined)
+
+    def _with_fallback(self, d: Detections) -> tuple[Detections, list[str]]:
+        """The detections, or one of them alone where no confident box survived; and what to note of that."""
+        if present_classes(d):
+            return d, []
+        d = keep_fallback(d, self._set.thresholds.fallback_threshold)
+        rows = np.flatnonzero(d.kept)
+        if not len(rows):
+            return d, []
+        name = self.class_set.names[d.classes[rows[0]]]
+        return d, [f"no box survived; kept the best one ({name}, {d.combined[rows[0]]:.2f})"]
+
+    def _with_roles(self, d: Detections, given: tuple[int, ...] | None) -> Detections:
+        key = "confident_threshold_label_free" if given is None else "confident_threshold"
+        thresholds = self._per_class[f"ignore.{key}"], self._per_class["ignore.ambiguous_threshold"]
+        return assign_roles(d, *thresholds, self._score_floor, given)
+
+    # pixels
+
+    def _empty(
+        self, image: np.ndarray, label: int, asked: tuple[int, ...], evidence: dict[str, Any], note: str
+    ) -> Seed:
+        """A seed of one label."""
+        shape = image.shape[:2]
+        confidence = np.full(shape, 0 if label == IGNORE else 1, np.float32)
+        return Seed(np.full(shape, label, np.uint8), confidence, (), dict.fromkeys(asked, 0.0), evidence, (note,))
+
+    def _paint(
+        self,
+        image: np.ndarray,
+        d: Detections,
+        asked: tuple[int, ...],
+        given: tuple[int, ...] | None,
+        present: tuple[int, ...],
+        evidence: dict[str, Any],
+        notes: list[str],
+    ) -> Seed:
+        """Segment the boxes that count and fuse their masks."""
+        s, shape = self._set, image.shape[:2]
+        order = d.order(d.combined)
+        rows = order[d.role[order] != Role.DROPPED].tolist()
+        masks = dict(zip(rows, self._segment(image, d[np.array(rows)]), strict=True)) if rows else {}
+        d = _without_invalid(d, masks)
+        if s.fusion.order != "detector":
+            confident = [row for row in rows if d.role[row] == Role.CONFIDENT]
+            duplicate = duplicate_masks([_instance(d, row, masks[row]) for row in confident], s.fusion.iou_threshold)
+            twins = [row for row, twin in zip(confident, duplicate, strict=True) if twin]
+            d = d.with_role(twins, Role.AMBIGUOUS).with_reason(twins, Reason.DUPLICATE_MASK)
+
+        with_mask = {int(d.classes[row]) for row, mask in masks.items() if mask.valid}
+        missing = [self.class_set.names[c] for c in given or () if c not in with_mask]
+        if missing:
+            notes.append(f"no mask for {', '.join(missing)}: uncovered pixels are ignored")
+        labels, confidence = fuse(
+            [_instance(d, row, masks[row]) for row in rows if d.role[row] == Role.CONFIDENT],
+            [_instance(d, row, masks[row]) for row in rows if d.role[row] == Role.AMBIGUOUS],
+            shape,
+            s.fusion,
+            replace(s.ignore, contest_margin=0.0) if self._set.mode == "boxes_given" else s.ignore,
+            missing=bool(missing),
+        )
+        ignored = np.count_nonzero(labels == IGNORE) / labels.size
+        if ignored > MOSTLY_IGNORED:
+            notes.append(f"{ignored:.0%} of the pixels are ignored")
+        used = d.role != Role.DROPPED
+        scores = {c: round(float(d.combined[used & (d.classes == c)].max(initial=0)), 6) for c in asked}
+        evidence["detections"] = self._describe(d, masks)
+        return Seed(labels, confidence, present, scores, evidence, tuple(notes))
+
+    def _describe(self, d: Detections, masks: Mapping[int, BoxMask]) -> list[dict[str, Any]]:
+        """The detections as plain JSON values, best first."""
+
+        def rounded(value: float | None, digits: int = 6) -> float | None:
+            return None if value is None or np.isnan(value) else round(float(value), digits)
+
+        return [
+            {
+                "class": self.class_set.names[d.classes[i]],
+                "box": [round(float(x), 2) for x in d.boxes[i]],
+                "score": rounded(d.scores[i]),
+                "crop_probability": rounded(d.crop_probs[i]),
+                "combined_score": rounded(d.combined[i]),
+                "role": Role(d.role[i] or Role.DROPPED).name.lower(),
+                "reason": Reason(d.reason[i]).text,
+                "predicted_iou": rounded(masks[i].iou) if i in masks else None,
+            }
+            for i in d.order(d.combined).tolist()
+        ]
+
+
+def _without_invalid(d: Detections, masks: Mapping[int, BoxMask]) -> Detections:
+    """A box whose mask is not valid makes the core of it ambiguous."""
+    invalid = [row for row, mask in masks.items() if not mask.valid]
+    return d.with_role(invalid, Role.AMBIGUOUS).with_reason(invalid, Reason.INVALID_MASK)
+
+
+def _instance(d: Detections, row: int, mask: BoxMask) -> Instance:
+    x0, y0, x1, y1 = d.boxes[row].tolist()
+    return Instance(
+        int(d.classes[row]),
+        float(d.combined[row]),
+        (x0, y0, x1, y1),
+        mask.x,
+        mask.y,
+        mask.mask,
+        mask.probability,
+        int(d.query[row]),
+    )
