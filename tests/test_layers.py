@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "wsss_seed"
 
 ROOMS = (
     "cli",
+    "api",
     "run",
     "segmenter",
     "seeding",
@@ -87,7 +88,7 @@ def test_only_the_registry_and_the_public_api_know_the_backends():
 @pytest.mark.parametrize(
     ("source", "parts"),
     [
-        ("from ..run.part import RunPlan", ("seeding", "x.py")),
+        ("from ..run.plan import RunPlan", ("seeding", "x.py")),
         ("from wsss_seed.cli import app", ("run", "x.py")),
         ("def f():\n    import wsss_seed.output.manifest", ("data", "voc.py")),
         ("from .. import cli", ("io", "x.py")),

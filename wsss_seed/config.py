@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import WsssError, unknown_name
@@ -30,6 +31,15 @@ def flatten(settings: Any) -> dict[str, Any]:
         group = {f"{f.name}.{g.name}": getattr(value, g.name) for g in fields(value)} if is_dataclass(value) else {}
         flat |= group or {f.name: value}
     return {key: list(v) if isinstance(v, tuple) else v for key, v in flat.items()}
+
+
+def dotted(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as dotted keys: ``{"detector": {"caption": "joint"}}`` as ``{"detector.caption": "joint"}``."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        flat |= dotted(value, name + ".") if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def override(settings: S, values: Mapping[str, Any]) -> S:
@@ -78,3 +88,54 @@ def _checked(key: str, value: Any, hint: Any) -> Any:
         noun = {bool: "true or false", str: "text"}[hint]
         raise WsssError(f"setting {key} = {value!r}: expected {noun}")
     return value
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as a user reads it: dotted key, default, the values it may take, and what it means."""
+
+    key: str
+    default: Any
+    values: str
+    meaning: str
+
+
+def describe(settings: Any) -> list[Setting]:
+    """Every setting of a settings object, in order; the meanings are those of the ``Attributes`` in the docstrings."""
+    found = []
+    for f in fields(settings):
+        value = getattr(settings, f.name)
+        for name, owner in [(g.name, value) for g in fields(value)] if is_dataclass(value) else [(f.name, settings)]:
+            key = f"{f.name}.{name}" if owner is value else name
+            default = getattr(owner, name)
+            found.append(
+                Setting(
+                    key,
+                    list(default) if isinstance(default, tuple) else default,
+                    _values(get_type_hints(type(owner), include_extras=True)[name]),
+                    _meaning(type(owner), name),
+                )
+            )
+    return found
+
+
+def _values(hint: Any) -> str:
+    """The values that a type admits, in words."""
+    if get_origin(hint) is Annotated:
+        kind, (low, high) = get_args(hint)
+        noun = "whole number" if kind is int else "number"
+        return f"{noun} {low:g} to {high:g}" if high < float("inf") else f"{noun} from {low:g}"
+    if get_origin(hint) is Literal:
+        return ", ".join(map(str, get_args(hint)))
+    if get_origin(hint) is tuple:
+        return f"list of {_values(get_args(hint)[0])}"
+    return {bool: "true or false", str: "text"}[hint]
+
+
+def _meaning(owner: type, name: str) -> str:
+    """The entry of a field in the ``Attributes`` of its class, or of the nearest base that has it, on one line."""
+    for cls in owner.__mro__:
+        match = re.search(rf"^        {name}: (.*?)(?=^        \w|\Z)", cls.__doc__ or "", re.MULTILINE | re.DOTALL)
+        if match:
+            return " ".join(match[1].replace("``", "").split())
+    raise LookupError(f"{owner.__name__}.{name} is not documented")

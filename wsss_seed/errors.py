@@ -1,6 +1,20 @@
-"""The errors a user sees as one line."""
+"""The errors that a user sees as one line.
+
+::
+
+    WsssError
+        UsageError       an argument or a setting: an unknown name, a value out of range, what does not fit together
+        DataError        a dataset, a class set, image-level labels, ground truth
+        CheckpointError  weights: of models, learned prompts or trained segmenters
+        RunFolderError   a folder that is written or read as a run, an export or a training
+        ImageError       one image; the others are not affected
+
+Messages name an argument in backquotes, `labels`, and a setting as `detector.box_threshold`. ``on_command_line`` spells
+both as options.
+"""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 _LONGEST = 1000
@@ -22,11 +36,38 @@ class WsssError(Exception):
         return message
 
 
+class UsageError(WsssError):
+    """An argument or a setting that is unknown, has an unusable value, or does not fit another one."""
+
+
+class DataError(WsssError):
+    """A dataset, class set, label file or ground truth that cannot be used."""
+
+
+class CheckpointError(WsssError):
+    """Weights that are missing, damaged, or of another model or class set."""
+
+
+class RunFolderError(WsssError):
+    """A folder that cannot be written or read as a run, an export or a training."""
+
+
 class ImageError(WsssError):
     """One image cannot be read or seeded; the others are not affected."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> WsssError:
+def on_command_line(message: str) -> str:
+    """A message with arguments and settings as the command line spells them: `labels` as --labels,
+    `detector.box_threshold` as --set detector.box_threshold."""
+
+    def spell(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"--set {name}" if "." in name else f"--{name.replace('_', '-')}"
+
+    return re.sub(r"`([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*)`", spell, message)
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name nobody knows: lists the known ones and the nearest match.
 
     Args:
@@ -38,7 +79,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> WsssError:
     name = name if len(name) <= 100 else f"{name[:97]}..."
     near = difflib.get_close_matches(name, names, 1, 0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return WsssError(f"unknown {kind} '{name}'; known: {', '.join(names)}.{hint}")
+    return UsageError(f"unknown {kind} '{name}'; known: {', '.join(names)}.{hint}")
 
 
 def out_of_memory(error: BaseException) -> str | None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from PIL import Image
 
 from .data.base import Boxes, Sample
+from .data.classes import ClassSet
+from .io.overlay import overlay
+from .io.png import write_mask
 
 
 @dataclass(frozen=True)
@@ -20,9 +26,41 @@ class LoadedSample:
     boxes: Boxes | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One object that was found and painted.
+
+    Attributes:
+        class_id: foreground index.
+        score: in 0..1.
+        xyxy: box x0 y0 x1 y1 in pixels.
+        size: height and width of the image.
+        offset: column and row of the window's upper left pixel.
+        window: bool (h, w), the mask on a window of the image, so that the masks of a large image fit into memory.
+    """
+
+    class_id: int
+    score: float
+    xyxy: tuple[float, float, float, float]
+    size: tuple[int, int]
+    offset: tuple[int, int]
+    window: np.ndarray
+
+    @property
+    def mask(self) -> np.ndarray:
+        """bool (H, W)."""
+        mask = np.zeros(self.size, bool)
+        (x, y), (h, w) = self.offset, self.window.shape
+        mask[y : y + h, x : x + w] = self.window
+        return mask
+
+
+@dataclass(frozen=True, eq=False)
 class Seed:
     """The outcome for one image.
+
+    A backend fills in what comes first; the image and the class set, which ``names``, ``save`` and ``plot`` need, are
+    there in what ``wsss_seed.load`` returns.
 
     Attributes:
         labels: uint8 (H, W); 0 background, 1..K foreground, 255 ignore.
@@ -30,7 +68,11 @@ class Seed:
         present: foreground indices (ascending) taken as present.
         scores: score of each class considered, by foreground index.
         evidence: what led to the seed, as plain JSON values.
-        notes: remarks for the user, e.g. why the seed is all ignore.
+        notes: remarks for the user, e.g. why every pixel is ignored.
+        instances: the objects found, where the backend finds objects.
+        image: uint8 (H, W, 3) RGB.
+        class_set: the classes.
+        path: of the image file, if it was read from one.
     """
 
     labels: np.ndarray
@@ -39,6 +81,39 @@ class Seed:
     scores: Mapping[int, float] = field(default_factory=dict)
     evidence: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    image: np.ndarray | None = field(default=None, repr=False)
+    class_set: ClassSet | None = field(default=None, repr=False)
+    path: Path | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the classes present."""
+        names = self._classes().names
+        return tuple(names[c] for c in self.present)
+
+    def save(self, path: str | Path) -> None:
+        """Write the label map as an index PNG, with the palette of the class set. Raises OSError."""
+        write_mask(Path(path), self.labels, self._classes().palette)
+
+    def plot(self, opacity: float = 0.5) -> Image.Image:
+        """The label map drawn over the image; ignored pixels are white."""
+        if self.image is None:
+            raise ValueError("this seed does not have its image")
+        return overlay(self.image, self.labels, self._classes().palette, opacity)
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows."""
+        if self.image is None or self.class_set is None:
+            return None
+        buffer = BytesIO()
+        self.plot().save(buffer, format="PNG")
+        return buffer.getvalue()
+
+    def _classes(self) -> ClassSet:
+        if self.class_set is None:
+            raise ValueError("this seed does not have its class set")
+        return self.class_set
 
 
 class Seeder(Protocol):

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from wsss_seed.cli.options import flatten, parse_setting
+from wsss_seed.cli.options import parse_setting
+from wsss_seed.config import dotted
 from wsss_seed.errors import WsssError
 
 
 def test_nested_tables_become_dotted_keys():
-    assert flatten({"detector": {"box_threshold": 0.3, "caption": "joint"}, "mode": "label_free"}) == {
+    assert dotted({"detector": {"box_threshold": 0.3, "caption": "joint"}, "mode": "label_free"}) == {
         "detector.box_threshold": 0.3,
         "detector.caption": "joint",
         "mode": "label_free",

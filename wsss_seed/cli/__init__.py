@@ -23,6 +23,7 @@ from . import (
     predict,
     proposals,
     report,
+    settings,
     show,
     train_seg,
 )
@@ -57,6 +58,7 @@ app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("report")(report.report)
+app.command("settings")(settings.settings)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(datasets.app, name="datasets")

@@ -95,39 +95,32 @@ def generate(
     data = open_dataset(dataset, root, split, classes, labels, images, seed)
 
     from ..io.progress import Progress
-    from ..run.part import RunPlan, do_run
+    from ..run.plan import execute, plan_run
 
-    recipe = None
-    if preset is not None:
-        from ..seeding.clip_sams.presets import load_preset
-
-        recipe = load_preset(preset)
-    devices = options.devices_of(device)
-    model_set = options.model_set(
-        models,
-        data.class_set.name,
-        devices[0],
-        clip=clip,
-        sam=sam,
-        detector=detector,
-        preset=recipe,
+    plan = plan_run(
+        data,
+        backend=backend,
+        models=models,
+        chosen={"clip": clip, "sam": sam, "detector": detector},
+        options={"prompts": prompts, "preset": preset, "stage": stage},
+        settings=settings,
+        device=device,
         precision=precision,
+        out=out,
+        limit=limit,
+        overwrite=overwrite,
+        command=shlex.join(sys.argv),
     )
-    of_clip_sams = {"prompts": prompts, "preset": preset, "stage": stage}
-    given = {key: value for key, value in of_clip_sams.items() if value is not None}
-    backend = backend or ("clip-sams" if given else "dino-sam")
-    model_set = model_set.for_backend(backend)
-    out = out or Path("seeds") / f"{data.name}-{data.split}"
-    plan = RunPlan(data, model_set, backend, settings, out, given, limit, overwrite, shlex.join(sys.argv))
-    where = model_set.device if len(devices) == 1 else ", ".join(devices)
+    options.warn_of_world(plan.models, data.class_set.name)
+    where = plan.models.device if len(plan.devices) == 1 else ", ".join(plan.devices)
     show.message(
         f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes, labels: "
-        f"{data.labels_source or 'none'}; {backend} with model set '{model_set.name}' on {where}"
+        f"{data.labels_source or 'none'}; {plan.backend} with model set '{plan.models.name}' on {where}"
     )
     if data.labels_source not in (None, "drawn") and data.unlabelled:
         show.warning(f"{data.unlabelled} images are not in {data.labels_source}; they are seeded without labels")
     warn_of_truth(data, limit, part)
-    result = do_run(plan, devices, part, Progress(show.err))
+    result = execute(plan, part, Progress(show.err))
     conclude(result, data, json)
 
 

@@ -68,7 +68,7 @@ def learn_prompts(
     recipe = load_preset(preset or preset_for(data.class_set))
     processes = processes_for(task, recipe, overrides)
     model_set = options.model_set(
-        models, data.class_set.name, processes.device or device, clip=clip, sam=sam, preset=recipe if preset else None
+        models, data.class_set.name, processes.device or device, preset=preset, clip=clip, sam=sam
     ).for_backend("clip-sams")
     out = out or Path("prompts") / f"{data.name}-{data.split}"
     if processes.first:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..config import dotted
 from ..errors import WsssError, unknown_name
 
 
@@ -19,15 +20,6 @@ def option(*names: str, help: str, **kwargs: Any) -> Any:
     long = next(n for n in names if n.startswith("--"))
     env = "WSSS_SEED_" + long.split("/")[0].lstrip("-").replace("-", "_").upper()
     return typer.Option(*names, help=help, envvar=env, show_envvar=False, **kwargs)
-
-
-def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested TOML tables as dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(value, name + ".") if isinstance(value, dict) else {name: value}
-    return flat
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -57,7 +49,7 @@ def _load_config(ctx: typer.Context, path: Path | None) -> Path | None:
     settings = table.pop("settings", {})
     if not isinstance(settings, dict):
         raise WsssError(f"{path}: settings must be a table: a line [settings], and a line below it for each")
-    ctx.obj = flatten(settings)
+    ctx.obj = dotted(settings)
     known = {p.name.replace("_", "-"): p.name for p in ctx.command.params if p.name}
     defaults: dict[str, Any] = {}
     for key, value in table.items():
@@ -66,14 +58,6 @@ def _load_config(ctx: typer.Context, path: Path | None) -> Path | None:
         defaults[known[key.replace("_", "-")]] = value
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
     return path
-
-
-def devices_of(text: str) -> list[str]:
-    """The devices of ``--device``."""
-    devices = [part.strip() for part in text.split(",")]
-    if not all(devices):
-        raise WsssError(f"--device {text}: expected a device, or several as in cuda:0,cuda:1")
-    return devices
 
 
 def settings_of(ctx: typer.Context, pairs: list[str]) -> dict[str, Any]:
@@ -144,44 +128,21 @@ Config = Annotated[
 
 
 def model_set(
-    name: str | None,
-    class_set: str,
-    device: str,
-    *,
-    clip: str | None = None,
-    sam: str | None = None,
-    detector: str | None = None,
-    preset: Any = None,
-    precision: str = "auto",
+    name: str | None, class_set: str, device: str, precision: str = "auto", *, preset: str | None = None, **chosen: Any
 ) -> Any:
-    """The model set asked for, single models exchanged, and a warning where it knows another world only.
+    """The model set asked for, with a warning where it knows another world only; see ``run.plan.choose_models``."""
+    from ..run.plan import choose_models
 
-    Args:
-        name: of the set; None for the default, ``tiny`` for toyland and else ``base``.
-        class_set: name of the class set.
-        device: where it runs.
-        clip, sam, detector: models instead of the set's.
-        preset: the recipe asked for by name, whose models go before the set's where none is named.
-        precision: in which they compute.
+    models = choose_models(name, class_set, device, precision, chosen=chosen, preset=preset)
+    warn_of_world(models, class_set)
+    return models
 
-    Raises:
-        WsssError: unknown names.
-    """
-    from ..models.zoo import ModelSet
+
+def warn_of_world(models: Any, class_set: str) -> None:
+    """Warn of models that know another world only."""
+    from ..run.plan import world_warning
     from . import show
 
-    meant = preset.models if preset is not None and name is None else {}
-    models = ModelSet(
-        name or ("tiny" if class_set == "toyland" else "base"),
-        device,
-        clip=clip or meant.get("clip"),
-        sam=sam or meant.get("sam"),
-        detector=detector,
-        precision=precision,
-    )
-    if models.world and models.world != class_set:
-        show.warning(
-            f"the models of '{models.name}' were trained on {models.world} and know nothing else: these masks "
-            "show that the plumbing works, not what the method can do; use --models base for photographs"
-        )
-    return models
+    warning = world_warning(models, class_set)
+    if warning:
+        show.warning(warning)

@@ -54,12 +54,10 @@ def proposals(
     from ..models.zoo import home
     from ..run.proposals import propose
     from ..seeding.clip_sams import proposal_settings, proposal_weights
-    from ..seeding.clip_sams.presets import load_preset
 
-    recipe = load_preset(preset) if preset is not None else None
-    model_set = options.model_set(
-        models, data.class_set.name, device, sam=sam, preset=recipe, precision=precision
-    ).for_backend("clip-sams")
+    model_set = options.model_set(models, data.class_set.name, device, precision, preset=preset, sam=sam).for_backend(
+        "clip-sams"
+    )
     settings = proposal_settings(data.class_set, model_set, overrides, preset)
     folder = out or home() / "proposals"
     show.message(

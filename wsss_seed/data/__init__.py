@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def open_dataset(
     name: str,
     root: str | Path | None = None,
     split: str | None = None,
-    classes: str | Path | None = None,
+    classes: str | Path | Sequence[str] | Mapping[str, Sequence[str]] | ClassSet | None = None,
     labels: str | Path = "auto",
     images: int | None = None,
     seed: int = 0,

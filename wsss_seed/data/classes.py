@@ -82,18 +82,24 @@ def known_class_sets() -> tuple[str, ...]:
     return ("voc", "coco", "toyland")
 
 
-def load_class_set(spec: str | Path) -> ClassSet:
+def load_class_set(spec: str | Path | Sequence[str] | Mapping[str, Sequence[str]] | ClassSet) -> ClassSet:
     """Find a class set.
 
     Args:
-        spec: ``voc``, ``coco`` or ``toyland``; the path of a TOML file (see this module) or of a text file with one
-            name a line, ``name`` or ``name: phrase, phrase``, optionally with ``background`` as its first line; or
-            names separated by commas, ``"cat, dog"``. A text file or list that merely repeats the names of a known
-            class set is that class set, phrases included.
+        spec: a class set; a list of names; a mapping of names to phrases; ``voc``, ``coco`` or ``toyland``; the path of
+            a TOML file (see this module) or of a text file with one name per line, ``name`` or ``name: phrase,
+            phrase``, optionally with ``background`` as its first line; or names separated by commas, ``"cat, dog"``. A
+            text file or list that merely repeats the names of a known class set is that class set, phrases included.
 
     Raises:
         WsssError: none of these, or names that are empty, repeated or more than 254.
     """
+    if isinstance(spec, ClassSet):
+        return spec
+    if isinstance(spec, Mapping):
+        return class_set_of("custom", [(name, tuple(phrases)) for name, phrases in spec.items()], "classes")
+    if not isinstance(spec, str | Path):
+        return class_set_of("custom", [(name, ()) for name in spec], "classes")
     text = str(spec).strip()
     if text.casefold() in known_class_sets():
         return _known(text.casefold())

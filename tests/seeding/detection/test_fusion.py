@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from wsss_seed.seeding.detection.fusion import Instance, contested, duplicate_masks, overlaps, painting_order
+from wsss_seed.seeding.detection.fusion import ScoredMask, contested, duplicate_masks, overlaps, painting_order
 from wsss_seed.seeding.detection.fusion import fuse as fuse_with
 from wsss_seed.seeding.detection.settings import FusionSettings, IgnoreSettings
 
@@ -26,7 +26,7 @@ def row(cls, score, start, stop, *, rows=(0, 4), p=1.0, query=0, margin=0):
     full[rows[0] : rows[1], start:stop] = True
     mask = full[y0:y1, x0:x1]
     probability = np.broadcast_to(np.float16(p), mask.shape) if np.isscalar(p) else np.float16(p)[y0:y1, x0:x1]
-    return Instance(cls, score, (start, rows[0], stop, rows[1]), x0, y0, mask, probability, query)
+    return ScoredMask(cls, score, (start, rows[0], stop, rows[1]), x0, y0, mask, probability, query)
 
 
 def line(labels):
@@ -197,7 +197,7 @@ def random_instances(seed, n=7, shape=(20, 30)):
         h, w = int(rng.integers(3, shape[0] - y + 1)), int(rng.integers(3, shape[1] - x + 1))
         p = rng.random((h, w)).astype(np.float16)
         score = float(rng.choice([0.4, 0.42, 0.6]))
-        found.append(Instance(int(rng.integers(0, 3)), score, (x, y, x + w, y + h), x, y, p > 0.4, p, k))
+        found.append(ScoredMask(int(rng.integers(0, 3)), score, (x, y, x + w, y + h), x, y, p > 0.4, p, k))
     return found
 
 
@@ -230,7 +230,7 @@ def test_windows_give_what_whole_masks_give():
     def whole(i):
         mask, p = np.zeros((20, 30), bool), np.zeros((20, 30), np.float16)
         mask[i.window], p[i.window] = i.mask, i.probability
-        return Instance(i.cls, i.score, i.box, 0, 0, mask, p, i.query)
+        return ScoredMask(i.cls, i.score, i.box, 0, 0, mask, p, i.query)
 
     for seed in range(5):
         high, low = random_instances(seed), random_instances(seed + 100, 3)

@@ -22,8 +22,8 @@ _UNCERTAIN = 1 / (1 + np.exp(1.0)), 1 / (1 + np.exp(-1.0))  # probabilities of t
 
 
 @dataclass(frozen=True, eq=False)
-class Instance:
-    """One object: a class and a score, and its mask on a window of the image.
+class ScoredMask:
+    """A mask on a window of the image, with a class and a score.
 
     Attributes:
         cls: foreground index.
@@ -61,7 +61,7 @@ class Instance:
         return np.float32(self.score) * self.probability.astype(np.float32)
 
 
-def overlaps(instances: Sequence[Instance]) -> np.ndarray:
+def overlaps(instances: Sequence[ScoredMask]) -> np.ndarray:
     """int64 (n, n): pixels that two masks share; the diagonal has the areas."""
     n = len(instances)
     shared = np.zeros((n, n), np.int64)
@@ -77,7 +77,7 @@ def overlaps(instances: Sequence[Instance]) -> np.ndarray:
     return shared
 
 
-def duplicate_masks(instances: Sequence[Instance], iou_threshold: float) -> list[bool]:
+def duplicate_masks(instances: Sequence[ScoredMask], iou_threshold: float) -> list[bool]:
     """Which instances describe an object that a better instance gives another class.
 
     That is, their mask IoU reaches the threshold. Best score first, equals in the order of their keys; a dropped
@@ -98,7 +98,7 @@ def duplicate_masks(instances: Sequence[Instance], iou_threshold: float) -> list
     return drop
 
 
-def painting_order(instances: Sequence[Instance], order: str) -> list[Instance]:
+def painting_order(instances: Sequence[ScoredMask], order: str) -> list[ScoredMask]:
     """The instances as they are painted, later over earlier.
 
     ``area`` and ``area_score``: largest first, so that small objects end on large ones (bottle on table, rider on
@@ -114,8 +114,8 @@ def painting_order(instances: Sequence[Instance], order: str) -> list[Instance]:
 
 
 def fuse(
-    confident: Sequence[Instance],
-    ambiguous: Sequence[Instance],
+    confident: Sequence[ScoredMask],
+    ambiguous: Sequence[ScoredMask],
     shape: tuple[int, int],
     fusion: FusionSettings,
     ignore: IgnoreSettings,
@@ -196,7 +196,7 @@ def fuse(
 
 
 def contested(
-    instances: Sequence[Instance], shared: np.ndarray, shape: tuple[int, int], margin: float
+    instances: Sequence[ScoredMask], shared: np.ndarray, shape: tuple[int, int], margin: float
 ) -> np.ndarray | None:
     """Pixels on which two classes have an equal claim.
 

@@ -18,7 +18,7 @@ import numpy as np
 from ...config import flatten
 from ...data.classes import IGNORE, ClassSet
 from ...errors import ImageError
-from ...types import LoadedSample, Seed
+from ...types import Instance, LoadedSample, Seed
 from .box_masks import BoxMask
 from .classification import (
     candidates,
@@ -45,7 +45,7 @@ from .detection_filter import (
     too_small,
 )
 from .detections import Detections, Reason, Role, assign_classes
-from .fusion import Instance, duplicate_masks, fuse
+from .fusion import ScoredMask, duplicate_masks, fuse
 from .settings import DetectionSettings, check_thresholds, per_class
 
 if TYPE_CHECKING:
@@ -290,14 +290,14 @@ class DetectionSeeder(ABC):
         notes: list[str],
     ) -> Seed:
         """Segment the boxes that count and fuse their masks."""
-        s, shape = self._set, image.shape[:2]
+        s, shape = self._set, (image.shape[0], image.shape[1])
         order = d.order(d.combined)
         rows = order[d.role[order] != Role.DROPPED].tolist()
         masks = dict(zip(rows, self._segment(image, d[np.array(rows)]), strict=True)) if rows else {}
         d = _without_invalid(d, masks)
         if s.fusion.order != "detector":
             confident = [row for row in rows if d.role[row] == Role.CONFIDENT]
-            duplicate = duplicate_masks([_instance(d, row, masks[row]) for row in confident], s.fusion.iou_threshold)
+            duplicate = duplicate_masks([_scored_mask(d, row, masks[row]) for row in confident], s.fusion.iou_threshold)
             twins = [row for row, twin in zip(confident, duplicate, strict=True) if twin]
             d = d.with_role(twins, Role.AMBIGUOUS).with_reason(twins, Reason.DUPLICATE_MASK)
 
@@ -305,9 +305,10 @@ class DetectionSeeder(ABC):
         missing = [self.class_set.names[c] for c in given or () if c not in with_mask]
         if missing:
             notes.append(f"no mask for {', '.join(missing)}: uncovered pixels are ignored")
+        painted = [_scored_mask(d, row, masks[row]) for row in rows if d.role[row] == Role.CONFIDENT]
         labels, confidence = fuse(
-            [_instance(d, row, masks[row]) for row in rows if d.role[row] == Role.CONFIDENT],
-            [_instance(d, row, masks[row]) for row in rows if d.role[row] == Role.AMBIGUOUS],
+            painted,
+            [_scored_mask(d, row, masks[row]) for row in rows if d.role[row] == Role.AMBIGUOUS],
             shape,
             s.fusion,
             replace(s.ignore, contest_margin=0.0) if self._set.mode == "boxes_given" else s.ignore,
@@ -319,7 +320,8 @@ class DetectionSeeder(ABC):
         used = d.role != Role.DROPPED
         scores = {c: round(float(d.combined[used & (d.classes == c)].max(initial=0)), 6) for c in asked}
         evidence["detections"] = self._describe(d, masks)
-        return Seed(labels, confidence, present, scores, evidence, tuple(notes))
+        instances = tuple(Instance(m.cls, m.score, m.box, shape, (m.x, m.y), m.mask) for m in painted)
+        return Seed(labels, confidence, present, scores, evidence, tuple(notes), instances)
 
     def _describe(self, d: Detections, masks: Mapping[int, BoxMask]) -> list[dict[str, Any]]:
         """The detections as plain JSON values, best first."""
@@ -348,9 +350,9 @@ def _without_invalid(d: Detections, masks: Mapping[int, BoxMask]) -> Detections:
     return d.with_role(invalid, Role.AMBIGUOUS).with_reason(invalid, Reason.INVALID_MASK)
 
 
-def _instance(d: Detections, row: int, mask: BoxMask) -> Instance:
+def _scored_mask(d: Detections, row: int, mask: BoxMask) -> ScoredMask:
     x0, y0, x1, y1 = d.boxes[row].tolist()
-    return Instance(
+    return ScoredMask(
         int(d.classes[row]),
         float(d.combined[row]),
         (x0, y0, x1, y1),

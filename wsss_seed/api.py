@@ -1,0 +1,394 @@
+"""The public API: seed single images, run over datasets, read runs again."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from .config import dotted
+from .data import DATASETS, open_dataset
+from .data.base import Dataset, Sample
+from .data.classes import ClassSet, load_class_set
+from .data.images import read_rgb
+from .errors import ImageError, UsageError
+from .io.prefetch import ahead
+from .output.finished import FinishedRun
+from .output.finished import open_run as read_run
+from .output.manifest import Record
+from .types import LoadedSample, Seed, Seeder
+
+if TYPE_CHECKING:
+    from .evaluation.evaluate import Evaluation, Policy
+    from .io.progress import Progress
+    from .output.export import Exported
+    from .output.report import Reported
+    from .run.generate import RunResult
+
+log = logging.getLogger(__name__)
+
+Classes = str | Path | Sequence[str] | Mapping[str, Sequence[str]] | ClassSet
+"""``"voc"``, ``"coco"``, ``"toyland"``; a file; ``"cat, dog"``; names; names with their phrases."""
+
+Picture = str | Path | Image.Image | np.ndarray
+"""An image file, a PIL image, or uint8 (H, W, 3) RGB."""
+
+
+class ImageSeeder:
+    """Seeds images one by one; what ``load`` returns.
+
+    Attributes:
+        class_set: the classes.
+        settings: the effective settings, dotted key to value.
+    """
+
+    def __init__(self, seeder: Seeder, class_set: ClassSet) -> None:
+        self._seeder = seeder
+        self.class_set = class_set
+        self.settings = dict(seeder.settings)
+
+    def __call__(self, image: Picture, labels: Iterable[str] | None = None) -> Seed:
+        """Seed an image.
+
+        Args:
+            image: a file, a PIL image, or uint8 (H, W, 3) RGB.
+            labels: the names of the classes in the image, where they are known. None leaves it to the backend to find
+                out; an empty set says that there is none.
+
+        Raises:
+            ImageError: the image cannot be read or seeded.
+            UsageError: a label that is no class.
+        """
+        return self._seed(image, _pixels(image), labels)
+
+    def stream(
+        self,
+        images: Iterable[Picture],
+        labels: Iterable[Iterable[str] | None] | None = None,
+        *,
+        on_error: Literal["raise", "skip"] = "raise",
+    ) -> Iterator[Seed]:
+        """Seed many images in order, the next ones being decoded meanwhile.
+
+        Args:
+            images: as for a call; nothing is kept of them.
+            labels: of each image, in the same order.
+            on_error: what to do with an image that cannot be read or seeded: ``raise`` its ImageError, or ``skip`` it
+                with a warning in the log.
+
+        Yields:
+            A seed per image; ``Seed.path`` says which file it is of.
+        """
+        if on_error not in ("raise", "skip"):
+            raise UsageError(f"on_error {on_error!r}: expected 'raise' or 'skip'")
+        pairs = zip(images, labels, strict=True) if labels is not None else ((image, None) for image in images)
+        with closing(ahead(lambda pair: _pixels(pair[0]), pairs, workers=2, depth=2)) as decoded:
+            for (image, own), pixels in decoded:
+                try:
+                    yield self._seed(image, pixels.result(), own)
+                except ImageError as error:
+                    if on_error == "raise":
+                        raise
+                    log.warning("%s", error)
+
+    def _seed(self, image: Picture, pixels: np.ndarray, labels: Iterable[str] | None) -> Seed:
+        path = Path(image) if isinstance(image, str | Path) else None
+        sample = Sample(path.name if path else "image", path, None if labels is None else self._indices(labels))
+        seed = self._seeder.seed(LoadedSample(sample, pixels))
+        return replace(seed, image=pixels, class_set=self.class_set, path=path)
+
+    def _indices(self, labels: Iterable[str]) -> tuple[int, ...]:
+        if isinstance(labels, str):
+            raise UsageError(f"labels {labels!r}: expected several names, as in {{{labels!r}}}")
+        found = {name: self.class_set.find(name) for name in labels}
+        unknown = [name for name, index in found.items() if index is None]
+        if unknown:
+            raise UsageError(f"unknown class '{unknown[0]}'; known: {', '.join(self.class_set.names)}")
+        return tuple(sorted({index for index in found.values() if index is not None}))
+
+
+def load(
+    backend: str | None = None,
+    *,
+    classes: Classes,
+    models: str | Mapping[str, str] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    prompts: str | Path | None = None,
+    preset: str | None = None,
+    stage: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> ImageSeeder:
+    """Load a backend with its models.
+
+    Args:
+        backend: ``dino-sam`` (the default), ``clip-sams``, ``sam3``, or one that another package provides.
+        classes: the classes to find.
+        models: a model set (``tiny``, ``base``, ``large``), or a mapping of ``clip``, ``sam`` and ``detector`` to
+            models, with ``set`` for the set that has the others. By default ``tiny`` for toyland's classes, else
+            ``base``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``fp32``, ``bf16``, ``fp16``, or ``auto`` for half precision on a GPU that has it.
+        prompts, preset, stage: of clip-sams: its prompts (``handwritten``, or a file or folder of learn-prompts), the
+            recipe and its stage.
+        settings: of the backend, by dotted keys or in nested mappings.
+        more: settings by their names or groups: ``mode="label_free"``, ``detector={"box_threshold": 0.25}``.
+
+    Raises:
+        UsageError: an unknown name or setting, or a value out of range.
+        DataError: classes that cannot be used.
+        CheckpointError: weights that cannot be had or read.
+    """
+    from .run.plan import choose_models, world_warning
+    from .seeding.backends import BackendRequest, build_seeder
+
+    class_set = load_class_set(classes)
+    options = _options(prompts, preset, stage)
+    backend = backend or ("clip-sams" if options else "dino-sam")
+    name, chosen = _models(models)
+    model_set = choose_models(name, class_set.name, device, precision, chosen=chosen, preset=preset)
+    _warn(world_warning(model_set, class_set.name))
+    request = BackendRequest(class_set, model_set, _settings(settings, more))
+    seeder = build_seeder(backend, request, options)
+    if seeder.needs_boxes:
+        raise UsageError("boxes_given needs the ground-truth boxes of a dataset; use generate")
+    return ImageSeeder(seeder, class_set)
+
+
+def generate(
+    source: str | Path | Dataset,
+    *,
+    out: str | Path | None = None,
+    classes: Classes | None = None,
+    root: str | Path | None = None,
+    split: str | None = None,
+    labels: str | Path = "auto",
+    images: int | None = None,
+    seed: int = 0,
+    backend: str | None = None,
+    models: str | Mapping[str, str] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    prompts: str | Path | None = None,
+    preset: str | None = None,
+    stage: str | None = None,
+    limit: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    settings: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Run:
+    """Seed a dataset into a run folder, as ``wsss-seed generate`` does; an interrupted run resumes.
+
+    Args:
+        source: a folder of images, ``voc``, ``coco`` or ``toyland``, or an open dataset.
+        out: the run folder; ``seeds/DATASET-SPLIT`` by default.
+        classes: the classes to find; needed for a folder of images.
+        root: folder of voc or coco.
+        split: its list.
+        labels: image-level labels: ``auto`` looks beside the dataset, ``none`` seeds label-free, all else is a file.
+        images: how many images of toyland to draw.
+        seed: of toyland's world.
+        backend, models, device, precision, prompts, preset, stage, settings, more: see ``load``; ``device`` may name
+            several devices, separated by commas, which share the work.
+        limit: seed the first images only.
+        overwrite: seed finished images again.
+        progress: show progress on standard error.
+
+    Raises:
+        WsssError: nothing can be seeded; ``wsss_seed.errors`` lists the kinds. Images that fail are in ``Run.failed``.
+        KeyboardInterrupt: interrupted; what is finished stays, and the same call resumes.
+    """
+    from rich.console import Console
+
+    from .io.progress import Progress
+    from .run.plan import execute, plan_run, world_warning
+
+    data = source if isinstance(source, Dataset) else _dataset(source, root, split, classes, labels, images, seed)
+    name, chosen = _models(models)
+    plan = plan_run(
+        data,
+        backend=backend,
+        models=name,
+        chosen=chosen,
+        options=_options(prompts, preset, stage),
+        settings=_settings(settings, more),
+        device=device,
+        precision=precision,
+        out=None if out is None else Path(out),
+        limit=limit,
+        overwrite=overwrite,
+    )
+    _warn(world_warning(plan.models, data.class_set.name))
+    result = execute(plan, progress=Progress(Console(stderr=True, quiet=not progress)))
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return Run(plan.out, data, result)
+
+
+def open_run(path: str | Path) -> Run:
+    """A run folder of ``generate`` or ``predict``, finished or not.
+
+    Raises:
+        RunFolderError: no run folder, one of another layout, or one without a single mask.
+    """
+    read_run(Path(path))
+    return Run(Path(path))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes:
+        path: the folder.
+        dataset: the images that were seeded; None for a run that was opened again.
+        result: what ``generate`` did; None for a run that was opened again.
+    """
+
+    path: Path
+    dataset: Dataset | None = None
+    result: RunResult | None = None
+
+    @property
+    def content(self) -> FinishedRun:
+        """Classes, palette, settings, and the records of all images, as they are on disk now."""
+        return read_run(self.path)
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """A record per finished image: its classes, scores, share of ignored pixels, and what led to its mask."""
+        return self.content.records
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Id and error of the images that have no mask."""
+        if self.result is not None:
+            return dict(self.result.failed)
+        return {record.id: record.error or "" for record in self.content.failed}
+
+    def evaluate(self, gt: str | Path | Dataset | None = None, *, policy: Policy = "background") -> Evaluation:
+        """Score the masks.
+
+        Args:
+            gt: a folder of index PNGs or a dataset; by default the ground truth of the dataset that was seeded.
+            policy: what ignored pixels of a prediction count as: ``background``, ``wrong`` or ``skip``.
+
+        Raises:
+            UsageError: no ground truth.
+            DataError: ground truth that cannot be used.
+        """
+        from .evaluation.evaluate import evaluate
+
+        if gt is None:
+            if self.dataset is None or not self.dataset.has_masks:
+                raise UsageError("no ground truth: give `gt` a folder of index PNGs or a dataset")
+            ids = None if self.result is None else self.result.ids
+            return evaluate(self.path, self.dataset, ids=ids, policy=policy)
+        return evaluate(self.path, gt if isinstance(gt, Dataset) else Path(gt), policy=policy)
+
+    def report(
+        self,
+        out: str | Path | None = None,
+        *,
+        gt: str | Path | Dataset | None = None,
+        limit: int = 2000,
+        progress: Progress | None = None,
+    ) -> Reported:
+        """Write one HTML page of the run: totals, classes, settings, and the images with their masks, worst first.
+
+        Args:
+            out: the page; ``report.html`` in the run folder by default.
+            gt: ground truth for errors and IoU; by default that of the dataset that was seeded, where it has any.
+            limit: show the worst images only, this many.
+            progress: where to show progress.
+        """
+        from .output.report import report
+
+        truth: Dataset | Path | None
+        if gt is None:
+            truth = self.dataset if self.dataset is not None and self.dataset.has_masks else None
+        else:
+            truth = gt if isinstance(gt, Dataset) else Path(gt)
+        return report(self.path, None if out is None else Path(out), truth=truth, limit=limit, progress=progress)
+
+    def export(
+        self,
+        format: str,
+        out: str | Path,
+        *,
+        val: Dataset | None = None,
+        copy: bool = False,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Write the masks with their images in the format of another tool.
+
+        Args:
+            format: ``mmseg``, ``hf``, ``coco`` or ``yolo``.
+            out: the folder to write.
+            val: a dataset with ground truth that becomes the validation part.
+            copy: copy images instead of linking to them.
+            overwrite: replace an export.
+            progress: where to show progress.
+        """
+        from .output.export import export
+
+        return export(format, self.path, Path(out), validation=val, copy=copy, overwrite=overwrite, progress=progress)
+
+
+def _dataset(
+    source: str | Path,
+    root: str | Path | None,
+    split: str | None,
+    classes: Classes | None,
+    labels: str | Path,
+    images: int | None,
+    seed: int,
+) -> Dataset:
+    if str(source) in DATASETS and str(source) != "folder":
+        return open_dataset(str(source), root, split, classes, labels, images, seed)
+    if root is not None:
+        raise UsageError(f"`root` is the folder of voc or coco; {source} is one itself")
+    return open_dataset("folder", source, split, classes, labels, images, seed)
+
+
+def _options(prompts: str | Path | None, preset: str | None, stage: str | None) -> dict[str, str]:
+    given = {"prompts": None if prompts is None else str(prompts), "preset": preset, "stage": stage}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _models(models: str | Mapping[str, str] | None) -> tuple[str | None, Mapping[str, str | None]]:
+    """The model set, and what replaces its models."""
+    if models is None or isinstance(models, str):
+        return models, {}
+    chosen: dict[str, str | None] = dict(models)
+    return chosen.pop("set", None), chosen
+
+
+def _settings(settings: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
+    return dotted({**(settings or {}), **more})
+
+
+def _pixels(image: Picture) -> np.ndarray:
+    """uint8 (H, W, 3) RGB."""
+    if isinstance(image, str | Path):
+        return read_rgb(Path(image))
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ImageError(f"an image is uint8 (H, W, 3) RGB, not {image.dtype} {image.shape}")
+    return image
+
+
+def _warn(text: str | None) -> None:
+    if text is not None:
+        warnings.warn(text, stacklevel=3)

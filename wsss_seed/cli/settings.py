@@ -1,0 +1,59 @@
+"""``wsss-seed settings``: what can be set."""
+
+from __future__ import annotations
+
+import json as json_
+from importlib import import_module
+from textwrap import wrap
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import unknown_name
+from . import options, show
+
+SETTINGS = {
+    "dino-sam": ("seeding.dino_sam.settings", "Settings"),
+    "clip-sams": ("seeding.clip_sams.settings", "Settings"),
+    "sam3": ("seeding.sam3.settings", "Settings"),
+    "learn-prompts": ("seeding.clip_sams.learn.settings", "LearnSettings"),
+    "train-seg": ("segmenter.settings", "Settings"),
+    "self-training": ("segmenter.agreement", "AgreementSettings"),
+    "predict": ("segmenter.predict", "PredictSettings"),
+}
+"""Name -> module and class, so that only what is asked for is imported."""
+
+
+def settings(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="Backend or command: dino-sam, clip-sams, sam3, learn-prompts, train-seg, self-training or predict. "
+            "Default: all of them.",
+            show_default=False,
+        ),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """List the settings that --set and [settings] take: default, possible values and meaning.
+
+    Presets, recipes and model sets replace some defaults; run.json has the values that a run used.
+    """
+    if name is not None and name not in SETTINGS:
+        raise unknown_name("backend or command", name, SETTINGS)
+    from ..config import describe
+
+    found: dict[str, Any] = {}
+    for owner in [name] if name else SETTINGS:
+        module, cls = SETTINGS[owner]
+        found[owner] = describe(getattr(import_module(f"wsss_seed.{module}"), cls)())
+    if json:
+        show.as_json({owner: [vars(s) for s in entries] for owner, entries in found.items()})
+        return
+    for place, (owner, entries) in enumerate(found.items()):
+        show.result(f"{chr(10) * (place > 0)}{owner}")
+        for s in entries:
+            show.result(f"  {s.key} = {json_.dumps(s.default, ensure_ascii=False)}    ({s.values})")
+            for line in wrap(s.meaning, 92):
+                show.result(f"      {line}")

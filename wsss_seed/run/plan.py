@@ -1,0 +1,243 @@
+"""A run as data, from which every process that does a part of it builds what it needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..data.base import Dataset
+from ..errors import WsssError
+from ..io.progress import Progress, Reporter
+from ..models.zoo import ModelSet, versions
+from ..output.manifest import Manifest
+from ..output.run_folder import conclude
+from ..seeding.backends import BackendRequest, build_seeder
+from .generate import RunResult, generate
+from .identity import identity, labels_digest
+from .workers import on_devices
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run is to do; nothing is loaded yet, and it can be sent to another process.
+
+    Attributes:
+        dataset: the images.
+        models: the model set, as the backend takes it.
+        backend: name of the backend.
+        settings: the user's settings of the backend, dotted key to value.
+        out: the run folder.
+        options: what the backend alone takes, e.g. the prompts of clip-sams.
+        devices: one process per device, in this process if there is only one.
+        limit: seed the first images only.
+        overwrite: seed finished images again.
+        command: the command line, for the record.
+    """
+
+    dataset: Dataset
+    models: ModelSet
+    backend: str
+    settings: Mapping[str, Any]
+    out: Path
+    options: Mapping[str, str] = field(default_factory=dict)
+    devices: tuple[str, ...] = ("auto",)
+    limit: int | None = None
+    overwrite: bool = False
+    command: str = ""
+
+
+def plan_run(
+    dataset: Dataset,
+    *,
+    backend: str | None = None,
+    models: str | None = None,
+    chosen: Mapping[str, str | None] | None = None,
+    options: Mapping[str, str | None] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    out: Path | None = None,
+    limit: int | None = None,
+    overwrite: bool = False,
+    command: str = "",
+) -> RunPlan:
+    """Choose what is not given: the backend, the models, the folder.
+
+    Args:
+        dataset: the images.
+        backend: ``clip-sams`` by default where one of its options is given, else ``dino-sam``.
+        models: name of the model set; see ``choose_models``.
+        chosen: role (``clip``, ``sam``, ``detector``) to a model in place of the set's.
+        options: of the backend alone: ``prompts``, ``preset`` and ``stage`` of clip-sams.
+        settings: of the backend, dotted key to value.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, or several, separated by commas.
+        precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
+        out: ``seeds/DATASET-SPLIT`` by default.
+        limit, overwrite, command: see ``RunPlan``.
+
+    Raises:
+        WsssError: unknown names.
+    """
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    backend = backend or ("clip-sams" if given else "dino-sam")
+    devices = split_devices(device)
+    model_set = choose_models(
+        models, dataset.class_set.name, devices[0], precision, chosen=chosen, preset=given.get("preset")
+    )
+    return RunPlan(
+        dataset=dataset,
+        models=model_set.for_backend(backend),
+        backend=backend,
+        settings=settings or {},
+        out=out or Path("seeds") / f"{dataset.name}-{dataset.split}",
+        options=given,
+        devices=tuple(devices),
+        limit=limit,
+        overwrite=overwrite,
+        command=command,
+    )
+
+
+def choose_models(
+    name: str | None,
+    class_set: str,
+    device: str = "auto",
+    precision: str = "auto",
+    *,
+    chosen: Mapping[str, str | None] | None = None,
+    preset: str | None = None,
+) -> ModelSet:
+    """The model set for a class set.
+
+    Args:
+        name: of the set; None for ``tiny`` with toyland's classes, else ``base``.
+        class_set: name of the class set.
+        device: where it runs.
+        precision: in which it computes.
+        chosen: role to a model in place of the set's.
+        preset: a recipe of clip-sams, whose models replace the set's where no set is named.
+
+    Raises:
+        WsssError: unknown names.
+    """
+    own: Mapping[str, str] = {}
+    if preset is not None and name is None:
+        from ..seeding.clip_sams.presets import load_preset
+
+        own = load_preset(preset).models
+    models: dict[str, str | None] = {**own, **{role: model for role, model in (chosen or {}).items() if model}}
+    for role in models:
+        if role not in ("clip", "sam", "detector"):
+            raise WsssError(f"unknown model role '{role}'; known: clip, detector, sam")
+    return ModelSet(
+        name or ("tiny" if class_set == "toyland" else "base"),
+        device,
+        clip=models.get("clip"),
+        sam=models.get("sam"),
+        detector=models.get("detector"),
+        precision=precision,
+    )
+
+
+def world_warning(models: ModelSet, class_set: str) -> str | None:
+    """What to tell whoever uses models on images of another world than the one that they were trained on."""
+    if not models.world or models.world == class_set:
+        return None
+    return (
+        f"the models of '{models.name}' were trained on {models.world} and know nothing else: these masks show that "
+        "the installation works, not what the method can do; use the model set base for photographs"
+    )
+
+
+def split_devices(text: str) -> list[str]:
+    """The devices of ``cuda:0,cuda:1``."""
+    devices = [part.strip() for part in text.split(",")]
+    if not all(devices):
+        raise WsssError(f"`device` {text}: expected a device, or several as in cuda:0,cuda:1")
+    return devices
+
+
+def run_shard(plan: RunPlan, device: str, shard: tuple[int, int], progress: Reporter | None) -> RunResult:
+    """Load the models on a device and seed every n-th image, (index from 0, n).
+
+    Raises:
+        WsssError: unusable models or settings, or see ``generate``.
+    """
+    data, models = plan.dataset, plan.models.on(device)
+    seeder = build_seeder(plan.backend, BackendRequest(data.class_set, models, plan.settings), plan.options)
+    for checkpoint in models.seen(data.name):
+        if progress is not None:
+            progress.warn(
+                f"{checkpoint.name} was trained on annotations of {data.name} ({checkpoint.data}): figures on "
+                f"{data.name} that it has a part in are neither label-free nor weakly supervised"
+            )
+    return generate(
+        data,
+        seeder,
+        plan.out,
+        settings=identity(data, {"name": plan.backend, **seeder.settings}, models),
+        about={
+            "versions": versions(),
+            "device": models.device,
+            "command": plan.command,
+            "class_set": data.class_set.name,
+            "labels": {"source": data.labels_source, "sha256": labels_digest(data)},
+            "weights": models.weights(),
+        },
+        limit=plan.limit,
+        shard=shard,
+        overwrite=plan.overwrite,
+        progress=progress,
+    )
+
+
+def execute(plan: RunPlan, shard: tuple[int, int] = (0, 1), progress: Progress | None = None) -> RunResult:
+    """Seed every n-th image, (index from 0, n), in this process, or on several devices with one process per device.
+
+    The processes share the folder as shards do. Images that one left undone when it died are failed; the next run seeds
+    them.
+
+    Raises:
+        WsssError: see ``run_shard``.
+    """
+    devices: Sequence[str] = plan.devices
+    if len(devices) == 1:
+        return run_shard(plan, devices[0], shard, progress)
+    start = time.monotonic()
+    index, count = shard
+    ids = [sample.id for sample in plan.dataset.samples[: plan.limit][index::count]]
+    workers, interrupted = on_devices(
+        partial(run_shard, plan), devices, shard, progress or Progress(Console(quiet=True))
+    )
+    results = [worker.result for worker in workers if worker.result is not None]
+    failed = dict(pair for result in results for pair in result.failed)
+    dead = [worker for worker in workers if worker.result is None]
+    concluded = any(result.concluded for result in results)
+    if not concluded:
+        data = plan.dataset
+        concluded = conclude(plan.out, data.class_set, data.split or "all", [sample.id for sample in data.samples])
+    if dead and not interrupted:
+        with Manifest(plan.out) as manifest:
+            done = {name for name, record in manifest.items() if record.status == "ok"}
+        for place, worker in enumerate(workers):
+            if worker.result is None:
+                left = (name for name in ids[place :: len(devices)] if name not in done)
+                failed |= dict.fromkeys(left, f"not done: {worker.end}; give the same command again")
+    return RunResult(
+        out=plan.out,
+        ids=tuple(ids),
+        skipped=sum(r.skipped for r in results) + sum(w.begun[1] for w in dead if w.begun),
+        made=sum(r.made for r in results) + sum(w.steps.count(False) for w in dead),
+        failed=tuple((name, failed[name]) for name in ids if name in failed),
+        seconds=time.monotonic() - start,
+        interrupted=interrupted or any(result.interrupted for result in results),
+        concluded=concluded,
+        kept=tuple(name for result in results for name in result.kept),
+        replaced=tuple(name for result in results for name in result.replaced),
+    )
