@@ -31,23 +31,31 @@ from wsss_seed.types import LoadedSample, Seeder
 
 # How maps are thresholded and refined where no proposals vote was chosen on 200 images of the val split.
 PIXELS = {"stage": "handwritten", "sams.vote": False}
-WIDE = {"affinity.rounds": 1, "affinity.power": 1, "affinity.box_threshold": 0.0, "affinity.box_clip_quirk": False}
-BOXED = {**WIDE, "affinity.rounds": 3, "affinity.box_threshold": 0.4}
-CHANNEL = {"stage": "handwritten", "cam.weights": "channel", "cam.softmax": "present", "sams.largest": 1.0}
+WIDE = {
+    "affinity.sinkhorn_iters": 1,
+    "affinity.power": 1,
+    "affinity.box_threshold": 0.0,
+    "affinity.box_clip_quirk": False,
+}
+BOXED = {**WIDE, "affinity.sinkhorn_iters": 3, "affinity.box_threshold": 0.4}
+CHANNEL = {"stage": "handwritten", "cam.weights": "channel", "cam.softmax": "present", "sams.max_area_ratio": 1.0}
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
-    "CAM, thresholded": ("clip-sams", {**PIXELS, "sams.exponent": 40.0}),
-    "+ affinity": ("clip-sams", {**PIXELS, **WIDE, "affinity.apply_to": "score", "sams.exponent": 1.0}),
+    "CAM, thresholded": ("clip-sams", {**PIXELS, "sams.background_exponent": 40.0}),
+    "+ affinity": ("clip-sams", {**PIXELS, **WIDE, "affinity.apply_to": "score", "sams.background_exponent": 1.0}),
     "SAMS, hand-written prompts": ("clip-sams", {"stage": "handwritten"}),
     "SAMS, learned cls prompts (coarse seeds)": ("clip-sams", {"stage": "coarse"}),
     "SAMS, learned seg prompts (fine seeds)": ("clip-sams", {"stage": "fine"}),
-    "channel weights, hand-written: CAM, thresholded": ("clip-sams", {**PIXELS, **CHANNEL, "sams.exponent": 4.0}),
+    "channel weights, hand-written: CAM, thresholded": (
+        "clip-sams",
+        {**PIXELS, **CHANNEL, "sams.background_exponent": 4.0},
+    ),
     "channel weights: + affinity": (
         "clip-sams",
-        {**PIXELS, **CHANNEL, **BOXED, "affinity.apply_to": "score", "sams.exponent": 1.0},
+        {**PIXELS, **CHANNEL, **BOXED, "affinity.apply_to": "score", "sams.background_exponent": 1.0},
     ),
     "channel weights: + SAMS": (
         "clip-sams",
-        {**CHANNEL, **BOXED, "affinity.apply_to": "score", "sams.exponent": 0.2},
+        {**CHANNEL, **BOXED, "affinity.apply_to": "score", "sams.background_exponent": 0.2},
     ),
     "dino-sam, labels given": ("dino-sam", {"mode": "label_given"}),
     "dino-sam, label-free": ("dino-sam", {"mode": "label_free"}),

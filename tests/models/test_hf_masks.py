@@ -201,7 +201,9 @@ def test_the_miniature_gives_the_same_masks_in_both_libraries(both, scene, multi
 
 
 def test_the_miniature_proposes_the_same_masks_in_both_libraries(both, scene):
-    settings = ProposalSettings(points=8, layers=0, min_area=8, iou=0.3, stability=0.5)
+    settings = ProposalSettings(
+        points_per_side=8, crop_n_layers=0, min_mask_region_area=8, pred_iou_thresh=0.3, stability_score_thresh=0.5
+    )
     want, got = (generate_proposals(m, scene, settings) for m in both)
     assert len(want) > 2
     assert (got.dense() != want.dense()).mean() < FLIPPED

@@ -63,7 +63,9 @@ def test_sam_is_loaded_for_missing_proposals_only(monkeypatch):
     from wsss_seed.seeding.clip_sams import proposal_settings, stored_proposals
 
     models = ModelSet("tiny", "cpu").for_backend("clip-sams")
-    settings = proposal_settings(load_class_set("toyland"), models, {"proposals.points": 4, "proposals.layers": 0})
+    settings = proposal_settings(
+        load_class_set("toyland"), models, {"proposals.points_per_side": 4, "proposals.crop_n_layers": 0}
+    )
     image = draw(0, "test").image
     first = stored_proposals(models, settings)(image)
 

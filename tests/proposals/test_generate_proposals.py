@@ -31,7 +31,15 @@ from wsss_seed.proposals.regions import fill_and_clean
 from wsss_seed.proposals.store import Proposals
 
 NONE = (0.0, 0.0, 0.0)
-LIBRARY = ProposalSettings(layers=0, iou=0.88, iou_bonus=NONE, stability=0.95, rank_bonus=NONE, min_area=0, overlap=0.0)
+LIBRARY = ProposalSettings(
+    crop_n_layers=0,
+    pred_iou_thresh=0.88,
+    score_thresh_offset=NONE,
+    stability_score_thresh=0.95,
+    score_nms_offset=NONE,
+    min_mask_region_area=0,
+    level_overlap_thresh=0.0,
+)
 
 
 @pytest.fixture(scope="module")
@@ -153,10 +161,12 @@ def test_whole_masks_outrank_parts_and_keep_their_own_predicted_iou():
     logits = np.full((1, 3, 60, 60), -5.0)
     logits[0, 0, 10:40, 10:40] = logits[0, 1, 10:40, 10:41] = logits[0, 2, 10:40, 10:42] = 5
     image = np.zeros((60, 60, 3), np.uint8)
-    out = generate_proposals(Says(logits, [[0.99, 0.98, 0.8]]), image, ProposalSettings(points=1))
+    out = generate_proposals(Says(logits, [[0.99, 0.98, 0.8]]), image, ProposalSettings(points_per_side=1))
     assert out.level.tolist() == [2]
     assert out.predicted_iou.tolist() == [np.float32(0.8)]
-    out = generate_proposals(Says(logits, [[0.99, 0.98, 0.8]]), image, replace(LIBRARY, points=1, iou=0.5))
+    out = generate_proposals(
+        Says(logits, [[0.99, 0.98, 0.8]]), image, replace(LIBRARY, points_per_side=1, pred_iou_thresh=0.5)
+    )
     assert out.level.tolist() == [0]
 
 
@@ -165,7 +175,7 @@ def test_an_unstable_mask_neither_stays_nor_removes_another():
     logits[0, 0, 10:40, 10:40] = 5
     logits[0, 2, 10:40, 10:42] = 0.5
     out = generate_proposals(
-        Says(logits, [[0.9, 0.0, 0.9]]), np.zeros((60, 60, 3), np.uint8), ProposalSettings(points=1)
+        Says(logits, [[0.9, 0.0, 0.9]]), np.zeros((60, 60, 3), np.uint8), ProposalSettings(points_per_side=1)
     )
     assert out.level.tolist() == [0]
     assert out.area.tolist() == [900]
@@ -221,28 +231,37 @@ def test_boxes_end_at_the_last_pixel():
     "options",
     [
         {},
-        {"layers": 1},
-        {"points": 4, "layers": 2},
-        {"layers": 1, "min_area": 60},
-        {"iou": 0.5, "stability": 0.6, "min_area": 20},
+        {"crop_n_layers": 1},
+        {"points_per_side": 4, "crop_n_layers": 2},
+        {"crop_n_layers": 1, "min_mask_region_area": 60},
+        {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.6, "min_mask_region_area": 20},
     ],
 )
 @pytest.mark.parametrize("index", [0, 1])
 def test_with_the_librarys_rules_the_librarys_masks(sam, index, options):
     """Same masks in the same order; logits differ by rounding, so a pixel may."""
-    settings = replace(LIBRARY, **{"points": 5, "iou": 0.7, "stability": 0.5, "stability_offset": 0.2, **options})
-    if settings.min_area:
+    settings = replace(
+        LIBRARY,
+        **{
+            "points_per_side": 5,
+            "pred_iou_thresh": 0.7,
+            "stability_score_thresh": 0.5,
+            "stability_score_offset": 0.2,
+            **options,
+        },
+    )
+    if settings.min_mask_region_area:
         pytest.importorskip("cv2")
     image = draw(index, "test").image
     library = SamAutomaticMaskGenerator(
         sam.model,
-        points_per_side=settings.points,
-        pred_iou_thresh=settings.iou,
-        stability_score_thresh=settings.stability,
-        stability_score_offset=settings.stability_offset,
-        crop_n_layers=settings.layers,
-        crop_n_points_downscale_factor=settings.layer_points,
-        min_mask_region_area=settings.min_area,
+        points_per_side=settings.points_per_side,
+        pred_iou_thresh=settings.pred_iou_thresh,
+        stability_score_thresh=settings.stability_score_thresh,
+        stability_score_offset=settings.stability_score_offset,
+        crop_n_layers=settings.crop_n_layers,
+        crop_n_points_downscale_factor=settings.crop_n_points_downscale_factor,
+        min_mask_region_area=settings.min_mask_region_area,
     )
     want = library.generate(image)
     got = generate_proposals(sam, image, settings)
@@ -256,7 +275,7 @@ def test_with_the_librarys_rules_the_librarys_masks(sam, index, options):
 
 def test_record_and_mask_agree(sam):
     image = draw(3, "test").image
-    out = generate_proposals(sam, image, replace(SMALL, layers=1))
+    out = generate_proposals(sam, image, replace(SMALL, crop_n_layers=1))
     dense = out.dense()
     assert len(out) > 0
     assert dense.shape == (len(out), *image.shape[:2])
@@ -270,14 +289,16 @@ def test_record_and_mask_agree(sam):
 @pytest.mark.parametrize("size", [(1, 1), (1, 60), (60, 1), (2, 3), (30, 40)])
 def test_any_size_gives_a_record(sam, size):
     image = np.full((*size, 3), 90, np.uint8)
-    out = generate_proposals(sam, image, ProposalSettings(points=2, iou=0.0, stability=0.0))
+    out = generate_proposals(
+        sam, image, ProposalSettings(points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+    )
     assert out.size == size
     assert out.dense().shape == (len(out), *size)
 
 
 def test_no_mask_good_enough_gives_an_empty_record(sam, tmp_path):
     image = draw(0, "test").image
-    settings = ProposalSettings(points=4, stability=1.0, stability_offset=100.0)
+    settings = ProposalSettings(points_per_side=4, stability_score_thresh=1.0, stability_score_offset=100.0)
     out = generate_proposals(sam, image, settings)
     assert len(out) == 0
     assert out.dense().shape == (0, *image.shape[:2])
@@ -303,7 +324,9 @@ class Counting:
         return getattr(self.sam, name)
 
 
-SMALL = ProposalSettings(points=4, layers=0, iou=0.5, stability=0.5, stability_offset=0.2)
+SMALL = ProposalSettings(
+    points_per_side=4, crop_n_layers=0, pred_iou_thresh=0.5, stability_score_thresh=0.5, stability_score_offset=0.2
+)
 
 
 def same(a, b):
@@ -334,11 +357,11 @@ def test_another_image_setting_or_model_does_not_meet_it(sam, tmp_path):
     others = [
         store_in(tmp_path, "tiny", SMALL).path(touched),
         store_in(tmp_path, "tiny", SMALL).path(turned),
-        store_in(tmp_path, "tiny", replace(SMALL, overlap=0.4)).path(image),
+        store_in(tmp_path, "tiny", replace(SMALL, level_overlap_thresh=0.4)).path(image),
         store_in(tmp_path, "another", SMALL).path(image),
     ]
     assert len({path, *others}) == 5
-    assert store_in(tmp_path, "tiny", replace(SMALL, points=4)).path(image) == path
+    assert store_in(tmp_path, "tiny", replace(SMALL, points_per_side=4)).path(image) == path
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text", "other layout", "other image", "other runs"])

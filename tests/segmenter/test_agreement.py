@@ -10,7 +10,7 @@ from wsss_seed.errors import ImageError
 from wsss_seed.segmenter.agreement import Agreeing, AgreementSettings, Opinion, agreement
 from wsss_seed.types import LoadedSample
 
-IGNORE_THEM, WEIGH = AgreementSettings(sure=0), AgreementSettings("weigh", sure=0)
+IGNORE_THEM, WEIGH = AgreementSettings(confidence_threshold=0), AgreementSettings("weigh", confidence_threshold=0)
 
 
 def opinion(labels, confidence) -> Opinion:
@@ -38,7 +38,7 @@ def test_disagreement_is_weighed():
 
 @pytest.mark.parametrize(("disagreement", "disputed", "weight"), [("ignore", 255, 0), ("weigh", 0, 0.75)])
 def test_an_unsure_prediction_is_none(disagreement, disputed, weight):
-    labels, confidence = agreement(SEED, PREDICTION, AgreementSettings(disagreement, sure=0.9))
+    labels, confidence = agreement(SEED, PREDICTION, AgreementSettings(disagreement, confidence_threshold=0.9))
     assert labels[0].tolist() == [3, 3, 3, disputed, 0, 2, 5, 0, 255, 255]
     assert np.allclose(confidence[0], [0.75, 0.25, 0.75, weight, 0.5, 0.5, 1, 0.9, 0, 0])
 
@@ -89,7 +89,7 @@ def test_maps_of_different_sizes():
 
 def test_as_a_seeder():
     fuser = Agreeing(lambda _: SEED, lambda _: PREDICTION, IGNORE_THEM, {"segmenter": "abc"})
-    assert fuser.settings == {"disagreement": "ignore", "sure": 0.0, "segmenter": "abc"}
+    assert fuser.settings == {"disagreement": "ignore", "confidence_threshold": 0.0, "segmenter": "abc"}
     (seed,) = fuser.seed([LoadedSample(Sample("x"), np.zeros((1, 10, 3), np.uint8))])
     assert seed.labels[0].tolist() == [3, 3, 255, 255, 255, 2, 5, 0, 6, 255]
     assert seed.present == (1, 2, 4, 5)

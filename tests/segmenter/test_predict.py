@@ -26,7 +26,7 @@ AS_IT_IS = Scale()
 
 def make(seed: int = 0, scale: Scale = AS_IT_IS) -> Segmenter:
     torch.manual_seed(seed)
-    network = build(NetworkSettings(encoder="resnet18", channels=16), 21).eval()
+    network = build(NetworkSettings(encoder="resnet18", decoder_channels=16), 21).eval()
     with torch.no_grad():  # or a random network's answers would all be about the same
         network.model.segmentation_head[0].weight.mul_(30)
     return Segmenter(network, VOC, scale, {}, {})
@@ -177,8 +177,8 @@ def test_settings_are_those_that_matter(segmenter: Segmenter):
     plain = Predictor(segmenter, PredictSettings(scales=(1.0, 2.0)), record={"a": 1}).settings
     assert plain["scales"] == [1.0, 2.0]
     assert plain["a"] == 1
-    assert "sharpen.alpha" not in plain
-    assert Predictor(segmenter, proposals=lambda _: proposals_of()).settings["sharpen.alpha"] == 4.0
+    assert "sharpen.background_exponent" not in plain
+    assert Predictor(segmenter, proposals=lambda _: proposals_of()).settings["sharpen.background_exponent"] == 4.0
 
 
 def test_digest_is_of_what_the_segmenter_says(segmenter: Segmenter):
@@ -187,10 +187,10 @@ def test_digest_is_of_what_the_segmenter_says(segmenter: Segmenter):
         make(1),
         make(scale=Scale(100)),
         Segmenter(segmenter.network, load_class_set("toyland"), Scale(), {}, {}),
-        Segmenter(segmenter.network, VOC, Scale(), {"network.stride": 8}, {}),
+        Segmenter(segmenter.network, VOC, Scale(), {"network.output_stride": 8}, {}),
     ]
     assert len({digest(s) for s in (segmenter, *others)}) == 5
-    trained_otherwise = Segmenter(segmenter.network, VOC, Scale(), {"train.save": 8}, {"seconds": 1})
+    trained_otherwise = Segmenter(segmenter.network, VOC, Scale(), {"train.checkpoint_interval": 8}, {"seconds": 1})
     assert digest(trained_otherwise) == digest(segmenter)
 
 
@@ -203,7 +203,7 @@ def test_digest_is_of_what_the_segmenter_says(segmenter: Segmenter):
         ({"scales": 1.0}, "expected a list"),
         ({"window": 0}, "at least 1"),
         ({"overlap": 1.5}, "from 0 to 1"),
-        ({"sharpen.alpha": -1}, "at least 0"),
+        ({"sharpen.background_exponent": -1}, "at least 0"),
     ],
 )
 def test_wrong_settings(values, part):

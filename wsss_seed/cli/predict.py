@@ -61,7 +61,7 @@ def predict(
     ] = "comp6",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. overlap=0.5, sharpen.alpha=2."),
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. overlap=0.5, sharpen.background_exponent=2."),
     ] = None,
     offline: options.Offline = False,
     json: options.Json = False,

@@ -34,37 +34,39 @@ LEVELS = 3
 
 @dataclass(frozen=True)
 class ProposalSettings:
-    """The sieve's meshes, those of the original by default (A4.2 to A4.5).
+    """Automatic mask generation, with segment_anything's names where it has the setting; the defaults are those of the
+    original (A4.2 to A4.5).
 
     Attributes:
-        points: so many points a side on the whole image.
-        layers: of crops; the first has 2 x 2, the next 4 x 4.
-        layer_points: points a side are divided by this from layer to layer.
-        crop_overlap: of the crops of the first layer, as part of the image's short side.
-        iou: a mask stays with a predicted IoU above this, its level's bonus added.
-        iou_bonus: of sub-part, part and whole.
-        stability: a mask stays with at least this IoU of itself cut at a higher and at a lower logit ...
-        stability_offset: ... which are this far from 0.
-        nms: box IoU above which the second of two masks goes.
-        rank_bonus: of sub-part, part and whole, added to the predicted IoU to say which of two masks is first.
-        crop_nms: the same between crops, where the smaller crop is first.
-        min_area: holes and islands of fewer pixels are filled and removed; 0 leaves masks as they are.
-        overlap: a mask of a lower level stays with less of it inside a single mask of a higher one; 0 keeps all.
+        points_per_side: points per side of the grid on the whole image.
+        crop_n_layers: layers of crops; layer i has 2**i crops per side.
+        crop_n_points_downscale_factor: factor by which points per side decrease from layer to layer.
+        crop_overlap_ratio: overlap of the crops of the first layer, as a share of the shorter side of the image.
+        pred_iou_thresh: lowest predicted IoU of a mask, after adding ``score_thresh_offset``.
+        score_thresh_offset: added to the predicted IoU of sub-part, part and whole before ``pred_iou_thresh``.
+        stability_score_thresh: lowest stability score: the IoU of a mask binarised at a high and at a low logit.
+        stability_score_offset: distance of these two logits from 0.
+        box_nms_thresh: box IoU above which non-maximum suppression removes a mask.
+        score_nms_offset: added to the predicted IoU of sub-part, part and whole to rank masks in NMS.
+        crop_nms_thresh: box IoU of the NMS between crops, where masks of smaller crops rank first.
+        min_mask_region_area: pixels below which holes are filled and islands removed; 0 leaves masks as they are.
+        level_overlap_thresh: share of a mask inside a single mask of a higher level from which it is removed; 0 keeps
+            all.
     """
 
-    points: PositiveInt = 32
-    layers: NonNegativeInt = 1
-    layer_points: PositiveInt = 2
-    crop_overlap: UnitInterval = 512 / 1500
-    iou: UnitInterval = 0.86
-    iou_bonus: tuple[UnitInterval, ...] = (0.0, 0.0, 0.1)
-    stability: UnitInterval = 0.92
-    stability_offset: NonNegativeFloat = 1.0
-    nms: UnitInterval = 0.7
-    rank_bonus: tuple[NonNegativeFloat, ...] = (0.0, 0.0, 1.0)
-    crop_nms: UnitInterval = 0.7
-    min_area: NonNegativeInt = 100
-    overlap: UnitInterval = 0.3
+    points_per_side: PositiveInt = 32
+    crop_n_layers: NonNegativeInt = 1
+    crop_n_points_downscale_factor: PositiveInt = 2
+    crop_overlap_ratio: UnitInterval = 512 / 1500
+    pred_iou_thresh: UnitInterval = 0.86
+    score_thresh_offset: tuple[UnitInterval, ...] = (0.0, 0.0, 0.1)
+    stability_score_thresh: UnitInterval = 0.92
+    stability_score_offset: NonNegativeFloat = 1.0
+    box_nms_thresh: UnitInterval = 0.7
+    score_nms_offset: tuple[NonNegativeFloat, ...] = (0.0, 0.0, 1.0)
+    crop_nms_thresh: UnitInterval = 0.7
+    min_mask_region_area: NonNegativeInt = 100
+    level_overlap_thresh: UnitInterval = 0.3
 
 
 class Segmenter(Protocol):
@@ -132,7 +134,7 @@ def generate_proposals(sam: Segmenter, image: np.ndarray, settings: ProposalSett
     """
     settings = settings or ProposalSettings()
     size = (image.shape[0], image.shape[1])
-    crops, layers = generate_crop_boxes(size, settings.layers, settings.crop_overlap)
+    crops, layers = generate_crop_boxes(size, settings.crop_n_layers, settings.crop_overlap_ratio)
     parts = []
     for crop, layer in zip(crops, layers, strict=True):
         x0, y0, x1, y1 = crop
@@ -142,10 +144,12 @@ def generate_proposals(sam: Segmenter, image: np.ndarray, settings: ProposalSett
         parts.append(_onto_image(found, crop, size))
     proposals = _joined(parts, size)
     if len(crops) > 1:
-        proposals = between_crops(proposals, settings.crop_nms)
-    if settings.min_area:
-        proposals = repaired(proposals, settings.min_area, max(settings.nms, settings.crop_nms))
-    return across_levels(proposals, settings.overlap) if settings.overlap else proposals
+        proposals = between_crops(proposals, settings.crop_nms_thresh)
+    if settings.min_mask_region_area:
+        proposals = repaired(
+            proposals, settings.min_mask_region_area, max(settings.box_nms_thresh, settings.crop_nms_thresh)
+        )
+    return across_levels(proposals, settings.level_overlap_thresh) if settings.level_overlap_thresh else proposals
 
 
 def _in_crop(
@@ -157,7 +161,7 @@ def _in_crop(
     settings: ProposalSettings,
 ) -> _Found:
     """The masks of one crop without duplicates, best first."""
-    grid = build_point_grid(max(1, int(settings.points / settings.layer_points**layer)))
+    grid = build_point_grid(max(1, int(settings.points_per_side / settings.crop_n_points_downscale_factor**layer)))
     points = grid * (pixels.shape[1], pixels.shape[0])
     embedding = sam.embed(pixels)
     batches: list[_Found] = []
@@ -168,13 +172,15 @@ def _in_crop(
     size_box = [0, 0, size[1], size[0]]
     inside = ~is_box_near_crop_edge(torch.from_numpy(found.box), list(crop), size_box).numpy()
     found = found.take(np.flatnonzero(inside))
-    bonus = np.array(settings.rank_bonus, np.float32)
-    return found.take(distinct(found.box, found.iou + bonus[found.level], settings.nms))
+    bonus = np.array(settings.score_nms_offset, np.float32)
+    return found.take(distinct(found.box, found.iou + bonus[found.level], settings.box_nms_thresh))
 
 
 def promising(iou: torch.Tensor, settings: ProposalSettings) -> torch.Tensor:
     """The masks whose predicted IoU float32 (n, 3), with the bonus of its level, is high enough: bool (n, 3) (A4.3)."""
-    return iou + torch.tensor(settings.iou_bonus, dtype=iou.dtype, device=iou.device) > settings.iou
+    return (
+        iou + torch.tensor(settings.score_thresh_offset, dtype=iou.dtype, device=iou.device) > settings.pred_iou_thresh
+    )
 
 
 def _measured(
@@ -184,11 +190,11 @@ def _measured(
     chosen = promising(answers.iou, settings)
     of_point, level = (x.cpu().numpy() for x in torch.nonzero(chosen, as_tuple=True))
     iou = answers.iou[chosen].cpu().numpy()
-    offset = settings.stability_offset
+    offset = settings.stability_score_offset
     for window in sam.windows(embedding, answers.low_res(chosen), -offset):
         stability = stability_of(window.logits, offset)
         masks = window.logits > 0
-        keep = (stability >= settings.stability) & masks.flatten(1).any(1)
+        keep = (stability >= settings.stability_score_thresh) & masks.flatten(1).any(1)
         places = window.which[keep].cpu().numpy()
         cuts, boxes = _cut(masks[keep].cpu().numpy(), window.top, window.left)
         # A copy: torch's small blocks, kept while masks of megabytes come and go, would leave the heap in fragments.

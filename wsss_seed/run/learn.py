@@ -79,8 +79,8 @@ def learn_prompts(
         task: ``cls``, ``seg`` or ``both``.
         out: the folder.
         preset: the recipe.
-        overrides: dotted key to value, before the preset's: ``train.rate`` for all tasks, ``cls.train.rate`` for one,
-            ``coarse.sams.exponent`` for the coarse seeds.
+        overrides: dotted key to value, before the preset's: ``train.lr`` for all tasks, ``cls.train.lr`` for one,
+            ``coarse.sams.background_exponent`` for the coarse seeds.
         seeds: for ``seg`` alone: a run folder, or a folder of label maps ``<id>.png``.
         seed: of first vectors, order and augmentation.
         overwrite: begin again.
@@ -181,7 +181,7 @@ def processes_for(task: str, preset: Preset, overrides: Mapping[str, Any]) -> Pr
         WsssError: they are, or the settings are wrong.
     """
     settings, _ = _settings(task, preset, overrides)
-    return Processes.launched(min(s.train.accumulate for s in settings.values()))
+    return Processes.launched(min(s.train.gradient_accumulation_steps for s in settings.values()))
 
 
 def labelled(dataset: Dataset) -> list[Sample]:
@@ -265,7 +265,7 @@ def _learn(
             nonlocal began
             if show is not None:
                 if not began:
-                    show.start(min(train.stop or train.iterations, train.iterations), iteration - 1)
+                    show.start(min(train.stop_iter or train.max_iters, train.max_iters), iteration - 1)
                     began = True
                 show.step()
 

@@ -99,8 +99,8 @@ def train_rounds(
         WsssError: as ``train_segmenter`` and ``generate``, or a whole round has no mask left.
     """
     settings = settings or AgreementSettings()
-    if settings.disagreement == "weigh" and not recipe.settings.train.confidence:
-        raise WsssError("self-training that weighs disagreement needs --set train.confidence=true")
+    if settings.disagreement == "weigh" and not recipe.settings.train.confidence_weighting:
+        raise WsssError("self-training that weighs disagreement needs --set train.confidence_weighting=true")
     finished: list[Round] = []
     folder, now = data.root, data
     for number in range(1, rounds + 1):

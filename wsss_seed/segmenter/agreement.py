@@ -20,15 +20,15 @@ class AgreementSettings:
     """How two label maps become one.
 
     Attributes:
-        disagreement: what becomes of a pixel on which they differ: ``ignore`` makes it 255; ``weigh`` gives it to the
-            more confident of the two, with what it is ahead as its confidence, for a training that weighs pixels by
-            confidence (``train.confidence``).
-        sure: the segmenter's word counts from this confidence on; with 0 it always does.
+        disagreement: label of a pixel on which they differ: ``ignore`` gives it the ignore label; ``weigh`` gives it
+            the more confident label with the difference of the confidences, for training with
+            ``train.confidence_weighting``.
+        confidence_threshold: lowest confidence at which a prediction counts; 0 counts every prediction.
     """
 
     OWNER: ClassVar[str] = "self-training"
     disagreement: Literal["ignore", "weigh"] = "ignore"
-    sure: UnitInterval = 0.9
+    confidence_threshold: UnitInterval = 0.9
 
 
 class Opinion(NamedTuple):
@@ -57,7 +57,7 @@ def agreement(seed: Opinion, prediction: Opinion, settings: AgreementSettings = 
     if not seed.labels.shape == seed.confidence.shape == prediction.labels.shape == prediction.confidence.shape:
         raise ValueError(f"a seed of {seed.labels.shape} and a prediction of {prediction.labels.shape} pixels")
     silent = seed.labels == IGNORE
-    counts = (prediction.labels != IGNORE) & (prediction.confidence >= settings.sure)
+    counts = (prediction.labels != IGNORE) & (prediction.confidence >= settings.confidence_threshold)
     same = counts & (seed.labels == prediction.labels)
     differ = counts & ~same & ~silent
     filled = counts & silent

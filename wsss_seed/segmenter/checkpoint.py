@@ -32,13 +32,13 @@ class Scale:
         long: what the longer side may become at most; the shorter one then becomes less than ``short``.
     """
 
-    short: int = 0
-    long: int = 2048
+    shortest_edge: int = 0
+    longest_edge: int = 2048
 
     def size(self, height: int, width: int, factor: float = 1.0) -> tuple[int, int]:
         """Height and width that an image is resized to, its aspect ratio kept."""
-        if self.short:
-            factor *= min(self.short / min(height, width), self.long / max(height, width))
+        if self.shortest_edge:
+            factor *= min(self.shortest_edge / min(height, width), self.longest_edge / max(height, width))
         return max(1, round(height * factor)), max(1, round(width * factor))
 
 
@@ -260,7 +260,8 @@ def _class_set(table: Mapping[str, Any]) -> ClassSet:
 def _scale(sides: Mapping[str, Any]) -> Scale:
     """The scale that ``describe`` wrote. Raises ValueError or another error for anything else."""
     scale = Scale(**sides)
-    if type(scale.short) is not int or type(scale.long) is not int or scale.short < 0 or scale.long < 1:
+    short, long = scale.shortest_edge, scale.longest_edge
+    if type(short) is not int or type(long) is not int or short < 0 or long < 1:
         raise ValueError("the scale is not two lengths")
     return scale
 

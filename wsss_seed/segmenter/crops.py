@@ -91,26 +91,26 @@ def augment(parts: Sequence[torch.Tensor], settings: AugmentSettings) -> tuple[t
         settings: ranges.
 
     Returns:
-        The same of side ``settings.crop``, as plain tensors. Beyond the image labels are 255.
+        The same of side ``settings.crop_size``, as plain tensors. Beyond the image labels are 255.
     """
     height, width = parts[0].shape[-2:]
-    size = Scale(settings.short, settings.long).size(height, width, _ratio(settings))
+    size = Scale(settings.shortest_edge, settings.longest_edge).size(height, width, _ratio(settings))
     if size != (height, width):
         parts = [F.resize(part, list(size)) for part in parts]  # masks by nearest neighbour
-    short = [max(0, settings.crop - side) for side in size]
+    short = [max(0, settings.crop_size - side) for side in size]
     if any(short):
         fills: list[object] = [list(_FILL), *([IGNORE] * (len(parts) - 1))]
         parts = [F.pad(p, [0, 0, short[1], short[0]], fill=f) for p, f in zip(parts, fills, strict=True)]  # type: ignore[arg-type]
     top, left = _place(parts[1], settings)
-    parts = [F.crop(part, top, left, settings.crop, settings.crop) for part in parts]
-    parts = v2.RandomHorizontalFlip(settings.flip)(*parts)
-    if settings.photometric:
+    parts = [F.crop(part, top, left, settings.crop_size, settings.crop_size) for part in parts]
+    parts = v2.RandomHorizontalFlip(settings.flip_prob)(*parts)
+    if settings.photometric_distortion:
         parts = v2.RandomPhotometricDistort()(*parts)
     return tuple(part.as_subclass(torch.Tensor).contiguous() for part in parts)
 
 
 def _ratio(settings: AugmentSettings) -> float:
-    low, high, step = settings.ratio_low, settings.ratio_high, settings.ratio_step
+    (low, high), step = settings.ratio_range, settings.ratio_step
     if step:
         return low + step * int(torch.randint(round((high - low) / step) + 1, ()))
     return low + (high - low) * float(torch.rand(()))
@@ -118,15 +118,15 @@ def _ratio(settings: AugmentSettings) -> float:
 
 def _place(labels: torch.Tensor, settings: AugmentSettings) -> tuple[int, int]:
     """Top and left of the crop: the first of ten draws in which no category is more than its share, else the last."""
-    side = settings.crop
+    side = settings.crop_size
     free = [length - side + 1 for length in labels.shape]
     top = left = 0
     for _ in range(_TRIES):
         top, left = (int(torch.randint(n, ())) for n in free)
-        if settings.category == 1:
+        if settings.cat_max_ratio == 1:
             break
         counts = torch.bincount(labels[top : top + side, left : left + side].flatten().int(), minlength=256)[:IGNORE]
-        if 0 < counts.max() <= settings.category * counts.sum() or free == [1, 1]:
+        if 0 < counts.max() <= settings.cat_max_ratio * counts.sum() or free == [1, 1]:
             break
     return top, left
 

@@ -109,8 +109,8 @@ def _mask(data: Dataset, sample: Sample) -> np.ndarray:
 def _confidence_of(data: Dataset) -> Callable[[Sample], np.ndarray]:
     if not isinstance(data, Voc) or not (data.root / CONFIDENCE).is_dir():
         raise WsssError(
-            f"{data.name} {data.split}: no folder {CONFIDENCE}, which train.confidence needs; train on a run folder of "
-            "wsss-seed generate"
+            f"{data.name} {data.split}: no folder {CONFIDENCE}, which train.confidence_weighting needs; train on a run "
+            "folder of wsss-seed generate"
         )
     return partial(_confidence, data.root)
 

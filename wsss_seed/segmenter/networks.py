@@ -23,26 +23,27 @@ STRIDE = 32
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """Which network.
+    """Network architecture.
 
     Attributes:
-        name: one of ``NETWORKS``.
-        encoder: its encoder, by the name that its library has for it.
-        channels: width of the decoder; 0 for the library's own.
-        stride: of the encoder's output (deeplabv3plus: 8 or 16).
-        rates: of the atrous convolutions of deeplabv3plus.
-        auxiliary: weight of the loss of an FCN head on the encoder's last feature map but one; 0 for no such head.
-        queries: of mask2former.
+        name: ``deeplabv3plus``, ``upernet``, ``segformer``, ``hf-segformer`` or ``mask2former``.
+        encoder: encoder of the network, by its name in the library that provides it.
+        decoder_channels: width of the decoder; 0 for the library's default.
+        output_stride: output stride of the encoder of deeplabv3plus, 8 or 16.
+        atrous_rates: three dilation rates of the atrous convolutions of deeplabv3plus.
+        aux_loss_weight: weight of the loss of an auxiliary FCN head on the encoder's second-last feature map; 0 for no
+            auxiliary head.
+        num_queries: object queries of mask2former.
     """
 
     OWNER: ClassVar[str] = "train-seg"
     name: str = "deeplabv3plus"
     encoder: str = "resnet101"
-    channels: NonNegativeInt = 0
-    stride: PositiveInt = 16
-    rates: tuple[PositiveInt, ...] = (12, 24, 36)
-    auxiliary: NonNegativeFloat = 0.0
-    queries: PositiveInt = 100
+    decoder_channels: NonNegativeInt = 0
+    output_stride: PositiveInt = 16
+    atrous_rates: tuple[PositiveInt, ...] = (12, 24, 36)
+    aux_loss_weight: NonNegativeFloat = 0.0
+    num_queries: PositiveInt = 100
 
 
 class Network(nn.Module):
@@ -216,10 +217,10 @@ def _smp(settings: NetworkSettings, classes: int, weights: str) -> Network:
             raise _unknown_encoder(settings, [*smp.encoders.encoders, "tu-<model of timm>"], known)
         options: dict[str, Any] = {}
         if settings.name == "deeplabv3plus":
-            options = {"encoder_output_stride": settings.stride, "decoder_atrous_rates": settings.rates}
+            options = {"encoder_output_stride": settings.output_stride, "decoder_atrous_rates": settings.atrous_rates}
         width = "decoder_segmentation_channels" if settings.name == "segformer" else "decoder_channels"
-        if settings.channels:
-            options[width] = settings.channels
+        if settings.decoder_channels:
+            options[width] = settings.decoder_channels
         kind = {"deeplabv3plus": smp.DeepLabV3Plus, "upernet": smp.UPerNet, "segformer": smp.Segformer}[settings.name]
         try:
             model = kind(name, encoder_weights=None, classes=classes, **options)
@@ -230,7 +231,7 @@ def _smp(settings: NetworkSettings, classes: int, weights: str) -> Network:
             model = _pretrained(name, weights, lambda: kind(name, encoder_weights=weights, classes=classes, **options))
     if weights not in ("imagenet", "none"):
         _load_encoder(model.encoder, Path(weights), name)
-    return SmpNetwork(model, classes, settings.auxiliary)
+    return SmpNetwork(model, classes, settings.aux_loss_weight)
 
 
 _SWIN_SIZES: dict[str, dict[str, Any]] = {
@@ -255,9 +256,9 @@ def _mask2former(settings: NetworkSettings, classes: int, weights: str) -> Netwo
         raise _unknown_encoder(settings, _SWIN_SIZES)
     stages = {"drop_path_rate": 0.3, "out_features": ["stage1", "stage2", "stage3", "stage4"]}
     backbone = SwinConfig(**{**size, **stages})
-    options: dict[str, Any] = {"num_labels": classes, "num_queries": settings.queries}
-    if settings.channels:
-        options |= dict.fromkeys(("hidden_dim", "feature_size", "mask_feature_size"), settings.channels)
+    options: dict[str, Any] = {"num_labels": classes, "num_queries": settings.num_queries}
+    if settings.decoder_channels:
+        options |= dict.fromkeys(("hidden_dim", "feature_size", "mask_feature_size"), settings.decoder_channels)
     config = Mask2FormerConfig(backbone_config=backbone, **options)
     model = _quiet(lambda: Mask2FormerForUniversalSegmentation(config))
     if weights != "none":
@@ -287,7 +288,7 @@ def _hf_segformer(settings: NetworkSettings, classes: int, weights: str) -> Netw
     size = _MIT_SIZES.get(settings.encoder)
     if size is None:
         raise _unknown_encoder(settings, _MIT_SIZES)
-    width = {"decoder_hidden_size": settings.channels} if settings.channels else {}
+    width = {"decoder_hidden_size": settings.decoder_channels} if settings.decoder_channels else {}
     config = SegformerConfig(**{**size, **width, "num_labels": classes})
     model = _quiet(lambda: SegformerForSemanticSegmentation(config))
     if weights != "none":

@@ -26,22 +26,22 @@ class SharpenSettings:
     """Sharpening by mask proposals (A6.4).
 
     Attributes:
-        alpha: exponent of background's probability; 4 is the published choice for a DeepLabV3+.
+        background_exponent: exponent of the background probability; 4 is the published choice for a DeepLabV3+.
     """
 
-    alpha: NonNegativeFloat = 4.0
+    background_exponent: NonNegativeFloat = 4.0
 
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """How images are looked at.
+    """Inference: test-time augmentation and sliding windows.
 
     Attributes:
-        scales: sizes at which an image is seen, as factors of the size that the segmenter was trained for.
-        flip: whether it is also seen mirrored.
-        window: pixels; what is larger is seen through a sliding window of this side.
-        overlap: of neighbouring windows, as part of their side.
-        sharpen: of sharpening, where that is wanted.
+        scales: scale factors at which an image is predicted, relative to the size the segmenter was trained for.
+        flip: whether to also predict the horizontally flipped image.
+        window: side in pixels of the sliding window that larger images are divided into.
+        overlap: overlap of neighbouring windows as a share of their side.
+        sharpen: settings of sharpening.
     """
 
     OWNER: ClassVar[str] = "predict"
@@ -117,7 +117,7 @@ class Predictor:
                 notes = ("no mask proposals: the segmenter alone decides",)
             enlarged = (resize(maps[c : c + 1], size)[0].cpu() for c in (0, *(c + 1 for c in classes)))
             labels, confidence = sharpened(
-                enlarged, classes, found.masks, found.level, self._set.sharpen.alpha, (labels, confidence)
+                enlarged, classes, found.masks, found.level, self._set.sharpen.background_exponent, (labels, confidence)
             )
             classes = _classes(labels)
         scores = {c: round(float(confidence[labels == c + 1].max()), 6) for c in classes}

@@ -115,8 +115,8 @@ def train_segmenter(
     weights = recipe.weights if weights is None else weights
     if val is not None:
         _check_val(data, val)
-    if recipe.settings.train.confidence and recipe.settings.network.name == "mask2former":
-        raise WsssError("mask2former learns from whole masks, not from single pixels; leave train.confidence out")
+    if recipe.settings.train.confidence_weighting and recipe.settings.network.name == "mask2former":
+        raise WsssError("mask2former has a loss per mask, not per pixel; leave train.confidence_weighting out")
     accelerator = build_accelerator(recipe.settings, device)
     first = accelerator.is_main_process
     show = progress("checking masks", "image") if progress and first else None
@@ -124,7 +124,7 @@ def train_segmenter(
         show.start(len(data), 0)
     try:
         checked = check_masks(
-            data, confidence=recipe.settings.train.confidence, step=show.step if show is not None else None
+            data, confidence=recipe.settings.train.confidence_weighting, step=show.step if show is not None else None
         )
     finally:
         if show is not None:
@@ -165,7 +165,7 @@ def train_segmenter(
     except torch.OutOfMemoryError:
         raise WsssError(
             f"{out}: the GPU's memory is full; what is finished stays. A batch in more parts takes less, but is "
-            "another training: --set train.accumulate=2 --overwrite"
+            "another training: --set train.gradient_accumulation_steps=2 --overwrite"
         ) from None
 
 
@@ -236,7 +236,7 @@ def _run(
         nonlocal began
         if show is not None:
             if not began:
-                show.start(recipe.settings.train.iterations, iteration - 1)
+                show.start(recipe.settings.train.max_iters, iteration - 1)
                 began = True
             show.step()
 
@@ -283,7 +283,7 @@ def _about(
         "weights": weights,
         "seed": seed,
     }
-    for group in ("network", "augment", "optimiser", "train"):
+    for group in ("network", "augment", "optimizer", "train"):
         about |= {f"{group}.{key}": value for key, value in flatten(getattr(recipe.settings, group)).items()}
     return about
 
@@ -297,8 +297,8 @@ def _summary(data: Dataset, checked: Checked, recipe: Recipe, weights: str, netw
     return (
         f"{len(checked.source.samples)} images of {data.name} {data.split}, {len(data.class_set.names)} "
         f"classes{never}; recipe {recipe.name}: {settings.network.name} with {settings.network.encoder} ({size:.1f} M "
-        f"parameters, encoder weights: {weights}), {settings.train.iterations} iterations of {settings.train.batch} on "
-        f"{accelerator.device}{processes}"
+        f"parameters, encoder weights: {weights}), {settings.train.max_iters} iterations of "
+        f"{settings.train.batch_size} on {accelerator.device}{processes}"
     )
 
 

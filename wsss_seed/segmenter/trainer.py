@@ -1,4 +1,4 @@
-"""The training loop: an off-the-shelf network, crops, an optimiser, and a checkpoint that holds everything."""
+"""The training loop: an off-the-shelf network, crops, an optimizer, and a checkpoint that holds everything."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from . import checkpoint
 from .checkpoint import Scale, Segmenter, normalised
 from .crops import Source, stream
 from .networks import Network, build
-from .optimise import build_optimiser, learning_rate, set_rate
-from .settings import Recipe, Settings, TrainSettings
+from .optimizer import build_optimizer, learning_rate, set_lr
+from .settings import Recipe, SegmenterSettings, TrainSettings
 
 BEST, LAST, METRICS = "best.pt", "last.pt", "metrics"
 
@@ -58,7 +58,7 @@ class _Objective(nn.Module):
         return self.network.loss(pixels, labels, weights)
 
 
-def build_accelerator(settings: Settings, device: str) -> Any:
+def build_accelerator(settings: SegmenterSettings, device: str) -> Any:
     """The processes that ``accelerate launch`` started, or this one alone, and where they compute.
 
     Args:
@@ -85,20 +85,19 @@ def build_accelerator(settings: Settings, device: str) -> Any:
             raise WsssError(f"device {device}: there is no such GPU; there are {torch.cuda.device_count()}") from None
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
     train = settings.train
-    precision = {"bfloat16": "bf16", "float16": "fp16"}.get(train.precision, "no")
     accelerator = Accelerator(
         cpu=on_cpu,
-        mixed_precision="no" if on_cpu else precision,
-        gradient_accumulation_steps=train.accumulate,
+        mixed_precision="no" if on_cpu or train.precision == "fp32" else train.precision,
+        gradient_accumulation_steps=train.gradient_accumulation_steps,
         # The last norm of a Swin encoder is not part of what Mask2Former computes.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=settings.network.name == "mask2former")],
     )
-    parts = train.accumulate * accelerator.num_processes
-    if train.batch % parts:
-        near = parts * max(1, train.batch // parts)
+    parts = train.gradient_accumulation_steps * accelerator.num_processes
+    if train.batch_size % parts:
+        near = parts * max(1, train.batch_size // parts)
         raise WsssError(
-            f"a batch of {train.batch} images cannot be shared by {accelerator.num_processes} processes in "
-            f"{train.accumulate} parts each; give a multiple, e.g. --set train.batch={near}"
+            f"a batch of {train.batch_size} images cannot be shared by {accelerator.num_processes} processes in "
+            f"{train.gradient_accumulation_steps} parts each; give a multiple, e.g. --set train.batch_size={near}"
         )
     return accelerator
 
@@ -159,22 +158,22 @@ def train(
 
         network = convert_sync_batchnorm(network)
         objective = _Objective(network)
-    optimiser = build_optimiser(network, settings.optimiser)
-    wrapped, stepper = accelerator.prepare(objective, optimiser)
+    optimizer = build_optimizer(network, settings.optimizer)
+    wrapped, stepper = accelerator.prepare(objective, optimizer)
     ema = None
-    if options.ema:
-        ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True)
-    state = _load(out / LAST, about, network, optimiser, ema, accelerator)
+    if options.ema_decay:
+        ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay), use_buffers=True)
+    state = _load(out / LAST, about, network, optimizer, ema, accelerator)
     result: Any = ema.module if ema is not None else network
 
     def segmenter(history: Mapping[str, Any]) -> Segmenter:
-        scale = Scale(settings.augment.short, settings.augment.long)
+        scale = Scale(settings.augment.shortest_edge, settings.augment.longest_edge)
         return Segmenter(result, class_set, scale, about, history)
 
     def save() -> None:
         if not first:
             return
-        over = state.iteration == options.iterations
+        over = state.iteration == options.max_iters
         kept: dict[str, Any] = {
             "iteration": state.iteration,
             "best": state.best,
@@ -183,7 +182,7 @@ def train(
             "about": dict(about),
         }
         if not over:  # what only a continuation needs
-            kept |= {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
+            kept |= {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
             kept["ema"] = None if ema is None else ema.state_dict()
             kept["scaler"] = None if accelerator.scaler is None else accelerator.scaler.state_dict()
         write_curve(out / METRICS, state.curve)
@@ -196,34 +195,34 @@ def train(
             source,
             settings.augment,
             seed=seed,
-            batch=options.batch,
-            accumulate=options.accumulate,
+            batch=options.batch_size,
+            accumulate=options.gradient_accumulation_steps,
             start=state.iteration,
-            stop=options.iterations,
+            stop=options.max_iters,
             share=(accelerator.process_index, accelerator.num_processes),
-            workers=workers if state.iteration < options.iterations else 0,
+            workers=workers if state.iteration < options.max_iters else 0,
             pin=accelerator.device.type == "cuda",
         )
     )
     # Of several processes one that stops by itself would leave the others waiting for it.
     with stoppable() if accelerator.num_processes == 1 else terminable() as asked:
-        while state.iteration < options.iterations:
-            rate = learning_rate(state.iteration, options.iterations, settings.optimiser)
-            set_rate(optimiser, rate)
+        while state.iteration < options.max_iters:
+            lr = learning_rate(state.iteration, options.max_iters, settings.optimizer)
+            set_lr(optimizer, lr)
             torch.manual_seed(_chance(seed, state.iteration, accelerator.process_index))
             network.train()
             losses: dict[str, torch.Tensor] = {}
-            for _ in range(options.accumulate):
+            for _ in range(options.gradient_accumulation_steps):
                 parts = _to_device(_next(batches, asked), accelerator.device)
                 with accelerator.accumulate(wrapped):
                     found = wrapped(*parts)
                     accelerator.backward(sum(found.values()))
-                    if accelerator.sync_gradients and settings.optimiser.clip:
-                        accelerator.clip_grad_norm_(network.parameters(), settings.optimiser.clip)
+                    if accelerator.sync_gradients and settings.optimizer.clip_grad_norm:
+                        accelerator.clip_grad_norm_(network.parameters(), settings.optimizer.clip_grad_norm)
                     stepper.step()
                     stepper.zero_grad(set_to_none=True)
                 for name, value in found.items():
-                    losses[name] = losses.get(name, 0.0) + value.detach() / options.accumulate
+                    losses[name] = losses.get(name, 0.0) + value.detach() / options.gradient_accumulation_steps
             if ema is not None:
                 ema.update_parameters(network)
             state.iteration += 1
@@ -231,13 +230,13 @@ def train(
             if not all(map(math.isfinite, means.values())):
                 raise WsssError(
                     f"the loss is no number any more in iteration {state.iteration}; begin again with a lower rate, "
-                    f"e.g. --set optimiser.rate={settings.optimiser.rate / 10:g} --overwrite"
+                    f"e.g. --set optimizer.lr={settings.optimizer.lr / 10:g} --overwrite"
                 )
-            for name, value in {"rate": rate, **means, "miou": float("nan")}.items():
+            for name, value in {"lr": lr, **means, "miou": float("nan")}.items():
                 state.curve.setdefault(name, []).append(value)
-            over = state.iteration == options.iterations
+            over = state.iteration == options.max_iters
             stop = asked()
-            if evaluate is not None and (over or state.iteration % options.evaluate == 0):
+            if evaluate is not None and (over or state.iteration % options.eval_interval == 0):
                 miou = evaluate(replace(segmenter({}), network=result.eval()))
                 state.curve["miou"][-1] = miou
                 if not miou <= state.best:
@@ -246,7 +245,7 @@ def train(
                         history = {"iteration": state.iteration, "miou": _known(miou)}
                         checkpoint.save(out / BEST, segmenter(history), settings.network)
                 save()
-            elif over or stop or state.iteration % options.save == 0:
+            elif over or stop or state.iteration % options.checkpoint_interval == 0:
                 save()
             if step is not None:
                 step(state.iteration)
@@ -257,7 +256,7 @@ def train(
 
 
 def _load(
-    path: Path, about: Mapping[str, Any], network: Network, optimiser: Any, ema: Any, accelerator: Any
+    path: Path, about: Mapping[str, Any], network: Network, optimizer: Any, ema: Any, accelerator: Any
 ) -> Progress:
     """The state that a checkpoint holds, put into its places; the beginning where there is none."""
     if not path.exists():
@@ -276,7 +275,7 @@ def _load(
     try:
         if "network" in kept:
             network.load_state_dict(kept["network"])
-            optimiser.load_state_dict(kept["optimiser"])
+            optimizer.load_state_dict(kept["optimizer"])
             if ema is not None:
                 ema.load_state_dict(kept["ema"])
             if accelerator.scaler is not None:
@@ -288,11 +287,11 @@ def _load(
 
 
 def _check_batch(network: Network, options: TrainSettings, processes: int) -> None:
-    size = options.batch // (options.accumulate * processes)
+    size = options.batch_size // (options.gradient_accumulation_steps * processes)
     if size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules()):
         raise WsssError(
-            "batch normalisation needs two images at a time at least: give a larger train.batch or a smaller "
-            "train.accumulate"
+            "batch normalisation needs two images at a time at least: give a larger train.batch_size or a smaller "
+            "train.gradient_accumulation_steps"
         )
 
 

@@ -21,20 +21,19 @@ from wsss_seed.seeding.clip_sams.learn.augment import _jitter, _saturate, augmen
 from wsss_seed.seeding.clip_sams.learn.checkpoint import Progress
 from wsss_seed.seeding.clip_sams.learn.crops import Source, stream
 from wsss_seed.seeding.clip_sams.learn.schedule import learning_rate
-from wsss_seed.seeding.clip_sams.learn.settings import AugmentSettings, LearnSettings, TrainSettings
+from wsss_seed.seeding.clip_sams.learn.settings import LearnSettings, PromptAugmentSettings, PromptTrainSettings
 from wsss_seed.seeding.clip_sams.learn.trainer import first_contexts, learn
 
 CLASSES = replace(load_class_set("house, tree, car"), background=("grass", "sky"))
 COLOURS = np.array([[90, 90, 90], [220, 30, 30], [30, 200, 30], [30, 30, 220]], np.uint8)
 SMALL = {
-    "context.tokens": 4,
-    "augment.crop": 32,
-    "augment.long_low": 40,
-    "augment.long_high": 56,
-    "train.batch": 4,
-    "train.warmup": 2,
-    "train.iterations": 8,
-    "train.rate": 0.5,
+    "context.n_ctx": 4,
+    "augment.crop_size": 32,
+    "augment.longest_edge_range": [40, 56],
+    "train.batch_size": 4,
+    "train.warmup_iters": 2,
+    "train.max_iters": 8,
+    "train.lr": 0.5,
 }
 
 
@@ -68,7 +67,7 @@ def settings(**values):
 
 
 def test_image_and_seed_are_cut_together():
-    quiet = AugmentSettings(48, 80, 32, jitter=0.0)
+    quiet = PromptAugmentSettings((48, 80), 32, color_jitter_prob=0.0)
     for i in range(20):
         labels, image = paint(i)
         pixels, seed = augment(image, labels, quiet, dice(i))
@@ -81,7 +80,7 @@ def test_image_and_seed_are_cut_together():
 
 def test_the_same_dice_make_the_same_crop_and_others_another():
     labels, image = paint(1)
-    crops = [augment(image, labels, AugmentSettings(48, 80, 32), dice(n)) for n in (3, 3, 4)]
+    crops = [augment(image, labels, PromptAugmentSettings((48, 80), 32), dice(n)) for n in (3, 3, 4)]
     assert all(torch.equal(a, b) for a, b in zip(crops[0], crops[1], strict=True))
     assert not torch.equal(crops[0][0], crops[2][0])
 
@@ -89,15 +88,15 @@ def test_the_same_dice_make_the_same_crop_and_others_another():
 def test_mirrored_about_half_of_the_time():
     image = np.zeros((32, 32, 3), np.uint8)
     image[:, :8] = 255
-    still = AugmentSettings(32, 32, 32, jitter=0.0)
+    still = PromptAugmentSettings((32, 32), 32, color_jitter_prob=0.0)
     left = [bool(augment(image, None, still, dice(n))[0][0, 0, 0] > 128) for n in range(60)]
     assert 15 < sum(left) < 45
-    assert all(augment(image, None, replace(still, flip=0.0), dice(n))[0][0, 0, 0] > 128 for n in range(10))
+    assert all(augment(image, None, replace(still, flip_prob=0.0), dice(n))[0][0, 0, 0] > 128 for n in range(10))
 
 
 def test_long_side_range_and_crop_floor():
     """A2.3 (2): long side 288..480, both included, unless the short side would become shorter than 224."""
-    voc = AugmentSettings()
+    voc = PromptAugmentSettings()
     longs = {max(target_size((300, 400), voc, dice(n))) for n in range(3000)}
     assert min(longs) == round(400 * 224 / 300)  # 299: the floor
     assert max(longs) == 480
@@ -136,12 +135,14 @@ def test_saturation_is_that_of_hsv(factor):
 
 def test_warm_up_is_constant_then_a_cosine_to_zero():
     """A2.4, T26: 1e-5 for 500 iterations, a jump to 1e-3, a cosine over the remaining 1300."""
-    train = TrainSettings()
+    train = PromptTrainSettings()
     assert {learning_rate(i, train) for i in range(500)} == {1e-5}
     assert learning_rate(500, train) == 1e-3
     assert learning_rate(1150, train) == pytest.approx(5e-4)
     assert learning_rate(1799, train) == pytest.approx(1e-3 * (1 + math.cos(math.pi * 1299 / 1300)) / 2)
-    assert learning_rate(6150, replace(train, warmup=1000, iterations=20500)) > 8e-4  # COCO stops long before the end
+    assert (
+        learning_rate(6150, replace(train, warmup_iters=1000, max_iters=20500)) > 8e-4
+    )  # COCO stops long before the end
 
 
 def test_every_epoch_is_a_permutation_of_its_own():
@@ -155,7 +156,7 @@ def test_every_epoch_is_a_permutation_of_its_own():
 
 
 def test_processes_share_the_micro_batches():
-    s = settings(train__batch=2, train__accumulate=3)
+    s = settings(train__batch_size=2, train__gradient_accumulation_steps=3)
     whole = list(stream(source(), s, 0, 1, 3))
     parts = [list(stream(source(), s, 0, 1, 3, (k, 2))) for k in range(2)]
     assert [len(b) for b in whole] == [3, 3]
@@ -167,7 +168,7 @@ def test_processes_share_the_micro_batches():
 
 def test_labels_of_the_whole_image_or_of_the_crop():
     """A2.3: the image's even where the crop lost the object; A5.1 for VOC: the crop's."""
-    tight = {"augment.long_low": 200, "augment.long_high": 200, "train.batch": 24}
+    tight = {"augment.longest_edge_range": [200, 200], "train.batch_size": 24}
     for kind in ("image", "crop"):
         s = override(settings(train__labels=kind), tight)
         [[crops]] = stream(source(seeds=True), s, 0, 0, 1)
@@ -178,7 +179,7 @@ def test_labels_of_the_whole_image_or_of_the_crop():
 
 
 def test_an_unreadable_image_is_left_out(caplog):
-    [[crops]] = stream(source(broken=(2,)), settings(train__batch=6), 0, 0, 1)
+    [[crops]] = stream(source(broken=(2,)), settings(train__batch_size=6), 0, 0, 1)
     assert len(crops.pixels) == len(crops.labels) == 5
     assert "damaged image" in caplog.text
     [[none]] = stream(source(1, broken=(0,)), settings(), 0, 0, 1)
@@ -189,7 +190,7 @@ def test_an_unreadable_image_is_left_out(caplog):
 
 
 def test_a_checkpoint_is_read_as_written(tmp_path):
-    path, about = tmp_path / "cls.checkpoint", {"train.rate": 0.1, "classes": ["cat"]}
+    path, about = tmp_path / "cls.checkpoint", {"train.lr": 0.1, "classes": ["cat"]}
     assert checkpoint.load(path, about) is None
     progress = Progress(3, torch.randn(4, 8), torch.randn(4, 8), {"loss": (0.1, 0.2, 1 / 3)})
     checkpoint.save(path, progress, about)
@@ -198,8 +199,8 @@ def test_a_checkpoint_is_read_as_written(tmp_path):
     assert again.curve == progress.curve
     assert torch.equal(again.vectors, progress.vectors)
     assert torch.equal(again.momentum, progress.momentum)
-    with pytest.raises(WsssError, match=r"train\.rate: 0\.1 before, 0\.2 now.*--overwrite"):
-        checkpoint.load(path, {**about, "train.rate": 0.2})
+    with pytest.raises(WsssError, match=r"train\.lr: 0\.1 before, 0\.2 now.*--overwrite"):
+        checkpoint.load(path, {**about, "train.lr": 0.2})
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no zip", b"x" * 100])
@@ -223,7 +224,7 @@ def test_a_checkpoint_with_a_value_of_another_type_is_one_line(tmp_path, key):
 
 def test_the_curve_as_table_and_picture(tmp_path):
     values = [1 / (1 + i) for i in range(200)]
-    write_curve(tmp_path / "cls", {"rate": [1e-3] * 200, "loss": values})
+    write_curve(tmp_path / "cls", {"lr": [1e-3] * 200, "loss": values})
     rows = list(csv.DictReader((tmp_path / "cls.csv").open()))
     assert [int(r["iteration"]) for r in rows] == list(range(1, 201))
     assert [float(r["loss"]) for r in rows] == pytest.approx(values)
@@ -250,7 +251,12 @@ def test_first_contexts(clip):
     shared = first_contexts(clip, CLASSES, settings().context, 0)
     assert shared.vectors.shape == (4, 32)
     assert shared.names == ("house", "tree", "car", "grass", "sky")
-    s = settings(context__shared=False, context__position="front", context__background="empty", context__std=0.0125)
+    s = settings(
+        context__class_specific=True,
+        context__class_token_position="front",
+        context__background="empty",
+        context__init_std=0.0125,
+    )
     own = first_contexts(clip, CLASSES, s.context, 0)
     assert own.vectors.shape == (5, 4, 32)
     assert own.names == ("house", "tree", "car", "", "")
@@ -262,9 +268,9 @@ def test_first_contexts(clip):
 
 @pytest.mark.parametrize("task", ["cls", "seg"])
 def test_what_is_learned_lowers_the_loss(clip, tmp_path, task):
-    values = {"train__iterations": 40, "train__batch": 6, "train__rate": 0.5 if task == "cls" else 20.0}
+    values = {"train__max_iters": 40, "train__batch_size": 6, "train__lr": 0.5 if task == "cls" else 20.0}
     if task == "seg":
-        values |= {"context__shared": False, "train__labels": "crop"}
+        values |= {"context__class_specific": True, "train__labels": "crop"}
     curve = run(clip, tmp_path, task, **values).progress.curve
     total = np.sum([v for k, v in curve.items() if k.startswith("loss")], 0)
     assert len(total) == 40
@@ -304,16 +310,16 @@ def test_a_finished_run_is_not_begun_again(clip, tmp_path):
 
 def test_it_stops_where_the_recipe_stops(clip, tmp_path):
     """COCO's schedule is that of 20500 iterations, of which 6150 are done."""
-    whole, part = run(clip, tmp_path / "a"), run(clip, tmp_path / "b", train__stop=5)
+    whole, part = run(clip, tmp_path / "a"), run(clip, tmp_path / "b", train__stop_iter=5)
     assert part.progress.iteration == 5
-    assert part.progress.curve["rate"] == whole.progress.curve["rate"][:5]
+    assert part.progress.curve["lr"] == whole.progress.curve["lr"][:5]
     assert part.progress.curve["loss"] == whole.progress.curve["loss"][:5]
 
 
 def test_micro_batches_are_averaged(clip, tmp_path):
     """A2.4: with one class an image the mean of two micro-batches' means is the mean of the batch."""
-    one = run(clip, tmp_path / "a", train__batch=4)
-    two = run(clip, tmp_path / "b", train__batch=2, train__accumulate=2)
+    one = run(clip, tmp_path / "a", train__batch_size=4)
+    two = run(clip, tmp_path / "b", train__batch_size=2, train__gradient_accumulation_steps=2)
     torch.testing.assert_close(one.contexts.vectors, two.contexts.vectors, rtol=1e-3, atol=5e-5)
     assert one.progress.curve["loss"] == pytest.approx(two.progress.curve["loss"], rel=1e-4)
 

@@ -11,7 +11,7 @@ from ...proposals.generate import Proposals, ProposalSettings, kept_proposals, s
 from .presets import load_preset, preset_for
 from .prompts_source import choose_prompts
 from .seeder import ClipSams
-from .settings import Settings
+from .settings import ClipSamsSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from ...models.zoo import ModelSet
     from ..backends import BackendRequest
 
-__all__ = ["ClipSams", "Settings", "build", "override", "proposal_settings", "proposal_weights", "stored_proposals"]
+__all__ = [
+    "ClipSams",
+    "ClipSamsSettings",
+    "build",
+    "override",
+    "proposal_settings",
+    "proposal_weights",
+    "stored_proposals",
+]
 
 
 def build(request: BackendRequest) -> ClipSams:
@@ -36,7 +44,7 @@ def build(request: BackendRequest) -> ClipSams:
     models, class_set, values = request.models, request.class_set, dict(request.overrides)
     preset = load_preset(values.pop("preset", None) or preset_for(class_set))
     prompts = choose_prompts(values.pop("prompts", None), values.pop("stage", None), models, class_set)
-    settings = override(Settings(prompts.stage), preset.stages[prompts.stage])
+    settings = override(ClipSamsSettings(prompts.stage), preset.stages[prompts.stage])
     settings = override(override(settings, models.settings("clip-sams")), values)
     return ClipSams(
         class_set,
@@ -56,7 +64,7 @@ def proposal_settings(
     Raises:
         WsssError: no such preset, unknown setting, or a value of the wrong type or range.
     """
-    settings = override(Settings(), load_preset(preset or preset_for(class_set)).stages["fine"])
+    settings = override(ClipSamsSettings(), load_preset(preset or preset_for(class_set)).stages["fine"])
     return override(override(settings, models.settings("clip-sams")), values).proposals
 
 

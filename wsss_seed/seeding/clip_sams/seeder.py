@@ -22,10 +22,13 @@ from .cam import softmax_gradcam
 from .pixel_seed import pixel_seed
 from .prompts import Contexts, handwritten_features, prompt_features, prompt_names
 from .sams import sams
-from .settings import Settings
+from .settings import ClipSamsSettings
 
 if TYPE_CHECKING:
     from ...models.clip import Clip
+
+# Exponent of the background score where an image has no mask proposals and the maps alone decide: the plain complement.
+_FALLBACK_EXPONENT = 1.0
 
 
 class ClipSams:
@@ -46,7 +49,7 @@ class ClipSams:
         clip: Clip,
         proposals: Callable[[np.ndarray], Proposals],
         contexts: Contexts | None,
-        settings: Settings = Settings(),  # noqa: B008 - frozen
+        settings: ClipSamsSettings = ClipSamsSettings(),  # noqa: B008 - frozen
         record: Mapping[str, Any] | None = None,
     ):
         self.class_set = class_set
@@ -73,7 +76,7 @@ class ClipSams:
     def cams(self, image: np.ndarray, classes: Sequence[int]) -> torch.Tensor:
         """The maps of the classes present, float32 (C, h, w) on the patch grid, refined as the settings say."""
         cam, affinity = self._set.cam, self._set.affinity
-        record = affinity.blocks if affinity.apply_to != "none" else 0
+        record = affinity.attention_blocks if affinity.apply_to != "none" else 0
         tower = self._clip.encode_tokens(self._clip.prepare(image, self._set.max_side), record)
         labels = torch.zeros(1, len(self.class_set.names), dtype=torch.bool)
         labels[0, list(classes)] = True
@@ -84,7 +87,7 @@ class ClipSams:
             labels,
             weights=cam.weights,
             softmax=cam.softmax,
-            scale=cam.scale or self._clip.logit_scale,
+            scale=cam.logit_scale or self._clip.logit_scale,
         )
         if affinity.apply_to == "none":
             return maps
@@ -92,7 +95,7 @@ class ClipSams:
         return refine(
             maps,
             tower.attention[0],
-            rounds=affinity.rounds,
+            rounds=affinity.sinkhorn_iters,
             power=affinity.power,
             box_threshold=affinity.box_threshold,
             apply_to=affinity.apply_to,
@@ -114,16 +117,18 @@ class ClipSams:
         evidence: dict[str, Any] = {}
         found = self._proposals(image) if options.vote else None
         if found is not None and len(found):
-            painted = sams(maps, classes, found.masks, found.level, options.exponent, shape, options.largest)
+            painted = sams(
+                maps, classes, found.masks, found.level, options.background_exponent, shape, options.max_area_ratio
+            )
             labels, confidence = painted.labels, painted.confidence
             if options.margin > 0:
                 doubtful = (painted.margin < options.margin) & (confidence > 0)
                 labels, confidence = np.where(doubtful, IGNORE, labels), np.where(doubtful, 0, confidence)
             evidence["masks"] = len(found)
         else:
-            exponent = options.exponent
+            exponent = options.background_exponent
             if options.vote:
-                exponent = options.fallback_exponent
+                exponent = _FALLBACK_EXPONENT
                 notes.append("no mask proposals: the maps alone decide")
                 evidence["masks"] = 0
             labels, confidence = pixel_seed(maps, classes, shape, exponent)

@@ -13,14 +13,14 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from .settings import AugmentSettings
+from .settings import PromptAugmentSettings
 
 _BRIGHTNESS, _HUE = 25, 25 / 255  # on the scales 0..255 and 0..1
 _CONTRAST, _SATURATION = (0.6, 1.4), (0.5, 1.5)
 
 
 def augment(
-    image: np.ndarray, seed: np.ndarray | None, settings: AugmentSettings, dice: np.random.Generator
+    image: np.ndarray, seed: np.ndarray | None, settings: PromptAugmentSettings, dice: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """A random crop: colours changed, rescaled, cut and perhaps mirrored (A2.3, in this order).
 
@@ -33,15 +33,15 @@ def augment(
     Returns:
         uint8 (3, crop, crop) and, where there is a seed, uint8 (crop, crop).
     """
-    picture = Image.fromarray(_jitter(image, settings.jitter, dice))
+    picture = Image.fromarray(_jitter(image, settings.color_jitter_prob, dice))
     height, width = target_size(image.shape[:2], settings, dice)
-    side = settings.crop
+    side = settings.crop_size
     pixels = F.pil_to_tensor(F.resize(picture, [height, width], InterpolationMode.BICUBIC))
     labels = None if seed is None else tv_tensors.Mask(torch.from_numpy(seed))
     if labels is not None:
         labels = F.resize(labels, [height, width], InterpolationMode.NEAREST)
     top, left = int(dice.integers(height - side + 1)), int(dice.integers(width - side + 1))
-    mirrored = dice.random() < settings.flip
+    mirrored = dice.random() < settings.flip_prob
     out: list[torch.Tensor | None] = []
     for part in (tv_tensors.Image(pixels), labels):
         if part is not None:
@@ -53,12 +53,13 @@ def augment(
     return out[0], out[1]
 
 
-def target_size(shape: tuple[int, int], settings: AugmentSettings, dice: np.random.Generator) -> tuple[int, int]:
+def target_size(shape: tuple[int, int], settings: PromptAugmentSettings, dice: np.random.Generator) -> tuple[int, int]:
     """Height and width to which an image of ``shape`` is rescaled: its long side becomes a whole number drawn from the
     range, or larger where the short side would be shorter than the crop."""
-    target = int(dice.integers(settings.long_low, settings.long_high, endpoint=True))
-    scale = max(target / max(shape), settings.crop / min(shape))
-    height, width = (max(settings.crop, round(side * scale)) for side in shape)
+    shortest, longest = settings.longest_edge_range
+    target = int(dice.integers(shortest, longest, endpoint=True))
+    scale = max(target / max(shape), settings.crop_size / min(shape))
+    height, width = (max(settings.crop_size, round(side * scale)) for side in shape)
     return height, width
 
 

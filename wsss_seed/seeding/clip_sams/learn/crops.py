@@ -96,19 +96,19 @@ def stream(
             present[list(sample.labels or ())] = True
         return pixels, labels_crop, present
 
-    own = range(share[0], train.accumulate, share[1])
+    own = range(share[0], train.gradient_accumulation_steps, share[1])
     positions = (
-        (iteration * train.accumulate + micro) * train.batch + i
+        (iteration * train.gradient_accumulation_steps + micro) * train.batch_size + i
         for iteration in range(start, stop)
         for micro in own
-        for i in range(train.batch)
+        for i in range(train.batch_size)
     )
-    size = settings.augment.crop
-    with closing(ahead(crop, positions, workers=workers, depth=2 * train.batch)) as crops:
+    size = settings.augment.crop_size
+    with closing(ahead(crop, positions, workers=workers, depth=2 * train.batch_size)) as crops:
         for _ in range(start, stop):
             batch = []
             for _ in own:
-                parts = [next(crops)[1].result() for _ in range(train.batch)]
+                parts = [next(crops)[1].result() for _ in range(train.batch_size)]
                 found = [p for p in parts if p is not None]
                 seeds = [p[1] for p in found if p[1] is not None]
                 batch.append(

@@ -52,8 +52,9 @@ class Processes:
             self.device = str(accelerator.device)
             if self.count > micro_batches:
                 raise WsssError(
-                    f"{self.count} processes cannot share {micro_batches} micro-batches an iteration; start fewer, or "
-                    f"divide the batch further, e.g. --set train.accumulate={self.count} and a smaller train.batch"
+                    f"{self.count} processes cannot share {micro_batches} micro-batches per iteration; start fewer, or "
+                    "divide the batch further, e.g. --set train.gradient_accumulation_steps="
+                    f"{self.count} and a smaller train.batch_size"
                 )
         return self
 

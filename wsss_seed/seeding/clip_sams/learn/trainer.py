@@ -40,10 +40,10 @@ def first_contexts(clip: Clip, class_set: ClassSet, settings: ContextSettings, s
     return random_contexts(
         clip,
         prompt_names(class_set, empty_background=settings.background == "empty"),
-        length=settings.tokens,
-        per_name=not settings.shared,
-        position=settings.position,
-        std=settings.std,
+        length=settings.n_ctx,
+        per_name=settings.class_specific,
+        position=settings.class_token_position,
+        std=settings.init_std,
         generator=torch.Generator().manual_seed(seed),
     )
 
@@ -85,12 +85,12 @@ def learn(
     """
     processes = processes or Processes()
     train = settings.train
-    stop = min(train.stop or train.iterations, train.iterations)
+    stop = min(train.stop_iter or train.max_iters, train.max_iters)
     contexts = first_contexts(clip, class_set, settings.context, seed)
-    frame = frame_prompts(clip, contexts.names, settings.context.tokens, settings.context.position)
+    frame = frame_prompts(clip, contexts.names, settings.context.n_ctx, settings.context.class_token_position)
     state = checkpoint.load(path, about) or Progress(0, contexts.vectors.cpu(), None, {})
     vectors = state.vectors.to(clip.device).clone().requires_grad_()
-    sgd = torch.optim.SGD([vectors], train.rate, train.momentum, weight_decay=train.decay)
+    sgd = torch.optim.SGD([vectors], train.lr, train.momentum, weight_decay=train.weight_decay)
     if state.momentum is not None:
         sgd.state[vectors]["momentum_buffer"] = state.momentum.to(clip.device).clone()
     loss_of = _Loss(task, clip, len(class_set.names), settings)
@@ -100,22 +100,22 @@ def learn(
         share = (processes.index, processes.count)
         with terminable(), closing(stream(source, settings, seed, state.iteration, stop, share, workers)) as batches:
             for micro_batches in batches:
-                rate = learning_rate(state.iteration, train)
-                sgd.param_groups[0]["lr"] = rate
+                lr = learning_rate(state.iteration, train)
+                sgd.param_groups[0]["lr"] = lr
                 text = prompt_features(clip, replace(contexts, vectors=vectors), frame)
                 leaf = text.detach().requires_grad_()  # so that the text tower is passed once, not once a micro-batch
                 losses: dict[str, float] = {}
                 for crops in micro_batches:
                     total, parts = loss_of(crops, leaf)
-                    (total / train.accumulate).backward()
+                    (total / train.gradient_accumulation_steps).backward()
                     for name, value in parts.items():
-                        losses[name] = losses.get(name, 0.0) + float(value) / train.accumulate
+                        losses[name] = losses.get(name, 0.0) + float(value) / train.gradient_accumulation_steps
                 sgd.zero_grad(set_to_none=True)
                 text.backward(torch.zeros_like(text) if leaf.grad is None else leaf.grad)
                 assert vectors.grad is not None
                 vectors.grad, losses = processes.summed(vectors.grad, losses)
                 sgd.step()
-                for name, number in {"rate": rate, **losses}.items():
+                for name, number in {"lr": lr, **losses}.items():
                     curve.setdefault(name, []).append(number)
                 # Replaced in one go, so that an interrupt at any moment finds the state after a whole iteration.
                 state = Progress(
@@ -151,8 +151,7 @@ class _Loss:
 
     def __init__(self, task: Task, clip: Clip, classes: int, settings: LearnSettings):
         self.task, self.clip, self.classes, self.cam = task, clip, classes, settings.cam
-        self.scale = settings.cam.scale or clip.logit_scale
-        self.half = settings.train.half and clip.device.type == "cuda"
+        self.scale = settings.cam.logit_scale or clip.logit_scale
 
     def __call__(self, crops: Crops, text: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss, and it or its parts by name, detached."""
@@ -161,7 +160,7 @@ class _Loss:
             names = ("loss",) if self.task == "cls" else ("loss_foreground", "loss_background")
             return zero, dict.fromkeys(names, zero.detach())
         clip, labels = self.clip, crops.labels.to(self.clip.device)
-        with torch.autocast(clip.device.type, enabled=self.half):
+        with torch.autocast(clip.device.type, enabled=clip.device.type == "cuda"):
             tower = clip.encode_tokens(clip.normalise(crops.pixels))
         if self.task == "cls":
             with torch.no_grad():
