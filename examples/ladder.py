@@ -25,8 +25,8 @@ from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
 from wsss_seed.evaluation.metrics import iou, mean, resolve_ignored
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.backends import BackendRequest, build_seeder
-from wsss_seed.seeding.clip_sams import proposal_settings, stored_proposals
-from wsss_seed.seeding.clip_sams.sams import painting_order, runs_of
+from wsss_seed.seeding.clip_sams import cached_proposals, proposal_settings
+from wsss_seed.seeding.clip_sams.sams import overlay_order, runs_of
 from wsss_seed.types import LoadedSample, Seeder
 
 # How maps are thresholded and refined where no proposals vote was chosen on 200 images of the val split.
@@ -82,7 +82,7 @@ def oracle(masks: Any, levels: Any, truth: np.ndarray) -> np.ndarray:
     runs = [runs_of(m) for m in masks]
     votes = [np.bincount(np.concatenate([flat[a:b] for a, b in zip(*r, strict=True)]), minlength=1) for r in runs]
     purity = np.array([v.max() / v.sum() for v in votes], np.float32)
-    for i in painting_order(np.asarray(levels), purity):
+    for i in overlay_order(np.asarray(levels), purity):
         for a, b in zip(*runs[i], strict=True):
             painted[a:b] = votes[i].argmax()
     return painted.reshape(truth.shape)
@@ -115,7 +115,7 @@ def main() -> None:
             request = BackendRequest(classes, models, given)
             seeders.append((name, build_seeder(backend, request), Score(len(classes.names) + 1)))
     bound = Score(len(classes.names) + 1)
-    proposals_of = stored_proposals(models, proposal_settings(classes, models, {}))
+    proposals_of = cached_proposals(models, proposal_settings(classes, models, {}))
     begin = time.monotonic()
     for sample in world.samples:
         image, truth = world.image(sample), world.mask(sample)

@@ -122,7 +122,7 @@ def test_windows_hold_all_that_is_above_the_floor(ours, size):
     want = ours.logits(embedding, low_res)
     got = torch.full_like(want, -100)
     seen = []
-    for which, top, left, logits in ours.windows(embedding, low_res, 0.0):
+    for which, top, left, logits in ours.upsampled_windows(embedding, low_res, 0.0):
         height, width = logits.shape[1:]
         seen += which.tolist()
         got[which, top : top + height, left : left + width] = logits

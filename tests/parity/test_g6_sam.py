@@ -11,7 +11,7 @@ import torch
 from goldens import FOLDER
 
 from wsss_seed.models.sam import Sam, Window, build_sam
-from wsss_seed.proposals.generate import ProposalSettings, boxes_of, generate_proposals
+from wsss_seed.proposals.generate import ProposalSettings, generate_proposals, mask_boxes
 
 NONE = (0.0, 0.0, 0.0)
 VARIANTS = {
@@ -85,7 +85,7 @@ class Replay:
         logits = torch.from_numpy(self.arrays[f"{embedding}.logits_q8"]).float() / 8
         yield from map(Recorded, iou.split(self.batch), logits.split(self.batch))
 
-    def windows(self, embedding, low_res, floor):
+    def upsampled_windows(self, embedding, low_res, floor):
         if len(low_res):
             yield Window(torch.arange(len(low_res)), 0, 0, low_res)
 
@@ -104,7 +104,7 @@ def check_exact(got, arrays, variant, config):
     np.testing.assert_array_equal(got.stability, want["stability_score"])
     np.testing.assert_array_equal(got.point, want["point_coords"])
     np.testing.assert_array_equal(xywh(got.crop), want["crop_box_xywh"])
-    np.testing.assert_array_equal(xywh(boxes_of(got.masks)), want["bbox_xywh"])
+    np.testing.assert_array_equal(xywh(mask_boxes(got.masks)), want["bbox_xywh"])
     for bonus, key in (
         (config.score_thresh_offset, "predicted_iou_thresh"),
         (config.score_nms_offset, "predicted_iou_nms"),

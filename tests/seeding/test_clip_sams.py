@@ -161,7 +161,7 @@ def test_no_class_is_an_image_of_background(make):
     [seed] = make().seed([loaded(())])
     check(seed)
     assert (seed.labels == 0).all()
-    assert seed.notes == ("no class is given: all background",)
+    assert seed.notes == ("no class present: all background",)
 
 
 def test_labels_are_needed_and_must_be_of_the_class_set(make):

@@ -1,4 +1,4 @@
-"""Crops: image and masks stay together, and a crop depends on its position alone."""
+"""CropDataset: image and masks stay together, and a crop depends on its position alone."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from torchvision import tv_tensors
 
 from wsss_seed.data.base import Sample
 from wsss_seed.errors import ImageError
-from wsss_seed.segmenter.crops import Source, augment, stream
+from wsss_seed.segmenter.crops import TrainingData, augment, crop_loader
 from wsss_seed.segmenter.settings import AugmentSettings
 
 PLAIN = AugmentSettings(shortest_edge=0, ratio_range=(1, 1), crop_size=64, flip_prob=0, photometric_distortion=False)
@@ -118,14 +118,14 @@ def _labels(sample):
 
 
 def source(ids="01234"):
-    return Source([Sample(id) for id in ids], _image, _labels)
+    return TrainingData([Sample(id) for id in ids], _image, _labels)
 
 
 WILD = AugmentSettings(shortest_edge=0, ratio_range=(0.7, 1.5), crop_size=64)
 
 
 def batches(start=0, stop=4, workers=0, share=(0, 1), accumulate=2, src=None):
-    loader = stream(
+    loader = crop_loader(
         src or source(),
         WILD,
         seed=3,
@@ -163,7 +163,7 @@ def test_processes_share_the_images_of_an_iteration():
 
 
 def test_an_unreadable_image_is_replaced_by_the_next_one(caplog):
-    src = Source([Sample("0"), Sample("broken"), Sample("2")], _image, _labels)
+    src = TrainingData([Sample("0"), Sample("broken"), Sample("2")], _image, _labels)
     found = batches(src=src)
     assert all(len(pixels) == 4 for pixels, _ in found)
     assert caplog.text.count("broken.jpg: damaged") == 1

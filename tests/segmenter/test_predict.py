@@ -16,8 +16,8 @@ from wsss_seed.errors import WsssError
 from wsss_seed.proposals.store import Proposals
 from wsss_seed.segmenter.checkpoint import Scale, Segmenter
 from wsss_seed.segmenter.networks import NetworkSettings, build
-from wsss_seed.segmenter.predict import Predictor, PredictSettings, digest, winners
-from wsss_seed.segmenter.sharpen import sharpened
+from wsss_seed.segmenter.predict import Predictor, PredictSettings, argmax_labels, digest
+from wsss_seed.segmenter.sharpen import sharpen
 from wsss_seed.types import LoadedSample
 
 VOC = load_class_set("voc")
@@ -137,7 +137,7 @@ def test_sharpening(segmenter: Segmenter):
     assert sharp.evidence == {"masks": 1}
     probabilities = segmenter.probabilities([picture])[0].numpy()
     maps = [probabilities[c] for c in (0, *(c + 1 for c in plain.present))]
-    labels, confidence = sharpened(maps, plain.present, [mask], [2], 4.0, (plain.labels, plain.confidence))
+    labels, confidence = sharpen(maps, plain.present, [mask], [2], 4.0, (plain.labels, plain.confidence))
     assert np.array_equal(sharp.labels, labels)
     assert_same(sharp.confidence, confidence)
 
@@ -147,7 +147,7 @@ def test_sharpening_without_proposals_says_so(segmenter: Segmenter):
     plain = predict(Predictor(segmenter), picture)
     sharp = predict(Predictor(segmenter, proposals=lambda _: proposals_of()), picture)
     assert np.array_equal(sharp.labels, plain.labels)
-    assert sharp.notes == ("no mask proposals: the segmenter alone decides",)
+    assert sharp.notes == ("no mask proposals: not sharpened",)
 
 
 def test_proposals_are_not_asked_for_where_all_is_background(segmenter: Segmenter):
@@ -165,12 +165,12 @@ def test_proposals_are_not_asked_for_where_all_is_background(segmenter: Segmente
 
 def test_winners_do_not_depend_on_the_order_of_work():
     maps = torch.rand(5, 6, 9, generator=torch.Generator().manual_seed(0))
-    labels, confidence = winners(maps, (6, 9))
+    labels, confidence = argmax_labels(maps, (6, 9))
     assert np.array_equal(labels, maps.numpy().argmax(0))
     assert np.array_equal(confidence, maps.numpy().max(0))
-    assert winners(torch.ones(3, 2, 2), (2, 2))[0].tolist() == [[0, 0], [0, 0]]  # background wins a tie
+    assert argmax_labels(torch.ones(3, 2, 2), (2, 2))[0].tolist() == [[0, 0], [0, 0]]  # background wins a tie
     enlarged = torch.nn.functional.interpolate(maps[None], (13, 21), mode="bilinear", antialias=True)[0]
-    assert np.array_equal(winners(maps, (13, 21))[0], enlarged.numpy().argmax(0))
+    assert np.array_equal(argmax_labels(maps, (13, 21))[0], enlarged.numpy().argmax(0))
 
 
 def test_settings_are_those_that_matter(segmenter: Segmenter):

@@ -150,7 +150,7 @@ def test_masks_of_255_are_left_out_and_nothing_but_them_is_refused(tree, tmp_pat
     folder = damaged(tree, tmp_path / "tree", lambda labels: np.full_like(labels, 255))
     assert train(folder, tmp_path / "out", 2).empty == ("train_000003",)
     (folder / "ImageSets" / "Segmentation" / "train.txt").write_text("train_000003\n")
-    assert "every mask is 255" in refused(folder, tmp_path / "other", 2)
+    assert "no mask has a labelled pixel" in refused(folder, tmp_path / "other", 2)
     (folder / "ImageSets" / "Segmentation" / "train.txt").write_text("")
     assert "train.txt" in refused(folder, tmp_path / "other", 2)
 
@@ -188,7 +188,7 @@ def test_images_that_cannot_be_read_are_left_out_until_none_is_left(tree, tmp_pa
     result = train(folder, tmp_path / "out", 2, workers=workers)
     assert result.iterations == 2
     images[0].write_bytes(images[0].read_bytes()[: images[0].stat().st_size // 2])
-    assert refused(folder, tmp_path / "none", 2, workers=workers).startswith("no image can be read any more")
+    assert refused(folder, tmp_path / "none", 2, workers=workers).startswith("none of the images can be read")
 
 
 def test_other_masks_in_the_same_folder_are_another_training(tree, tmp_path):
@@ -202,7 +202,7 @@ def test_the_segmenter_without_its_training_cannot_go_on(tree, tmp_path):
     content = read(tmp_path / "out" / "last.pt")
     del content["training"]
     torch.save(content, tmp_path / "out" / "last.pt")
-    assert "cannot go on" in refused(tree, tmp_path / "out", 2)
+    assert "cannot resume" in refused(tree, tmp_path / "out", 2)
 
 
 def test_ground_truth_of_another_class_set_is_refused(tree, tmp_path):

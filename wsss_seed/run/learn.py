@@ -22,7 +22,7 @@ from ..io.progress import Progress
 from ..models.zoo import ModelSet, versions
 from ..output.run_folder import LOCK, write_error
 from ..seeding.backends import BackendRequest, build_seeder
-from ..seeding.clip_sams.learn.crops import Source
+from ..seeding.clip_sams.learn.crops import PromptTrainingData
 from ..seeding.clip_sams.learn.processes import Processes
 from ..seeding.clip_sams.learn.settings import LearnSettings, Task
 from ..seeding.clip_sams.learn.trainer import learn
@@ -122,7 +122,7 @@ def learn_prompts(
                         return result(True)
                     processes.wait()
                 samples = [s for s in samples if s.id not in dict(failed)]
-            source = Source(
+            source = PromptTrainingData(
                 samples, dataset.image, _reader(folder, dataset) if folder else None, len(dataset.class_set.names)
             )
             file = out / f"{name}.safetensors"
@@ -243,7 +243,7 @@ def _about(
 
 def _learn(
     task: Task,
-    source: Source,
+    source: PromptTrainingData,
     dataset: Dataset,
     models: ModelSet,
     settings: LearnSettings,

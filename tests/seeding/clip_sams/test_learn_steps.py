@@ -13,13 +13,13 @@ from PIL import Image
 from wsss_seed.config import override
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import load_class_set
-from wsss_seed.data.shuffle import image_at
+from wsss_seed.data.shuffle import shuffled_index
 from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.io.curve import write_curve
 from wsss_seed.seeding.clip_sams.learn import checkpoint
 from wsss_seed.seeding.clip_sams.learn.augment import _jitter, _saturate, augment, target_size
-from wsss_seed.seeding.clip_sams.learn.checkpoint import Progress
-from wsss_seed.seeding.clip_sams.learn.crops import Source, stream
+from wsss_seed.seeding.clip_sams.learn.checkpoint import LearningState
+from wsss_seed.seeding.clip_sams.learn.crops import PromptTrainingData, crop_batches
 from wsss_seed.seeding.clip_sams.learn.schedule import learning_rate
 from wsss_seed.seeding.clip_sams.learn.settings import LearnSettings, PromptAugmentSettings, PromptTrainSettings
 from wsss_seed.seeding.clip_sams.learn.trainer import first_contexts, learn
@@ -56,7 +56,7 @@ def source(n=6, seeds=False, broken=()):
         return paint(int(sample.id))[1]
 
     samples = [Sample(str(i), labels=(i % 3,)) for i in range(n)]
-    return Source(samples, image, (lambda s: paint(int(s.id))[0]) if seeds else None, 3)
+    return PromptTrainingData(samples, image, (lambda s: paint(int(s.id))[0]) if seeds else None, 3)
 
 
 def settings(**values):
@@ -146,10 +146,10 @@ def test_warm_up_is_constant_then_a_cosine_to_zero():
 
 
 def test_every_epoch_is_a_permutation_of_its_own():
-    epochs = [[image_at(e * 7 + i, 7, 3) for i in range(7)] for e in range(4)]
+    epochs = [[shuffled_index(e * 7 + i, 7, 3) for i in range(7)] for e in range(4)]
     assert all(sorted(e) == list(range(7)) for e in epochs)
     assert len({tuple(e) for e in epochs}) > 1
-    assert epochs != [[image_at(e * 7 + i, 7, 4) for i in range(7)] for e in range(4)]
+    assert epochs != [[shuffled_index(e * 7 + i, 7, 4) for i in range(7)] for e in range(4)]
 
 
 # ---- the stream
@@ -157,8 +157,8 @@ def test_every_epoch_is_a_permutation_of_its_own():
 
 def test_processes_share_the_micro_batches():
     s = settings(train__batch_size=2, train__gradient_accumulation_steps=3)
-    whole = list(stream(source(), s, 0, 1, 3))
-    parts = [list(stream(source(), s, 0, 1, 3, (k, 2))) for k in range(2)]
+    whole = list(crop_batches(source(), s, 0, 1, 3))
+    parts = [list(crop_batches(source(), s, 0, 1, 3, (k, 2))) for k in range(2)]
     assert [len(b) for b in whole] == [3, 3]
     for i in range(2):
         assert torch.equal(whole[i][0].pixels, parts[0][i][0].pixels)
@@ -171,18 +171,18 @@ def test_labels_of_the_whole_image_or_of_the_crop():
     tight = {"augment.longest_edge_range": [200, 200], "train.batch_size": 24}
     for kind in ("image", "crop"):
         s = override(settings(train__labels=kind), tight)
-        [[crops]] = stream(source(seeds=True), s, 0, 0, 1)
-        shown = torch.stack([(crops.seeds == c + 1).flatten(1).any(1) for c in range(3)], 1)
+        [[crops]] = crop_batches(source(seeds=True), s, 0, 0, 1)
+        shown = torch.stack([(crops.label_maps == c + 1).flatten(1).any(1) for c in range(3)], 1)
         assert not shown.any(1).all()  # some crop has lost its object
         assert torch.equal(crops.labels, shown) == (kind == "crop")
         assert crops.labels.any(1).all() == (kind == "image")
 
 
 def test_an_unreadable_image_is_left_out(caplog):
-    [[crops]] = stream(source(broken=(2,)), settings(train__batch_size=6), 0, 0, 1)
+    [[crops]] = crop_batches(source(broken=(2,)), settings(train__batch_size=6), 0, 0, 1)
     assert len(crops.pixels) == len(crops.labels) == 5
     assert "damaged image" in caplog.text
-    [[none]] = stream(source(1, broken=(0,)), settings(), 0, 0, 1)
+    [[none]] = crop_batches(source(1, broken=(0,)), settings(), 0, 0, 1)
     assert none.pixels.shape == (0, 3, 32, 32)
 
 
@@ -192,7 +192,7 @@ def test_an_unreadable_image_is_left_out(caplog):
 def test_a_checkpoint_is_read_as_written(tmp_path):
     path, about = tmp_path / "cls.checkpoint", {"train.lr": 0.1, "classes": ["cat"]}
     assert checkpoint.load(path, about) is None
-    progress = Progress(3, torch.randn(4, 8), torch.randn(4, 8), {"loss": (0.1, 0.2, 1 / 3)})
+    progress = LearningState(3, torch.randn(4, 8), torch.randn(4, 8), {"loss": (0.1, 0.2, 1 / 3)})
     checkpoint.save(path, progress, about)
     again = checkpoint.load(path, about)
     assert again.iteration == 3
@@ -214,7 +214,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, damage):
 @pytest.mark.parametrize("key", ["iteration", "vectors", "momentum", "curve", "about"])
 def test_a_checkpoint_with_a_value_of_another_type_is_one_line(tmp_path, key):
     path = tmp_path / "cls.checkpoint"
-    checkpoint.save(path, Progress(3, torch.randn(4, 8), torch.randn(4, 8), {"loss": (0.1,)}), {})
+    checkpoint.save(path, LearningState(3, torch.randn(4, 8), torch.randn(4, 8), {"loss": (0.1,)}), {})
     whole = torch.load(path, weights_only=True)
     for value in ("x", [1], {"a": 1}, torch.zeros(2, 3, 5), "[" * 100_000, ...):
         torch.save({k: v for k, v in whole.items() if k != key} | ({} if value is ... else {key: value}), path)
@@ -328,6 +328,8 @@ def test_nothing_to_learn_from_changes_nothing_but_the_decay(clip, tmp_path):
     """Every image has every class, or none can be read: the loss is 0 and nothing breaks."""
     data = source(broken=range(6))
     for task in ("cls", "seg"):
-        out = run(clip, tmp_path, task, replace(data, seed=source(seeds=True).seed if task == "seg" else None))
+        out = run(
+            clip, tmp_path, task, replace(data, label_map=source(seeds=True).label_map if task == "seg" else None)
+        )
         assert set(np.ravel([v for k, v in out.progress.curve.items() if k.startswith("loss")])) == {0.0}
         assert torch.isfinite(out.contexts.vectors).all()

@@ -1,6 +1,6 @@
-"""The clip-sams seeder: prompts make class activation maps, attention refines them, mask proposals vote (part A).
+"""The clip-sams seeder: prompts -> class activation maps -> attention affinity -> vote of mask proposals (part A).
 
-Here the steps are only put together; each is a function of its own module.
+This module only combines the steps; each is a function in a module of its own.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from .settings import ClipSamsSettings
 if TYPE_CHECKING:
     from ...models.clip import Clip
 
-# Exponent of the background score where an image has no mask proposals and the maps alone decide: the plain complement.
+# Exponent of the background score of images without mask proposals: the plain complement.
 _FALLBACK_EXPONENT = 1.0
 
 
 class ClipSams:
-    """Seeds images whose image-level labels are known, by CLIP's maps and the vote of SAM's mask proposals.
+    """Seeds images with image-level labels from CLIP's class activation maps and SAM's mask proposals.
 
     Args:
         class_set: the classes.
         clip: the model.
-        proposals: gives the mask proposals of an image uint8 (H, W, 3).
+        proposals: returns the mask proposals of an image uint8 (H, W, 3).
         contexts: learned prompts; None for the hand-written sentences of CLIP-ES.
-        settings: of one stage.
-        record: further facts that determine the seeds, for ``settings``.
+        settings: settings of one stage.
+        record: further entries for ``settings`` that determine the seeds.
     """
 
     def __init__(
@@ -58,26 +58,26 @@ class ClipSams:
         self._clip, self._proposals, self._contexts = clip, proposals, contexts
 
     def seed(self, samples: Sequence[LoadedSample]) -> list[Seed]:
-        """One seed per sample, in order; each image is seeded by itself.
+        """One seed per sample, in order; images are independent of each other.
 
         Raises:
-            ImageError: an image without image-level labels, or with labels that the class set lacks.
+            ImageError: an image without image-level labels, or with labels outside the class set.
         """
         return [self._seed(s) for s in samples]
 
     @cached_property
     def _text(self) -> torch.Tensor:
-        """Text features (G, D), the classes' first, then background."""
+        """Text features (G, D), classes first, then background."""
         with torch.no_grad():
             if self._contexts is None:
                 return handwritten_features(self._clip, prompt_names(self.class_set))
             return prompt_features(self._clip, self._contexts)
 
     def cams(self, image: np.ndarray, classes: Sequence[int]) -> torch.Tensor:
-        """The maps of the classes present, float32 (C, h, w) on the patch grid, refined as the settings say."""
+        """Maps of the classes present, float32 (C, h, w) on the patch grid, refined according to the settings."""
         cam, affinity = self._set.cam, self._set.affinity
-        record = affinity.attention_blocks if affinity.apply_to != "none" else 0
-        tower = self._clip.encode_tokens(self._clip.prepare(image, self._set.max_side), record)
+        blocks = affinity.attention_blocks if affinity.apply_to != "none" else 0
+        tower = self._clip.encode_tokens(self._clip.prepare(image, self._set.max_side), blocks)
         labels = torch.zeros(1, len(self.class_set.names), dtype=torch.bool)
         labels[0, list(classes)] = True
         maps = softmax_gradcam(
@@ -95,7 +95,7 @@ class ClipSams:
         return refine(
             maps,
             tower.attention[0],
-            rounds=affinity.sinkhorn_iters,
+            sinkhorn_iters=affinity.sinkhorn_iters,
             power=affinity.power,
             box_threshold=affinity.box_threshold,
             apply_to=affinity.apply_to,
@@ -108,28 +108,28 @@ class ClipSams:
             raise ImageError(f"{sample.id}: no image-level labels; give --labels FILE, or take --backend dino-sam")
         classes = tuple(sorted(set(sample.labels)))
         if classes and not 0 <= classes[0] <= classes[-1] < len(self.class_set.names):
-            raise ImageError(f"{sample.id}: labels {classes}, but class set '{self.class_set.name}' ends before")
+            raise ImageError(f"{sample.id}: labels {classes}, outside class set '{self.class_set.name}'")
         if not classes:
-            note = "no class is given: all background"
+            note = "no class present: all background"
             return Seed(np.zeros(shape, np.uint8), np.ones(shape, np.float32), (), {}, {}, (note,))
         maps, options = self.cams(image, classes), self._set.sams
         notes: list[str] = []
         evidence: dict[str, Any] = {}
         found = self._proposals(image) if options.vote else None
         if found is not None and len(found):
-            painted = sams(
+            voted = sams(
                 maps, classes, found.masks, found.level, options.background_exponent, shape, options.max_area_ratio
             )
-            labels, confidence = painted.labels, painted.confidence
+            labels, confidence = voted.labels, voted.confidence
             if options.margin > 0:
-                doubtful = (painted.margin < options.margin) & (confidence > 0)
-                labels, confidence = np.where(doubtful, IGNORE, labels), np.where(doubtful, 0, confidence)
+                ambiguous = (voted.margin < options.margin) & (confidence > 0)
+                labels, confidence = np.where(ambiguous, IGNORE, labels), np.where(ambiguous, 0, confidence)
             evidence["masks"] = len(found)
         else:
             exponent = options.background_exponent
             if options.vote:
                 exponent = _FALLBACK_EXPONENT
-                notes.append("no mask proposals: the maps alone decide")
+                notes.append("no mask proposals: labelled by the maps alone")
                 evidence["masks"] = 0
             labels, confidence = pixel_seed(maps, classes, shape, exponent)
         missing = [self.class_set.names[c] for c in classes if not (labels == c + 1).any()]
