@@ -25,29 +25,37 @@ from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
 from wsss_seed.evaluation.metrics import iou, mean, resolve_ignored
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.backends import BackendRequest, build_seeder
-from wsss_seed.seeding.clip_sams import proposal_settings, stored_proposals
-from wsss_seed.seeding.clip_sams.sams import painting_order, runs_of
+from wsss_seed.seeding.clip_sams import cached_proposals, proposal_settings
+from wsss_seed.seeding.clip_sams.sams import overlay_order, runs_of
 from wsss_seed.types import LoadedSample, Seeder
 
 # How maps are thresholded and refined where no proposals vote was chosen on 200 images of the val split.
 PIXELS = {"stage": "handwritten", "sams.vote": False}
-WIDE = {"affinity.rounds": 1, "affinity.power": 1, "affinity.box_threshold": 0.0, "affinity.box_clip_quirk": False}
-BOXED = {**WIDE, "affinity.rounds": 3, "affinity.box_threshold": 0.4}
-CHANNEL = {"stage": "handwritten", "cam.weights": "channel", "cam.softmax": "present", "sams.largest": 1.0}
+WIDE = {
+    "affinity.sinkhorn_iters": 1,
+    "affinity.power": 1,
+    "affinity.box_threshold": 0.0,
+    "affinity.box_clip_quirk": False,
+}
+BOXED = {**WIDE, "affinity.sinkhorn_iters": 3, "affinity.box_threshold": 0.4}
+CHANNEL = {"stage": "handwritten", "cam.weights": "channel", "cam.softmax": "present", "sams.max_area_ratio": 1.0}
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
-    "CAM, thresholded": ("clip-sams", {**PIXELS, "sams.exponent": 40.0}),
-    "+ affinity": ("clip-sams", {**PIXELS, **WIDE, "affinity.apply_to": "score", "sams.exponent": 1.0}),
+    "CAM, thresholded": ("clip-sams", {**PIXELS, "sams.background_exponent": 40.0}),
+    "+ affinity": ("clip-sams", {**PIXELS, **WIDE, "affinity.apply_to": "score", "sams.background_exponent": 1.0}),
     "SAMS, hand-written prompts": ("clip-sams", {"stage": "handwritten"}),
     "SAMS, learned cls prompts (coarse seeds)": ("clip-sams", {"stage": "coarse"}),
     "SAMS, learned seg prompts (fine seeds)": ("clip-sams", {"stage": "fine"}),
-    "channel weights, hand-written: CAM, thresholded": ("clip-sams", {**PIXELS, **CHANNEL, "sams.exponent": 4.0}),
+    "channel weights, hand-written: CAM, thresholded": (
+        "clip-sams",
+        {**PIXELS, **CHANNEL, "sams.background_exponent": 4.0},
+    ),
     "channel weights: + affinity": (
         "clip-sams",
-        {**PIXELS, **CHANNEL, **BOXED, "affinity.apply_to": "score", "sams.exponent": 1.0},
+        {**PIXELS, **CHANNEL, **BOXED, "affinity.apply_to": "score", "sams.background_exponent": 1.0},
     ),
     "channel weights: + SAMS": (
         "clip-sams",
-        {**CHANNEL, **BOXED, "affinity.apply_to": "score", "sams.exponent": 0.2},
+        {**CHANNEL, **BOXED, "affinity.apply_to": "score", "sams.background_exponent": 0.2},
     ),
     "dino-sam, labels given": ("dino-sam", {"mode": "label_given"}),
     "dino-sam, label-free": ("dino-sam", {"mode": "label_free"}),
@@ -74,7 +82,7 @@ def oracle(masks: Any, levels: Any, truth: np.ndarray) -> np.ndarray:
     runs = [runs_of(m) for m in masks]
     votes = [np.bincount(np.concatenate([flat[a:b] for a, b in zip(*r, strict=True)]), minlength=1) for r in runs]
     purity = np.array([v.max() / v.sum() for v in votes], np.float32)
-    for i in painting_order(np.asarray(levels), purity):
+    for i in overlay_order(np.asarray(levels), purity):
         for a, b in zip(*runs[i], strict=True):
             painted[a:b] = votes[i].argmax()
     return painted.reshape(truth.shape)
@@ -107,7 +115,7 @@ def main() -> None:
             request = BackendRequest(classes, models, given)
             seeders.append((name, build_seeder(backend, request), Score(len(classes.names) + 1)))
     bound = Score(len(classes.names) + 1)
-    proposals_of = stored_proposals(models, proposal_settings(classes, models, {}))
+    proposals_of = cached_proposals(models, proposal_settings(classes, models, {}))
     begin = time.monotonic()
     for sample in world.samples:
         image, truth = world.image(sample), world.mask(sample)

@@ -358,9 +358,9 @@ def segmenter_target(folder: Path) -> Target:
     from wsss_seed.segmenter.checkpoint import Scale, Segmenter, save
     from wsss_seed.segmenter.networks import NetworkSettings, build
 
-    settings = NetworkSettings("deeplabv3plus", "tu-test_resnet", channels=16, rates=(1, 2, 3))
+    settings = NetworkSettings("deeplabv3plus", "tu-test_resnet", decoder_channels=16, atrous_rates=(1, 2, 3))
     sound = folder / "best.pt"
-    save(sound, Segmenter(build(settings, 3).eval(), CATS, Scale(), {"train.batch": 4}, {"miou": 0.5}), settings)
+    save(sound, Segmenter(build(settings, 3).eval(), CATS, Scale(), {"train.batch_size": 4}, {"miou": 0.5}), settings)
     values = torch.load(sound, weights_only=True)
     weights = {key: v for key, v in values.items() if _has_tensors(v)}
     facts = {key: v for key, v in values.items() if key not in weights}

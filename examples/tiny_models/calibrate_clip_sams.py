@@ -26,16 +26,16 @@ from wsss_seed.seeding.clip_sams import ClipSams, Settings, build
 from wsss_seed.types import LoadedSample
 
 GRID: dict[str, list[Any]] = {
-    "sams.exponent": [0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 15.0, 25.0, 40.0, 70.0],
-    "sams.largest": [0.4, 0.5, 0.6, 0.7, 0.8, 1.0],
+    "sams.background_exponent": [0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 15.0, 25.0, 40.0, 70.0],
+    "sams.max_area_ratio": [0.4, 0.5, 0.6, 0.7, 0.8, 1.0],
     "cam.weights": ["channel", "element"],
     "cam.softmax": ["masked", "present", "all"],
-    "cam.scale": [0.0, 5.0, 10.0, 20.0, 40.0],
+    "cam.logit_scale": [0.0, 5.0, 10.0, 20.0, 40.0],
     "affinity.apply_to": ["none", "score", "cam"],
     "affinity.box_threshold": [0.0, 0.1, 0.2, 0.4, 0.6],
-    "affinity.rounds": [0, 1, 3],
+    "affinity.sinkhorn_iters": [0, 1, 3],
     "affinity.power": [1, 2, 3],
-    "affinity.blocks": [1, 2, 3, 8],
+    "affinity.attention_blocks": [1, 2, 3, 8],
 }
 
 

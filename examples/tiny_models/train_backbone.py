@@ -96,12 +96,12 @@ if __name__ == "__main__":
     matrices = [p for n, p in swin.named_parameters() if p.ndim == 2 and ".layers." in n and "bias" not in n]
     taken = {id(p) for p in matrices}
     rest = [p for p in [*swin.parameters(), *heads.parameters()] if id(p) not in taken]
-    optimisers = [
+    optimizers = [
         torch.optim.Muon(matrices, lr=args.muon, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, lr=args.lr, weight_decay=0.0, betas=(0.9, 0.98)),
     ]
     base = [args.muon, args.lr]
-    parts = [swin, heads, *optimisers]
+    parts = [swin, heads, *optimizers]
     args.out.mkdir(parents=True, exist_ok=True)
     checkpoint, first = args.out / "backbone_checkpoint.pt", 0
     if checkpoint.exists():  # interrupted before: go on
@@ -113,17 +113,17 @@ if __name__ == "__main__":
     began, mean = time.time(), None
     for step in range(first, args.steps):
         rate = min(1, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * step / args.steps))
-        for o, lr in zip(optimisers, base, strict=True):
+        for o, lr in zip(optimizers, base, strict=True):
             o.param_groups[0]["lr"] = lr * rate
         batch = batches.draw(rng)
         with sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", torch.bfloat16):
             maps = heads(swin(batch.pixels).feature_maps)
         value, right = loss(maps, batch)
-        for o in optimisers:
+        for o in optimizers:
             o.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_([*swin.parameters(), *heads.parameters()], 1.0)
-        for o in optimisers:
+        for o in optimizers:
             o.step()
         now = np.array([value.item(), right])
         mean = now if mean is None else 0.95 * mean + 0.05 * now

@@ -98,7 +98,7 @@ def loss_of(logits: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
     )
 
 
-def optimisers(model: CLIP, stage: Stage) -> list[torch.optim.Optimizer]:
+def optimizers(model: CLIP, stage: Stage) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of both towers' blocks, AdamW for everything else."""
     named = [(n, p) for n, p in model.named_parameters()]
     blocks = [p for n, p in named if p.ndim == 2 and "resblocks" in n]
@@ -186,7 +186,7 @@ def update(
     step: int,
     rng: np.random.Generator,
 ) -> float:
-    """One step of the optimisers on a fresh batch; returns the loss."""
+    """One step of the optimizers on a fresh batch; returns the loss."""
     for opt, peak in zip(opts, (stage.adamw, stage.muon), strict=True):
         for group in opt.param_groups:
             group["lr"] = peak * scheduled(stage, step)
@@ -214,17 +214,17 @@ def update(
 
 
 def begin(number: int, stage: Stage, state: dict[str, Any], tokenizer: SimpleTokenizer, device: torch.device):
-    """Model, optimisers, random generator and step with which a stage starts, or goes on from a checkpoint."""
+    """Model, optimizers, random generator and step with which a stage starts, or goes on from a checkpoint."""
     torch.manual_seed(0)
     model = build(stage.size, tokenizer)
     if state:
         resize_pos_embed(state["model"], model)
         model.load_state_dict(state["model"])
     model = model.to(device)
-    opts, rng = optimisers(model, stage), np.random.default_rng((number, 0))
+    opts, rng = optimizers(model, stage), np.random.default_rng((number, 0))
     if state.get("stage") != number:
         return model, opts, rng, 0
-    for opt, saved in zip(opts, state["optimisers"], strict=True):
+    for opt, saved in zip(opts, state["optimizers"], strict=True):
         opt.load_state_dict(saved)
     rng.bit_generator.state = state["rng"]
     return model, opts, rng, state["step"]
@@ -262,7 +262,7 @@ def train(
                 "stage": number,
                 "step": step,
                 "model": model.state_dict(),
-                "optimisers": [opt.state_dict() for opt in opts],
+                "optimizers": [opt.state_dict() for opt in opts],
                 "rng": rng.bit_generator.state,
                 "samples": samples,
                 "core_minutes": spent + (time.process_time() - begun) / 60,

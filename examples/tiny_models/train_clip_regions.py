@@ -43,7 +43,7 @@ from train_clip import (
     loss_of,
     normalised,
     note,
-    optimisers,
+    optimizers,
     save,
     scheduled,
 )
@@ -114,7 +114,7 @@ def update(
     step: int,
     rng: np.random.Generator,
 ) -> tuple[float, float]:
-    """One step of the optimisers; returns the loss of the tiles with and without the residual stream."""
+    """One step of the optimizers; returns the loss of the tiles with and without the residual stream."""
     for opt, peak in zip(opts, (run.adamw, run.muon), strict=True):
         for group in opt.param_groups:
             group["lr"] = peak * scheduled(run, step)
@@ -186,10 +186,10 @@ def train(
     model = build(SIZE, tokenizer)
     model.load_state_dict(state["model"] if state else load_file(BUNDLED.parent / "clip.safetensors"))
     model, rng = model.to(device), np.random.default_rng((6, 0))
-    opts = optimisers(model, stage(steps))
+    opts = optimizers(model, stage(steps))
     if state:
         rng.bit_generator.state = state["rng"]
-        for opt, saved in zip(opts, state["optimisers"], strict=True):
+        for opt, saved in zip(opts, state["optimizers"], strict=True):
             opt.load_state_dict(saved)
     spent, begun, since = state.get("core_minutes", 0.0), time.process_time(), time.monotonic()
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # holds for the CPU too
@@ -216,7 +216,7 @@ def train(
             "stage": 2,  # of train_clip's, whose image size this has
             "step": step + 1,
             "model": model.state_dict(),
-            "optimisers": [opt.state_dict() for opt in opts],
+            "optimizers": [opt.state_dict() for opt in opts],
             "rng": rng.bit_generator.state,
             "core_minutes": row["core_minutes"],
         }

@@ -250,7 +250,7 @@ def look(model: nn.Module, world: dict[str, np.ndarray], count: int) -> list[Fou
 # Training ---------------------------------------------------------------------------------------------------------
 
 
-def optimisers(model: nn.Module, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
+def optimizers(model: nn.Module, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the transformer blocks, AdamW for everything else."""
     groups: dict[str, list[nn.Parameter]] = {"muon": [], "muon backbone": [], "adam": [], "adam backbone": []}
     for name, p in model.named_parameters():
@@ -305,10 +305,10 @@ def main(args: argparse.Namespace) -> None:
         state = None
         start(model, args.backbone)
     mean_model = copy.deepcopy(model).eval()  # running mean of the weights, what is measured and kept
-    optims = optimisers(model, args)
+    optims = optimizers(model, args)
     if state is not None:
         mean_model.load_state_dict(state["mean"])
-        for o, s in zip(optims, state["optimisers"], strict=True):
+        for o, s in zip(optims, state["optimizers"], strict=True):
             o.load_state_dict(s)
         rng.bit_generator.state = json.loads(state["rng"])
         schedule, step, spent = tuple(state["schedule"]), state["step"], state["spent"]
@@ -351,7 +351,7 @@ def main(args: argparse.Namespace) -> None:
             minutes = (time.process_time() - began) / 60
             state = {
                 "model": model.state_dict(), "mean": mean_model.state_dict(),
-                "optimisers": [o.state_dict() for o in optims],
+                "optimizers": [o.state_dict() for o in optims],
                 "rng": json.dumps(rng.bit_generator.state), "schedule": schedule, "step": step, "spent": minutes,
             }  # fmt: skip
             save(checkpoint, state)

@@ -257,7 +257,7 @@ def validate(sam: Sam, data: dict[str, np.ndarray], images: int) -> dict[str, fl
     return {key: round(float(np.mean(v)), 4) for key, v in found.items()}
 
 
-def optimisers(sam: Sam) -> list[torch.optim.Optimizer]:
+def optimizers(sam: Sam) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the encoder's blocks and the decoder's transformer, AdamW for everything else."""
     matrices, rest = [], []
     for name, p in sam.named_parameters():
@@ -281,13 +281,13 @@ def train(world: Path, out: Path, iterations: int, images: int, seed: int = 0) -
     data, val = arrays("train", images, world), arrays("val", 500, world)
     torch.manual_seed(seed)
     sam = build_sam(CONFIG).train()
-    opts = optimisers(sam)
+    opts = optimizers(sam)
     start, spent = 0, 0.0
     checkpoint, curve = out / "checkpoint.pt", out / "curve.csv"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         sam.load_state_dict(state["model"])
-        for opt, s in zip(opts, state["optimisers"], strict=True):
+        for opt, s in zip(opts, state["optimizers"], strict=True):
             opt.load_state_dict(s)
         start, spent = state["iteration"], state["seconds"]
         print(f"going on at iteration {start}", flush=True)
@@ -316,7 +316,7 @@ def train(world: Path, out: Path, iterations: int, images: int, seed: int = 0) -
             shown = " ".join(f"{k} {v:.4f}" for k, v in mean.items())
             print(f"{done}/{iterations} {shown} {done * BATCH / seconds:.1f} images/core-s", flush=True)
         if done % 500 == 0 or done == iterations:
-            state = {"model": sam.state_dict(), "optimisers": [o.state_dict() for o in opts], "iteration": done}
+            state = {"model": sam.state_dict(), "optimizers": [o.state_dict() for o in opts], "iteration": done}
             save(checkpoint, state | {"seconds": seconds})
             row = {"images": done * BATCH, "core_minutes": round(seconds / 60, 2)}
             row |= validate(sam, val, 500 if done == iterations else 150)

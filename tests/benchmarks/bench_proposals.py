@@ -45,14 +45,14 @@ NONE = (0.0, 0.0, 0.0)
 def library_rules(iou: float, stability: float, offset: float) -> ProposalSettings:
     """SamAutomaticMaskGenerator's defaults, but for these filters."""
     return ProposalSettings(
-        layers=0,
-        iou=iou,
-        iou_bonus=NONE,
-        stability=stability,
-        stability_offset=offset,
-        rank_bonus=NONE,
-        min_area=0,
-        overlap=0.0,
+        crop_n_layers=0,
+        pred_iou_thresh=iou,
+        score_thresh_offset=NONE,
+        stability_score_thresh=stability,
+        stability_score_offset=offset,
+        score_nms_offset=NONE,
+        min_mask_region_area=0,
+        level_overlap_thresh=0.0,
     )
 
 
@@ -124,11 +124,13 @@ def photograph(width: int = 4000, height: int = 3000) -> np.ndarray:
 def memory(sam: Sam, points: int, stability: float, offset: float, keep_all: bool) -> dict[str, float]:
     """Peak of memory beyond the model's and the photograph's, in GiB, with the published filters, and after SAMS."""
     image = photograph()
-    generate_proposals(sam, draw(0, "test").image, ProposalSettings(points=2, layers=0))  # whatever libraries keep
+    generate_proposals(
+        sam, draw(0, "test").image, ProposalSettings(points_per_side=2, crop_n_layers=0)
+    )  # whatever libraries keep
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    settings = ProposalSettings(points=points, stability=stability, stability_offset=offset)
+    settings = ProposalSettings(points_per_side=points, stability_score_thresh=stability, stability_score_offset=offset)
     if keep_all:
-        settings = replace(settings, nms=1.0, crop_nms=1.0, overlap=0.0)
+        settings = replace(settings, box_nms_thresh=1.0, crop_nms_thresh=1.0, level_overlap_thresh=0.0)
     begin = time.perf_counter()
     found = generate_proposals(sam, image, settings)
     result = {"masks": len(found), "seconds": time.perf_counter() - begin, "grown_gib": grown_since(before)}

@@ -26,7 +26,7 @@ def measure(recipe: str, batch: int, repeats: int, device: torch.device) -> dict
     ours = first_network(chosen, "none", 13, 0).to(device).train()
     plain = copy.deepcopy(ours).to(memory_format=torch.contiguous_format)
     torch.manual_seed(0)
-    side = chosen.settings.augment.crop
+    side = chosen.settings.augment.crop_size
     pixels = torch.randn(batch, 3, side, side, device=device)
     labels = torch.randint(0, 13, (batch, side, side), device=device)
     runs = {"plain": (plain, pixels), "ours": (ours, pixels.contiguous(memory_format=torch.channels_last))}

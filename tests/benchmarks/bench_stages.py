@@ -45,7 +45,7 @@ from wsss_seed.models.sam import Sam
 from wsss_seed.proposals.generate import ProposalSettings, generate_proposals
 from wsss_seed.seeding.clip_sams.cam import softmax_gradcam
 from wsss_seed.seeding.clip_sams.seeder import ClipSams
-from wsss_seed.seeding.clip_sams.settings import Settings as ClipSamsSettings
+from wsss_seed.seeding.clip_sams.settings import ClipSamsSettings
 from wsss_seed.seeding.detection.classification import view_boxes
 from wsss_seed.seeding.dino_sam.seeder import DinoSam
 from wsss_seed.seeding.dino_sam.settings import Settings as DinoSamSettings
@@ -131,9 +131,11 @@ def stages(
         output_mode="coco_rle",
     )
     none = (0.0, 0.0, 0.0)
-    lax: dict[str, Any] = {"stability": 0.0, "stability_offset": 0.0, "points": points}
-    rules = ProposalSettings(**lax, layers=0, iou=max(0.0, mask_threshold), iou_bonus=none, rank_bonus=none,
-                             min_area=0, overlap=0.0)  # fmt: skip
+    lax: dict[str, Any] = {"stability_score_thresh": 0.0, "stability_score_offset": 0.0, "points_per_side": points}
+    lax["pred_iou_thresh"], lax["score_thresh_offset"] = max(0.0, mask_threshold), none
+    rules = ProposalSettings(
+        **lax, crop_n_layers=0, score_nms_offset=none, min_mask_region_area=0, level_overlap_thresh=0.0
+    )
     text = torch.nn.functional.normalize(torch.randn(45, 512, device=clip.device), dim=-1)
     present = torch.zeros(1, 20, dtype=torch.bool, device=clip.device)
     present[0, list(LABELS)] = True
@@ -146,7 +148,7 @@ def stages(
         },
     )
     dino_sam = DinoSam(class_set, clip, sam, detector, dino_settings)
-    published = ProposalSettings(**lax, iou=max(0.0, mask_threshold), iou_bonus=none)
+    published = ProposalSettings(**lax)
     clip_sams = ClipSams(class_set, clip, lambda x: generate_proposals(sam, x, published), None, ClipSamsSettings())
 
     def loaded(x: np.ndarray) -> list[LoadedSample]:

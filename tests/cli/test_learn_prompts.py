@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from wsss_seed.io.lock import Lock
 
-QUICK = ["--set", "train.warmup=2", "--set", "train.batch=4", "--set", "context.tokens=4"]
+QUICK = ["--set", "train.warmup_iters=2", "--set", "train.batch_size=4", "--set", "context.n_ctx=4"]
 COMMAND = ["learn-prompts", "--dataset", "toyland", "--images", 6, *QUICK]
 
 
@@ -32,7 +32,7 @@ def one_line(result) -> str:
 
 def test_both_tasks_and_seeds_made_with_what_was_learned(cli, tmp_path: Path):
     """The issue's chain: cls, coarse seeds, seg, then fine seeds with one command each."""
-    result = cli(*COMMAND, "--task", "both", "--set", "train.iterations=4", "--out", "p", "--json")
+    result = cli(*COMMAND, "--task", "both", "--set", "train.max_iters=4", "--out", "p", "--json")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     assert set(report["prompts"]) == {"cls", "seg"}
@@ -51,12 +51,12 @@ def test_both_tasks_and_seeds_made_with_what_was_learned(cli, tmp_path: Path):
     assert run["settings"]["backend"]["name"] == "clip-sams"
     assert run["settings"]["backend"]["stage"] == "fine"
     assert run["settings"]["backend"]["prompts"].startswith("seg ")
-    again = cli(*COMMAND, "--task", "both", "--set", "train.iterations=4", "--out", "p")
+    again = cli(*COMMAND, "--task", "both", "--set", "train.max_iters=4", "--out", "p")
     assert again.returncode == 0, again.stderr
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_prompts(program, tmp_path: Path):
-    command = [*COMMAND, "--task", "cls", "--set", "train.iterations=150"]
+    command = [*COMMAND, "--task", "cls", "--set", "train.max_iters=150"]
     assert program(*command, "--out", "whole").returncode == 0
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WSSS_SEED_")}
     for how in (signal.SIGKILL, signal.SIGTERM):
@@ -86,20 +86,20 @@ def test_killed_at_any_moment_it_ends_with_the_same_prompts(program, tmp_path: P
 
 
 def test_other_settings_in_the_same_folder_are_refused(cli, tmp_path: Path):
-    command = [*COMMAND, "--task", "cls", "--set", "train.iterations=3", "--out", "p"]
+    command = [*COMMAND, "--task", "cls", "--set", "train.max_iters=3", "--out", "p"]
     assert cli(*command).returncode == 0
     before = (tmp_path / "p" / "cls.safetensors").read_bytes()
-    line = one_line(cli(*command, "--set", "train.rate=0.5"))
-    assert "train.rate" in line
+    line = one_line(cli(*command, "--set", "train.lr=0.5"))
+    assert "train.lr" in line
     assert "--overwrite" in line
     assert (tmp_path / "p" / "cls.safetensors").read_bytes() == before
-    assert cli(*command, "--set", "train.rate=0.5", "--overwrite").returncode == 0
+    assert cli(*command, "--set", "train.lr=0.5", "--overwrite").returncode == 0
     assert (tmp_path / "p" / "cls.safetensors").read_bytes() != before
 
 
 def test_a_second_learning_in_the_same_folder_is_refused(cli, tmp_path: Path):
     """Both would end well, and the result of one would be lost."""
-    command = [*COMMAND, "--task", "cls", "--set", "train.iterations=3", "--out", "p"]
+    command = [*COMMAND, "--task", "cls", "--set", "train.max_iters=3", "--out", "p"]
     (tmp_path / "p").mkdir()
     other = Lock(tmp_path / "p" / ".lock")
     assert other.take(shared=False)
@@ -111,7 +111,7 @@ def test_a_second_learning_in_the_same_folder_is_refused(cli, tmp_path: Path):
 
 
 def test_several_processes_learn_what_one_does(launch, program, tmp_path: Path):
-    command = [*COMMAND, "--task", "cls", "--set", "train.iterations=4", "--set", "train.accumulate=2"]
+    command = [*COMMAND, "--task", "cls", "--set", "train.max_iters=4", "--set", "train.gradient_accumulation_steps=2"]
     assert program(*command, "--out", "one").returncode == 0
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WSSS_SEED_")}
     result = subprocess.run(
@@ -132,10 +132,10 @@ def test_several_processes_learn_what_one_does(launch, program, tmp_path: Path):
         (["--task", "seg", "--seeds", "nowhere"], ["nowhere", "--seeds"]),
         (["--task", "cls", "--seeds", "."], ["--seeds is for --task seg"]),
         (["--preset", "fma-vok"], ["Did you mean 'fma-voc'?"]),
-        (["--set", "train.iteration=3"], ["Did you mean 'train.iterations'?"]),
-        (["--set", "cls.train.rate=-1"], ["train.rate = -1", "at least 0"]),
-        (["--task", "cls", "--set", "coarse.sams.exponent=1"], ["--task both"]),
-        (["--set", "context.tokens=40"], ["context", "reads"]),
+        (["--set", "train.max_iter=3"], ["Did you mean 'train.max_iters'?"]),
+        (["--set", "cls.train.lr=-1"], ["train.lr = -1", "at least 0"]),
+        (["--task", "cls", "--set", "coarse.sams.background_exponent=1"], ["--task both"]),
+        (["--set", "context.n_ctx=40"], ["context", "reads"]),
         (["--preset", "fma-voc"], ["sam_vit_h_4b8939.pth"]),
     ],
 )

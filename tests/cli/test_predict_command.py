@@ -26,7 +26,7 @@ def write_checkpoint(path: Path, classes: str) -> Path:
 
     torch.manual_seed(0)
     class_set = load_class_set(classes)
-    settings = NetworkSettings(encoder="resnet18", channels=16)
+    settings = NetworkSettings(encoder="resnet18", decoder_channels=16)
     network = build(settings, len(class_set.names) + 1).eval()
     with torch.no_grad():  # or a random network's answers would all be about the same
         network.model.segmentation_head[0].weight.mul_(30)
@@ -170,12 +170,12 @@ def test_sharpened_by_the_bundled_sam(cli, toyland: Path, tmp_path: Path):
     home = {"WSSS_SEED_HOME": str(tmp_path / "home")}
     command = ["predict", toyland, "--dataset", "toyland", "--images", 1]
     assert cli(*command, "--out", "plain").returncode == 0
-    result = cli(*command, "--out", "sharp", "--sharpen", "--set", "sharpen.alpha=2", env=home)
+    result = cli(*command, "--out", "sharp", "--sharpen", "--set", "sharpen.background_exponent=2", env=home)
     assert result.returncode == 0, result.stderr
     described = json.loads((tmp_path / "sharp" / "run.json").read_text())
     run = described["settings"]
-    assert run["backend"]["sharpen.alpha"] == 2
-    assert run["backend"]["proposals.points"] == 16  # what suits the miniature
+    assert run["backend"]["sharpen.background_exponent"] == 2
+    assert run["backend"]["proposals.points_per_side"] == 16  # what suits the miniature
     assert run["models"]["sam"] == described["weights"]["sam"]["sha256"]
     assert described["weights"]["sam"]["name"] == "tiny"
     line = json.loads((tmp_path / "sharp" / "manifest.jsonl").read_text())
@@ -233,10 +233,10 @@ def test_no_archive_where_images_are_missing(cli, voc: Path, tree: Path, tmp_pat
         (["--dataset", "voc", "--root", "tree", "--images", "3"], ["--images 3"]),
         (["--dataset", "voc", "--root", "tree", "--classes", "voc"], ["toyland.pt", "12 classes, not 20"]),
         (["--dataset", "toyland", "--set", "flipp=true"], ["Did you mean 'flip'?"]),
-        (["--dataset", "toyland", "--set", "sharpen.alpha=3"], ["--sharpen"]),
+        (["--dataset", "toyland", "--set", "sharpen.background_exponent=3"], ["--sharpen"]),
         (["--dataset", "toyland", "--sam", "tiny"], ["--sharpen"]),
         (["--dataset", "toyland", "--sharpen", "--sam", "vit_b"], ["sam_vit_b_01ec64.pth"]),
-        (["--dataset", "toyland", "--sharpen", "--set", "proposals.pints=3"], ["proposals.points"]),
+        (["--dataset", "toyland", "--sharpen", "--set", "proposals.pints_per_side=3"], ["proposals.points_per_side"]),
         (["--dataset", "toyland", "--scales", "a,b"], ["--scales a,b"]),
         (["--dataset", "toyland", "--scales", "0"], ["from 0.05"]),
         (["--dataset", "toyland", "--device", "cuda:99"], ["cuda:99", "--device cpu"]),

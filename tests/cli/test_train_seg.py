@@ -19,8 +19,8 @@ from PIL import Image
 from wsss_seed.data.toyland.tree import write_tree
 from wsss_seed.segmenter.checkpoint import load_segmenter, read
 
-QUICK = ["--encoder", "tu-test_resnet", "--set", "network.channels=16", "--set", "augment.crop=64"]
-QUICK += ["--set", "train.batch=4", "--device", "cpu", "--workers", 1]
+QUICK = ["--encoder", "tu-test_resnet", "--set", "network.decoder_channels=16", "--set", "augment.crop_size=64"]
+QUICK += ["--set", "train.batch_size=4", "--device", "cpu", "--workers", 1]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def tree(tmp_path_factory) -> Path:
 
 
 def command(tree: Path, out: str | Path, iterations: int, *more: object) -> list[object]:
-    return ["train-seg", tree, *QUICK, "--set", f"train.iterations={iterations}", "--out", out, *more]
+    return ["train-seg", tree, *QUICK, "--set", f"train.max_iters={iterations}", "--out", out, *more]
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -52,7 +52,7 @@ def one_line(result) -> str:
 
 
 def test_it_trains_evaluates_and_leaves_what_one_needs(program, tree, tmp_path):
-    val = ["--val-split", "val", "--set", "train.evaluate=3"]
+    val = ["--val-split", "val", "--set", "train.eval_interval=3"]
     result = program(*command(tree, "out", 8, *val, "--json"))
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
@@ -70,7 +70,7 @@ def test_it_trains_evaluates_and_leaves_what_one_needs(program, tree, tmp_path):
     segmenter = load_segmenter(tmp_path / "out")
     assert segmenter.history == {"iteration": report["best_iteration"], "miou": pytest.approx(report["best_miou"])}
     assert segmenter.recipe["network.encoder"] == "tu-test_resnet"
-    assert "optimiser" not in read(tmp_path / "out" / "last.pt")["training"]  # nothing is left to go on from
+    assert "optimizer" not in read(tmp_path / "out" / "last.pt")["training"]  # nothing is left to go on from
     assert str(tmp_path) not in (tmp_path / "out" / "training.json").read_text()
 
     before = {name: (tmp_path / "out" / name).read_bytes() for name in ("last.pt", "best.pt", "metrics.csv")}
@@ -78,14 +78,23 @@ def test_it_trains_evaluates_and_leaves_what_one_needs(program, tree, tmp_path):
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["best_miou"] == report["best_miou"]
     assert all((tmp_path / "out" / name).read_bytes() == content for name, content in before.items())
-    line = one_line(program(*command(tree, "out", 8, *val, "--set", "optimiser.rate=0.5")))
-    assert "optimiser.rate" in line
+    line = one_line(program(*command(tree, "out", 8, *val, "--set", "optimizer.lr=0.5")))
+    assert "optimizer.lr" in line
     assert "--overwrite" in line
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda s: s.name)
 def test_killed_at_any_moment_it_ends_with_the_same_weights(program, tree, tmp_path, how):
-    more = ["--val-split", "val", "--set", "train.save=5", "--set", "train.evaluate=20", "--set", "train.ema=0.9"]
+    more = [
+        "--val-split",
+        "val",
+        "--set",
+        "train.checkpoint_interval=5",
+        "--set",
+        "train.eval_interval=20",
+        "--set",
+        "train.ema_decay=0.9",
+    ]
     assert program(*command(tree, "whole", 60, *more, "--workers", 0)).returncode == 0
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WSSS_SEED_")}
     process = subprocess.Popen(
@@ -116,7 +125,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(program, tree, tmp_p
 
 def test_several_processes_train_one_network(launch, program, tree, tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WSSS_SEED_")}
-    more = ["--val-split", "val", "--set", "train.evaluate=2", "--json"]
+    more = ["--val-split", "val", "--set", "train.eval_interval=2", "--json"]
     result = subprocess.run(
         [*launch, "-m", "wsss_seed", *map(str, command(tree, "two", 4, *more))],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
@@ -127,12 +136,12 @@ def test_several_processes_train_one_network(launch, program, tree, tmp_path):
     assert 0 <= report["best_miou"] <= 1
     load_segmenter(tmp_path / "two" / "last.pt")
     line = one_line(program(*command(tree, "two", 5, *more)))
-    assert "train.iterations" in line
+    assert "train.max_iters" in line
 
 
 def test_a_full_disk_while_saving_loses_nothing(program, tree, tmp_path):
     """The limit on the size of a file stands for a disk that takes no more."""
-    more = ["--set", "train.save=2"]
+    more = ["--set", "train.checkpoint_interval=2"]
     assert program(*command(tree, "whole", 6, *more)).returncode == 0
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WSSS_SEED_")}
     limited = [sys.executable, "-m", "wsss_seed", *map(str, command(tree, "out", 6, *more, "--workers", 0))]

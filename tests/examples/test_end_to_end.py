@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "end_to_end.py"
 @pytest.mark.slow
 def test_seeds_training_prediction_and_the_table(tmp_path):
     small = ["--train", "24", "--val", "6", "--seeds", "0", "1"]
-    small += ["--set", "train.iterations=40", "--json", "figures.json"]
+    small += ["--set", "train.max_iters=40", "--json", "figures.json"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WSSS_SEED_")}
     for _ in range(2):  # the second time everything is finished
         result = subprocess.run(

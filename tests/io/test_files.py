@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from wsss_seed.io.files import is_part, plain, put_in_place, remove_parts, write_bytes, write_json, write_text
+from wsss_seed.io.files import atomic_replace, is_part, plain, remove_parts, write_bytes, write_json, write_text
 
 
 def test_write_replaces_whole_files(tmp_path):
@@ -41,7 +41,7 @@ def test_failed_write_leaves_the_former_file_and_no_part(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        put_in_place(tmp_path / "a", half)
+        atomic_replace(tmp_path / "a", half)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_bytes() == b"old"
 
@@ -60,7 +60,7 @@ def test_parts_are_removed_and_nothing_else(tmp_path):
         raise OSError
 
     with pytest.raises(OSError):  # noqa: PT011 - the rename leaves the part as a kill would
-        put_in_place(tmp_path / "mask.png", kill)
+        atomic_replace(tmp_path / "mask.png", kill)
     (left,) = (tmp_path / "sub").iterdir()
     assert is_part(left)
     assert left.suffix != ".png"

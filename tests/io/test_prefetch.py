@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from wsss_seed.io.prefetch import Behind, ahead
+from wsss_seed.io.prefetch import BackgroundWriter, prefetch_map
 
 
 def test_ahead_keeps_order_and_isolates_errors():
@@ -16,7 +16,7 @@ def test_ahead_keeps_order_and_isolates_errors():
         return 1 / x
 
     results = {}
-    for item, future in ahead(invert, range(-3, 4), workers=4, depth=4):
+    for item, future in prefetch_map(invert, range(-3, 4), workers=4, depth=4):
         results[item] = future.exception() or future.result()
     assert list(results) == list(range(-3, 4))
     assert isinstance(results.pop(0), ZeroDivisionError)
@@ -26,7 +26,7 @@ def test_ahead_keeps_order_and_isolates_errors():
 def test_ahead_goes_no_further_than_its_depth():
     taken, started = [], []
     source = (taken.append(x) or x for x in range(100))
-    items = ahead(lambda x: started.append(x) or x, source, workers=2, depth=3)
+    items = prefetch_map(lambda x: started.append(x) or x, source, workers=2, depth=3)
     for _, future in (next(items), next(items)):
         future.result()
     assert taken == list(range(5))
@@ -36,7 +36,7 @@ def test_ahead_goes_no_further_than_its_depth():
 
 
 def test_ahead_of_nothing():
-    assert list(ahead(str, [], workers=2, depth=2)) == []
+    assert list(prefetch_map(str, [], workers=2, depth=2)) == []
 
 
 def test_behind_waits_for_room_and_for_the_end():
@@ -47,7 +47,7 @@ def test_behind_waits_for_room_and_for_the_end():
         with lock:
             done.append(i)
 
-    with Behind(workers=2, depth=3) as behind:
+    with BackgroundWriter(workers=2, depth=3) as behind:
         for i in range(3):
             behind.submit(work, i)
         blocked = threading.Thread(target=behind.submit, args=(work, 3))
@@ -64,7 +64,7 @@ def test_behind_tells_an_error_at_the_next_submit_or_the_end():
         raise OSError("full")
 
     def submit_until_told():
-        with Behind(workers=1, depth=2) as behind:
+        with BackgroundWriter(workers=1, depth=2) as behind:
             for _ in range(3):
                 behind.submit(fail)
             pytest.fail("the error was not told")
@@ -73,7 +73,7 @@ def test_behind_tells_an_error_at_the_next_submit_or_the_end():
         submit_until_told()
 
     def tell_at_the_end():
-        with Behind(workers=1, depth=2) as behind:
+        with BackgroundWriter(workers=1, depth=2) as behind:
             behind.submit(fail)
 
     with pytest.raises(OSError, match="full"):
@@ -84,7 +84,7 @@ def test_behind_finishes_what_it_was_given_when_interrupted():
     done = []
 
     def interrupt():
-        with Behind(workers=1, depth=3) as behind:
+        with BackgroundWriter(workers=1, depth=3) as behind:
             for i in range(3):
                 behind.submit(lambda i: time.sleep(0.02) or done.append(i), i)
             raise KeyboardInterrupt

@@ -42,7 +42,7 @@ def test_seeds_of_converted_models_are_those_of_the_bundled_ones(cli, converted,
 
 
 def test_mask_proposals_of_a_converted_model(cli, converted, tmp_path):
-    command = ("proposals", "--dataset", "toyland", "--images", 2, "--set", "proposals.points=6", "--json")
+    command = ("proposals", "--dataset", "toyland", "--images", 2, "--set", "proposals.points_per_side=6", "--json")
     result = cli(*command, "--sam", f"hf:{converted / 'sam'}", "--out", "kept")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)

@@ -122,7 +122,7 @@ def test_windows_hold_all_that_is_above_the_floor(ours, size):
     want = ours.logits(embedding, low_res)
     got = torch.full_like(want, -100)
     seen = []
-    for which, top, left, logits in ours.windows(embedding, low_res, 0.0):
+    for which, top, left, logits in ours.upsampled_windows(embedding, low_res, 0.0):
         height, width = logits.shape[1:]
         seen += which.tolist()
         got[which, top : top + height, left : left + width] = logits
@@ -201,7 +201,9 @@ def test_the_miniature_gives_the_same_masks_in_both_libraries(both, scene, multi
 
 
 def test_the_miniature_proposes_the_same_masks_in_both_libraries(both, scene):
-    settings = ProposalSettings(points=8, layers=0, min_area=8, iou=0.3, stability=0.5)
+    settings = ProposalSettings(
+        points_per_side=8, crop_n_layers=0, min_mask_region_area=8, pred_iou_thresh=0.3, stability_score_thresh=0.5
+    )
     want, got = (generate_proposals(m, scene, settings) for m in both)
     assert len(want) > 2
     assert (got.dense() != want.dense()).mean() < FLIPPED

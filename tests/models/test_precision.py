@@ -18,7 +18,7 @@ from wsss_seed.models import precision as room
 from wsss_seed.models import sam_attention
 from wsss_seed.models.clip import Clip, load_clip
 from wsss_seed.models.grounding_dino import load_grounding_dino
-from wsss_seed.models.precision import Portions, choose_precision, computing
+from wsss_seed.models.precision import AdaptiveBatch, choose_precision, computing
 from wsss_seed.models.sam import Sam, load_sam
 from wsss_seed.models.sam_attention import FusedAttention
 from wsss_seed.models.zoo import ModelSet
@@ -131,7 +131,7 @@ class SmallMemory:
 
 
 def test_portions_halve_until_it_fits_and_stay_small(caplog):
-    portions = Portions("things")
+    portions = AdaptiveBatch("things")
 
     def work(part: torch.Tensor) -> torch.Tensor:
         if len(part) > 3:
@@ -156,7 +156,7 @@ def test_a_single_one_that_does_not_fit_is_an_error():
         raise torch.OutOfMemoryError("full")
 
     with pytest.raises(torch.OutOfMemoryError):
-        list(Portions("things").over(torch.arange(5), work, 4))
+        list(AdaptiveBatch("things").over(torch.arange(5), work, 4))
 
 
 def test_boxes_and_points_and_views_where_memory_is_short(caplog):

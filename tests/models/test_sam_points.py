@@ -72,7 +72,7 @@ def test_windows_hold_all_that_is_above_the_floor(sam, size, floor, portion, mon
     want = sam.logits(embedding, low_res)
     got = torch.full_like(want, -100)
     seen = []
-    for which, top, left, logits in sam.windows(embedding, low_res, floor):
+    for which, top, left, logits in sam.upsampled_windows(embedding, low_res, floor):
         height, width = logits.shape[1:]
         seen += which.tolist()
         got[which, top : top + height, left : left + width] = logits

@@ -60,18 +60,20 @@ def test_sam_is_loaded_for_missing_proposals_only(monkeypatch):
     """clip-sams on an image whose proposals are stored."""
     from wsss_seed.data.classes import load_class_set
     from wsss_seed.data.toyland.scene import draw
-    from wsss_seed.seeding.clip_sams import proposal_settings, stored_proposals
+    from wsss_seed.seeding.clip_sams import cached_proposals, proposal_settings
 
     models = ModelSet("tiny", "cpu").for_backend("clip-sams")
-    settings = proposal_settings(load_class_set("toyland"), models, {"proposals.points": 4, "proposals.layers": 0})
+    settings = proposal_settings(
+        load_class_set("toyland"), models, {"proposals.points_per_side": 4, "proposals.crop_n_layers": 0}
+    )
     image = draw(0, "test").image
-    first = stored_proposals(models, settings)(image)
+    first = cached_proposals(models, settings)(image)
 
     def refuse(*_):
         raise AssertionError("SAM was loaded")
 
     monkeypatch.setattr(sam, "load_sam", refuse)
     again = ModelSet("tiny", "cpu").for_backend("clip-sams")
-    assert stored_proposals(again, settings)(image).masks == first.masks
+    assert cached_proposals(again, settings)(image).masks == first.masks
     with pytest.raises(AssertionError, match="SAM was loaded"):
-        stored_proposals(again, settings)(image[::-1].copy())
+        cached_proposals(again, settings)(image[::-1].copy())

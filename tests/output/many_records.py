@@ -54,7 +54,7 @@ def main(folder: Path, records: int) -> None:
     with RunFolder(folder, CATS, {"a": 1}) as run:
         run.former(samples)
         begun = time.process_time()
-        run.conclude(ids)
+        run.finalize(ids)
     ended = time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(

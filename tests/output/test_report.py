@@ -80,14 +80,14 @@ def test_figures_are_those_of_the_run(run):
     assert cards.keys() == maps.keys()
     for name, labels in maps.items():
         confidence = np.asarray(Image.open(run / "Confidence" / f"{name}.png")) / 255
-        doubt = np.where(labels == 255, 1, 1 - confidence).mean()
-        assert cards[name]["doubt"] == pytest.approx(doubt, abs=1e-4)
+        uncertainty = np.where(labels == 255, 1, 1 - confidence).mean()
+        assert cards[name]["uncertainty"] == pytest.approx(uncertainty, abs=1e-4)
         assert cards[name]["ignore"] == pytest.approx((labels == 255).mean(), abs=1e-4)
         assert cards[name]["labels"] == [int(v) for v in np.unique(labels) if v != 255]
         assert cards[name]["iou"] is None
         assert set(cards[name]["pictures"]) == {"image", "mask", "confidence"}
-    doubts = [card["doubt"] for card in page.data["cards"]]
-    assert doubts == sorted(doubts, reverse=True)
+    uncertainties = [card["uncertainty"] for card in page.data["cards"]]
+    assert uncertainties == sorted(uncertainties, reverse=True)
     assert "1 failed, 1 have not been done yet" in " ".join(page.texts)
 
 

@@ -66,9 +66,9 @@ def test_the_last_shard_to_end_concludes(tmp_path):
         with hold(tmp_path, shard=(1, 2), split="val") as second:
             save(second, "b")
             assert second.former([Sample(name) for name in "abc"]).done == {"a", "b"}
-            assert not first.conclude(["b", "a"])
+            assert not first.finalize(["b", "a"])
             assert not (tmp_path / "manifest.jsonl").exists()
-            assert second.conclude(["b", "a"])
+            assert second.finalize(["b", "a"])
     assert (tmp_path / "ImageSets/Segmentation/val.txt").read_text() == "b\na\n"
     assert [path.name for path in tmp_path.glob("*.jsonl")] == ["manifest.jsonl"]
 
@@ -164,7 +164,7 @@ def test_a_link_follows_a_moved_image(tmp_path):
 def test_a_folder_that_is_a_link_is_refused(tmp_path, name):
     with hold(tmp_path / "run") as folder:
         save(folder, "a")
-        folder.conclude(["a"])
+        folder.finalize(["a"])
     (tmp_path / "run" / name).rename(tmp_path / "elsewhere")
     (tmp_path / "run" / name).symlink_to(tmp_path / "elsewhere")
     before = sorted(tmp_path.rglob("*"))

@@ -35,7 +35,7 @@ def test_maps(g, case, clip, close, positions):
     image = g(case, "image_rgb_uint8")
     pixels = clip.prepare(image)
     close(pixels[0], g(case, "tensor"), atol=1e-5)
-    tower = clip.encode_tokens(pixels, record=8)
+    tower = clip.encode_tokens(pixels, attention_blocks=8)
     foreground = g.tensor(which, "fg_features")
     text = torch.cat([foreground, g.tensor(which, "bg_features")])
     given = config["class_ids"]
@@ -48,6 +48,6 @@ def test_maps(g, case, clip, close, positions):
     cams = softmax_gradcam(clip, tower, text, labels, softmax="present")[place]
     close(score(score(cams)), g(case, positions, "cam_norm"), atol=1e-3)
     close(tower.attention[0], g(case, positions, "att_merged"), atol=1e-3)
-    refined = refine(score(cams), tower.attention[0], rounds=3, power=2, box_threshold=config["box_threshold"])
+    refined = refine(score(cams), tower.attention[0], sinkhorn_iters=3, power=2, box_threshold=config["box_threshold"])
     close(refined, g(case, positions, "cam_refined"), atol=1e-3)
     close(resized(minmax(refined), image.shape[:2]), g(case, positions, "attn_highres"), atol=1e-3)

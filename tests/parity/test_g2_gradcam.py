@@ -14,7 +14,7 @@ GOLDEN = "g2_gradcam"
 
 @pytest.fixture
 def tower(g, case, clip):
-    return clip.encode_tokens(g.tensor(case, "img"), record=8)
+    return clip.encode_tokens(g.tensor(case, "img"), attention_blocks=8)
 
 
 def softmax_of(g, case):
@@ -51,5 +51,5 @@ def test_activations_and_attention(g, case, clip, tower, close):
     close(tower.attention, g(case, "att_merged"), atol=1e-5)
     layers = g(case, "att_layers")
     for last in range(1, layers.shape[1] + 1):
-        record = clip.encode_tokens(g.tensor(case, "img"), record=last).attention
+        record = clip.encode_tokens(g.tensor(case, "img"), attention_blocks=last).attention
         close(record, layers[:, -last:, 1:, 1:].mean(1), atol=1e-5)

@@ -33,7 +33,7 @@ def test_boxes_and_refined_maps(g, case, close):
         refined = refine(
             cams,
             g.tensor(case, "att_merged"),
-            rounds=config["sinkhorn_rounds"],
+            sinkhorn_iters=config["sinkhorn_rounds"],
             power=config["affinity_power"],
             box_threshold=config["box_threshold"],
             apply_to=config["apply_to"],
@@ -47,7 +47,7 @@ def test_attention_stored_as_float16(g, case, close):
         refined = refine(
             g.tensor(case, "cam"),
             g.tensor(case, "att_merged").to(torch.float16),
-            rounds=config["sinkhorn_rounds"],
+            sinkhorn_iters=config["sinkhorn_rounds"],
             power=config["affinity_power"],
             box_threshold=config["box_threshold"],
             apply_to=config["apply_to"],

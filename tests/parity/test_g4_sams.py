@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wsss_seed.seeding.clip_sams.maps import resized, score
-from wsss_seed.seeding.clip_sams.sams import judge, mask_means, mask_scores, painting_order, runs_of, sams
+from wsss_seed.seeding.clip_sams.sams import assign_labels, mask_means, mask_scores, overlay_order, runs_of, sams
 
 GOLDEN = "g4_sams"
 
@@ -52,15 +52,15 @@ def test_every_step(g, case, close):
         means = mask_means(cams.relu(), runs)
     for name, power in configs_of(g, case):
         scores = mask_scores(means, power)
-        verdicts = judge(scores, classes)
-        assert np.array_equal(verdicts.labels, g(case, name, "mask_label")), name
-        close(verdicts.confidence, g(case, name, "mask_conf"), atol=1e-5)
+        votes = assign_labels(scores, classes)
+        assert np.array_equal(votes.labels, g(case, name, "mask_label")), name
+        close(votes.confidence, g(case, name, "mask_conf"), atol=1e-5)
         if g.has(case, name, "mask_means"):
             close(means, g(case, name, "mask_means"), atol=1e-5)
             close(scores, g(case, name, "mask_scores"), atol=1e-5)
-            order = painting_order(levels, verdicts.confidence)
+            order = overlay_order(levels, votes.confidence)
             assert np.array_equal(order, g(case, name, "paint_order"))
         seed = np.zeros(masks.shape[1:], np.uint8)
-        for i in painting_order(levels, verdicts.confidence):
-            seed[masks[i]] = verdicts.labels[i]
+        for i in overlay_order(levels, votes.confidence):
+            seed[masks[i]] = votes.labels[i]
         assert np.array_equal(seed, g(case, name, "seed")), name

@@ -11,14 +11,14 @@ import torch
 from goldens import FOLDER
 
 from wsss_seed.models.sam import Sam, Window, build_sam
-from wsss_seed.proposals.generate import ProposalSettings, boxes_of, generate_proposals
+from wsss_seed.proposals.generate import ProposalSettings, generate_proposals, mask_boxes
 
 NONE = (0.0, 0.0, 0.0)
 VARIANTS = {
     "final": {},
-    "no_rsw": {"overlap": 0.0},
-    "stock_like": {"overlap": 0.0, "iou_bonus": NONE, "rank_bonus": NONE},
-    "crop0": {"layers": 0},
+    "no_rsw": {"level_overlap_thresh": 0.0},
+    "stock_like": {"level_overlap_thresh": 0.0, "score_thresh_offset": NONE, "score_nms_offset": NONE},
+    "crop0": {"crop_n_layers": 0},
 }
 
 
@@ -39,19 +39,19 @@ def variants(prefix):
 def settings_of(config, points, variant):
     return ProposalSettings(
         **{
-            "points": points,
-            "layers": config["crop_n_layers"],
-            "layer_points": config["crop_n_points_downscale_factor"],
-            "crop_overlap": config["crop_overlap_ratio"],
-            "iou": config["pred_iou_thresh"],
-            "iou_bonus": tuple(config["score_thresh_offset"]),
-            "stability": config["stability_score_thresh"],
-            "stability_offset": config["stability_score_offset"],
-            "nms": config["box_nms_thresh"],
-            "rank_bonus": tuple(config["score_nms_offset"]),
-            "crop_nms": config["crop_nms_thresh"],
-            "min_area": config["min_mask_region_area"],
-            "overlap": config["rock_sand_water_thresh"],
+            "points_per_side": points,
+            "crop_n_layers": config["crop_n_layers"],
+            "crop_n_points_downscale_factor": config["crop_n_points_downscale_factor"],
+            "crop_overlap_ratio": config["crop_overlap_ratio"],
+            "pred_iou_thresh": config["pred_iou_thresh"],
+            "score_thresh_offset": tuple(config["score_thresh_offset"]),
+            "stability_score_thresh": config["stability_score_thresh"],
+            "stability_score_offset": config["stability_score_offset"],
+            "box_nms_thresh": config["box_nms_thresh"],
+            "score_nms_offset": tuple(config["score_nms_offset"]),
+            "crop_nms_thresh": config["crop_nms_thresh"],
+            "min_mask_region_area": config["min_mask_region_area"],
+            "level_overlap_thresh": config["rock_sand_water_thresh"],
             **VARIANTS[variant],
         }
     )
@@ -85,7 +85,7 @@ class Replay:
         logits = torch.from_numpy(self.arrays[f"{embedding}.logits_q8"]).float() / 8
         yield from map(Recorded, iou.split(self.batch), logits.split(self.batch))
 
-    def windows(self, embedding, low_res, floor):
+    def upsampled_windows(self, embedding, low_res, floor):
         if len(low_res):
             yield Window(torch.arange(len(low_res)), 0, 0, low_res)
 
@@ -104,8 +104,11 @@ def check_exact(got, arrays, variant, config):
     np.testing.assert_array_equal(got.stability, want["stability_score"])
     np.testing.assert_array_equal(got.point, want["point_coords"])
     np.testing.assert_array_equal(xywh(got.crop), want["crop_box_xywh"])
-    np.testing.assert_array_equal(xywh(boxes_of(got.masks)), want["bbox_xywh"])
-    for bonus, key in ((config.iou_bonus, "predicted_iou_thresh"), (config.rank_bonus, "predicted_iou_nms")):
+    np.testing.assert_array_equal(xywh(mask_boxes(got.masks)), want["bbox_xywh"])
+    for bonus, key in (
+        (config.score_thresh_offset, "predicted_iou_thresh"),
+        (config.score_nms_offset, "predicted_iou_nms"),
+    ):
         np.testing.assert_array_equal(got.predicted_iou + np.array(bonus, np.float32)[got.level], want[key])
 
 
@@ -118,7 +121,7 @@ def test_recorded_outputs_give_exactly_the_originals_masks(name, variant):
     height, width = arrays["image_hw"]
     replay = Replay(arrays, case["points_per_batch"])
     got = generate_proposals(replay, np.zeros((height, width, 3), np.uint8), settings)
-    assert replay.crop + 1 == (len(arrays["crop_boxes_xyxy"]) if settings.layers else 1)
+    assert replay.crop + 1 == (len(arrays["crop_boxes_xyxy"]) if settings.crop_n_layers else 1)
     check_exact(got, arrays, variant, settings)
 
 

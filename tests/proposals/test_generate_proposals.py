@@ -16,22 +16,30 @@ from wsss_seed.models.sam import Window, load_sam
 from wsss_seed.models.zoo import TINY
 from wsss_seed.proposals.generate import (
     ProposalSettings,
-    across_levels,
-    between_crops,
-    boxes_of,
-    distinct,
+    above_iou_thresh,
+    box_nms,
     generate_proposals,
-    kept_proposals,
-    promising,
-    repaired,
-    stability_of,
-    store_in,
+    load_or_generate,
+    mask_boxes,
+    nms_between_crops,
+    postprocess_small_regions,
+    proposal_store,
+    stability_scores,
+    suppress_across_levels,
 )
 from wsss_seed.proposals.regions import fill_and_clean
 from wsss_seed.proposals.store import Proposals
 
 NONE = (0.0, 0.0, 0.0)
-LIBRARY = ProposalSettings(layers=0, iou=0.88, iou_bonus=NONE, stability=0.95, rank_bonus=NONE, min_area=0, overlap=0.0)
+LIBRARY = ProposalSettings(
+    crop_n_layers=0,
+    pred_iou_thresh=0.88,
+    score_thresh_offset=NONE,
+    stability_score_thresh=0.95,
+    score_nms_offset=NONE,
+    min_mask_region_area=0,
+    level_overlap_thresh=0.0,
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +86,7 @@ class Says:
     def low_res(self, chosen):
         return self.logits[chosen]
 
-    def windows(self, embedding, low_res, floor):
+    def upsampled_windows(self, embedding, low_res, floor):
         if len(low_res):
             yield Window(torch.arange(len(low_res)), 0, 0, low_res)
 
@@ -93,7 +101,7 @@ def test_d9_a_part_with_less_than_the_limit_inside_a_whole_is_kept(inside, kept)
     part[0, :10] = part[1, : inside - 10] = True  # inside the whole
     part.reshape(-1)[800 : 800 + 50 - inside] = True  # outside of it
     assert (whole.sum(), part.sum(), (whole & part).sum()) == (100, 50, inside)
-    out = across_levels(proposals([part, whole], [1, 2]), 0.3)
+    out = suppress_across_levels(proposals([part, whole], [1, 2]), 0.3)
     assert out.level.tolist() == ([2, 1] if kept else [2])
 
 
@@ -101,29 +109,29 @@ def test_the_filter_takes_the_best_single_mask_not_the_union():
     """Two wholes cover a quarter of the part each."""
     wholes = [patch(0, 10, 0, 10), patch(30, 40, 0, 10)]
     part = patch(0, 40, 0, 10)
-    assert len(across_levels(proposals([*wholes, part], [2, 2, 1]), 0.3)) == 3
-    assert len(across_levels(proposals([*wholes, part], [2, 2, 1]), 0.25)) == 2
+    assert len(suppress_across_levels(proposals([*wholes, part], [2, 2, 1]), 0.3)) == 3
+    assert len(suppress_across_levels(proposals([*wholes, part], [2, 2, 1]), 0.25)) == 2
 
 
 def test_the_filter_divides_by_the_candidates_area():
     """A whole inside a part is no reason against the part, a part inside a whole is."""
     small, large = patch(0, 5, 0, 5), patch(0, 20, 0, 20)
-    assert across_levels(proposals([large, small], [1, 2]), 0.3).level.tolist() == [2, 1]
-    assert across_levels(proposals([large, small], [2, 1]), 0.3).level.tolist() == [2]
+    assert suppress_across_levels(proposals([large, small], [1, 2]), 0.3).level.tolist() == [2, 1]
+    assert suppress_across_levels(proposals([large, small], [2, 1]), 0.3).level.tolist() == [2]
 
 
 def test_masks_of_one_level_are_not_compared_and_a_first_level_is_taken_whole():
     same = [patch(0, 10, 0, 10), patch(0, 10, 0, 11), patch(0, 10, 0, 12)]
-    out = across_levels(proposals([*same, patch(0, 10, 0, 9)], [1, 1, 1, 0]), 0.3)
+    out = suppress_across_levels(proposals([*same, patch(0, 10, 0, 9)], [1, 1, 1, 0]), 0.3)
     assert out.level.tolist() == [1, 1, 1]
-    out = across_levels(proposals(same, [0, 0, 0]), 0.3)
+    out = suppress_across_levels(proposals(same, [0, 0, 0]), 0.3)
     np.testing.assert_array_equal(out.dense(), same)
 
 
 def test_order_is_whole_part_subpart_and_inside_a_level_as_before():
     masks = [patch(0, 4, 5 * i, 5 * i + 4) for i in range(6)]
     given = proposals(masks, [0, 2, 1, 0, 2, 1])
-    out = across_levels(given, 0.3)
+    out = suppress_across_levels(given, 0.3)
     assert out.level.tolist() == [2, 2, 1, 1, 0, 0]
     np.testing.assert_array_equal(out.predicted_iou, given.predicted_iou[[1, 4, 2, 5, 0, 3]])
 
@@ -132,7 +140,7 @@ def test_whole_masks_need_less_predicted_iou():
     """0.76 for the level whole, strictly above 0.86 for the others."""
     iou = torch.tensor([[0.87, 0.77, 0.77], [0.86, 0.87, 0.75], [0.8, 0.86, 0.87]])
     want = [[True, False, True], [False, True, False], [False, False, True]]
-    assert promising(iou, ProposalSettings()).tolist() == want
+    assert above_iou_thresh(iou, ProposalSettings()).tolist() == want
 
 
 def test_stability_is_the_iou_of_the_mask_cut_high_and_low():
@@ -142,7 +150,7 @@ def test_stability_is_the_iou_of_the_mask_cut_high_and_low():
     logits[0, 3, 0] = -1.0  # not above -1
     logits[0, 3, 1] = 1.0  # not above 1, above -1
     logits[1] = 3
-    got = stability_of(logits, 1.0)
+    got = stability_scores(logits, 1.0)
     assert got[0].item() == np.float32(10 / 14)
     assert got[1].item() == 1
     assert got[2].isnan()
@@ -153,10 +161,12 @@ def test_whole_masks_outrank_parts_and_keep_their_own_predicted_iou():
     logits = np.full((1, 3, 60, 60), -5.0)
     logits[0, 0, 10:40, 10:40] = logits[0, 1, 10:40, 10:41] = logits[0, 2, 10:40, 10:42] = 5
     image = np.zeros((60, 60, 3), np.uint8)
-    out = generate_proposals(Says(logits, [[0.99, 0.98, 0.8]]), image, ProposalSettings(points=1))
+    out = generate_proposals(Says(logits, [[0.99, 0.98, 0.8]]), image, ProposalSettings(points_per_side=1))
     assert out.level.tolist() == [2]
     assert out.predicted_iou.tolist() == [np.float32(0.8)]
-    out = generate_proposals(Says(logits, [[0.99, 0.98, 0.8]]), image, replace(LIBRARY, points=1, iou=0.5))
+    out = generate_proposals(
+        Says(logits, [[0.99, 0.98, 0.8]]), image, replace(LIBRARY, points_per_side=1, pred_iou_thresh=0.5)
+    )
     assert out.level.tolist() == [0]
 
 
@@ -165,7 +175,7 @@ def test_an_unstable_mask_neither_stays_nor_removes_another():
     logits[0, 0, 10:40, 10:40] = 5
     logits[0, 2, 10:40, 10:42] = 0.5
     out = generate_proposals(
-        Says(logits, [[0.9, 0.0, 0.9]]), np.zeros((60, 60, 3), np.uint8), ProposalSettings(points=1)
+        Says(logits, [[0.9, 0.0, 0.9]]), np.zeros((60, 60, 3), np.uint8), ProposalSettings(points_per_side=1)
     )
     assert out.level.tolist() == [0]
     assert out.area.tolist() == [900]
@@ -174,16 +184,16 @@ def test_an_unstable_mask_neither_stays_nor_removes_another():
 def test_between_crops_the_smaller_crop_wins():
     a, b, c = patch(0, 20, 0, 20), patch(0, 20, 0, 21), patch(25, 35, 0, 10)
     crops = [[0, 0, 40, 40], [0, 0, 27, 27], [0, 0, 40, 40]]
-    out = between_crops(proposals([a, b, c], crops=crops), 0.7)
+    out = nms_between_crops(proposals([a, b, c], crops=crops), 0.7)
     np.testing.assert_array_equal(out.dense(), [b, c])
     assert out.crop.tolist() == [crops[1], crops[2]]
 
 
 def test_equal_ranks_keep_the_earlier():
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 11], [20, 20, 30, 30], [0, 0, 10, 10]])
-    assert distinct(boxes, np.array([0.5, 0.5, 0.5, 0.5]), 0.7).tolist() == [0, 2]
-    assert distinct(boxes, np.array([0.5, 0.5, 0.9, 0.6]), 0.7).tolist() == [2, 3]
-    assert distinct(np.zeros((0, 4)), np.zeros(0), 0.7).tolist() == []
+    assert box_nms(boxes, np.array([0.5, 0.5, 0.5, 0.5]), 0.7).tolist() == [0, 2]
+    assert box_nms(boxes, np.array([0.5, 0.5, 0.9, 0.6]), 0.7).tolist() == [2, 3]
+    assert box_nms(np.zeros((0, 4)), np.zeros(0), 0.7).tolist() == []
 
 
 def test_repair_prefers_masks_that_needed_none():
@@ -194,7 +204,7 @@ def test_repair_prefers_masks_that_needed_none():
     other[35:, 31:] = False
     other[38:, 38:] = True  # an island
     given = proposals([holed, other, clean])
-    out = repaired(given, 100, 0.7)
+    out = postprocess_small_regions(given, 100, 0.7)
     np.testing.assert_array_equal(out.dense(), [clean, fill_and_clean(other)])
     assert out.area.tolist() == [870, 315]
     np.testing.assert_array_equal(out.stability, given.stability[[2, 1]])
@@ -205,13 +215,13 @@ def test_a_mask_too_small_to_stay_stays_but_as_a_repaired_one():
     """The library says so of a mask that is one small island, although the repair leaves it as it is."""
     small, equal = patch(0, 9, 0, 9), patch(0, 9, 0, 9)
     large = patch(20, 40, 20, 40)
-    out = repaired(proposals([small, equal, large]), 100, 0.7)
+    out = postprocess_small_regions(proposals([small, equal, large]), 100, 0.7)
     np.testing.assert_array_equal(out.dense(), [large, small])
 
 
 def test_boxes_end_at_the_last_pixel():
     masks = proposals([patch(3, 9, 5, 20), patch(0, 40, 0, 40), patch(7, 8, 9, 10)]).masks
-    assert boxes_of(masks).tolist() == [[5, 3, 19, 8], [0, 0, 39, 39], [9, 7, 9, 7]]
+    assert mask_boxes(masks).tolist() == [[5, 3, 19, 8], [0, 0, 39, 39], [9, 7, 9, 7]]
 
 
 # whole images
@@ -221,28 +231,37 @@ def test_boxes_end_at_the_last_pixel():
     "options",
     [
         {},
-        {"layers": 1},
-        {"points": 4, "layers": 2},
-        {"layers": 1, "min_area": 60},
-        {"iou": 0.5, "stability": 0.6, "min_area": 20},
+        {"crop_n_layers": 1},
+        {"points_per_side": 4, "crop_n_layers": 2},
+        {"crop_n_layers": 1, "min_mask_region_area": 60},
+        {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.6, "min_mask_region_area": 20},
     ],
 )
 @pytest.mark.parametrize("index", [0, 1])
 def test_with_the_librarys_rules_the_librarys_masks(sam, index, options):
     """Same masks in the same order; logits differ by rounding, so a pixel may."""
-    settings = replace(LIBRARY, **{"points": 5, "iou": 0.7, "stability": 0.5, "stability_offset": 0.2, **options})
-    if settings.min_area:
+    settings = replace(
+        LIBRARY,
+        **{
+            "points_per_side": 5,
+            "pred_iou_thresh": 0.7,
+            "stability_score_thresh": 0.5,
+            "stability_score_offset": 0.2,
+            **options,
+        },
+    )
+    if settings.min_mask_region_area:
         pytest.importorskip("cv2")
     image = draw(index, "test").image
     library = SamAutomaticMaskGenerator(
         sam.model,
-        points_per_side=settings.points,
-        pred_iou_thresh=settings.iou,
-        stability_score_thresh=settings.stability,
-        stability_score_offset=settings.stability_offset,
-        crop_n_layers=settings.layers,
-        crop_n_points_downscale_factor=settings.layer_points,
-        min_mask_region_area=settings.min_area,
+        points_per_side=settings.points_per_side,
+        pred_iou_thresh=settings.pred_iou_thresh,
+        stability_score_thresh=settings.stability_score_thresh,
+        stability_score_offset=settings.stability_score_offset,
+        crop_n_layers=settings.crop_n_layers,
+        crop_n_points_downscale_factor=settings.crop_n_points_downscale_factor,
+        min_mask_region_area=settings.min_mask_region_area,
     )
     want = library.generate(image)
     got = generate_proposals(sam, image, settings)
@@ -256,7 +275,7 @@ def test_with_the_librarys_rules_the_librarys_masks(sam, index, options):
 
 def test_record_and_mask_agree(sam):
     image = draw(3, "test").image
-    out = generate_proposals(sam, image, replace(SMALL, layers=1))
+    out = generate_proposals(sam, image, replace(SMALL, crop_n_layers=1))
     dense = out.dense()
     assert len(out) > 0
     assert dense.shape == (len(out), *image.shape[:2])
@@ -270,14 +289,16 @@ def test_record_and_mask_agree(sam):
 @pytest.mark.parametrize("size", [(1, 1), (1, 60), (60, 1), (2, 3), (30, 40)])
 def test_any_size_gives_a_record(sam, size):
     image = np.full((*size, 3), 90, np.uint8)
-    out = generate_proposals(sam, image, ProposalSettings(points=2, iou=0.0, stability=0.0))
+    out = generate_proposals(
+        sam, image, ProposalSettings(points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+    )
     assert out.size == size
     assert out.dense().shape == (len(out), *size)
 
 
 def test_no_mask_good_enough_gives_an_empty_record(sam, tmp_path):
     image = draw(0, "test").image
-    settings = ProposalSettings(points=4, stability=1.0, stability_offset=100.0)
+    settings = ProposalSettings(points_per_side=4, stability_score_thresh=1.0, stability_score_offset=100.0)
     out = generate_proposals(sam, image, settings)
     assert len(out) == 0
     assert out.dense().shape == (0, *image.shape[:2])
@@ -303,7 +324,9 @@ class Counting:
         return getattr(self.sam, name)
 
 
-SMALL = ProposalSettings(points=4, layers=0, iou=0.5, stability=0.5, stability_offset=0.2)
+SMALL = ProposalSettings(
+    points_per_side=4, crop_n_layers=0, pred_iou_thresh=0.5, stability_score_thresh=0.5, stability_score_offset=0.2
+)
 
 
 def same(a, b):
@@ -316,9 +339,9 @@ def same(a, b):
 
 def test_kept_once_and_read_back_as_made(sam, tmp_path):
     asked, image = Counting(sam), draw(0, "test").image
-    store = store_in(tmp_path, "tiny", SMALL)
-    first = kept_proposals(lambda: asked, image, SMALL, store)
-    same(first, kept_proposals(lambda: asked, image.copy(), SMALL, store_in(tmp_path, "tiny", SMALL)))
+    store = proposal_store(tmp_path, "tiny", SMALL)
+    first = load_or_generate(lambda: asked, image, SMALL, store)
+    same(first, load_or_generate(lambda: asked, image.copy(), SMALL, proposal_store(tmp_path, "tiny", SMALL)))
     same(first, generate_proposals(sam, image, SMALL))
     assert len(first) > 0
     assert asked.images == 1
@@ -327,25 +350,25 @@ def test_kept_once_and_read_back_as_made(sam, tmp_path):
 
 def test_another_image_setting_or_model_does_not_meet_it(sam, tmp_path):
     image = draw(0, "test").image
-    path = store_in(tmp_path, "tiny", SMALL).path(image)
+    path = proposal_store(tmp_path, "tiny", SMALL).path(image)
     touched = image.copy()
     touched[0, 0, 0] ^= 1
     turned = image.reshape(image.shape[1], image.shape[0], 3)
     others = [
-        store_in(tmp_path, "tiny", SMALL).path(touched),
-        store_in(tmp_path, "tiny", SMALL).path(turned),
-        store_in(tmp_path, "tiny", replace(SMALL, overlap=0.4)).path(image),
-        store_in(tmp_path, "another", SMALL).path(image),
+        proposal_store(tmp_path, "tiny", SMALL).path(touched),
+        proposal_store(tmp_path, "tiny", SMALL).path(turned),
+        proposal_store(tmp_path, "tiny", replace(SMALL, level_overlap_thresh=0.4)).path(image),
+        proposal_store(tmp_path, "another", SMALL).path(image),
     ]
     assert len({path, *others}) == 5
-    assert store_in(tmp_path, "tiny", replace(SMALL, points=4)).path(image) == path
+    assert proposal_store(tmp_path, "tiny", replace(SMALL, points_per_side=4)).path(image) == path
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text", "other layout", "other image", "other runs"])
 def test_a_damaged_file_is_made_again(sam, tmp_path, damage):
     asked, image = Counting(sam), draw(0, "test").image
-    store = store_in(tmp_path, "tiny", SMALL)
-    first = kept_proposals(lambda: asked, image, SMALL, store)
+    store = proposal_store(tmp_path, "tiny", SMALL)
+    first = load_or_generate(lambda: asked, image, SMALL, store)
     path = store.path(image)
     data = bytearray(path.read_bytes())
     if damage == "empty":
@@ -367,7 +390,7 @@ def test_a_damaged_file_is_made_again(sam, tmp_path, damage):
     else:
         data = proposals([patch(0, 9, 0, 9)]).to_bytes()
     path.write_bytes(data)
-    same(first, kept_proposals(lambda: asked, image, SMALL, store))
+    same(first, load_or_generate(lambda: asked, image, SMALL, store))
     assert asked.images == 2
     same(first, store.read(path, image.shape[:2]))
 
@@ -375,7 +398,7 @@ def test_a_damaged_file_is_made_again(sam, tmp_path, damage):
 def test_a_folder_that_takes_nothing_loses_nothing(sam, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     image = draw(0, "test").image
-    assert len(kept_proposals(lambda: sam, image, SMALL, store_in(tmp_path / "file", "tiny", SMALL))) > 0
+    assert len(load_or_generate(lambda: sam, image, SMALL, proposal_store(tmp_path / "file", "tiny", SMALL))) > 0
 
 
 def test_import_needs_no_opencv():

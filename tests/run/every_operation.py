@@ -35,10 +35,10 @@ from wsss_seed.io.files import is_part
 
 Command = Callable[[], int]
 
-TRAIN = ["--encoder", "tu-test_resnet", "--set", "network.channels=16", "--set", "augment.crop=64"]
-TRAIN += ["--set", "train.batch=2", "--device", "cpu", "--workers", "0"]
-LEARN = ["--set", "train.warmup=1", "--set", "train.batch=2", "--set", "context.tokens=4"]
-LEARN += ["--set", "train.iterations=3"]
+TRAIN = ["--encoder", "tu-test_resnet", "--set", "network.decoder_channels=16", "--set", "augment.crop_size=64"]
+TRAIN += ["--set", "train.batch_size=2", "--device", "cpu", "--workers", "0"]
+LEARN = ["--set", "train.warmup_iters=1", "--set", "train.batch_size=2", "--set", "context.n_ctx=4"]
+LEARN += ["--set", "train.max_iters=3"]
 
 
 def wsss_seed(*args: object) -> Command:
@@ -175,7 +175,7 @@ def a_tree(home: Path) -> None:
 
 
 def training(home: Path, out: Path) -> Command:
-    more = ["--set", "train.iterations=4", "--set", "train.save=2", "--out", out / "training"]
+    more = ["--set", "train.max_iters=4", "--set", "train.checkpoint_interval=2", "--out", out / "training"]
     return wsss_seed("train-seg", home / "tree", *TRAIN, *more)
 
 

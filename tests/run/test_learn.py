@@ -26,7 +26,7 @@ def test_the_folder_is_held_from_the_first_task_to_the_last(tmp_path: Path):
         "both",
         tmp_path,
         preset=load_preset("toyland"),
-        overrides={"train.iterations": 2, "train.warmup": 1, "train.batch": 2, "context.tokens": 4},
+        overrides={"train.max_iters": 2, "train.warmup_iters": 1, "train.batch_size": 2, "context.n_ctx": 4},
         progress=ask,
     )
     assert free == [False, False, False]  # cls, coarse seeds, seg

@@ -13,7 +13,9 @@ from wsss_seed.proposals.generate import ProposalSettings
 from wsss_seed.run.proposals import propose
 
 TINY_SAM = "tiny fp32"
-SETTINGS = ProposalSettings(points=2, layers=0, iou=0.3, stability=0.3, stability_offset=0.2)
+SETTINGS = ProposalSettings(
+    points_per_side=2, crop_n_layers=0, pred_iou_thresh=0.3, stability_score_thresh=0.3, stability_score_offset=0.2
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,9 @@ def test_a_bad_image_and_a_damaged_file_concern_nobody_else(sam, tmp_path):
 
 
 def test_an_image_without_masks_is_done_too(sam, tmp_path):
-    strict = ProposalSettings(points=2, layers=0, stability=1.0, stability_offset=1000.0)
+    strict = ProposalSettings(
+        points_per_side=2, crop_n_layers=0, stability_score_thresh=1.0, stability_score_offset=1000.0
+    )
     result = propose(Painted(2), lambda: sam, TINY_SAM, strict, tmp_path)
     assert (result.made, result.empty, result.masks, result.exit_status) == (2, 2, 0, 0)
     assert propose(Painted(2), lambda: sam, TINY_SAM, strict, tmp_path).skipped == 2

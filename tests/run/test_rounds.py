@@ -28,8 +28,9 @@ from wsss_seed.run.rounds import seed_of
 
 IMAGES = 10
 SMALL = [
-    "train.iterations=30", "train.batch=4", "train.save=5", "train.ema=0.0", "network.channels=16", "augment.crop=64",
-    "optimiser.rate=0.005", "optimiser.warmup=0", "agreement.sure=0.0",
+    "train.max_iters=30", "train.batch_size=4", "train.checkpoint_interval=5", "train.ema_decay=0.0",
+    "network.decoder_channels=16", "augment.crop_size=64",
+    "optimizer.lr=0.005", "optimizer.warmup_iters=0", "agreement.confidence_threshold=0.0",
 ]  # fmt: skip
 
 
@@ -168,11 +169,11 @@ def test_an_image_that_cannot_be_read_is_left_out(tmp_path: Path):
 @pytest.mark.parametrize(
     ("more", "rounds", "part"),
     [
-        (["--set", "agreement.disagreement=weigh"], 2, "--set train.confidence=true"),
+        (["--set", "agreement.disagreement=weigh"], 2, "--set train.confidence_weighting=true"),
         (["--set", "agreement.disagreement=wiegh"], 2, "Did you mean 'weigh'?"),
-        (["--set", "agreement.sur=1"], 2, "Did you mean 'sure'?"),
-        (["--set", "agreement.sure=0.5"], 1, "--rounds 2"),
-        (["--set", "train.batch=8"], 2, "train.batch 4 -> 8"),
+        (["--set", "agreement.confidence_treshold=1"], 2, "Did you mean 'confidence_threshold'?"),
+        (["--set", "agreement.confidence_threshold=0.5"], 1, "--rounds 2"),
+        (["--set", "train.batch_size=8"], 2, "train.batch_size 4 -> 8"),
     ],
 )
 def test_wrong_usage_is_one_line(undisturbed: Path, seeds: Path, more, rounds, part):
@@ -197,7 +198,7 @@ def test_several_processes(launch: list[str], seeds: Path, tmp_path: Path):
 
 def test_weighed(seeds: Path, tmp_path: Path):
     out = tmp_path / "out"
-    more = ("--set", "agreement.disagreement=weigh", "--set", "train.confidence=true")
+    more = ("--set", "agreement.disagreement=weigh", "--set", "train.confidence_weighting=true")
     status, _, messages = finish(*command(seeds, out, *more))
     assert status == 0, messages
     for i in range(IMAGES):

@@ -13,7 +13,7 @@ from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.proposals.store import Proposals
-from wsss_seed.seeding.clip_sams import ClipSams, Settings
+from wsss_seed.seeding.clip_sams import ClipSams, ClipSamsSettings
 from wsss_seed.seeding.clip_sams.learn.settings import LearnSettings
 from wsss_seed.seeding.clip_sams.pixel_seed import pixel_seed
 from wsss_seed.seeding.clip_sams.presets import load_preset, preset_for, presets
@@ -52,7 +52,7 @@ def loaded(labels, image=IMAGE, name="a"):
 def make(clip):
     def build(found=quarters, contexts=None, classes=CLASSES, **settings):
         values = {k.replace("__", "."): v for k, v in settings.items()}
-        return ClipSams(classes, clip, found, contexts, override(Settings(), values))
+        return ClipSams(classes, clip, found, contexts, override(ClipSamsSettings(), values))
 
     return build
 
@@ -102,7 +102,7 @@ def test_pixel_level_seeds_ask_no_sam(make):
     def asleep(image):
         raise AssertionError("SAM was called")
 
-    seeder = make(found=asleep, sams__vote=False, sams__exponent=3.0)
+    seeder = make(found=asleep, sams__vote=False, sams__background_exponent=3.0)
     seed = seeder.seed(loaded((1,)))
     assert (seed.labels == pixel_seed(seeder.cams(IMAGE, (1,)), (1,), SHAPE, 3.0)[0]).all()
     assert seed.notes == ()
@@ -122,8 +122,13 @@ def test_maps_of_present_classes_only(make, apply_to, weights):
 
 def test_each_switch_of_the_affinity_counts(make):
     base = make().cams(IMAGE, (0, 2))
-    changes = {"affinity__rounds": 3, "affinity__power": 1, "affinity__blocks": 1, "affinity__box_threshold": 0.9}
-    for key, value in {**changes, "cam__scale": 3.0, "affinity__apply_to": "cam"}.items():
+    changes = {
+        "affinity__sinkhorn_iters": 3,
+        "affinity__power": 1,
+        "affinity__attention_blocks": 1,
+        "affinity__box_threshold": 0.9,
+    }
+    for key, value in {**changes, "cam__logit_scale": 3.0, "affinity__apply_to": "cam"}.items():
         assert not torch.allclose(make(**{key: value}).cams(IMAGE, (0, 2)), base), key
 
 
@@ -155,7 +160,7 @@ def test_no_class_is_an_image_of_background(make):
     seed = make().seed(loaded(()))
     check(seed)
     assert (seed.labels == 0).all()
-    assert seed.notes == ("no class is given: all background",)
+    assert seed.notes == ("no class present: all background",)
 
 
 def test_labels_are_needed_and_must_be_of_the_class_set(make):
@@ -198,24 +203,25 @@ def test_one_mask_makes_an_empty_seed(make):
 
 
 def test_settings_are_flat_json(make):
-    seeder = make(sams__exponent=0.5)
+    seeder = make(sams__background_exponent=0.5)
     assert json.loads(json.dumps(seeder.settings)) == seeder.settings
-    assert seeder.settings["sams.exponent"] == 0.5
+    assert seeder.settings["sams.background_exponent"] == 0.5
+    assert seeder.settings["stage"] == "fine"
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"sams.exponents": 1}, "Did you mean 'sams.exponent'"),
+        ({"sams.background_exponents": 1}, "Did you mean 'sams.background_exponent'"),
         ({"affinity.apply_to": "scor"}, "Did you mean 'score'"),
-        ({"sams.exponent": -1}, "at least 0"),
+        ({"sams.background_exponent": -1}, "at least 0"),
         ({"affinity.power": 0}, "at least 1"),
         ({"sams.vote": 1}, "true or false"),
     ],
 )
 def test_wrong_settings_are_one_line(values, message):
     with pytest.raises(WsssError, match=message):
-        override(Settings(), values)
+        override(ClipSamsSettings(), values)
 
 
 @pytest.mark.parametrize("name", presets())
@@ -223,7 +229,7 @@ def test_every_value_of_a_preset_is_a_setting(name):
     preset = load_preset(name)
     assert set(preset.stages) == {"handwritten", "coarse", "fine"}
     for values in preset.stages.values():
-        override(Settings(), values)
+        override(ClipSamsSettings(), values)
     assert set(preset.learn) == {"cls", "seg"}
     for values in preset.learn.values():
         override(LearnSettings(), values)
@@ -232,34 +238,43 @@ def test_every_value_of_a_preset_is_a_setting(name):
 def test_presets_hold_the_published_values():
     voc, coco = load_preset("fma-voc"), load_preset("fma-coco")
     stages = [
-        override(Settings(), p.stages[s]) for p, s in ((voc, "coarse"), (voc, "fine"), (coco, "coarse"), (coco, "fine"))
+        override(ClipSamsSettings(), p.stages[s])
+        for p, s in ((voc, "coarse"), (voc, "fine"), (coco, "coarse"), (coco, "fine"))
     ]
     assert [s.affinity.apply_to for s in stages] == ["score", "cam", "cam", "none"]
     assert [s.affinity.box_threshold for s in stages][:3] == [0.4, 0.5, 0.6]
-    assert [s.sams.exponent for s in stages] == [0.6, 0.7, 0.4, 1.0]
-    assert {(s.affinity.rounds, s.affinity.power, s.affinity.blocks) for s in stages} == {(1, 2, 8)}
-    assert {(s.cam.weights, s.cam.softmax, s.cam.scale) for s in stages} == {("channel", "masked", 0.0)}
+    assert [s.sams.background_exponent for s in stages] == [0.6, 0.7, 0.4, 1.0]
+    assert {(s.affinity.sinkhorn_iters, s.affinity.power, s.affinity.attention_blocks) for s in stages} == {(1, 2, 8)}
+    assert {(s.cam.weights, s.cam.softmax, s.cam.logit_scale) for s in stages} == {("channel", "masked", 0.0)}
     tasks = [
         override(LearnSettings(), p.learn[t]) for p, t in ((voc, "cls"), (voc, "seg"), (coco, "cls"), (coco, "seg"))
     ]
-    assert [t.context.shared for t in tasks] == [True, False, True, True]
-    assert [t.context.position for t in tasks] == ["end", "front", "end", "end"]
+    assert [t.context.class_specific for t in tasks] == [False, True, False, False]
+    assert [t.context.class_token_position for t in tasks] == ["end", "front", "end", "end"]
     assert [t.context.background for t in tasks] == ["named", "empty", "named", "named"]
-    assert [t.context.std for t in tasks] == [0.015, 0.0125, 0.015, 0.015]
-    assert [(t.augment.long_low, t.augment.long_high) for t in tasks] == [
+    assert [t.context.init_std for t in tasks] == [0.015, 0.0125, 0.015, 0.015]
+    assert [t.augment.longest_edge_range for t in tasks] == [
         (288, 480),
         (288, 480),
         (318, 530),
         (318, 531),
     ]
-    assert [(t.train.batch, t.train.accumulate) for t in tasks] == [(16, 1), (16, 1), (4, 4), (2, 8)]
+    assert [(t.train.batch_size, t.train.gradient_accumulation_steps) for t in tasks] == [
+        (16, 1),
+        (16, 1),
+        (4, 4),
+        (2, 8),
+    ]
     assert [t.train.labels for t in tasks] == ["image", "crop", "image", "image"]
-    assert [t.train.warmup for t in tasks] == [500, 500, 1000, 1000]
-    assert [t.train.iterations for t in tasks] == [1800, 17000, 20500, 75000]
-    assert [t.train.stop for t in tasks] == [0, 0, 6150, 45000]
-    fixed = {(t.context.tokens, t.augment.crop, t.augment.jitter, t.augment.flip, t.train.rate) for t in tasks}
+    assert [t.train.warmup_iters for t in tasks] == [500, 500, 1000, 1000]
+    assert [t.train.max_iters for t in tasks] == [1800, 17000, 20500, 75000]
+    assert [t.train.stop_iter for t in tasks] == [0, 0, 6150, 45000]
+    fixed = {
+        (t.context.n_ctx, t.augment.crop_size, t.augment.color_jitter_prob, t.augment.flip_prob, t.train.lr)
+        for t in tasks
+    }
     assert fixed == {(16, 224, 0.5, 0.5, 1e-3)}
-    assert {(t.train.momentum, t.train.decay, t.train.warmup_rate) for t in tasks} == {(0.9, 5e-4, 1e-5)}
+    assert {(t.train.momentum, t.train.weight_decay, t.train.warmup_lr) for t in tasks} == {(0.9, 5e-4, 1e-5)}
 
 
 def test_long_side_ranges_follow_from_the_crop():

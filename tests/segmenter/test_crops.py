@@ -1,4 +1,4 @@
-"""Crops: image and masks stay together, and a crop depends on its position alone."""
+"""CropDataset: image and masks stay together, and a crop depends on its position alone."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,10 @@ from torchvision import tv_tensors
 
 from wsss_seed.data.base import Sample
 from wsss_seed.errors import ImageError
-from wsss_seed.segmenter.crops import Source, augment, stream
+from wsss_seed.segmenter.crops import TrainingData, augment, crop_loader
 from wsss_seed.segmenter.settings import AugmentSettings
 
-PLAIN = AugmentSettings(short=0, ratio_low=1, ratio_high=1, crop=64, flip=0, photometric=False)
+PLAIN = AugmentSettings(shortest_edge=0, ratio_range=(1, 1), crop_size=64, flip_prob=0, photometric_distortion=False)
 
 
 def blocks(height=90, width=130):
@@ -34,15 +34,24 @@ def parts():
     "settings",
     [
         PLAIN,
-        AugmentSettings(short=0, ratio_low=0.5, ratio_high=2, crop=64, flip=0.5, photometric=False),
-        AugmentSettings(short=64, ratio_low=0.5, ratio_high=2, ratio_step=0.1, crop=96, flip=0.5, photometric=False),
+        AugmentSettings(
+            shortest_edge=0, ratio_range=(0.5, 2), crop_size=64, flip_prob=0.5, photometric_distortion=False
+        ),
+        AugmentSettings(
+            shortest_edge=64,
+            ratio_range=(0.5, 2),
+            ratio_step=0.1,
+            crop_size=96,
+            flip_prob=0.5,
+            photometric_distortion=False,
+        ),
     ],
 )
 def test_image_labels_and_confidence_are_cut_alike(settings):
     for seed in range(20):
         torch.manual_seed(seed)
         pixels, labels, confidence = augment(parts(), settings)
-        assert pixels.shape == (3, settings.crop, settings.crop)
+        assert pixels.shape == (3, settings.crop_size, settings.crop_size)
         assert labels.shape == confidence.shape == pixels.shape[1:]
         assert pixels.dtype == labels.dtype == confidence.dtype == torch.uint8
         inside = labels != 255
@@ -53,7 +62,9 @@ def test_image_labels_and_confidence_are_cut_alike(settings):
 
 
 def test_what_is_missing_is_255():
-    settings = AugmentSettings(short=0, ratio_low=1, ratio_high=1, crop=160, flip=0, photometric=False)
+    settings = AugmentSettings(
+        shortest_edge=0, ratio_range=(1, 1), crop_size=160, flip_prob=0, photometric_distortion=False
+    )
     torch.manual_seed(0)
     _, labels, _ = augment(parts(), settings)
     assert (labels[:90, :130].numpy() == blocks()[1]).all()
@@ -71,7 +82,7 @@ def test_no_category_has_more_than_its_share_where_that_can_be():
         for seed in range(60):
             torch.manual_seed(seed)
             settings = AugmentSettings(
-                short=0, ratio_low=1, ratio_high=1, crop=64, category=category, photometric=False
+                shortest_edge=0, ratio_range=(1, 1), crop_size=64, cat_max_ratio=category, photometric_distortion=False
             )
             crop = augment([image, tv_tensors.Mask(labels)], settings)[1]
             found.append((torch.bincount(crop.flatten().int(), minlength=2).max() / crop.numel()).item() <= 0.75)
@@ -81,7 +92,9 @@ def test_no_category_has_more_than_its_share_where_that_can_be():
 
 
 def test_photometric_changes_colours_and_nothing_else():
-    settings = AugmentSettings(short=0, ratio_low=1, ratio_high=1, crop=64, flip=0, photometric=True)
+    settings = AugmentSettings(
+        shortest_edge=0, ratio_range=(1, 1), crop_size=64, flip_prob=0, photometric_distortion=True
+    )
     changed = 0
     for seed in range(10):
         torch.manual_seed(seed)
@@ -105,14 +118,14 @@ def _labels(sample):
 
 
 def source(ids="01234"):
-    return Source([Sample(id) for id in ids], _image, _labels)
+    return TrainingData([Sample(id) for id in ids], _image, _labels)
 
 
-WILD = AugmentSettings(short=0, ratio_low=0.7, ratio_high=1.5, crop=64)
+WILD = AugmentSettings(shortest_edge=0, ratio_range=(0.7, 1.5), crop_size=64)
 
 
 def batches(start=0, stop=4, workers=0, share=(0, 1), accumulate=2, src=None):
-    loader = stream(
+    loader = crop_loader(
         src or source(),
         WILD,
         seed=3,
@@ -150,7 +163,7 @@ def test_processes_share_the_images_of_an_iteration():
 
 
 def test_an_unreadable_image_is_replaced_by_the_next_one(caplog):
-    src = Source([Sample("0"), Sample("broken"), Sample("2")], _image, _labels)
+    src = TrainingData([Sample("0"), Sample("broken"), Sample("2")], _image, _labels)
     found = batches(src=src)
     assert all(len(pixels) == 4 for pixels, _ in found)
     assert caplog.text.count("broken.jpg: damaged") == 1

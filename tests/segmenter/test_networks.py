@@ -12,11 +12,11 @@ from wsss_seed.segmenter.networks import NETWORKS, NetworkSettings, build, pixel
 
 CLASSES = 5
 SMALL = {
-    "deeplabv3plus": NetworkSettings("deeplabv3plus", "tu-test_resnet", channels=16),
-    "upernet": NetworkSettings("upernet", "tu-test_resnet", channels=16),
-    "segformer": NetworkSettings("segformer", "tu-test_resnet", channels=16),
-    "hf-segformer": NetworkSettings("hf-segformer", "mit-b0", channels=16),
-    "mask2former": NetworkSettings("mask2former", "swin-small-for-tests", channels=32, queries=8),
+    "deeplabv3plus": NetworkSettings("deeplabv3plus", "tu-test_resnet", decoder_channels=16),
+    "upernet": NetworkSettings("upernet", "tu-test_resnet", decoder_channels=16),
+    "segformer": NetworkSettings("segformer", "tu-test_resnet", decoder_channels=16),
+    "hf-segformer": NetworkSettings("hf-segformer", "mit-b0", decoder_channels=16),
+    "mask2former": NetworkSettings("mask2former", "swin-small-for-tests", decoder_channels=32, num_queries=8),
 }
 
 
@@ -46,15 +46,15 @@ def test_a_few_steps_on_one_batch_lower_the_loss(name):
     pixels, labels = torch.randn(2, 3, 64, 64), torch.zeros(2, 64, 64, dtype=torch.int64)
     labels[:, 16:48, 16:48], labels[:, :4] = 3, 255
     pixels[:, 0][labels == 3] += 3.0
-    optimiser = torch.optim.AdamW(network.parameters(), 2e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), 2e-3)
     assert any(name.startswith(network.backbone) for name, _ in network.named_parameters())
     values = []
     for _ in range(12):
         losses = network.loss(pixels, labels, None)
         total = sum(losses.values())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         total.backward()
-        optimiser.step()
+        optimizer.step()
         values.append(total.item())
     assert values[-1] < 0.95 * values[0], values  # the first weights, and so the way down, vary with torch
 
@@ -78,7 +78,7 @@ def test_pixel_loss_is_the_weighted_mean_over_labelled_pixels():
 
 
 def test_auxiliary_head_adds_its_weighted_loss_and_is_not_used_for_inference():
-    settings = NetworkSettings("deeplabv3plus", "tu-test_resnet", channels=16, auxiliary=0.4)
+    settings = NetworkSettings("deeplabv3plus", "tu-test_resnet", decoder_channels=16, aux_loss_weight=0.4)
     network = build(settings, CLASSES)
     pixels, labels = torch.randn(2, 3, 64, 64), torch.randint(0, CLASSES, (2, 64, 64))
     losses = network.loss(pixels, labels, None)

@@ -16,8 +16,8 @@ from wsss_seed.errors import WsssError
 from wsss_seed.proposals.store import Proposals
 from wsss_seed.segmenter.checkpoint import Scale, Segmenter
 from wsss_seed.segmenter.networks import NetworkSettings, build
-from wsss_seed.segmenter.predict import Predictor, PredictSettings, digest, winners
-from wsss_seed.segmenter.sharpen import sharpened
+from wsss_seed.segmenter.predict import Predictor, PredictSettings, argmax_labels, digest
+from wsss_seed.segmenter.sharpen import sharpen
 from wsss_seed.types import LoadedSample
 
 VOC = load_class_set("voc")
@@ -26,7 +26,7 @@ AS_IT_IS = Scale()
 
 def make(seed: int = 0, scale: Scale = AS_IT_IS) -> Segmenter:
     torch.manual_seed(seed)
-    network = build(NetworkSettings(encoder="resnet18", channels=16), 21).eval()
+    network = build(NetworkSettings(encoder="resnet18", decoder_channels=16), 21).eval()
     with torch.no_grad():  # or a random network's answers would all be about the same
         network.model.segmentation_head[0].weight.mul_(30)
     return Segmenter(network, VOC, scale, {}, {})
@@ -136,7 +136,7 @@ def test_sharpening(segmenter: Segmenter):
     assert sharp.evidence == {"masks": 1}
     probabilities = segmenter.probabilities([picture])[0].numpy()
     maps = [probabilities[c] for c in (0, *(c + 1 for c in plain.present))]
-    labels, confidence = sharpened(maps, plain.present, [mask], [2], 4.0, (plain.labels, plain.confidence))
+    labels, confidence = sharpen(maps, plain.present, [mask], [2], 4.0, (plain.labels, plain.confidence))
     assert np.array_equal(sharp.labels, labels)
     assert_same(sharp.confidence, confidence)
 
@@ -146,7 +146,7 @@ def test_sharpening_without_proposals_says_so(segmenter: Segmenter):
     plain = predict(Predictor(segmenter), picture)
     sharp = predict(Predictor(segmenter, proposals=lambda _: proposals_of()), picture)
     assert np.array_equal(sharp.labels, plain.labels)
-    assert sharp.notes == ("no mask proposals: the segmenter alone decides",)
+    assert sharp.notes == ("no mask proposals: not sharpened",)
 
 
 def test_proposals_are_not_asked_for_where_all_is_background(segmenter: Segmenter):
@@ -164,20 +164,20 @@ def test_proposals_are_not_asked_for_where_all_is_background(segmenter: Segmente
 
 def test_winners_do_not_depend_on_the_order_of_work():
     maps = torch.rand(5, 6, 9, generator=torch.Generator().manual_seed(0))
-    labels, confidence = winners(maps, (6, 9))
+    labels, confidence = argmax_labels(maps, (6, 9))
     assert np.array_equal(labels, maps.numpy().argmax(0))
     assert np.array_equal(confidence, maps.numpy().max(0))
-    assert winners(torch.ones(3, 2, 2), (2, 2))[0].tolist() == [[0, 0], [0, 0]]  # background wins a tie
+    assert argmax_labels(torch.ones(3, 2, 2), (2, 2))[0].tolist() == [[0, 0], [0, 0]]  # background wins a tie
     enlarged = torch.nn.functional.interpolate(maps[None], (13, 21), mode="bilinear", antialias=True)[0]
-    assert np.array_equal(winners(maps, (13, 21))[0], enlarged.numpy().argmax(0))
+    assert np.array_equal(argmax_labels(maps, (13, 21))[0], enlarged.numpy().argmax(0))
 
 
 def test_settings_are_those_that_matter(segmenter: Segmenter):
     plain = Predictor(segmenter, PredictSettings(scales=(1.0, 2.0)), record={"a": 1}).settings
     assert plain["scales"] == [1.0, 2.0]
     assert plain["a"] == 1
-    assert "sharpen.alpha" not in plain
-    assert Predictor(segmenter, proposals=lambda _: proposals_of()).settings["sharpen.alpha"] == 4.0
+    assert "sharpen.background_exponent" not in plain
+    assert Predictor(segmenter, proposals=lambda _: proposals_of()).settings["sharpen.background_exponent"] == 4.0
 
 
 def test_digest_is_of_what_the_segmenter_says(segmenter: Segmenter):
@@ -186,10 +186,10 @@ def test_digest_is_of_what_the_segmenter_says(segmenter: Segmenter):
         make(1),
         make(scale=Scale(100)),
         Segmenter(segmenter.network, load_class_set("toyland"), Scale(), {}, {}),
-        Segmenter(segmenter.network, VOC, Scale(), {"network.stride": 8}, {}),
+        Segmenter(segmenter.network, VOC, Scale(), {"network.output_stride": 8}, {}),
     ]
     assert len({digest(s) for s in (segmenter, *others)}) == 5
-    trained_otherwise = Segmenter(segmenter.network, VOC, Scale(), {"train.save": 8}, {"seconds": 1})
+    trained_otherwise = Segmenter(segmenter.network, VOC, Scale(), {"train.checkpoint_interval": 8}, {"seconds": 1})
     assert digest(trained_otherwise) == digest(segmenter)
 
 
@@ -202,7 +202,7 @@ def test_digest_is_of_what_the_segmenter_says(segmenter: Segmenter):
         ({"scales": 1.0}, "expected a list"),
         ({"window": 0}, "at least 1"),
         ({"overlap": 1.5}, "from 0 to 1"),
-        ({"sharpen.alpha": -1}, "at least 0"),
+        ({"sharpen.background_exponent": -1}, "at least 0"),
     ],
 )
 def test_wrong_settings(values, part):

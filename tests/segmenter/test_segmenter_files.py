@@ -12,7 +12,7 @@ from wsss_seed.errors import WsssError
 from wsss_seed.segmenter.checkpoint import Scale, Segmenter, load_segmenter, save
 from wsss_seed.segmenter.networks import NetworkSettings, build
 
-SETTINGS = NetworkSettings("deeplabv3plus", "tu-test_resnet", channels=16, rates=(1, 2, 3))
+SETTINGS = NetworkSettings("deeplabv3plus", "tu-test_resnet", decoder_channels=16, atrous_rates=(1, 2, 3))
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def segmenter():
     torch.manual_seed(0)
     class_set = load_class_set("toyland")
     network = build(SETTINGS, len(class_set.names) + 1).eval()
-    return Segmenter(network, class_set, Scale(), {"train.batch": 4}, {"iteration": 7, "miou": 0.5})
+    return Segmenter(network, class_set, Scale(), {"train.batch_size": 4}, {"iteration": 7, "miou": 0.5})
 
 
 def image(height=70, width=45, seed=0):
@@ -38,7 +38,7 @@ def test_read_back_it_says_the_same(segmenter, tmp_path):
         assert (chances.argmax(0) != logits.argmax(0)).float().mean() < FLIPPED
         torch.testing.assert_close(chances.sum(0), torch.ones(chances.shape[1:]))
     assert again.class_set == segmenter.class_set
-    assert again.recipe == {"train.batch": 4}
+    assert again.recipe == {"train.batch_size": 4}
     assert again.history == {"iteration": 7, "miou": 0.5}
     assert not again.network.training
 
@@ -52,7 +52,7 @@ def test_a_batch_and_single_images_give_the_same(segmenter):
 def test_images_are_seen_at_the_size_of_training(segmenter):
     seen = []
     segmenter.network.register_forward_hook(lambda _, args, __: seen.append(tuple(args[0].shape[-2:])))
-    scaled = Segmenter(segmenter.network, segmenter.class_set, Scale(short=32, long=60), {}, {})
+    scaled = Segmenter(segmenter.network, segmenter.class_set, Scale(shortest_edge=32, longest_edge=60), {}, {})
     [logits] = scaled.logits([image(70, 45)])
     assert logits.shape == (13, 70, 45)
     scaled.logits([image(100, 400)])
@@ -127,9 +127,9 @@ def replaced_at(content, keys, value):
     "keys",
     [
         ["format"], ["network"], ["class_set"], ["scale"], ["recipe"], ["history"], ["weights"],
-        ["network", "name"], ["network", "encoder"], ["network", "channels"], ["network", "rates"],
+        ["network", "name"], ["network", "encoder"], ["network", "decoder_channels"], ["network", "atrous_rates"],
         ["class_set", "name"], ["class_set", "names"], ["class_set", "phrases"], ["class_set", "prompts"],
-        ["class_set", "background"], ["class_set", "palette"], ["scale", "short"], ["scale", "long"],
+        ["class_set", "background"], ["class_set", "palette"], ["scale", "shortest_edge"], ["scale", "longest_edge"],
     ],
     ids=".".join,
 )  # fmt: skip
@@ -137,7 +137,7 @@ def test_a_value_of_another_type_is_refused_or_read_for_what_it_is(segmenter, tm
     save(tmp_path / "a.pt", segmenter, SETTINGS)
     content = torch.load(tmp_path / "a.pt", weights_only=True)
     fine = {
-        "class_set.name": ["x"], "scale.short": [5], "scale.long": [5], "class_set.background": [[]],
+        "class_set.name": ["x"], "scale.shortest_edge": [5], "scale.longest_edge": [5], "class_set.background": [[]],
         "scale": [{}], "recipe": [{}, {"a": 1}, []], "history": [{}, {"a": 1}, []],
     }.get(".".join(keys), [])  # fmt: skip
     for value in [*ANYTHING, ...]:

@@ -19,7 +19,12 @@ from wsss_seed.segmenter.checkpoint import load_segmenter, read
 from wsss_seed.segmenter.settings import load_recipe
 from wsss_seed.segmenter.train import TrainResult, score_file, train_segmenter
 
-QUICK = {"network.encoder": "tu-test_resnet", "network.channels": 16, "augment.crop": 64, "train.batch": 4}
+QUICK = {
+    "network.encoder": "tu-test_resnet",
+    "network.decoder_channels": 16,
+    "augment.crop_size": 64,
+    "train.batch_size": 4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,7 @@ def tree(tmp_path_factory) -> Path:
 
 
 def train(tree: Path, out: Path, iterations: int, *, val=None, overwrite=False, workers=0, **settings) -> TrainResult:
-    values = {**QUICK, "train.iterations": iterations, **{k.replace("__", "."): v for k, v in settings.items()}}
+    values = {**QUICK, "train.max_iters": iterations, **{k.replace("__", "."): v for k, v in settings.items()}}
     data = open_dataset("voc", tree, "train", None, "none")
     return train_segmenter(
         data, out, load_recipe("tiny", values), val=val, device="cpu", workers=workers, overwrite=overwrite
@@ -56,7 +61,7 @@ def same(a: Path, b: Path) -> bool:
 
 def test_the_recorded_miou_is_that_of_the_checkpoint(tree, tmp_path):
     val = open_dataset("voc", tree, "val", None, "none")
-    result = train(tree, tmp_path / "out", 8, val=val, train__evaluate=3)
+    result = train(tree, tmp_path / "out", 8, val=val, train__eval_interval=3)
     assert result.best is not None
     assert score_file(result.best, val).miou == pytest.approx(result.best_miou)
     last = score_file(result.last, val)
@@ -66,10 +71,10 @@ def test_the_recorded_miou_is_that_of_the_checkpoint(tree, tmp_path):
 
 
 def test_loss_falls_on_few_images(tree, tmp_path):
-    train(tree, tmp_path / "out", 60, optimiser__rate=5e-3, optimiser__warmup=0, train__ema=0.0)
+    train(tree, tmp_path / "out", 60, optimizer__lr=5e-3, optimizer__warmup_iters=0, train__ema_decay=0.0)
     lines = (tmp_path / "out" / "metrics.csv").read_text().splitlines()
     losses = [float(line.split(",")[2]) for line in lines[1:]]
-    assert lines[0] == "iteration,rate,loss,miou"
+    assert lines[0] == "iteration,lr,loss,miou"
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
 
 
@@ -77,13 +82,13 @@ def test_accumulated_parts_make_one_step(tree, tmp_path):
     steps: list[object] = []
     hook = register_optimizer_step_post_hook(lambda *args: steps.append(args[0]))
     try:
-        train(tree, tmp_path / "out", 3, train__accumulate=2)
+        train(tree, tmp_path / "out", 3, train__gradient_accumulation_steps=2)
     finally:
         hook.remove()
     assert len(steps) == 3
     assert len((tmp_path / "out" / "metrics.csv").read_text().splitlines()) == 4
-    assert "train.batch=3" in refused(tree, tmp_path / "odd", 3, train__accumulate=3)
-    assert "batch normalisation" in refused(tree, tmp_path / "single", 3, train__accumulate=4)
+    assert "train.batch_size=3" in refused(tree, tmp_path / "odd", 3, train__gradient_accumulation_steps=3)
+    assert "batch normalisation" in refused(tree, tmp_path / "single", 3, train__gradient_accumulation_steps=4)
 
 
 def run_folder(tree: Path, folder: Path) -> Path:
@@ -98,9 +103,9 @@ def run_folder(tree: Path, folder: Path) -> Path:
 
 def test_the_confidence_of_seeds_weighs_their_pixels(tree, tmp_path):
     run = run_folder(tree, tmp_path / "run")
-    train(run, tmp_path / "even", 3, train__confidence=True)
+    train(run, tmp_path / "even", 3, train__confidence_weighting=True)
     train(run, tmp_path / "plain", 3)
-    # The same weight everywhere is no weight, but for rounding, which the optimiser enlarges where gradients vanish.
+    # The same weight everywhere is no weight, but for rounding, which the optimizer enlarges where gradients vanish.
     one, two = weights(tmp_path / "even" / "last.pt"), weights(tmp_path / "plain" / "last.pt")
     for name, value in one.items():
         torch.testing.assert_close(value, two[name], rtol=10 * ROUNDING, atol=ROUNDING)
@@ -109,9 +114,9 @@ def test_the_confidence_of_seeds_weighs_their_pixels(tree, tmp_path):
             values = np.array(file)
         values[:, : values.shape[1] // 2] = 0
         Image.fromarray(values).save(path)
-    train(run, tmp_path / "half", 3, train__confidence=True)
+    train(run, tmp_path / "half", 3, train__confidence_weighting=True)
     assert not same(tmp_path / "half" / "last.pt", tmp_path / "even" / "last.pt")
-    assert "no folder Confidence" in refused(tree, tmp_path / "none", 3, train__confidence=True)
+    assert "no folder Confidence" in refused(tree, tmp_path / "none", 3, train__confidence_weighting=True)
 
 
 def damaged(tree: Path, folder: Path, change) -> Path:
@@ -145,7 +150,7 @@ def test_masks_of_255_are_left_out_and_nothing_but_them_is_refused(tree, tmp_pat
     folder = damaged(tree, tmp_path / "tree", lambda labels: np.full_like(labels, 255))
     assert train(folder, tmp_path / "out", 2).empty == ("train_000003",)
     (folder / "ImageSets" / "Segmentation" / "train.txt").write_text("train_000003\n")
-    assert "every mask is 255" in refused(folder, tmp_path / "other", 2)
+    assert "no mask has a labelled pixel" in refused(folder, tmp_path / "other", 2)
     (folder / "ImageSets" / "Segmentation" / "train.txt").write_text("")
     assert "train.txt" in refused(folder, tmp_path / "other", 2)
 
@@ -183,7 +188,7 @@ def test_images_that_cannot_be_read_are_left_out_until_none_is_left(tree, tmp_pa
     result = train(folder, tmp_path / "out", 2, workers=workers)
     assert result.iterations == 2
     images[0].write_bytes(images[0].read_bytes()[: images[0].stat().st_size // 2])
-    assert refused(folder, tmp_path / "none", 2, workers=workers).startswith("no image can be read any more")
+    assert refused(folder, tmp_path / "none", 2, workers=workers).startswith("none of the images can be read")
 
 
 def test_other_masks_in_the_same_folder_are_another_training(tree, tmp_path):
@@ -197,7 +202,7 @@ def test_the_segmenter_without_its_training_cannot_go_on(tree, tmp_path):
     content = read(tmp_path / "out" / "last.pt")
     del content["training"]
     torch.save(content, tmp_path / "out" / "last.pt")
-    assert "cannot go on" in refused(tree, tmp_path / "out", 2)
+    assert "cannot resume" in refused(tree, tmp_path / "out", 2)
 
 
 def test_ground_truth_of_another_class_set_is_refused(tree, tmp_path):

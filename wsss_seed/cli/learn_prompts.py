@@ -42,7 +42,8 @@ def learn_prompts(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="A setting of learning, e.g. train.iterations=600, seg.train.rate=0.002, coarse.sams.exponent=0.5.",
+            help="A setting of learning, e.g. train.max_iters=600, seg.train.lr=0.002, "
+            "coarse.sams.background_exponent=0.5.",
         ),
     ] = None,
     json: options.Json = False,

@@ -61,7 +61,7 @@ def predict(
     ] = "comp6",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. overlap=0.5, sharpen.alpha=2."),
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. overlap=0.5, sharpen.background_exponent=2."),
     ] = None,
     offline: options.Offline = False,
     json: options.Json = False,
@@ -79,7 +79,7 @@ def predict(
     from ..models.zoo import versions
     from ..run.generate import generate as run
     from ..run.identity import identity
-    from ..seeding.clip_sams import proposal_settings, stored_proposals
+    from ..seeding.clip_sams import cached_proposals, proposal_settings
     from ..segmenter.checkpoint import load_segmenter, require_classes
     from ..segmenter.predict import Predictor, PredictSettings
 
@@ -101,7 +101,7 @@ def predict(
     if sharpen:
         models.require("sam")
         chosen = proposal_settings(data.class_set, models, of_proposals)
-        proposals = stored_proposals(models, chosen)
+        proposals = cached_proposals(models, chosen)
         record = {f"proposals.{key}": value for key, value in flatten(chosen).items()}
     predictor = Predictor(segmenter, settings, proposals, record)
     out = out or Path("predictions") / f"{data.name}-{data.split}"

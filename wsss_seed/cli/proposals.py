@@ -33,7 +33,8 @@ def proposals(
     overwrite: Annotated[bool, options.option("--overwrite", help="Make those in the store again.")] = False,
     seed: Annotated[int, options.option("--seed", help="Random seed of toyland's world.", min=0)] = 0,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. proposals.points=16.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. proposals.points_per_side=16."),
     ] = None,
     json: options.Json = False,
     config: options.Config = None,

@@ -68,7 +68,7 @@ def train_seg(
     seed: Annotated[int, options.option("--seed", help="Random seed.", min=0)] = 0,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. train.iterations=2000, optimiser.rate=0.005."),
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. train.max_iters=2000, optimizer.lr=0.005."),
     ] = None,
     offline: options.Offline = False,
     json: options.Json = False,

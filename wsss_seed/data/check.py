@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImageError, WsssError
-from ..io.prefetch import ahead
+from ..io.prefetch import prefetch_map
 from .base import Dataset, Sample, check_values
 from .classes import IGNORE
 from .ids import folded, id_fault
@@ -163,7 +163,7 @@ def truth_faults(dataset: Dataset, samples: Sequence[Sample]) -> Iterator[str]:
         return None if labels == (height, width) else _sizes_differ(sample.mask or sample.id, labels, (height, width))
 
     workers = min(8, os.cpu_count() or 1)
-    with closing(ahead(fault, samples, workers=workers, depth=4 * workers)) as faults:
+    with closing(prefetch_map(fault, samples, workers=workers, depth=4 * workers)) as faults:
         for _, found in faults:
             if (text := found.result()) is not None:
                 yield text

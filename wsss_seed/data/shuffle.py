@@ -8,13 +8,13 @@ from functools import lru_cache
 import numpy as np
 
 
-def image_at(position: int, images: int, seed: int) -> int:
+def shuffled_index(position: int, images: int, seed: int) -> int:
     """Which image stands at a position of the endless stream: every epoch is a permutation of its own."""
     epoch, place = divmod(position, images)
     return int(_order(epoch, images, seed)[place])
 
 
-def dice_at(position: int, seed: int) -> np.random.Generator:
+def rng_at(position: int, seed: int) -> np.random.Generator:
     """The dice of the augmentation at a position of the stream."""
     return np.random.default_rng([seed, 1, position])
 

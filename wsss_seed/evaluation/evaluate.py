@@ -18,7 +18,7 @@ from ..data.ids import check_id
 from ..data.images import read_labels
 from ..data.voc_layout import CLASSES, MASKS
 from ..errors import ImageError, WsssError, unknown_name
-from ..io.prefetch import ahead
+from ..io.prefetch import prefetch_map
 from ..io.text import read_lines
 from . import metrics
 from .boundary import boundary_counts
@@ -151,7 +151,7 @@ def evaluate(
     missing: list[str] = []
     errors: list[tuple[str, str]] = []
     workers = min(8, os.cpu_count() or 1)
-    for name, counts in ahead(compare, ids, workers=workers, depth=2 * workers):
+    for name, counts in prefetch_map(compare, ids, workers=workers, depth=2 * workers):
         try:
             compared = counts.result()
         except ImageError as error:

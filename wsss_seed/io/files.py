@@ -32,10 +32,10 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
 
-    put_in_place(path, fill)
+    atomic_replace(path, fill)
 
 
-def put_in_place(path: Path, make: Callable[[Path], object]) -> None:
+def atomic_replace(path: Path, make: Callable[[Path], object]) -> None:
     """Let ``make`` create a temporary file beside ``path`` and rename it to ``path``."""
     # A name of fixed length: one that holds the file's own name could be too long where that name just fits.
     part = path.with_name(f".{secrets.token_hex(8)}.part")

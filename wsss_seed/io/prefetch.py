@@ -13,7 +13,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ahead(
+def prefetch_map(
     function: Callable[[T], R], items: Iterable[T], *, workers: int, depth: int
 ) -> Generator[tuple[T, Future[R]], None, None]:
     """``(item, future of function(item))`` in order, while up to ``depth`` later items are worked on in threads.
@@ -33,7 +33,7 @@ def ahead(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-class Behind(Generic[R]):
+class BackgroundWriter(Generic[R]):
     """Threads that work off what is handed to them; ``submit`` waits where ``depth`` pieces are under way.
 
     The first error stops the caller at its next ``submit`` or at the end. Leaving the context waits for everything
@@ -50,7 +50,7 @@ class Behind(Generic[R]):
             self._pending.popleft().result()
         self._pending.append(self._pool.submit(function, *args))
 
-    def __enter__(self) -> Behind[R]:
+    def __enter__(self) -> BackgroundWriter[R]:
         return self
 
     def __exit__(

@@ -22,10 +22,10 @@ from torch.nn import functional as F
 
 from ..errors import WsssError, one_line
 from .cache import offline
-from .precision import Portions, computing
-from .reading import UNREADABLE, check_sizes
+from .precision import AdaptiveBatch, computing
 from .torchscript import is_torchscript, read_torchscript
 from .towers import ImageTower, LastBlock, TextTower, Tower
+from .weight_files import UNREADABLE, check_sizes
 
 _BATCH = 64  # texts or views in one forward pass
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers that OpenAI keeps among the weights
@@ -56,7 +56,7 @@ class Clip:
         self.name = name
         self.device = torch.device(device)
         self.precision = precision
-        self._views = Portions("views for CLIP")
+        self._views = AdaptiveBatch("views for CLIP")
         self.model = model.to(self.device).float().eval().requires_grad_(False)
         self.tokenizer = tokenizer
         size = model.visual.image_size
@@ -152,20 +152,20 @@ class Clip:
         return digest.hexdigest()[:16]
 
     @torch.no_grad()
-    def encode_tokens(self, pixels: torch.Tensor, record: int = 0) -> Tower:
+    def encode_tokens(self, pixels: torch.Tensor, attention_blocks: int = 0) -> Tower:
         """The image tower up to its last block, without gradient; any open_clip vision transformer, any size.
 
         Args:
             pixels: float (N, 3, H, W), normalised; sides are multiples of ``patch_size``.
-            record: over how many of the last blocks to average the attention that ``Tower.attention`` then has (8 in
-                FMA-WSSS, the last block included; all if there are fewer).
+            attention_blocks: number of last blocks, the very last included, over which to average the attention that
+                ``Tower.attention`` then has: 8 in FMA-WSSS; all if there are fewer.
 
         Raises:
             WsssError: an image tower that is not a plain vision transformer of open_clip.
             ValueError: sides that the patches do not tile.
         """
         with computing(self.device):
-            return self._image_tower.forward(pixels.to(self.device), record)
+            return self._image_tower.forward(pixels.to(self.device), attention_blocks)
 
     def last_block(self, tower: Tower) -> torch.Tensor:
         """Image features, float32 (N, D) of unit length: mean of the patch tokens after ``ln_post``, projected.

@@ -38,7 +38,7 @@ from .detector import (
     write_captions,
 )
 from .precision import computing
-from .reading import UNREADABLE, check_sizes
+from .weight_files import UNREADABLE, check_sizes
 
 _PACKAGE = "groundingdino.models.GroundingDINO"
 _CONFIGS = Path(str(files(__package__))) / "configs"

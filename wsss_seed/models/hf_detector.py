@@ -27,9 +27,9 @@ from .detector import (
     write_caption,
     write_captions,
 )
+from .hf_preprocess import preprocess
 from .hub import folder_of, kind_of, load, unfit
 from .precision import computing
-from .processed import processed
 
 # How OmDet-Turbo's processor makes tokens of the task and of classes.
 _OMDET_TEXT = {"padding": "max_length", "truncation": True, "max_length": 77, "return_token_type_ids": False}
@@ -189,7 +189,7 @@ class HfDetector:
         """What the processor makes of an image: the same objects for the same image, by which the model's modules know
         that they need not look again."""
         if self._last is None or self._last[0] is not image:
-            inputs = processed(self.processor.image_processor, image, _THINNEST if self._family.spans else None)
+            inputs = preprocess(self.processor.image_processor, image, _THINNEST if self._family.spans else None)
             self._last = (image, dict(inputs.to(self.device)))
         return self._last[1]
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import WsssError
-from .enlarge import Window, enlarging, windows
+from .hf_preprocess import preprocess
 from .hub import folder_of, kind_of, load, unfit
 from .masks import BoxMasks
-from .precision import Portions, computing
-from .processed import processed
+from .precision import AdaptiveBatch, computing
+from .upsample import Window, interpolation_matrix, upsampled_windows
 
 # Pixels of float32 logits that are enlarged together: bounds the memory of the enlargement, not its result.
 _LOGIT_PIXELS = 2**25
@@ -71,7 +71,7 @@ class HfEmbedding:
         return [last] if self.input_size == self.side else [(self.side, self.input_size), last]
 
 
-class PointMasks(NamedTuple):
+class HfPointMasks(NamedTuple):
     """What the decoder answers to n points: three masks each, in the order sub-part, part, whole.
 
     Attributes:
@@ -111,7 +111,7 @@ class HfMasks:
         self.precision = precision
         self.model = model.to(self.device).float().eval().requires_grad_(False)
         self.processor = processor
-        self._boxes, self._points = Portions("boxes for SAM"), Portions("points for SAM")
+        self._boxes, self._points = AdaptiveBatch("boxes for SAM"), AdaptiveBatch("points for SAM")
         self._decode = _LevelsInOrder(self.model) if model.config.model_type == "sam_hq" else self._decode_plainly
 
     @torch.inference_mode()
@@ -122,7 +122,7 @@ class HfMasks:
             image: uint8 (H, W, 3) RGB, of any size and shape.
         """
         # Thinner, an image would vanish at the model's size.
-        seen = processed(self.processor.image_processor, image, self.processor.target_size)
+        seen = preprocess(self.processor.image_processor, image, self.processor.target_size)
         pixels = seen["pixel_values"].to(self.device)
         side = (pixels.shape[-2], pixels.shape[-1])
         height, width = seen["reshaped_input_sizes"][0].tolist() if "reshaped_input_sizes" in seen else side
@@ -160,7 +160,7 @@ class HfMasks:
         return BoxMasks(torch.cat([p.low_res for p in parts]), torch.cat([p.iou for p in parts]))
 
     @torch.inference_mode()
-    def decode_points(self, embedding: HfEmbedding, points: np.ndarray, chunk: int = 64) -> Iterator[PointMasks]:
+    def decode_points(self, embedding: HfEmbedding, points: np.ndarray, chunk: int = 64) -> Iterator[HfPointMasks]:
         """Ask about points of an image, each by itself, ``chunk`` of them at a time.
 
         Args:
@@ -169,23 +169,25 @@ class HfMasks:
             chunk: points decoded together, fewer where memory does not suffice.
         """
 
-        def decode(part: Tensor) -> PointMasks:
+        def decode(part: Tensor) -> HfPointMasks:
             labels = torch.ones(1, len(part), 1, dtype=torch.long, device=self.device)
             found = self._decode(embedding.features, {"input_points": part[None], "input_labels": labels}, True)
-            return PointMasks(found.iou, found.low_res)
+            return HfPointMasks(found.iou, found.low_res)
 
         prompts = self._scaled(embedding, np.asarray(points, float).reshape(-1, 1, 2))
         yield from self._points.over(prompts, decode, chunk)
 
     @torch.inference_mode()
-    def windows(self, embedding: HfEmbedding, low_res: Tensor, floor: float) -> Iterator[Window]:
+    def upsampled_windows(self, embedding: HfEmbedding, low_res: Tensor, floor: float) -> Iterator[Window]:
         """Enlarge mask logits (n, h, w) to the image as ``logits`` does, but only where they can be above a floor; see
-        ``enlarge.windows``."""
+        ``upsample.upsampled_windows``."""
         down, across = (
-            enlarging(low_res.shape[1 + axis], [(to[axis], kept[axis]) for to, kept in embedding.steps], self.device)
+            interpolation_matrix(
+                low_res.shape[1 + axis], [(to[axis], kept[axis]) for to, kept in embedding.steps], self.device
+            )
             for axis in (0, 1)
         )
-        yield from windows(down, across, low_res, floor)
+        yield from upsampled_windows(down, across, low_res, floor)
 
     @torch.inference_mode()
     def logits(self, embedding: HfEmbedding, low_res: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from torch import nn
 from transformers.utils import logging
 
 from ..errors import WsssError, one_line
-from .reading import UNREADABLE
+from .weight_files import UNREADABLE
 
 # Weights as plain tensors, the configuration, and the tokenizer's files; not the same weights in other formats.
 _FILES = ("*.json", "*.txt", "model*.safetensors")

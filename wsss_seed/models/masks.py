@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from .enlarge import Window
+from .upsample import Window
 
 
 class BoxMasks(NamedTuple):
@@ -23,7 +23,7 @@ class BoxMasks(NamedTuple):
     iou: torch.Tensor
 
 
-class Answers(Protocol):
+class PointMasks(Protocol):
     """What a decoder answers to n points: three masks each, in the order sub-part, part, whole."""
 
     @property
@@ -48,8 +48,8 @@ class MaskModel(Protocol):
         self, embedding: Any, boxes: np.ndarray, *, multimask: bool = False, chunk: int = 64
     ) -> BoxMasks: ...
 
-    def decode_points(self, embedding: Any, points: np.ndarray, chunk: int = 64) -> Iterable[Answers]: ...
+    def decode_points(self, embedding: Any, points: np.ndarray, chunk: int = 64) -> Iterable[PointMasks]: ...
 
-    def windows(self, embedding: Any, low_res: torch.Tensor, floor: float) -> Iterable[Window]: ...
+    def upsampled_windows(self, embedding: Any, low_res: torch.Tensor, floor: float) -> Iterable[Window]: ...
 
     def logits(self, embedding: Any, low_res: torch.Tensor) -> torch.Tensor: ...

@@ -59,7 +59,7 @@ def computing(device: torch.device, precision: str = "fp32") -> Iterator[None]:
             yield
 
 
-class Portions:
+class AdaptiveBatch:
     """How many of something a model takes at a time: as many as asked for, fewer where memory did not suffice.
 
     Args:

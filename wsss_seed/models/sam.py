@@ -15,15 +15,20 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from segment_anything import modeling, sam_model_registry
+
+# For automatic mask generation: nothing outside this package imports segment_anything.
+from segment_anything.utils.amg import build_point_grid as build_point_grid
+from segment_anything.utils.amg import generate_crop_boxes as generate_crop_boxes
+from segment_anything.utils.amg import is_box_near_crop_edge as is_box_near_crop_edge
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from ..errors import WsssError, one_line
-from .enlarge import Window, enlarging, windows
 from .masks import BoxMasks
-from .precision import Portions, computing
-from .reading import UNREADABLE, check_sizes
+from .precision import AdaptiveBatch, computing
 from .sam_attention import fuse_attention
-from .sam_points import PointAnswers, answer
+from .sam_points import SamPointMasks, decode_points
+from .upsample import Window, interpolation_matrix, upsampled_windows
+from .weight_files import UNREADABLE, check_sizes
 
 # Pixels of float32 logits that are enlarged together: bounds the memory of the enlargement, not its result.
 _LOGIT_PIXELS = 2**25
@@ -63,7 +68,7 @@ class Sam:
         self.precision = precision
         self.model = model.to(self.device).float().eval().requires_grad_(False)
         fuse_attention(self.model.image_encoder)
-        self._boxes, self._points = Portions("boxes for SAM"), Portions("points for SAM")
+        self._boxes, self._points = AdaptiveBatch("boxes for SAM"), AdaptiveBatch("points for SAM")
 
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> Embedding:
@@ -121,7 +126,7 @@ class Sam:
         return BoxMasks(torch.cat(low_res), torch.cat(iou))
 
     @torch.inference_mode()
-    def decode_points(self, embedding: Embedding, points: np.ndarray, chunk: int = 64) -> Iterator[PointAnswers]:
+    def decode_points(self, embedding: Embedding, points: np.ndarray, chunk: int = 64) -> Iterator[SamPointMasks]:
         """Ask about points of an image, each by itself, ``chunk`` of them at a time.
 
         Gives what SamPredictor gives for each point with ``multimask_output``, up to rounding. An answer holds the
@@ -134,32 +139,32 @@ class Sam:
         """
         (h, w), (height, width) = embedding.input_size, embedding.original_size
         scaled = torch.from_numpy(np.asarray(points, float).reshape(-1, 2) * (w / width, h / height)).to(self.device)
-        yield from self._points.over(scaled, lambda part: answer(self.model, embedding.features, part), chunk)
+        yield from self._points.over(scaled, lambda part: decode_points(self.model, embedding.features, part), chunk)
 
     @torch.inference_mode()
-    def windows(self, embedding: Embedding, low_res: torch.Tensor, floor: float) -> Iterator[Window]:
+    def upsampled_windows(self, embedding: Embedding, low_res: torch.Tensor, floor: float) -> Iterator[Window]:
         """Enlarge mask logits to the image as ``logits`` does, but only where they can be above a floor; see
-        ``enlarge.windows``.
+        ``upsample.upsampled_windows``.
 
         Args:
             embedding: of the image.
-            low_res: float32 (n, h, w) from ``PointAnswers.low_res``.
+            low_res: float32 (n, h, w) from ``SamPointMasks.low_res``.
             floor: a logit.
 
         Yields:
             Cut-outs that together hold every mask once, except those that are nowhere above the floor.
         """
-        down, across = (self._enlarging(embedding, axis) for axis in (0, 1))
-        yield from windows(down, across, low_res, floor)
+        down, across = (self._interpolation_matrix(embedding, axis) for axis in (0, 1))
+        yield from upsampled_windows(down, across, low_res, floor)
 
-    def _enlarging(self, embedding: Embedding, axis: int) -> torch.Tensor:
+    def _interpolation_matrix(self, embedding: Embedding, axis: int) -> torch.Tensor:
         """Share of each line of the decoder's grid in each line of the image: float32 (H, h), which is what
         ``postprocess_masks`` does along one axis."""
         steps = (
             (self.model.image_encoder.img_size, embedding.input_size[axis]),
             (embedding.original_size[axis],) * 2,
         )
-        return enlarging(4 * embedding.features.shape[2 + axis], steps, self.device)
+        return interpolation_matrix(4 * embedding.features.shape[2 + axis], steps, self.device)
 
     @torch.inference_mode()
     def logits(self, embedding: Embedding, low_res: torch.Tensor) -> torch.Tensor:

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .detector import Phrase, normalised, write_captions
+from .hf_preprocess import preprocess
 from .hub import folder_of, kind_of, load, unfit
 from .precision import computing
-from .processed import processed
 
 # SAM 3 is published together with its tracker, as a model for videos.
 KINDS = ("sam3", "sam3_video")
@@ -74,7 +74,7 @@ class Sam3:
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> Sam3Embedding:
         """Encode an image uint8 (H, W, 3) RGB, the expensive step, once for all phrases."""
-        pixels = processed(self.processor.image_processor, image)["pixel_values"].to(self.device)
+        pixels = preprocess(self.processor.image_processor, image)["pixel_values"].to(self.device)
         with computing(self.device, self.precision):
             features = self.model.get_vision_features(pixels)
         return Sam3Embedding(features, (image.shape[0], image.shape[1]))

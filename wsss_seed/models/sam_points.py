@@ -21,7 +21,7 @@ from torch.nn import functional as F
 _PAINTED = {"cpu": 2**21, "cuda": 2**26}
 
 
-class PointAnswers:
+class SamPointMasks:
     """What the decoder answers to n points: three masks each, in the order sub-part, part, whole.
 
     Attributes:
@@ -63,7 +63,7 @@ class PointAnswers:
         return torch.cat(painted)
 
 
-def answer(model: Sam, features: Tensor, points: Tensor) -> PointAnswers:
+def decode_points(model: Sam, features: Tensor, points: Tensor) -> SamPointMasks:
     """Ask the decoder about points, each by itself.
 
     Args:
@@ -83,7 +83,7 @@ def answer(model: Sam, features: Tensor, points: Tensor) -> PointAnswers:
     for block in transformer.layers:
         queries, image = _block(block, queries, image, tokens, positions)
     read = _read_image(transformer.final_attn_token_to_image, queries + tokens, image + positions, image)
-    return PointAnswers(model, transformer.norm_final_attn(queries + read), image)
+    return SamPointMasks(model, transformer.norm_final_attn(queries + read), image)
 
 
 def _block(

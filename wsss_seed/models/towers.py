@@ -69,12 +69,12 @@ class ImageTower:
         resampled = F.interpolate(patches, grid, mode="bilinear", align_corners=False)
         return torch.cat([table[:1], resampled.flatten(2).transpose(1, 2)[0]])
 
-    def forward(self, pixels: torch.Tensor, record: int = 0) -> Tower:
+    def forward(self, pixels: torch.Tensor, attention_blocks: int = 0) -> Tower:
         """All blocks but the last.
 
         Args:
             pixels: float (N, 3, H, W), normalised; sides are multiples of the patch size.
-            record: over how many of the last blocks, the very last included, to average the attention.
+            attention_blocks: over how many of the last blocks, the very last included, to average the attention.
 
         Raises:
             ValueError: sides that the patches do not tile.
@@ -87,19 +87,19 @@ class ImageTower:
         patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
         first = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         x = visual.ln_pre(torch.cat([first, patches], 1) + self.positions((rows, columns)))
-        recorded = min(record, len(self.blocks))
-        for block in self.blocks[: min(len(self.blocks) - recorded, len(self.blocks) - 1)]:
+        attending = min(attention_blocks, len(self.blocks))
+        for block in self.blocks[: min(len(self.blocks) - attending, len(self.blocks) - 1)]:
             x = block(x)
-        if not recorded:
+        if not attending:
             return Tower(x.float(), (rows, columns))
         share = torch.zeros(len(x), x.shape[1], x.shape[1], device=x.device)
-        for block in self.blocks[-recorded:-1]:
+        for block in self.blocks[-attending:-1]:
             x = _finish(block, x, _attend(block.attn, block.ln_1(x), share))
         last = self.blocks[-1]
         q, k, _ = _heads(last.attn, last.ln_1(x))
         for _ in _weights(q, k, share):
             pass
-        return Tower(x.float(), (rows, columns), share[:, 1:, 1:] / (recorded * last.attn.num_heads))
+        return Tower(x.float(), (rows, columns), share[:, 1:, 1:] / (attending * last.attn.num_heads))
 
     def features(self, tower: Tower) -> torch.Tensor:
         """Image features of unit length, float32 (N, D): ``ln_post`` of the patch tokens, averaged, projected.

@@ -23,7 +23,7 @@ import msgspec
 
 from ..data.ids import check_id
 from ..errors import WsssError
-from ..io.files import NO_FOLLOW, put_in_place
+from ..io.files import NO_FOLLOW, atomic_replace
 from ..io.stamp import Stamp
 
 MANIFEST = "manifest.jsonl"
@@ -224,7 +224,7 @@ def compact(folder: Path, lines: Iterable[bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
 
-    put_in_place(folder / MANIFEST, fill)
+    atomic_replace(folder / MANIFEST, fill)
     for path in parts:
         path.unlink()
 

@@ -40,7 +40,7 @@ from ..data.classes import IGNORE, ClassSet
 from ..data.images import read_rgb, reads_alike
 from ..data.voc_layout import CLASSES, IMAGES, LISTS, MASKS
 from ..errors import ImageError, WsssError
-from ..io.files import is_part, plain, put_in_place, remove_parts, write_bytes, write_json, write_text
+from ..io.files import atomic_replace, is_part, plain, remove_parts, write_bytes, write_json, write_text
 from ..io.lock import Lock
 from ..io.png import write_confidence, write_mask, write_rgb
 from ..io.stamp import Stamp
@@ -333,7 +333,7 @@ class RunFolder:
                     raise
         return record
 
-    def conclude(self, order: Sequence[str]) -> bool:
+    def finalize(self, order: Sequence[str]) -> bool:
         """Bring manifest, list and totals up to date, in the dataset's order; ``order`` is every id of the dataset.
 
         Of several shards only the last to end does so; for the others this returns False. Raises OSError.
@@ -400,8 +400,8 @@ class RunFolder:
             self._part_lock = None
 
 
-def conclude(path: Path, class_set: ClassSet, split: str, order: Sequence[str]) -> bool:
-    """Bring up to date what shards left that did not come to their end; see ``RunFolder.conclude``.
+def finalize(path: Path, class_set: ClassSet, split: str, order: Sequence[str]) -> bool:
+    """Bring up to date what shards left that did not come to their end; see ``RunFolder.finalize``.
 
     False where there is nothing yet, or another process is writing to the folder and will do it.
     """
@@ -410,7 +410,7 @@ def conclude(path: Path, class_set: ClassSet, split: str, order: Sequence[str]) 
         return False
     try:
         with RunFolder(path, class_set, run["settings"], split=split) as folder:
-            return folder.conclude(order)
+            return folder.finalize(order)
     except WsssError:
         return False
 
@@ -452,7 +452,7 @@ def place_image(path: Path, source: Path | None, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     for link in (os.symlink, os.link):
         try:
-            put_in_place(path, partial(link, target))
+            atomic_replace(path, partial(link, target))
             return
         except OSError as error:
             if error.errno not in _NO_LINKS:

@@ -25,7 +25,7 @@ import numpy as np
 from ..data.classes import IGNORE, ClassSet, load_class_set, voc_palette
 from ..data.images import read_labels
 from ..errors import WsssError, unknown_name
-from ..io.files import put_in_place
+from ..io.files import atomic_replace
 from ..io.png import mask_bytes
 from .run_folder import mask_path, write_error
 
@@ -83,7 +83,7 @@ def pack(run: Path, out: Path, class_set: ClassSet, ids: Sequence[str], competit
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        put_in_place(out, lambda part: _WRITERS[kind](part, members()))
+        atomic_replace(out, lambda part: _WRITERS[kind](part, members()))
     except OSError as error:
         raise write_error(out, error) from error
     return Package(out, len(ids), with_ignore)

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,12 +23,12 @@ from pycocotools import mask as rle
 from torchvision.ops import nms
 
 from ..config import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval
-from ..models.automatic import build_point_grid, generate_crop_boxes, is_box_near_crop_edge
+from ..models.sam import build_point_grid, generate_crop_boxes, is_box_near_crop_edge
 from .regions import fill_and_clean
 from .store import Proposals, ProposalStore
 
 if TYPE_CHECKING:
-    from ..models.masks import Answers
+    from ..models.masks import MaskModel, PointMasks
 
 log = logging.getLogger(__name__)
 
@@ -37,50 +37,42 @@ LEVELS = 3
 
 @dataclass(frozen=True)
 class ProposalSettings:
-    """Settings of the filters; the defaults are those of FMA-WSSS's released code.
+    """Automatic mask generation, with segment_anything's names where it has the setting; the defaults are those of the
+    original.
 
     Attributes:
-        points: so many points a side on the whole image.
-        layers: of crops; the first has 2 x 2, the next 4 x 4.
-        layer_points: points a side are divided by this from layer to layer.
-        crop_overlap: of the crops of the first layer, as part of the image's short side.
-        iou: a mask stays with a predicted IoU above this, its level's bonus added.
-        iou_bonus: of sub-part, part and whole.
-        stability: a mask stays with at least this IoU of itself cut at a higher and at a lower logit ...
-        stability_offset: ... which are this far from 0.
-        nms: box IoU above which the second of two masks goes.
-        rank_bonus: of sub-part, part and whole, added to the predicted IoU to say which of two masks is first.
-        crop_nms: the same between crops, where the smaller crop is first.
-        min_area: holes and islands of fewer pixels are filled and removed; 0 leaves masks as they are.
-        overlap: a mask of a lower level stays with less of it inside a single mask of a higher one; 0 keeps all.
+        points_per_side: points per side of the grid on the whole image.
+        crop_n_layers: layers of crops; layer i has 2**i crops per side.
+        crop_n_points_downscale_factor: factor by which points per side decrease from layer to layer.
+        crop_overlap_ratio: overlap of the crops of the first layer, as a share of the shorter side of the image.
+        pred_iou_thresh: lowest predicted IoU of a mask, after adding ``score_thresh_offset``.
+        score_thresh_offset: added to the predicted IoU of sub-part, part and whole before ``pred_iou_thresh``.
+        stability_score_thresh: lowest stability score: the IoU of a mask binarised at a high and at a low logit.
+        stability_score_offset: distance of these two logits from 0.
+        box_nms_thresh: box IoU above which non-maximum suppression removes a mask.
+        score_nms_offset: added to the predicted IoU of sub-part, part and whole to rank masks in NMS.
+        crop_nms_thresh: box IoU of the NMS between crops, where masks of smaller crops rank first.
+        min_mask_region_area: pixels below which holes are filled and islands removed; 0 leaves masks as they are.
+        level_overlap_thresh: share of a mask inside a single mask of a higher level from which it is removed; 0 keeps
+            all.
     """
 
-    points: PositiveInt = 32
-    layers: NonNegativeInt = 1
-    layer_points: PositiveInt = 2
-    crop_overlap: UnitInterval = 512 / 1500
-    iou: UnitInterval = 0.86
-    iou_bonus: tuple[UnitInterval, ...] = (0.0, 0.0, 0.1)
-    stability: UnitInterval = 0.92
-    stability_offset: NonNegativeFloat = 1.0
-    nms: UnitInterval = 0.7
-    rank_bonus: tuple[NonNegativeFloat, ...] = (0.0, 0.0, 1.0)
-    crop_nms: UnitInterval = 0.7
-    min_area: NonNegativeInt = 100
-    overlap: UnitInterval = 0.3
+    points_per_side: PositiveInt = 32
+    crop_n_layers: NonNegativeInt = 1
+    crop_n_points_downscale_factor: PositiveInt = 2
+    crop_overlap_ratio: UnitInterval = 512 / 1500
+    pred_iou_thresh: UnitInterval = 0.86
+    score_thresh_offset: tuple[UnitInterval, ...] = (0.0, 0.0, 0.1)
+    stability_score_thresh: UnitInterval = 0.92
+    stability_score_offset: NonNegativeFloat = 1.0
+    box_nms_thresh: UnitInterval = 0.7
+    score_nms_offset: tuple[NonNegativeFloat, ...] = (0.0, 0.0, 1.0)
+    crop_nms_thresh: UnitInterval = 0.7
+    min_mask_region_area: NonNegativeInt = 100
+    level_overlap_thresh: UnitInterval = 0.3
 
 
-class Segmenter(Protocol):
-    """What proposals need of a SAM; see ``models.masks.MaskModel``."""
-
-    def embed(self, image: np.ndarray) -> Any: ...
-
-    def decode_points(self, embedding: Any, points: np.ndarray) -> Iterable[Answers]: ...
-
-    def windows(self, embedding: Any, low_res: torch.Tensor, floor: float) -> Iterable[Any]: ...
-
-
-class _Cut(NamedTuple):
+class _PackedMask(NamedTuple):
     """A mask of a crop, cut to its box and packed: a thousand of them may have to wait for the others."""
 
     top: int
@@ -99,7 +91,7 @@ class _Cut(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Found:
+class _CropMasks:
     """Masks of a crop that passed its filters. Coordinates are those of the crop."""
 
     level: np.ndarray
@@ -107,10 +99,10 @@ class _Found:
     stability: np.ndarray
     point: np.ndarray
     box: np.ndarray
-    cuts: list[_Cut]
+    cuts: list[_PackedMask]
 
-    def take(self, which: np.ndarray) -> _Found:
-        return _Found(
+    def take(self, which: np.ndarray) -> _CropMasks:
+        return _CropMasks(
             self.level[which],
             self.iou[which],
             self.stability[which],
@@ -121,7 +113,7 @@ class _Found:
 
 
 @torch.inference_mode()
-def generate_proposals(sam: Segmenter, image: np.ndarray, settings: ProposalSettings | None = None) -> Proposals:
+def generate_proposals(sam: MaskModel, image: np.ndarray, settings: ProposalSettings | None = None) -> Proposals:
     """The mask proposals of an image.
 
     Args:
@@ -135,71 +127,77 @@ def generate_proposals(sam: Segmenter, image: np.ndarray, settings: ProposalSett
     """
     settings = settings or ProposalSettings()
     size = (image.shape[0], image.shape[1])
-    crops, layers = generate_crop_boxes(size, settings.layers, settings.crop_overlap)
+    crops, layers = generate_crop_boxes(size, settings.crop_n_layers, settings.crop_overlap_ratio)
     parts = []
     for crop, layer in zip(crops, layers, strict=True):
         x0, y0, x1, y1 = crop
         if x1 <= x0 or y1 <= y0:  # an image of a pixel or two cannot be divided
             continue
-        found = _in_crop(sam, image[y0:y1, x0:x1], crop, layer, size, settings)
-        parts.append(_onto_image(found, crop, size))
-    proposals = _joined(parts, size)
+        found = _process_crop(sam, image[y0:y1, x0:x1], crop, layer, size, settings)
+        parts.append(_to_image(found, crop, size))
+    proposals = _concatenate_proposals(parts, size)
     if len(crops) > 1:
-        proposals = between_crops(proposals, settings.crop_nms)
-    if settings.min_area:
-        proposals = repaired(proposals, settings.min_area, max(settings.nms, settings.crop_nms))
-    return across_levels(proposals, settings.overlap) if settings.overlap else proposals
+        proposals = nms_between_crops(proposals, settings.crop_nms_thresh)
+    if settings.min_mask_region_area:
+        proposals = postprocess_small_regions(
+            proposals, settings.min_mask_region_area, max(settings.box_nms_thresh, settings.crop_nms_thresh)
+        )
+    return (
+        suppress_across_levels(proposals, settings.level_overlap_thresh) if settings.level_overlap_thresh else proposals
+    )
 
 
-def _in_crop(
-    sam: Segmenter,
+def _process_crop(
+    sam: MaskModel,
     pixels: np.ndarray,
     crop: Sequence[int],
     layer: int,
     size: tuple[int, int],
     settings: ProposalSettings,
-) -> _Found:
+) -> _CropMasks:
     """The masks of one crop without duplicates, best first."""
-    grid = build_point_grid(max(1, int(settings.points / settings.layer_points**layer)))
+    grid = build_point_grid(max(1, int(settings.points_per_side / settings.crop_n_points_downscale_factor**layer)))
     points = grid * (pixels.shape[1], pixels.shape[0])
     embedding = sam.embed(pixels)
-    batches: list[_Found] = []
+    batches: list[_CropMasks] = []
     for answers in sam.decode_points(embedding, points):
-        batches += _measured(sam, embedding, answers, points[: len(answers.iou)], settings)
+        batches += _process_points(sam, embedding, answers, points[: len(answers.iou)], settings)
         points = points[len(answers.iou) :]
-    found = _stacked(batches)
+    found = _concatenate_masks(batches)
     size_box = [0, 0, size[1], size[0]]
     inside = ~is_box_near_crop_edge(torch.from_numpy(found.box), list(crop), size_box).numpy()
     found = found.take(np.flatnonzero(inside))
-    bonus = np.array(settings.rank_bonus, np.float32)
-    return found.take(distinct(found.box, found.iou + bonus[found.level], settings.nms))
+    bonus = np.array(settings.score_nms_offset, np.float32)
+    return found.take(box_nms(found.box, found.iou + bonus[found.level], settings.box_nms_thresh))
 
 
-def promising(iou: torch.Tensor, settings: ProposalSettings) -> torch.Tensor:
+def above_iou_thresh(iou: torch.Tensor, settings: ProposalSettings) -> torch.Tensor:
     """The masks whose predicted IoU float32 (n, 3), with the bonus of its level, is high enough: bool (n, 3)."""
-    return iou + torch.tensor(settings.iou_bonus, dtype=iou.dtype, device=iou.device) > settings.iou
+    return (
+        iou + torch.tensor(settings.score_thresh_offset, dtype=iou.dtype, device=iou.device) > settings.pred_iou_thresh
+    )
 
 
-def _measured(
-    sam: Segmenter, embedding: Any, answers: Answers, points: np.ndarray, settings: ProposalSettings
-) -> Iterator[_Found]:
-    """The masks of n points (n, 2) that are promising and stable, point by point."""
-    chosen = promising(answers.iou, settings)
+def _process_points(
+    sam: MaskModel, embedding: Any, answers: PointMasks, points: np.ndarray, settings: ProposalSettings
+) -> Iterator[_CropMasks]:
+    """The masks of n points (n, 2) that are above_iou_thresh and stable, point by point."""
+    chosen = above_iou_thresh(answers.iou, settings)
     of_point, level = (x.cpu().numpy() for x in torch.nonzero(chosen, as_tuple=True))
     iou = answers.iou[chosen].cpu().numpy()
-    offset = settings.stability_offset
-    for window in sam.windows(embedding, answers.low_res(chosen), -offset):
-        stability = stability_of(window.logits, offset)
+    offset = settings.stability_score_offset
+    for window in sam.upsampled_windows(embedding, answers.low_res(chosen), -offset):
+        stability = stability_scores(window.logits, offset)
         masks = window.logits > 0
-        keep = (stability >= settings.stability) & masks.flatten(1).any(1)
+        keep = (stability >= settings.stability_score_thresh) & masks.flatten(1).any(1)
         places = window.which[keep].cpu().numpy()
-        cuts, boxes = _cut(masks[keep].cpu().numpy(), window.top, window.left)
+        cuts, boxes = _crop_to_boxes(masks[keep].cpu().numpy(), window.top, window.left)
         # A copy: torch's small blocks, kept while masks of megabytes come and go, would leave the heap in fragments.
         stable = np.array(stability[keep].cpu())
-        yield _Found(level[places], iou[places], stable, points[of_point[places]], boxes, cuts)
+        yield _CropMasks(level[places], iou[places], stable, points[of_point[places]], boxes, cuts)
 
 
-def stability_of(logits: torch.Tensor, offset: float) -> torch.Tensor:
+def stability_scores(logits: torch.Tensor, offset: float) -> torch.Tensor:
     """Pixels above ``offset`` per pixel above ``-offset`` of logits (n, h, w): float32 (n,), NaN where there are none.
 
     The IoU of a mask cut higher and cut lower, as the one lies in the other; segment_anything's stability score.
@@ -208,7 +206,7 @@ def stability_of(logits: torch.Tensor, offset: float) -> torch.Tensor:
     return high / low
 
 
-def distinct(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
+def box_nms(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
     """Greedy NMS on boxes (n, 4): places of those that stay, by falling score and of equals the earlier first."""
     kept = nms(
         torch.from_numpy(boxes.astype(np.float32)), torch.from_numpy(np.ascontiguousarray(scores, np.float32)), iou
@@ -216,13 +214,13 @@ def distinct(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
     return kept.numpy()
 
 
-def between_crops(proposals: Proposals, iou: float) -> Proposals:
+def nms_between_crops(proposals: Proposals, iou: float) -> Proposals:
     """Remove duplicates between crops, where that of the smaller crop stays."""
     sides = (proposals.crop[:, 2:] - proposals.crop[:, :2]).astype(np.float32)
-    return proposals.take(distinct(boxes_of(proposals.masks), 1 / (sides[:, 0] * sides[:, 1]), iou))
+    return proposals.take(box_nms(mask_boxes(proposals.masks), 1 / (sides[:, 0] * sides[:, 1]), iou))
 
 
-def repaired(proposals: Proposals, min_area: int, iou: float) -> Proposals:
+def postprocess_small_regions(proposals: Proposals, min_area: int, iou: float) -> Proposals:
     """Fill small holes, remove small islands, and remove the duplicates this makes, where a mask that needed no repair
     stays. Stability and predicted IoU stay those of the mask that was."""
     masks, changed = [], []
@@ -234,12 +232,12 @@ def repaired(proposals: Proposals, min_area: int, iou: float) -> Proposals:
         masks.append(rle.encode(np.asfortranarray(after, np.uint8)) if changed[-1] else mask)
     area = np.array([rle.area(mask) for mask in masks], np.int64)
     return replace(proposals, masks=tuple(masks), area=area).take(
-        distinct(boxes_of(masks), 1 - np.array(changed, np.float32), iou)
+        box_nms(mask_boxes(masks), 1 - np.array(changed, np.float32), iou)
     )
 
 
-def across_levels(proposals: Proposals, overlap: float) -> Proposals:
-    """Remove masks that a mask of a higher level covers already ("rock-sand-water" in FMA-WSSS's code).
+def suppress_across_levels(proposals: Proposals, overlap: float) -> Proposals:
+    """Remove what masks of a higher level say already.
 
     From the highest level down, a mask is kept if less than ``overlap`` of it lies inside any single mask kept from
     the levels above; masks of one level are not compared with one another.
@@ -256,7 +254,7 @@ def across_levels(proposals: Proposals, overlap: float) -> Proposals:
     return proposals.take(kept)
 
 
-def boxes_of(masks: Sequence[dict[str, Any]]) -> np.ndarray:
+def mask_boxes(masks: Sequence[dict[str, Any]]) -> np.ndarray:
     """Boxes of masks: int64 (n, 4) x0 y0 x1 y1 of their outermost pixels, the last two inclusive."""
     if not masks:
         return np.zeros((0, 4), np.int64)
@@ -265,23 +263,23 @@ def boxes_of(masks: Sequence[dict[str, Any]]) -> np.ndarray:
     return boxes
 
 
-def _cut(masks: np.ndarray, top: int, left: int) -> tuple[list[_Cut], np.ndarray]:
+def _crop_to_boxes(masks: np.ndarray, top: int, left: int) -> tuple[list[_PackedMask], np.ndarray]:
     """Masks bool (k, h, w), none of them empty, cut to their boxes; and the boxes int64 (k, 4), last two inclusive."""
     rows, columns = np.asarray(masks.any(2)), np.asarray(masks.any(1))
     y0, x0 = rows.argmax(1), columns.argmax(1)
     y1 = rows.shape[1] - rows[:, ::-1].argmax(1)
     x1 = columns.shape[1] - columns[:, ::-1].argmax(1)
     cuts = [
-        _Cut(top + a, left + c, (b - a, d - c), zlib.compress(np.packbits(mask[a:b, c:d]).data, 1))
+        _PackedMask(top + a, left + c, (b - a, d - c), zlib.compress(np.packbits(mask[a:b, c:d]).data, 1))
         for mask, a, b, c, d in zip(masks, *(x.tolist() for x in (y0, y1, x0, x1)), strict=True)
     ]
     return cuts, np.stack([left + x0, top + y0, left + x1 - 1, top + y1 - 1], 1).astype(np.int64)
 
 
-def _stacked(parts: Sequence[_Found]) -> _Found:
+def _concatenate_masks(parts: Sequence[_CropMasks]) -> _CropMasks:
     none = np.zeros(0, np.float32)
-    parts = [_Found(np.zeros(0, np.int64), none, none, np.zeros((0, 2)), np.zeros((0, 4), np.int64), []), *parts]
-    return _Found(
+    parts = [_CropMasks(np.zeros(0, np.int64), none, none, np.zeros((0, 2)), np.zeros((0, 4), np.int64), []), *parts]
+    return _CropMasks(
         np.concatenate([part.level for part in parts]),
         np.concatenate([part.iou for part in parts]),
         np.concatenate([part.stability for part in parts]),
@@ -291,10 +289,12 @@ def _stacked(parts: Sequence[_Found]) -> _Found:
     )
 
 
-def _onto_image(found: _Found, crop: Sequence[int], size: tuple[int, int]) -> Proposals:
+def _to_image(found: _CropMasks, crop: Sequence[int], size: tuple[int, int]) -> Proposals:
     """Masks of a crop as proposals of the image."""
     x0, y0, _, _ = crop
-    masks = [rle.encode(_Cut(cut.top + y0, cut.left + x0, cut.shape, cut.packed).whole(size)) for cut in found.cuts]
+    masks = [
+        rle.encode(_PackedMask(cut.top + y0, cut.left + x0, cut.shape, cut.packed).whole(size)) for cut in found.cuts
+    ]
     return Proposals(
         size,
         tuple(masks),
@@ -307,7 +307,7 @@ def _onto_image(found: _Found, crop: Sequence[int], size: tuple[int, int]) -> Pr
     )
 
 
-def _joined(parts: Sequence[Proposals], size: tuple[int, int]) -> Proposals:
+def _concatenate_proposals(parts: Sequence[Proposals], size: tuple[int, int]) -> Proposals:
     arrays = ("level", "predicted_iou", "stability", "area", "point", "crop")
     return Proposals(
         size,
@@ -316,13 +316,13 @@ def _joined(parts: Sequence[Proposals], size: tuple[int, int]) -> Proposals:
     )
 
 
-def store_in(folder: Path, weights: str, settings: ProposalSettings) -> ProposalStore:
+def proposal_store(folder: Path, weights: str, settings: ProposalSettings) -> ProposalStore:
     """The folder's store of what a SAM and these settings make; ``weights`` identifies the SAM and its precision."""
     return ProposalStore(folder, asdict(settings), weights)
 
 
-def kept_proposals(
-    sam: Callable[[], Segmenter], image: np.ndarray, settings: ProposalSettings, store: ProposalStore
+def load_or_generate(
+    sam: Callable[[], MaskModel], image: np.ndarray, settings: ProposalSettings, store: ProposalStore
 ) -> Proposals:
     """The mask proposals of an image: read where they are kept, else made by ``sam()`` and kept.
 

@@ -36,7 +36,7 @@ class RunResult:
         replaced: ids of images that were replaced since their masks were made, which were seeded again.
         seconds: wall time.
         interrupted: whether it was stopped before its end.
-        concluded: whether manifest, list and totals are up to date; of several shards the last to end sees to that.
+        finalized: whether manifest, list and totals are up to date; of several shards the last to end sees to that.
     """
 
     out: Path
@@ -46,7 +46,7 @@ class RunResult:
     failed: tuple[tuple[str, str], ...]
     seconds: float
     interrupted: bool
-    concluded: bool
+    finalized: bool
     kept: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
 
@@ -113,7 +113,7 @@ def generate(
     _refuse_own_images(samples, out)
     failed: dict[str, str] = {}
     made = 0
-    interrupted = concluded = False
+    interrupted = finalized = False
     counting = threading.Lock()
     split = split or dataset.split or "all"
     with RunFolder(
@@ -164,7 +164,7 @@ def generate(
             if progress is not None:
                 progress.stop()
         try:
-            concluded = folder.conclude([sample.id for sample in dataset.samples])
+            finalized = folder.finalize([sample.id for sample in dataset.samples])
         except OSError as error:
             raise write_error(out, error) from error
     return RunResult(
@@ -175,7 +175,7 @@ def generate(
         failed=tuple((sample.id, failed[sample.id]) for sample in samples if sample.id in failed),
         seconds=time.monotonic() - start,
         interrupted=interrupted,
-        concluded=concluded,
+        finalized=finalized,
         kept=former.kept,
         replaced=former.replaced,
     )

@@ -22,7 +22,7 @@ from ..io.progress import Progress
 from ..models.zoo import ModelSet, versions
 from ..output.run_folder import LOCK, write_error
 from ..seeding.backends import BackendRequest, build_seeder
-from ..seeding.clip_sams.learn.crops import Source
+from ..seeding.clip_sams.learn.crops import PromptTrainingData
 from ..seeding.clip_sams.learn.processes import Processes
 from ..seeding.clip_sams.learn.settings import LearnSettings, Task
 from ..seeding.clip_sams.learn.trainer import learn
@@ -79,8 +79,8 @@ def learn_prompts(
         task: ``cls``, ``seg`` or ``both``.
         out: the folder.
         preset: the recipe.
-        overrides: dotted key to value, before the preset's: ``train.rate`` for all tasks, ``cls.train.rate`` for one,
-            ``coarse.sams.exponent`` for the coarse seeds.
+        overrides: dotted key to value, before the preset's: ``train.lr`` for all tasks, ``cls.train.lr`` for one,
+            ``coarse.sams.background_exponent`` for the coarse seeds.
         seeds: for ``seg`` alone: a run folder, or a folder of label maps ``<id>.png``.
         seed: of first vectors, order and augmentation.
         overwrite: begin again.
@@ -122,7 +122,7 @@ def learn_prompts(
                         return result(True)
                     processes.wait()
                 samples = [s for s in samples if s.id not in dict(failed)]
-            source = Source(
+            source = PromptTrainingData(
                 samples, dataset.image, _reader(folder, dataset) if folder else None, len(dataset.class_set.names)
             )
             file = out / f"{name}.safetensors"
@@ -181,7 +181,7 @@ def processes_for(task: str, preset: Preset, overrides: Mapping[str, Any]) -> Pr
         WsssError: they are, or the settings are wrong.
     """
     settings, _ = _settings(task, preset, overrides)
-    return Processes.launched(min(s.train.accumulate for s in settings.values()))
+    return Processes.launched(min(s.train.gradient_accumulation_steps for s in settings.values()))
 
 
 def labelled(dataset: Dataset) -> list[Sample]:
@@ -243,7 +243,7 @@ def _about(
 
 def _learn(
     task: Task,
-    source: Source,
+    source: PromptTrainingData,
     dataset: Dataset,
     models: ModelSet,
     settings: LearnSettings,
@@ -265,7 +265,7 @@ def _learn(
             nonlocal began
             if show is not None:
                 if not began:
-                    show.start(min(train.stop or train.iterations, train.iterations), iteration - 1)
+                    show.start(min(train.stop_iter or train.max_iters, train.max_iters), iteration - 1)
                     began = True
                 show.step()
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ..data.base import Sample
 from ..errors import ImageError, WsssError, out_of_memory
-from ..io.prefetch import Behind, ahead
+from ..io.prefetch import BackgroundWriter, prefetch_map
 from ..io.signals import terminable
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ def work_off(
     # Nothing is written from this thread, so that an interrupt cannot tear a line.
     with (
         terminable() as asked,
-        Behind[None](workers=2, depth=4) as writer,
-        closing(ahead(load, samples, workers=2, depth=prefetch)) as images,
+        BackgroundWriter[None](workers=2, depth=4) as writer,
+        closing(prefetch_map(load, samples, workers=2, depth=prefetch)) as images,
     ):
         for sample, image in images:
             if asked():

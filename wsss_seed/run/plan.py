@@ -16,7 +16,7 @@ from ..errors import WsssError
 from ..io.progress import Progress, Reporter
 from ..models.zoo import ModelSet, versions
 from ..output.manifest import Manifest
-from ..output.run_folder import conclude
+from ..output.run_folder import finalize
 from ..seeding.backends import BackendRequest, build_seeder
 from .generate import RunResult, generate
 from .identity import identity, labels_digest
@@ -218,10 +218,10 @@ def execute(plan: RunPlan, shard: tuple[int, int] = (0, 1), progress: Progress |
     results = [worker.result for worker in workers if worker.result is not None]
     failed = dict(pair for result in results for pair in result.failed)
     dead = [worker for worker in workers if worker.result is None]
-    concluded = any(result.concluded for result in results)
-    if not concluded:
+    finalized = any(result.finalized for result in results)
+    if not finalized:
         data = plan.dataset
-        concluded = conclude(plan.out, data.class_set, data.split or "all", [sample.id for sample in data.samples])
+        finalized = finalize(plan.out, data.class_set, data.split or "all", [sample.id for sample in data.samples])
     if dead and not interrupted:
         with Manifest(plan.out) as manifest:
             done = {name for name, record in manifest.items() if record.status == "ok"}
@@ -237,7 +237,7 @@ def execute(plan: RunPlan, shard: tuple[int, int] = (0, 1), progress: Progress |
         failed=tuple((name, failed[name]) for name in ids if name in failed),
         seconds=time.monotonic() - start,
         interrupted=interrupted or any(result.interrupted for result in results),
-        concluded=concluded,
+        finalized=finalized,
         kept=tuple(name for result in results for name in result.kept),
         replaced=tuple(name for result in results for name in result.replaced),
     )

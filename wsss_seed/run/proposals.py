@@ -14,7 +14,7 @@ import numpy as np
 from ..data.base import Dataset, Sample
 from ..io.progress import Progress
 from ..output.run_folder import write_error
-from ..proposals.generate import ProposalSettings, generate_proposals, store_in
+from ..proposals.generate import ProposalSettings, generate_proposals, proposal_store
 from ..proposals.store import Proposals
 from .loop import work_off
 
@@ -134,7 +134,7 @@ def propose(
     try:
         if progress is not None:
             progress.start(len(samples), 0)
-        store = store_in(out, weights, settings)
+        store = proposal_store(out, weights, settings)
         work_off(samples, load, make, save, fail, prefetch=prefetch)
     except KeyboardInterrupt:
         interrupted = True

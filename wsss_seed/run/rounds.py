@@ -17,7 +17,7 @@ from ..io.progress import Progress
 from ..models.zoo import versions
 from ..output.manifest import Manifest
 from ..output.run_folder import CONFIDENCE, confidence_path, mask_path
-from ..segmenter.agreement import Agreeing, AgreementSettings, Opinion
+from ..segmenter.agreement import AgreementFilter, AgreementSettings, SoftLabels
 from ..segmenter.checkpoint import load_segmenter
 from ..segmenter.predict import Predictor
 from ..segmenter.settings import Recipe
@@ -99,8 +99,8 @@ def train_rounds(
         WsssError: as ``train_segmenter`` and ``generate``, or a whole round has no mask left.
     """
     settings = settings or AgreementSettings()
-    if settings.disagreement == "weigh" and not recipe.settings.train.confidence:
-        raise WsssError("self-training that weighs disagreement needs --set train.confidence=true")
+    if settings.disagreement == "weigh" and not recipe.settings.train.confidence_weighting:
+        raise WsssError("self-training that weighs disagreement needs --set train.confidence_weighting=true")
     finished: list[Round] = []
     folder, now = data.root, data
     for number in range(1, rounds + 1):
@@ -147,7 +147,7 @@ def _fuse(
     predictor = Predictor(segmenter)
     about = {"versions": versions(), "device": str(processes.device)}
 
-    def make(seeder: Predictor | Agreeing, name: str, folder: Path, verb: str) -> RunResult:
+    def make(seeder: Predictor | AgreementFilter, name: str, folder: Path, verb: str) -> RunResult:
         result = generate(
             data,
             seeder,
@@ -165,7 +165,7 @@ def _fuse(
     result = make(predictor, "segmenter", home / PREDICTIONS, "predicting")
     if result.interrupted:
         return result
-    fuser = Agreeing(
+    fuser = AgreementFilter(
         lambda sample: seed_of(data, sample),
         lambda sample: _opinion(read_labels(mask_path(home / PREDICTIONS, sample.id)), home / PREDICTIONS, sample),
         settings,
@@ -174,7 +174,7 @@ def _fuse(
     return make(fuser, "agreement", home / FUSED, "fusing")
 
 
-def seed_of(data: Voc, sample: Sample) -> Opinion:
+def seed_of(data: Voc, sample: Sample) -> SoftLabels:
     """The seed of a sample; where its tree keeps no confidence, all that is not 255 is sure."""
     labels = data.mask(sample)
     if labels is None:
@@ -182,10 +182,10 @@ def seed_of(data: Voc, sample: Sample) -> Opinion:
     return _opinion(labels, data.root, sample)
 
 
-def _opinion(labels: np.ndarray, root: Path, sample: Sample) -> Opinion:
+def _opinion(labels: np.ndarray, root: Path, sample: Sample) -> SoftLabels:
     if (root / CONFIDENCE).is_dir():
-        return Opinion(labels, read_labels(confidence_path(root, sample.id)).astype(np.float32) / 255)
-    return Opinion(labels, (labels != IGNORE).astype(np.float32))
+        return SoftLabels(labels, read_labels(confidence_path(root, sample.id)).astype(np.float32) / 255)
+    return SoftLabels(labels, (labels != IGNORE).astype(np.float32))
 
 
 def _round(folder: Path, training: TrainResult, number: int) -> Round:

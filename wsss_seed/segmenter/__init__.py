@@ -1,1 +1,1 @@
-"""Stage II: masks in, a trained off-the-shelf segmenter out. Knows nothing of how the masks were made."""
+"""Stage II: trains an off-the-shelf segmenter on masks, however they were made."""

@@ -1,4 +1,4 @@
-"""Self-training: what a seed and a segmenter trained on such seeds say together about an image."""
+"""Self-training: combines seeds with the predictions of a segmenter trained on them."""
 
 from __future__ import annotations
 
@@ -17,94 +17,97 @@ from ..types import LoadedSample, Seed
 
 @dataclass(frozen=True)
 class AgreementSettings:
-    """How two label maps become one.
+    """Combination of seed and prediction.
 
     Attributes:
-        disagreement: what becomes of a pixel on which they differ: ``ignore`` makes it 255; ``weigh`` gives it to the
-            more confident of the two, with what it is ahead as its confidence, for a training that weighs pixels by
-            confidence (``train.confidence``).
-        sure: the segmenter's word counts from this confidence on; with 0 it always does.
+        disagreement: label of a pixel on which they differ: ``ignore`` gives it the ignore label; ``weigh`` gives it
+            the more confident label with the difference of the confidences, for training with
+            ``train.confidence_weighting``.
+        confidence_threshold: lowest confidence at which a prediction counts; 0 counts every prediction.
     """
 
     OWNER: ClassVar[str] = "self-training"
     disagreement: Literal["ignore", "weigh"] = "ignore"
-    sure: UnitInterval = 0.9
+    confidence_threshold: UnitInterval = 0.9
 
 
-class Opinion(NamedTuple):
-    """A label map uint8 (H, W), 255 for no opinion, and its confidence float32 (H, W) in 0..1."""
+class SoftLabels(NamedTuple):
+    """A label map uint8 (H, W), with the ignore label where nothing is known, and confidence float32 (H, W) in 0..1."""
 
     labels: np.ndarray
     confidence: np.ndarray
 
 
-def agreement(seed: Opinion, prediction: Opinion, settings: AgreementSettings = AgreementSettings()) -> Opinion:
-    """The label map that the next round learns from. A prediction below ``sure`` is none. For each pixel:
+def agreement(
+    seed: SoftLabels, prediction: SoftLabels, settings: AgreementSettings = AgreementSettings()
+) -> SoftLabels:
+    """The labels that the next round is trained on. Predictions below ``confidence_threshold`` do not count. At each
+    pixel:
 
-    - Both give the same label: that label, with the higher of their confidences.
-    - Only the seed has an opinion: the seed's label and confidence.
-    - Only the prediction has one: the prediction's.
-    - They differ: by ``disagreement``, 255 or the more confident one, the seed among equals, with the difference of
-      their confidences.
-    - Neither has one: 255.
+    - Both give the same label: that label, with the higher of the two confidences.
+    - Only the seed gives a label: the label and confidence of the seed.
+    - Only the prediction gives a label: those of the prediction.
+    - They differ: according to ``disagreement``, the ignore label, or the more confident label (the seed's in a tie)
+      with the difference of the confidences.
+    - Neither gives a label: the ignore label.
 
-    255 has confidence 0. So no label comes up that neither has given, and with ``ignore`` a label of the seed is never
-    exchanged for another: rounds take away what is doubtful and fill in what is missing, and cannot drift.
+    Ignored pixels have confidence 0. With ``ignore`` a label of the seed is never replaced by another one: rounds
+    remove uncertain labels and fill in missing ones, and cannot drift.
 
     Raises:
-        ValueError: maps of different sizes.
+        ValueError: the maps differ in size.
     """
     if not seed.labels.shape == seed.confidence.shape == prediction.labels.shape == prediction.confidence.shape:
         raise ValueError(f"a seed of {seed.labels.shape} and a prediction of {prediction.labels.shape} pixels")
-    silent = seed.labels == IGNORE
-    counts = (prediction.labels != IGNORE) & (prediction.confidence >= settings.sure)
+    unlabelled = seed.labels == IGNORE
+    counts = (prediction.labels != IGNORE) & (prediction.confidence >= settings.confidence_threshold)
     same = counts & (seed.labels == prediction.labels)
-    differ = counts & ~same & ~silent
-    filled = counts & silent
-    surer = prediction.confidence > seed.confidence
+    differ = counts & ~same & ~unlabelled
+    filled = counts & unlabelled
+    more_confident = prediction.confidence > seed.confidence
 
-    labels = np.where(silent, np.uint8(IGNORE), seed.labels)
-    confidence = np.where(same & surer, prediction.confidence, seed.confidence)
+    labels = np.where(unlabelled, np.uint8(IGNORE), seed.labels)
+    confidence = np.where(same & more_confident, prediction.confidence, seed.confidence)
     labels[filled], confidence[filled] = prediction.labels[filled], prediction.confidence[filled]
     if settings.disagreement == "ignore":
         labels[differ] = IGNORE
     else:
-        labels = np.where(differ & surer, prediction.labels, labels)
+        labels = np.where(differ & more_confident, prediction.labels, labels)
         confidence[differ] = np.abs(seed.confidence - prediction.confidence)[differ]
     confidence[labels == IGNORE] = 0
-    return Opinion(labels.astype(np.uint8), confidence.astype(np.float32))
+    return SoftLabels(labels.astype(np.uint8), confidence.astype(np.float32))
 
 
-class Agreeing:
-    """Makes the masks of the next round; a ``Seeder``.
+class AgreementFilter:
+    """A ``Seeder`` of the masks of the next round.
 
     Args:
-        seed: reads the seed of a sample; raises ImageError.
-        prediction: reads what the segmenter said about it; raises ImageError.
-        settings: how they become one.
-        record: further facts that determine the masks, for ``settings``.
+        seed_labels: reads the seed of a sample; raises ImageError.
+        prediction: reads the prediction of the segmenter; raises ImageError.
+        settings: how to combine them.
+        record: further entries for ``settings`` that determine the masks.
     """
 
     needs_boxes = False
 
     def __init__(
         self,
-        seed: Callable[[Sample], Opinion],
-        prediction: Callable[[Sample], Opinion],
+        seed_labels: Callable[[Sample], SoftLabels],
+        prediction: Callable[[Sample], SoftLabels],
         settings: AgreementSettings,
         record: Mapping[str, Any],
     ):
         self.settings: Mapping[str, Any] = {**flatten(settings), **record}
-        self._seed, self._prediction, self._set = seed, prediction, settings
+        self._seed_labels, self._prediction, self._set = seed_labels, prediction, settings
 
     def seed(self, loaded: LoadedSample) -> Seed:
         """The fused mask of an image; the evidence has the share of its pixels on which both agreed.
 
         Raises:
-            ImageError: a seed or a prediction is missing, unreadable or of another size than the other.
+            ImageError: a seed or a prediction is missing or unreadable, or they differ in size.
         """
         sample = loaded.sample
-        seed, prediction = self._seed(sample), self._prediction(sample)
+        seed, prediction = self._seed_labels(sample), self._prediction(sample)
         try:
             fused = agreement(seed, prediction, self._set)
         except ValueError as error:

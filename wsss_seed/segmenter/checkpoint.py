@@ -1,4 +1,4 @@
-"""Trained segmenters as files: weights with everything needed to use them."""
+"""Checkpoints of trained segmenters: weights with everything needed to use them."""
 
 from __future__ import annotations
 
@@ -20,38 +20,39 @@ from .networks import Network, NetworkSettings, build
 
 FORMAT = 1
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet, by which all encoders here were trained."""
+"""ImageNet statistics, with which all encoders here were trained."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """To which size an image is brought before a network sees it, at scale 1.
+    """Size to which an image is resized for the network, at scale factor 1.
 
     Attributes:
-        short: pixels of the shorter side; 0 leaves images as they are.
-        long: what the longer side may become at most; the shorter one then becomes less than ``short``.
+        shortest_edge: length of the shorter side in pixels; 0 keeps the size of images.
+        longest_edge: limit on the longer side in pixels; where it applies the shorter side becomes shorter than
+            ``shortest_edge``.
     """
 
-    short: int = 0
-    long: int = 2048
+    shortest_edge: int = 0
+    longest_edge: int = 2048
 
     def size(self, height: int, width: int, factor: float = 1.0) -> tuple[int, int]:
-        """Height and width that an image is resized to, its aspect ratio kept."""
-        if self.short:
-            factor *= min(self.short / min(height, width), self.long / max(height, width))
+        """Height and width to which an image is resized, keeping its aspect ratio."""
+        if self.shortest_edge:
+            factor *= min(self.shortest_edge / min(height, width), self.longest_edge / max(height, width))
         return max(1, round(height * factor)), max(1, round(width * factor))
 
 
 @dataclass(frozen=True)
 class Segmenter:
-    """A trained network with its classes and its way of looking at images.
+    """A trained network with its classes and preprocessing.
 
     Attributes:
         network: in evaluation mode, on its device.
-        class_set: names and palette; class 0 is background, 1..K the class set's.
-        scale: the size at which it was trained to see images.
+        class_set: names and palette; class 0 is background, 1..K those of the class set.
+        scale: size of images for which it was trained.
         recipe: all settings it was trained with, as dotted keys.
-        history: facts of its training: iterations, mIoU on the validation split, and the like.
+        history: facts about its training: iterations, mIoU on the validation split, and so on.
     """
 
     network: Network
@@ -70,17 +71,17 @@ class Segmenter:
         return next(self.network.parameters()).device
 
     def normalise(self, image: np.ndarray) -> torch.Tensor:
-        """uint8 (H, W, 3) RGB as the float32 (1, 3, H, W) that the network takes, on its device."""
+        """uint8 (H, W, 3) RGB as normalised float32 (1, 3, H, W) on the device of the network."""
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
         return normalised(pixels.permute(2, 0, 1)[None])
 
     @torch.inference_mode()
     def logits(self, images: Sequence[np.ndarray] | torch.Tensor, factor: float = 1.0) -> Any:
-        """Logits of every pixel; their softmax is the probabilities.
+        """Logits of every pixel; softmax gives probabilities.
 
         Args:
             images: uint8 (H, W, 3) RGB images of any sizes, or a normalised float32 batch (N, 3, H, W).
-            factor: images are seen this much larger than usual (multi-scale inference); for a batch it must be 1.
+            factor: scale factor of images for multi-scale inference; must be 1 for a batch.
 
         Returns:
             For images a list of float32 (K + 1, H, W) at the size of each; for a batch float32 (N, K + 1, H, W).
@@ -90,7 +91,7 @@ class Segmenter:
         return [self._of_image(image, factor) for image in images]
 
     def probabilities(self, images: Sequence[np.ndarray] | torch.Tensor, factor: float = 1.0) -> Any:
-        """``logits`` as probabilities that add up to 1 at each pixel."""
+        """Softmax of ``logits`` over the classes."""
         logits = self.logits(images, factor)
         return logits.softmax(1) if isinstance(logits, torch.Tensor) else [one.softmax(0) for one in logits]
 
@@ -107,13 +108,13 @@ class Segmenter:
 
 
 def normalised(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 (N, 3, H, W) RGB as the float32 that networks take, laid out as they compute fastest."""
+    """uint8 (N, 3, H, W) RGB as normalised float32 in channels-last memory format."""
     mean, std = (torch.tensor(v, device=pixels.device).view(3, 1, 1) for v in (MEAN, STD))
     return ((pixels.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def describe(segmenter: Segmenter, settings: NetworkSettings) -> dict[str, Any]:
-    """All of a segmenter but its weights, as plain values that a file can hold."""
+    """Everything about a segmenter except its weights, as plain serializable values."""
     class_set = segmenter.class_set
     return {
         "format": FORMAT,
@@ -140,14 +141,14 @@ def save(
     weights: Mapping[str, torch.Tensor] | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a segmenter, whole or not at all.
+    """Write a segmenter atomically.
 
     Args:
         path: the file.
-        segmenter: what to write.
-        settings: of its network.
-        weights: instead of the network's own.
-        training: further state that training goes on from; tensors, numbers and containers of them.
+        segmenter: the segmenter.
+        settings: settings of its network.
+        weights: weights to write instead of the network's own.
+        training: further state from which training resumes: tensors, numbers and containers of them.
 
     Raises OSError where the file cannot be written.
     """
@@ -163,23 +164,23 @@ def save(
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What ``save`` wrote.
+    """Read what ``save`` wrote.
 
     Raises:
-        WsssError: there is no such file, or it is not a whole checkpoint of a segmenter.
+        WsssError: there is no such file, or it is not a complete checkpoint of a segmenter.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WsssError(f"{path}: no such checkpoint; give a file of wsss-seed train-seg, such as best.pt") from None
-    except Exception as error:  # whatever a torn or foreign file makes the reader of pickles raise
+    except Exception as error:  # a torn or foreign file fails in many ways
         if out_of_memory(error):
             raise
         content = None
     whole = isinstance(content, dict) and isinstance(content.get("weights"), dict) and "class_set" in content
     version = content.get("format") if whole else None
     if type(version) is not int:
-        raise WsssError(f"{path}: damaged, or no checkpoint of train-seg; copy it again or train again")
+        raise WsssError(f"{path}: damaged, or not a checkpoint of train-seg; copy it again or train again")
     if version != FORMAT:
         raise WsssError(
             f"{path}: written by another version of wsss-seed (format {version}, here {FORMAT}); train again"
@@ -193,12 +194,12 @@ def load_segmenter(
     """Read a trained segmenter.
 
     Args:
-        path: a checkpoint, best.pt or last.pt, or the folder that has them (then best.pt if there is one).
-        device: where it is to run.
-        class_set: the classes it must have, where that matters.
+        path: a checkpoint, or the folder of a training run, whose best.pt is preferred to last.pt.
+        device: device of the network.
+        class_set: required classes; None for any.
 
     Raises:
-        WsssError: not a whole checkpoint, or one of another class set.
+        WsssError: not a complete checkpoint, or one for another class set.
     """
     path = Path(path)
     if path.is_dir():
@@ -209,13 +210,13 @@ def load_segmenter(
         settings = override(NetworkSettings(), content["network"])
         scale = _scale(content["scale"])
         recipe, history = dict(content["recipe"]), dict(content["history"])
-    except Exception as error:  # of whatever types its values are
+    except Exception as error:  # values may be of any type
         raise _damaged(path, error) from None
     if class_set is not None:
         require_classes(path, own, class_set)
     try:
         network = build(settings, len(own.names) + 1)
-        # A head that only training needs is in the weights of a network that was built with it, and so it is here.
+        # Includes an auxiliary head, which only training needs, if the network was trained with one.
         network.load_state_dict(content["weights"])
     except WsssError as error:
         raise WsssError(f"{path}: {error}") from None
@@ -231,19 +232,19 @@ def _damaged(path: Path, error: Exception) -> WsssError:
 
 
 def _class_set(table: Mapping[str, Any]) -> ClassSet:
-    """The class set that ``describe`` wrote. Raises ValueError or another error for anything else."""
+    """The class set that ``describe`` wrote. Raises ValueError or other errors for anything else."""
     lists = [table["names"], table["prompts"], table["background"], *table["phrases"]]
     words = [word for texts in lists for word in texts]
     if not all(isinstance(texts, list) for texts in [*lists, table["phrases"], table["palette"]]):
         raise ValueError("a list is missing")
     if not all(isinstance(word, str) for word in [table["name"], *words]):
-        raise ValueError("a name is no text")
-    if not all(name.isprintable() for name in table["names"]):  # each is to be a line of classes.txt
+        raise ValueError("a name is not text")
+    if not all(name.isprintable() for name in table["names"]):  # each becomes a line of classes.txt
         raise ValueError("a name contains a control character")
     if not 1 <= len(table["names"]) <= MAX_CLASSES:
         raise ValueError(f"{len(table['names'])} classes")
     if not len(table["names"]) == len(table["phrases"]) == len(table["prompts"]):
-        raise ValueError("names, phrases and prompts are not equally many")
+        raise ValueError("names, phrases and prompts differ in number")
     palette = tuple((r, g, b) for r, g, b in table["palette"])
     if len(palette) != 256 or not all(type(value) is int and 0 <= value <= 255 for rgb in palette for value in rgb):
         raise ValueError("the palette is not 256 colours")
@@ -258,18 +259,19 @@ def _class_set(table: Mapping[str, Any]) -> ClassSet:
 
 
 def _scale(sides: Mapping[str, Any]) -> Scale:
-    """The scale that ``describe`` wrote. Raises ValueError or another error for anything else."""
+    """The scale that ``describe`` wrote. Raises ValueError or other errors for anything else."""
     scale = Scale(**sides)
-    if type(scale.short) is not int or type(scale.long) is not int or scale.short < 0 or scale.long < 1:
+    short, long = scale.shortest_edge, scale.longest_edge
+    if type(short) is not int or type(long) is not int or short < 0 or long < 1:
         raise ValueError("the scale is not two lengths")
     return scale
 
 
 def require_classes(path: Path, own: ClassSet, wanted: ClassSet) -> None:
-    """Refuse a checkpoint whose classes are not, in this order, the ones wanted.
+    """Check that a checkpoint has the required classes in the same order.
 
     Raises:
-        WsssError: they are not; the first difference is named.
+        WsssError: it does not; the message names the first difference.
     """
     if own.names == wanted.names:
         return

@@ -1,7 +1,7 @@
-"""What training sees: random crops of images and masks, made ahead by worker processes and the same after every resume.
+"""Random crops of images and label maps, prefetched by worker processes and reproducible after a resume.
 
-A crop depends on the seed and on its position in the stream alone, so neither the number of workers nor an
-interruption changes what a network sees.
+A crop depends on the random seed and its position in the stream alone, so neither the number of workers nor an
+interruption changes the training data.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as F
 
 from ..data.base import Sample
 from ..data.classes import IGNORE
-from ..data.shuffle import dice_at, image_at
+from ..data.shuffle import rng_at, shuffled_index
 from ..errors import ImageError, WsssError
 from ..io.signals import leave_to_the_parent
 from .checkpoint import MEAN, Scale
@@ -29,18 +29,18 @@ from .settings import AugmentSettings
 log = logging.getLogger(__name__)
 
 _FILL = tuple(round(255 * value) for value in MEAN)
-_TRIES = 10
+_TRIES = 10  # as mmsegmentation's RandomCrop
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where crops come from. Its functions are called in worker processes.
+class TrainingData:
+    """Images and label maps to train on. The functions are called in worker processes.
 
     Attributes:
-        samples: the images, in order.
-        image: reads a sample's pixels, uint8 (H, W, 3).
-        labels: reads its label map, uint8 (H, W), 255 ignored.
-        confidence: reads its confidence, uint8 (H, W); None where pixels are not weighted.
+        samples: the samples, in order.
+        image: reads the image of a sample, uint8 (H, W, 3).
+        labels: reads its label map, uint8 (H, W).
+        confidence: reads its confidence map, uint8 (H, W); None where pixels are not weighted.
     """
 
     samples: Sequence[Sample]
@@ -49,21 +49,21 @@ class Source:
     confidence: Callable[[Sample], np.ndarray] | None = None
 
 
-class Crops(TorchDataset[tuple[torch.Tensor, ...]]):
-    """The crop at each position of the endless stream: uint8 (3, crop, crop), labels uint8 (crop, crop), and confidence
-    alike where the source has it.
+class CropDataset(TorchDataset[tuple[torch.Tensor, ...]]):
+    """The crop at each position of the endless stream: image uint8 (3, crop_size, crop_size), labels uint8 (crop_size,
+    crop_size), and confidence likewise where there is one.
 
     An image that cannot be read is replaced by the next one, with a warning.
     """
 
-    def __init__(self, source: Source, settings: AugmentSettings, seed: int) -> None:
-        self.source, self.settings, self.seed = source, settings, seed
+    def __init__(self, data: TrainingData, settings: AugmentSettings, seed: int) -> None:
+        self.data, self.settings, self.seed = data, settings, seed
         self._warned: set[str] = set()
 
     def __getitem__(self, position: int) -> tuple[torch.Tensor, ...]:
-        first = image_at(position, len(self.source.samples), self.seed)
-        for step in range(len(self.source.samples)):
-            sample = self.source.samples[(first + step) % len(self.source.samples)]
+        index = shuffled_index(position, len(self.data.samples), self.seed)
+        for step in range(len(self.data.samples)):
+            sample = self.data.samples[(index + step) % len(self.data.samples)]
             try:
                 parts = self._read(sample)
             except ImageError as error:
@@ -72,67 +72,67 @@ class Crops(TorchDataset[tuple[torch.Tensor, ...]]):
                     log.warning("left out: %s", error)
                 continue
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(dice_at(position, self.seed).integers(2**62)))
+                torch.manual_seed(int(rng_at(position, self.seed).integers(2**62)))
                 return augment(parts, self.settings)
-        raise WsssError("no image can be read any more; see the messages above")
+        raise WsssError("none of the images can be read; see the messages above")
 
     def _read(self, sample: Sample) -> list[torch.Tensor]:
-        source = self.source
-        image = tv_tensors.Image(torch.from_numpy(source.image(sample)).permute(2, 0, 1))
-        maps = [read(sample) for read in (source.labels, source.confidence) if read is not None]
+        data = self.data
+        image = tv_tensors.Image(torch.from_numpy(data.image(sample)).permute(2, 0, 1))
+        maps = [read(sample) for read in (data.labels, data.confidence) if read is not None]
         return [image, *(tv_tensors.Mask(torch.from_numpy(values)) for values in maps)]
 
 
 def augment(parts: Sequence[torch.Tensor], settings: AugmentSettings) -> tuple[torch.Tensor, ...]:
-    """A random crop of image and maps alike; chance comes from torch's generator.
+    """A random crop of image and maps together, with random numbers from torch's global generator.
 
     Args:
-        parts: an Image uint8 (3, H, W), its labels, Mask uint8 (H, W), and perhaps further masks of this size.
-        settings: ranges.
+        parts: an Image uint8 (3, H, W), its labels, Mask uint8 (H, W), and optionally further masks of this size.
+        settings: augmentation settings.
 
     Returns:
-        The same of side ``settings.crop``, as plain tensors. Beyond the image labels are 255.
+        Crops with side ``settings.crop_size``, as plain tensors. Padding has the ignore label.
     """
     height, width = parts[0].shape[-2:]
-    size = Scale(settings.short, settings.long).size(height, width, _ratio(settings))
+    size = Scale(settings.shortest_edge, settings.longest_edge).size(height, width, _ratio(settings))
     if size != (height, width):
         parts = [F.resize(part, list(size)) for part in parts]  # masks by nearest neighbour
-    short = [max(0, settings.crop - side) for side in size]
+    short = [max(0, settings.crop_size - side) for side in size]
     if any(short):
         fills: list[object] = [list(_FILL), *([IGNORE] * (len(parts) - 1))]
         parts = [F.pad(p, [0, 0, short[1], short[0]], fill=f) for p, f in zip(parts, fills, strict=True)]  # type: ignore[arg-type]
-    top, left = _place(parts[1], settings)
-    parts = [F.crop(part, top, left, settings.crop, settings.crop) for part in parts]
-    parts = v2.RandomHorizontalFlip(settings.flip)(*parts)
-    if settings.photometric:
+    top, left = _crop_origin(parts[1], settings)
+    parts = [F.crop(part, top, left, settings.crop_size, settings.crop_size) for part in parts]
+    parts = v2.RandomHorizontalFlip(settings.flip_prob)(*parts)
+    if settings.photometric_distortion:
         parts = v2.RandomPhotometricDistort()(*parts)
     return tuple(part.as_subclass(torch.Tensor).contiguous() for part in parts)
 
 
 def _ratio(settings: AugmentSettings) -> float:
-    low, high, step = settings.ratio_low, settings.ratio_high, settings.ratio_step
+    (low, high), step = settings.ratio_range, settings.ratio_step
     if step:
         return low + step * int(torch.randint(round((high - low) / step) + 1, ()))
     return low + (high - low) * float(torch.rand(()))
 
 
-def _place(labels: torch.Tensor, settings: AugmentSettings) -> tuple[int, int]:
-    """Top and left of the crop: the first of ten draws in which no category is more than its share, else the last."""
-    side = settings.crop
+def _crop_origin(labels: torch.Tensor, settings: AugmentSettings) -> tuple[int, int]:
+    """Top and left of the crop: the first of ten draws in which no class exceeds ``cat_max_ratio``, else the last."""
+    side = settings.crop_size
     free = [length - side + 1 for length in labels.shape]
     top = left = 0
     for _ in range(_TRIES):
         top, left = (int(torch.randint(n, ())) for n in free)
-        if settings.category == 1:
+        if settings.cat_max_ratio == 1:
             break
         counts = torch.bincount(labels[top : top + side, left : left + side].flatten().int(), minlength=256)[:IGNORE]
-        if 0 < counts.max() <= settings.category * counts.sum() or free == [1, 1]:
+        if 0 < counts.max() <= settings.cat_max_ratio * counts.sum() or free == [1, 1]:
             break
     return top, left
 
 
-def stream(
-    source: Source,
+def crop_loader(
+    data: TrainingData,
     settings: AugmentSettings,
     *,
     seed: int,
@@ -144,22 +144,24 @@ def stream(
     workers: int = 2,
     pin: bool = False,
 ) -> DataLoader[tuple[torch.Tensor, ...]]:
-    """The micro-batches of one process, ``accumulate`` for each iteration from ``start`` to ``stop``.
+    """The micro-batches of one process, ``accumulate`` per iteration from ``start`` to ``stop``.
 
     Args:
-        source, settings, seed: of the crops.
-        batch: images of an iteration, a multiple of ``accumulate`` times the processes.
-        accumulate: parts into which each process divides its images of an iteration.
-        start, stop: iterations.
-        share: this process's index and how many there are.
-        workers: processes that make crops; 0 makes them in this one.
-        pin: whether batches are put into memory from which a GPU copies faster.
+        data: images and label maps.
+        settings: augmentation settings.
+        seed: random seed of order and augmentation.
+        batch: images per iteration, a multiple of ``accumulate`` times the number of processes.
+        accumulate: micro-batches into which each process splits its images of an iteration.
+        start, stop: range of iterations.
+        share: index of this process and number of processes.
+        workers: worker processes that make crops; 0 makes them in this process.
+        pin: whether to use pinned memory, from which a GPU copies faster.
     """
     size = batch // (accumulate * share[1])
-    order = _Order(batch, size, range(start, stop), accumulate, share)
+    sampler = _MicroBatches(batch, size, range(start, stop), accumulate, share)
     return DataLoader(
-        Crops(source, settings, seed),
-        batch_sampler=order,  # type: ignore[arg-type]
+        CropDataset(data, settings, seed),
+        batch_sampler=sampler,  # type: ignore[arg-type]
         num_workers=workers,
         pin_memory=pin,
         worker_init_fn=_leave_signals,
@@ -171,8 +173,8 @@ def _leave_signals(_: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Order:
-    """The positions of each micro-batch."""
+class _MicroBatches:
+    """Batch sampler: the stream positions of each micro-batch."""
 
     batch: int
     size: int

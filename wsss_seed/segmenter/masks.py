@@ -1,4 +1,4 @@
-"""Masks to train on: read from a run folder or any VOC tree, and checked before hours are spent on them."""
+"""Label maps to train on, from a run folder or any VOC tree, all checked before training."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from ..data.classes import IGNORE
 from ..data.images import image_size, read_labels
 from ..data.voc import Voc
 from ..errors import ImageError, WsssError
-from ..io.prefetch import ahead
+from ..io.prefetch import prefetch_map
 from ..output.run_folder import CONFIDENCE, confidence_path
-from .crops import Source
+from .crops import TrainingData
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Masks that fit their images and their classes.
+    """Valid label maps.
 
     Attributes:
-        source: images and masks to train on.
-        empty: ids of masks that are 255 throughout, which are left out.
-        pixels: int64 (K + 1,), how many pixels of each class there are.
-        digest: of ids, masks and confidence.
+        data: images and label maps to train on.
+        empty: ids of label maps without a labelled pixel, which are left out.
+        pixels: int64 (K + 1,), pixels per class.
+        digest: hash of ids, label maps and confidence maps.
     """
 
-    source: Source
+    data: TrainingData
     empty: tuple[str, ...]
     pixels: np.ndarray
     digest: str
 
 
 def check_masks(data: Dataset, *, confidence: bool = False, step: Callable[[], None] | None = None) -> Checked:
-    """Read all masks of a dataset and see that one can train on them.
+    """Read all label maps of a dataset and check that they can be trained on.
 
     Args:
         data: a dataset with label maps.
-        confidence: whether the confidence of each pixel is wanted too.
+        confidence: whether confidence maps are needed too.
         step: called after each image.
 
     Raises:
-        WsssError: a mask is missing, unreadable, of another size than its image or beyond the class set; there is no
-            confidence; or no mask has a pixel that is not 255.
+        WsssError: a label map is missing, unreadable, differs in size from its image or has labels outside the class
+            set; there are no confidence maps; or no pixel is labelled.
     """
     classes = len(data.class_set.names) + 1
-    trust = _confidence_of(data) if confidence else None
+    read_confidence = _confidence_of(data) if confidence else None
 
     def check(sample: Sample) -> tuple[np.ndarray, bytes]:
         where = sample.mask or sample.id
@@ -68,14 +68,14 @@ def check_masks(data: Dataset, *, confidence: bool = False, step: Callable[[], N
         beyond = np.flatnonzero(counts[classes:IGNORE])
         if len(beyond):
             raise ImageError(
-                f"{where}: label {classes + beyond[0]}, beyond the {classes - 1} classes of '{data.class_set.name}'; "
+                f"{where}: label {classes + beyond[0]}, outside the {classes - 1} classes of '{data.class_set.name}'; "
                 "give the right class set with --classes, or make the mask again"
             )
         digest = hashlib.sha256(sample.id.encode("utf-8", "surrogateescape") + b"\0" + labels.tobytes())
-        if trust is not None:
-            values = trust(sample)
+        if read_confidence is not None:
+            values = read_confidence(sample)
             if values.shape != labels.shape:
-                raise ImageError(f"{where}: its confidence map has another size; make the mask again")
+                raise ImageError(f"{where}: its confidence map differs in size; make the mask again")
             digest.update(values.tobytes())
         return counts, digest.digest()
 
@@ -84,7 +84,7 @@ def check_masks(data: Dataset, *, confidence: bool = False, step: Callable[[], N
     empty: list[str] = []
     digest = hashlib.sha256()
     workers = min(8, os.cpu_count() or 1)
-    for sample, found in ahead(check, data, workers=workers, depth=2 * workers):
+    for sample, found in prefetch_map(check, data, workers=workers, depth=2 * workers):
         counts, part = found.result()
         if counts[:classes].any():
             samples.append(sample)
@@ -95,9 +95,9 @@ def check_masks(data: Dataset, *, confidence: bool = False, step: Callable[[], N
         if step is not None:
             step()
     if not samples:
-        raise WsssError(f"{data.name} {data.split}: every mask is 255 throughout, so there is nothing to learn from")
-    source = Source(samples, data.image, partial(_mask, data), trust)
-    return Checked(source, tuple(empty), pixels, digest.hexdigest()[:16])
+        raise WsssError(f"{data.name} {data.split}: no mask has a labelled pixel, so there is nothing to train on")
+    valid = TrainingData(samples, data.image, partial(_mask, data), read_confidence)
+    return Checked(valid, tuple(empty), pixels, digest.hexdigest()[:16])
 
 
 def _mask(data: Dataset, sample: Sample) -> np.ndarray:
@@ -109,8 +109,8 @@ def _mask(data: Dataset, sample: Sample) -> np.ndarray:
 def _confidence_of(data: Dataset) -> Callable[[Sample], np.ndarray]:
     if not isinstance(data, Voc) or not (data.root / CONFIDENCE).is_dir():
         raise WsssError(
-            f"{data.name} {data.split}: no folder {CONFIDENCE}, which train.confidence needs; train on a run folder of "
-            "wsss-seed generate"
+            f"{data.name} {data.split}: no folder {CONFIDENCE}, which train.confidence_weighting needs; train on a run "
+            "folder of wsss-seed generate"
         )
     return partial(_confidence, data.root)
 

@@ -1,4 +1,4 @@
-"""The networks of stage II, all from segmentation_models_pytorch and transformers, behind one small interface."""
+"""Segmentation networks of segmentation_models_pytorch and transformers behind one interface."""
 
 from __future__ import annotations
 
@@ -18,46 +18,47 @@ from ..data.classes import IGNORE
 from ..errors import WsssError, one_line, out_of_memory, unknown_name
 
 STRIDE = 32
-"""Every network here works on sides that are multiples of this; ``Network.forward`` pads to them."""
+"""Inputs have sides that are multiples of this; ``Network.forward`` pads to them."""
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """Which network.
+    """Network architecture.
 
     Attributes:
-        name: one of ``NETWORKS``.
-        encoder: its encoder, by the name that its library has for it.
-        channels: width of the decoder; 0 for the library's own.
-        stride: of the encoder's output (deeplabv3plus: 8 or 16).
-        rates: of the atrous convolutions of deeplabv3plus.
-        auxiliary: weight of the loss of an FCN head on the encoder's last feature map but one; 0 for no such head.
-        queries: of mask2former.
+        name: ``deeplabv3plus``, ``upernet``, ``segformer``, ``hf-segformer`` or ``mask2former``.
+        encoder: encoder of the network, by its name in the library that provides it.
+        decoder_channels: width of the decoder; 0 for the library's default.
+        output_stride: output stride of the encoder of deeplabv3plus, 8 or 16.
+        atrous_rates: three dilation rates of the atrous convolutions of deeplabv3plus.
+        aux_loss_weight: weight of the loss of an auxiliary FCN head on the encoder's second-last feature map; 0 for no
+            auxiliary head.
+        num_queries: object queries of mask2former.
     """
 
     OWNER: ClassVar[str] = "train-seg"
     name: str = "deeplabv3plus"
     encoder: str = "resnet101"
-    channels: NonNegativeInt = 0
-    stride: PositiveInt = 16
-    rates: tuple[PositiveInt, ...] = (12, 24, 36)
-    auxiliary: NonNegativeFloat = 0.0
-    queries: PositiveInt = 100
+    decoder_channels: NonNegativeInt = 0
+    output_stride: PositiveInt = 16
+    atrous_rates: tuple[PositiveInt, ...] = (12, 24, 36)
+    aux_loss_weight: NonNegativeFloat = 0.0
+    num_queries: PositiveInt = 100
 
 
 class Network(nn.Module):
-    """A segmenter: float32 (N, 3, H, W), normalised, to logits (N, C, H, W) of any H and W.
+    """A network from normalised images float32 (N, 3, H, W) of any size to logits (N, C, H, W).
 
     Attributes:
-        backbone: where its encoder's parameters are: the prefix of their names.
-        weighted: whether ``loss`` can weigh single pixels.
+        backbone: prefix of the names of the encoder's parameters.
+        weighted: whether ``loss`` supports weights per pixel.
     """
 
     backbone: str
     weighted = True
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Logits of C classes, background first, at the size of the input; their softmax is the probabilities."""
+        """Logits of C classes, background first, at the size of the input; softmax gives probabilities."""
         height, width = pixels.shape[-2:]
         padded = F.pad(pixels, (0, -width % STRIDE, 0, -height % STRIDE))
         return self.logits(padded)[..., :height, :width]
@@ -67,25 +68,25 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def loss(self, pixels: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> dict[str, torch.Tensor]:
-        """What training minimises the sum of, by name.
+        """Loss terms by name, whose sum is minimised.
 
         Args:
             pixels: float32 (N, 3, H, W), normalised; H and W multiples of ``STRIDE``.
-            labels: int64 (N, H, W), 255 ignored.
-            weights: float32 (N, H, W), of each pixel, or None for all alike.
+            labels: int64 (N, H, W), 255 ignore.
+            weights: float32 (N, H, W) of each pixel; None for uniform weights.
         """
         return {"loss": pixel_loss(self.logits(pixels), labels, weights)}
 
 
 def pixel_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    """Cross-entropy, averaged over the pixels that are not 255 with their weights; 0 where there is none."""
+    """Weighted mean of the cross-entropy over labelled pixels; 0 where there are none."""
     losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
     shares = (labels != IGNORE).to(losses.dtype) if weights is None else weights * (labels != IGNORE)
     return (losses * shares).sum() / shares.sum().clamp(min=1e-6)
 
 
 class SmpNetwork(Network):
-    """A model of segmentation_models_pytorch, for training with an FCN head beside its decoder where one is wanted."""
+    """A model of segmentation_models_pytorch, optionally with an auxiliary FCN head for training."""
 
     backbone = "model.encoder."
 
@@ -106,15 +107,15 @@ class SmpNetwork(Network):
             return super().loss(pixels, labels, weights)
         features = self.model.encoder(pixels)
         logits = self.model.segmentation_head(self.model.decoder(features))
-        beside = F.interpolate(self.auxiliary(features[-2]), labels.shape[-2:], mode="bilinear")
+        auxiliary = F.interpolate(self.auxiliary(features[-2]), labels.shape[-2:], mode="bilinear")
         return {
             "loss": pixel_loss(logits, labels, weights),
-            "loss_auxiliary": self.weight * pixel_loss(beside, labels, weights),
+            "loss_auxiliary": self.weight * pixel_loss(auxiliary, labels, weights),
         }
 
 
 class HfSegformer(Network):
-    """SegFormer of transformers; its logits, a quarter of the size, are enlarged."""
+    """SegFormer of transformers; its logits, at a quarter of the size, are upsampled."""
 
     backbone = "model.segformer."
 
@@ -127,11 +128,11 @@ class HfSegformer(Network):
 
 
 class Mask2Former(Network):
-    """Mask2Former (arXiv 2112.01527) of transformers, with one mask per class.
+    """Mask2Former (arXiv 2112.01527) of transformers, with one target mask per class.
 
-    Inference is its own semantic post-processing: a pixel's score of a class is the sum, over the queries, of the
-    query's probability of the class times that of its mask. ``logits`` are the logarithms of these scores, so that
-    argmax is that of the scores and softmax makes them add up to 1.
+    Inference is its semantic post-processing: the score of a class at a pixel is the sum over the queries of class
+    probability times mask probability. ``logits`` are the logarithms of these scores, so that argmax is unchanged and
+    softmax normalises them.
     """
 
     backbone = "model.model.pixel_level_module.encoder."
@@ -148,10 +149,10 @@ class Mask2Former(Network):
         return torch.einsum("nqc,nqhw->nchw", classes, masks.sigmoid()).clamp(min=1e-8).log()
 
     def loss(self, pixels: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> dict[str, torch.Tensor]:
-        """The set loss of the library, in which 255 counts for nothing.
+        """The set loss of the library, with ignored pixels.
 
-        The library has no pixels without a label. Here what a mask says about such a pixel is replaced by a sure no,
-        which is right for every target, so that neither matching nor loss nor gradient depends on it.
+        The library does not support an ignore label. Here mask logits at ignored pixels are replaced by a large
+        negative constant, which is correct for every target, so that matching, loss and gradient do not depend on them.
         """
         out = self.model(pixels, output_auxiliary_logits=True)
         known = [i for i in range(len(labels)) if (labels[i] != IGNORE).any()]
@@ -164,35 +165,35 @@ class Mask2Former(Network):
         ignored = (labels[known] == IGNORE)[:, None].float()
         ignored = F.adaptive_max_pool2d(ignored, out.masks_queries_logits.shape[-2:]) > 0
 
-        def seen(masks: torch.Tensor) -> torch.Tensor:
+        def masked(masks: torch.Tensor) -> torch.Tensor:
             return masks[known].float().masked_fill(ignored, -20.0)
 
-        beside = [
+        auxiliary = [
             {
-                "masks_queries_logits": seen(layer["masks_queries_logits"]),
+                "masks_queries_logits": masked(layer["masks_queries_logits"]),
                 "class_queries_logits": layer["class_queries_logits"][known].float(),
             }
             for layer in out.auxiliary_logits
         ]
         parts = self.model.get_loss_dict(
-            seen(out.masks_queries_logits), out.class_queries_logits[known].float(), targets, present, beside
+            masked(out.masks_queries_logits), out.class_queries_logits[known].float(), targets, present, auxiliary
         )
         kinds = {"loss_classes": "cross_entropy", "loss_masks": "loss_mask", "loss_dice": "dice"}
         return {name: sum(value for key, value in parts.items() if kind in key) for name, kind in kinds.items()}  # type: ignore[misc]
 
 
 def build(settings: NetworkSettings, classes: int, weights: str = "none") -> Network:
-    """A network.
+    """Build a network.
 
     Args:
-        settings: which one.
+        settings: network settings.
         classes: C, background included.
-        weights: of its encoder: ``imagenet`` downloads the published ones (or takes them from the library's cache),
-            ``none`` leaves them random, anything else is a file of encoder weights (segmentation_models_pytorch) or a
-            folder of a transformers model.
+        weights: encoder weights: ``imagenet`` for the published ones, downloaded or from the library's cache, ``none``
+            for random ones, or a file of encoder weights (segmentation_models_pytorch) or a folder of a transformers
+            model.
 
     Raises:
-        WsssError: an unknown network or encoder, a library that is not installed, or weights that cannot be had.
+        WsssError: an unknown network or encoder, a library that is not installed, or weights that cannot be loaded.
     """
     if settings.name not in NETWORKS:
         raise unknown_name("network", settings.name, NETWORKS)
@@ -201,12 +202,12 @@ def build(settings: NetworkSettings, classes: int, weights: str = "none") -> Net
     except ImportError as error:
         remedy = 'pip install "wsss-seed[segmenter]"'
         raise WsssError(f"network {settings.name} needs {error.name or error}: {remedy}") from None
-    return network.to(memory_format=torch.channels_last)  # convolutions are faster with the channels innermost
+    return network.to(memory_format=torch.channels_last)  # faster convolutions on GPUs
 
 
 def _smp(settings: NetworkSettings, classes: int, weights: str) -> Network:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of timm, about names of its own
+        warnings.simplefilter("ignore")  # timm's, about its own deprecated names
         import segmentation_models_pytorch as smp
         import timm
 
@@ -216,21 +217,27 @@ def _smp(settings: NetworkSettings, classes: int, weights: str) -> Network:
             raise _unknown_encoder(settings, [*smp.encoders.encoders, "tu-<model of timm>"], known)
         options: dict[str, Any] = {}
         if settings.name == "deeplabv3plus":
-            options = {"encoder_output_stride": settings.stride, "decoder_atrous_rates": settings.rates}
+            options = {"encoder_output_stride": settings.output_stride, "decoder_atrous_rates": settings.atrous_rates}
         width = "decoder_segmentation_channels" if settings.name == "segformer" else "decoder_channels"
-        if settings.channels:
-            options[width] = settings.channels
-        kind = {"deeplabv3plus": smp.DeepLabV3Plus, "upernet": smp.UPerNet, "segformer": smp.Segformer}[settings.name]
+        if settings.decoder_channels:
+            options[width] = settings.decoder_channels
+        architecture = {"deeplabv3plus": smp.DeepLabV3Plus, "upernet": smp.UPerNet, "segformer": smp.Segformer}[
+            settings.name
+        ]
         try:
-            model = kind(name, encoder_weights=None, classes=classes, **options)
+            model = architecture(name, encoder_weights=None, classes=classes, **options)
         except (KeyError, ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
             why = one_line(error)
-            raise WsssError(f"network {settings.name} cannot have encoder {name} ({why}); choose another") from None
+            raise WsssError(
+                f"network {settings.name} does not support encoder {name} ({why}); choose another"
+            ) from None
         if weights == "imagenet":
-            model = _pretrained(name, weights, lambda: kind(name, encoder_weights=weights, classes=classes, **options))
+            model = _pretrained(
+                name, weights, lambda: architecture(name, encoder_weights=weights, classes=classes, **options)
+            )
     if weights not in ("imagenet", "none"):
         _load_encoder(model.encoder, Path(weights), name)
-    return SmpNetwork(model, classes, settings.auxiliary)
+    return SmpNetwork(model, classes, settings.aux_loss_weight)
 
 
 _SWIN_SIZES: dict[str, dict[str, Any]] = {
@@ -255,9 +262,9 @@ def _mask2former(settings: NetworkSettings, classes: int, weights: str) -> Netwo
         raise _unknown_encoder(settings, _SWIN_SIZES)
     stages = {"drop_path_rate": 0.3, "out_features": ["stage1", "stage2", "stage3", "stage4"]}
     backbone = SwinConfig(**{**size, **stages})
-    options: dict[str, Any] = {"num_labels": classes, "num_queries": settings.queries}
-    if settings.channels:
-        options |= dict.fromkeys(("hidden_dim", "feature_size", "mask_feature_size"), settings.channels)
+    options: dict[str, Any] = {"num_labels": classes, "num_queries": settings.num_queries}
+    if settings.decoder_channels:
+        options |= dict.fromkeys(("hidden_dim", "feature_size", "mask_feature_size"), settings.decoder_channels)
     config = Mask2FormerConfig(backbone_config=backbone, **options)
     model = _quiet(lambda: Mask2FormerForUniversalSegmentation(config))
     if weights != "none":
@@ -287,7 +294,7 @@ def _hf_segformer(settings: NetworkSettings, classes: int, weights: str) -> Netw
     size = _MIT_SIZES.get(settings.encoder)
     if size is None:
         raise _unknown_encoder(settings, _MIT_SIZES)
-    width = {"decoder_hidden_size": settings.channels} if settings.channels else {}
+    width = {"decoder_hidden_size": settings.decoder_channels} if settings.decoder_channels else {}
     config = SegformerConfig(**{**size, **width, "num_labels": classes})
     model = _quiet(lambda: SegformerForSemanticSegmentation(config))
     if weights != "none":
@@ -324,13 +331,13 @@ def _pretrained(encoder: str, source: str, load: Callable[[], Any]) -> Any:
         raise
     except Exception as error:
         raise WsssError(
-            f"pretrained weights of encoder {encoder} ({source}) cannot be had: {one_line(error)}; give "
+            f"pretrained weights of encoder {encoder} ({source}) cannot be loaded: {one_line(error)}; give "
             "--encoder-weights a file, or none to train from random weights"
         ) from None
 
 
 def _quiet(make: Callable[[], Any]) -> Any:
-    """``make()`` without the library's remarks on weights it does not use."""
+    """``make()`` without the library's warnings about unused weights."""
     log = logging.getLogger("transformers")
     level = log.level
     log.setLevel(logging.ERROR)

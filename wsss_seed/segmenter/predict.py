@@ -1,4 +1,4 @@
-"""A trained segmenter where a seeder can stand: images in, label maps out, with nothing known about the images."""
+"""Predictions of a trained segmenter, with the interface of a seeder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..errors import WsssError
 from ..proposals.store import Proposals
 from ..types import LoadedSample, Seed
 from .checkpoint import Segmenter
-from .sharpen import sharpened
-from .windows import resize, views
+from .inference import multi_scale_inference, resize
+from .sharpen import sharpen
 
 Factor = Annotated[float, (0.05, 20.0)]
 
@@ -26,22 +26,22 @@ class SharpenSettings:
     """Sharpening by mask proposals.
 
     Attributes:
-        alpha: exponent of background's probability; 4 is the value of FMA-WSSS's released code for a DeepLabV3+.
+        background_exponent: exponent of the background probability; 4 is the published choice for a DeepLabV3+.
     """
 
-    alpha: NonNegativeFloat = 4.0
+    background_exponent: NonNegativeFloat = 4.0
 
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """How images are looked at.
+    """Inference: test-time augmentation and sliding windows.
 
     Attributes:
-        scales: sizes at which an image is seen, as factors of the size that the segmenter was trained for.
-        flip: whether it is also seen mirrored.
-        window: pixels; what is larger is seen through a sliding window of this side.
-        overlap: of neighbouring windows, as part of their side.
-        sharpen: of sharpening, where that is wanted.
+        scales: scale factors at which an image is predicted, relative to the size the segmenter was trained for.
+        flip: whether to also predict the horizontally flipped image.
+        window: side in pixels of the sliding window that larger images are divided into.
+        overlap: overlap of neighbouring windows as a share of their side.
+        sharpen: settings of sharpening.
     """
 
     OWNER: ClassVar[str] = "predict"
@@ -57,15 +57,15 @@ class PredictSettings:
 
 
 class Predictor:
-    """Makes label maps of images with a trained segmenter; a ``Seeder``.
+    """A ``Seeder`` that predicts label maps with a trained segmenter.
 
-    Confidence is the probability of the label; where a mask proposal painted, the score that gave it its label.
+    Confidence is the probability of the label; inside mask proposals, the score of the mask.
 
     Args:
-        segmenter: what ``load_segmenter`` read.
-        settings: how it is to look.
-        proposals: gives the mask proposals of an image uint8 (H, W, 3), for sharpening; None for none.
-        record: further facts that determine the label maps, for ``settings``.
+        segmenter: the trained segmenter.
+        settings: inference settings.
+        proposals: returns the mask proposals of an image uint8 (H, W, 3) for sharpening; None for no sharpening.
+        record: further entries for ``settings`` that determine the label maps.
     """
 
     needs_boxes = False
@@ -90,25 +90,25 @@ class Predictor:
 
     @torch.inference_mode()
     def probabilities(self, image: np.ndarray) -> torch.Tensor:
-        """Class probabilities of an image uint8 (H, W, 3): float32 (K + 1, h, w), background first, on the segmenter's
-        device, at the size at which it sees images."""
-        seen, options = self._segmenter.scale, self._set
+        """Class probabilities of an image uint8 (H, W, 3): float32 (K + 1, h, w), background first, on the device of
+        the segmenter, at the size of its input."""
+        scale, options = self._segmenter.scale, self._set
         height, width = image.shape[:2]
-        return views(
+        return multi_scale_inference(
             lambda pixels: self._segmenter.probabilities(pixels[None])[0],
             self._segmenter.normalise(image)[0],
-            [seen.size(height, width, factor) for factor in options.scales],
+            [scale.size(height, width, factor) for factor in options.scales],
             flip=options.flip,
             window=options.window,
             stride=max(1, round(options.window * (1 - options.overlap))),
-            size=seen.size(height, width),
+            size=scale.size(height, width),
         )
 
     @torch.inference_mode()
     def _predict(self, image: np.ndarray) -> Seed:
         size = (image.shape[0], image.shape[1])
         maps = self.probabilities(image)
-        labels, confidence = winners(maps, size)
+        labels, confidence = argmax_labels(maps, size)
         classes = _classes(labels)
         notes: tuple[str, ...] = ()
         evidence: dict[str, Any] = {}
@@ -116,20 +116,25 @@ class Predictor:
             found = self._proposals(image)
             evidence["masks"] = len(found)
             if not len(found):
-                notes = ("no mask proposals: the segmenter alone decides",)
-            enlarged = (resize(maps[c : c + 1], size)[0].cpu() for c in (0, *(c + 1 for c in classes)))
-            labels, confidence = sharpened(
-                enlarged, classes, found.masks, found.level, self._set.sharpen.alpha, (labels, confidence)
+                notes = ("no mask proposals: not sharpened",)
+            upsampled = (resize(maps[c : c + 1], size)[0].cpu() for c in (0, *(c + 1 for c in classes)))
+            labels, confidence = sharpen(
+                upsampled,
+                classes,
+                found.masks,
+                found.level,
+                self._set.sharpen.background_exponent,
+                (labels, confidence),
             )
             classes = _classes(labels)
         scores = {c: round(float(confidence[labels == c + 1].max()), 6) for c in classes}
         return Seed(labels, confidence, classes, scores, evidence, notes)
 
 
-def winners(maps: torch.Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The class with the highest probability at each pixel, of equals the earlier one.
+def argmax_labels(maps: torch.Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The class with the highest probability at each pixel, the earlier one in a tie.
 
-    The maps are enlarged one at a time, so that memory does not grow with the number of classes.
+    Maps are upsampled one at a time, so that memory does not grow with the number of classes.
 
     Args:
         maps: float32 (C, h, w).
@@ -148,9 +153,9 @@ def winners(maps: torch.Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.n
 
 
 def digest(segmenter: Segmenter) -> str:
-    """A hash of all that determines what a segmenter says: network, weights, size of images, classes.
+    """A hash of everything that determines the predictions of a segmenter: network, weights, input size, classes.
 
-    Unlike a hash of its file it does not depend on when and in how many parts it was trained.
+    Unlike a hash of its file it does not depend on when it was trained or how often training was interrupted.
     """
     network = sorted((key, value) for key, value in segmenter.recipe.items() if key.startswith("network."))
     state = hashlib.sha256(repr((segmenter.class_set.names, segmenter.scale, network)).encode())

@@ -1,4 +1,4 @@
-"""The settings of training, and recipes: named sets of them as TOML data."""
+"""Training settings, and recipes: named sets of settings as TOML data."""
 
 from __future__ import annotations
 
@@ -20,116 +20,115 @@ Factor = Annotated[float, (0.01, 100.0)]
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """Random crops of image and mask together, in this order.
+    """Random crops of image and label map together, in this order.
 
     Attributes:
-        short: an image is brought to this length of its shorter side; 0 leaves it as it is. So it is at test time.
-        long: and to at most this length of its longer side.
-        ratio_low, ratio_high: then its size is multiplied by a number drawn from this range,
-        ratio_step: in these steps; 0 for any number.
-        crop: side of the square that is cut out, a multiple of 32; what is missing is filled up with 255.
-        category: up to ten crops are drawn until no category has more than this share of the labelled pixels and there
-            are two at least.
-        flip: chance of a mirror image.
-        photometric: whether brightness, contrast, saturation and hue are changed.
+        shortest_edge: pixels to which the shorter side of an image is resized; 0 keeps the size. Applies at test time
+            too.
+        longest_edge: limit on the longer side; where it would be exceeded the image is resized to it instead.
+        ratio_range: lowest and highest random scale factor applied after that.
+        ratio_step: spacing of the scale factors drawn from ``ratio_range``; 0 draws any number.
+        crop_size: side of the square crop in pixels, a multiple of 32; padding gets the ignore label.
+        cat_max_ratio: largest share of the labelled pixels of a crop that one class may have; up to ten crops are drawn
+            to satisfy it. 1 accepts the first crop.
+        flip_prob: probability of a horizontal flip.
+        photometric_distortion: whether to distort brightness, contrast, saturation and hue.
     """
 
-    short: NonNegativeInt = 512
-    long: PositiveInt = 2048
-    ratio_low: Factor = 0.5
-    ratio_high: Factor = 2.0
+    shortest_edge: NonNegativeInt = 512
+    longest_edge: PositiveInt = 2048
+    ratio_range: tuple[Factor, ...] = (0.5, 2.0)
     ratio_step: NonNegativeFloat = 0.0
-    crop: PositiveInt = 512
-    category: UnitInterval = 0.75
-    flip: UnitInterval = 0.5
-    photometric: bool = True
+    crop_size: PositiveInt = 512
+    cat_max_ratio: UnitInterval = 0.75
+    flip_prob: UnitInterval = 0.5
+    photometric_distortion: bool = True
 
 
 @dataclass(frozen=True)
-class OptimiserSettings:
-    """How weights move.
+class OptimizerSettings:
+    """Optimizer and learning rate schedule.
 
     Attributes:
-        kind: ``sgd`` or ``adamw``.
-        rate: peak learning rate.
-        momentum: of SGD.
-        decay: weight decay.
-        decay_all: whether norms, biases, embeddings and tables of positions decay too.
-        backbone: factor of the encoder's learning rate.
-        clip: L2 norm to which the gradient is cut; 0 for none.
-        power: the rate falls as (1 - done share of the iterations) to this power,
-        end: to this rate.
-        warmup: iterations over which the rate first rises, from a thousandth of itself.
+        name: ``sgd`` or ``adamw``.
+        lr: peak learning rate.
+        momentum: momentum of SGD.
+        weight_decay: weight decay.
+        decay_norm_and_bias: whether weight decay also applies to norms, biases, embeddings and position tables.
+        backbone_lr_mult: factor on the learning rate of the encoder.
+        clip_grad_norm: maximum L2 norm of the gradient; 0 for no clipping.
+        lr_power: power of the polynomial learning rate decay.
+        min_lr: learning rate at the end of the decay.
+        warmup_iters: iterations of linear warm-up, from a thousandth of the learning rate.
     """
 
-    kind: Literal["sgd", "adamw"] = "sgd"
-    rate: NonNegativeFloat = 0.01
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: NonNegativeFloat = 0.01
     momentum: UnitInterval = 0.9
-    decay: NonNegativeFloat = 5e-4
-    decay_all: bool = True
-    backbone: NonNegativeFloat = 1.0
-    clip: NonNegativeFloat = 0.0
-    power: NonNegativeFloat = 0.9
-    end: NonNegativeFloat = 1e-4
-    warmup: NonNegativeInt = 0
+    weight_decay: NonNegativeFloat = 5e-4
+    decay_norm_and_bias: bool = True
+    backbone_lr_mult: NonNegativeFloat = 1.0
+    clip_grad_norm: NonNegativeFloat = 0.0
+    lr_power: NonNegativeFloat = 0.9
+    min_lr: NonNegativeFloat = 1e-4
+    warmup_iters: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How long and on how much at a time.
+    """Length, batches and intervals of training.
 
     Attributes:
-        iterations: steps of the optimiser.
-        batch: images of a step, over all processes.
-        accumulate: into how many parts each process divides its images of a step.
-        precision: of the forward pass on a GPU; a CPU computes in float32.
-        ema: how much the averaged weights keep in each step; 0 for no averaging. Where there are averaged weights, they
-            are the result.
-        confidence: whether a pixel's loss is weighted by the confidence of its seed.
-        evaluate: iterations between two evaluations on the validation split.
-        save: iterations between two checkpoints.
+        max_iters: optimizer steps.
+        batch_size: images per optimizer step, over all processes and accumulation steps.
+        gradient_accumulation_steps: micro-batches into which each process splits its images of a step.
+        precision: of the forward pass on a GPU: ``fp32``, ``bf16`` or ``fp16``; a CPU always computes in float32.
+        ema_decay: decay of the exponential moving average of the weights, which then is the result; 0 for none.
+        confidence_weighting: whether to weight the loss of each pixel by the confidence of its label.
+        eval_interval: iterations between evaluations on the validation split.
+        checkpoint_interval: iterations between checkpoints.
     """
 
-    iterations: PositiveInt = 40000
-    batch: PositiveInt = 16
-    accumulate: PositiveInt = 1
-    precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    ema: UnitInterval = 0.0
-    confidence: bool = False
-    evaluate: PositiveInt = 4000
-    save: PositiveInt = 500
+    max_iters: PositiveInt = 40000
+    batch_size: PositiveInt = 16
+    gradient_accumulation_steps: PositiveInt = 1
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    ema_decay: UnitInterval = 0.0
+    confidence_weighting: bool = False
+    eval_interval: PositiveInt = 4000
+    checkpoint_interval: PositiveInt = 500
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Everything that determines a training but its data and its seed."""
+class SegmenterSettings:
+    """Everything that determines a training run except its data and its random seed."""
 
     OWNER: ClassVar[str] = "train-seg"
     network: NetworkSettings = field(default_factory=NetworkSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
-    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named set of settings.
+    """A named set of training settings.
 
     Attributes:
-        name: of a recipe that comes with the package, or a file's stem.
-        title: one line for the user.
-        weights: of the encoder, as ``networks.build`` takes them.
-        settings: the settings.
+        name: name of a bundled recipe, or the stem of its file.
+        title: one-line description.
+        weights: initial encoder weights, as for ``networks.build``.
+        settings: all training settings.
     """
 
     name: str
     title: str
     weights: str
-    settings: Settings
+    settings: SegmenterSettings
 
 
 def recipes() -> tuple[str, ...]:
-    """The names of the recipes that come with the package."""
+    """Names of the bundled recipes."""
     return tuple(sorted(p.stem for p in _HERE.glob("*.toml")))
 
 
@@ -137,12 +136,12 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
     """Read a recipe.
 
     Args:
-        name: of one that comes with the package, or a TOML file with ``title``, ``weights`` and the tables
-            ``network``, ``augment``, ``optimiser`` and ``train``, all of them optional.
-        overrides: dotted key -> value before the recipe's, e.g. ``{"train.batch": 8}``.
+        name: name of a bundled recipe, or path of a TOML file with ``title``, ``weights`` and the tables ``network``,
+            ``augment``, ``optimizer`` and ``train``, all of them optional.
+        overrides: dotted key -> value, taking precedence over the recipe, e.g. ``{"train.batch_size": 8}``.
 
     Raises:
-        WsssError: no such recipe, or unknown or unusable settings.
+        WsssError: no such recipe, or unknown or invalid settings.
     """
     path = Path(name) if name.endswith(".toml") else _HERE / f"{name}.toml"
     if not name.endswith(".toml") and name not in recipes():
@@ -154,27 +153,27 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         for group, entries in table.items()
         for key, value in (entries.items() if isinstance(entries, dict) else [("", entries)])
     }
-    settings = override(Settings(), {**values, **(overrides or {})})
+    settings = override(SegmenterSettings(), {**values, **(overrides or {})})
     _check(settings)
     return Recipe(path.stem, title, weights, settings)
 
 
 def recipe_for(class_set: ClassSet) -> str:
-    """The recipe of a class set: ``tiny`` for toyland, else DeepLabV3+ with the schedule of the nearest dataset."""
+    """Default recipe for a class set: ``tiny`` for toyland, else DeepLabV3+ with the schedule of VOC or COCO."""
     return {"toyland": "tiny", "coco": "deeplabv3plus-coco"}.get(class_set.name, "deeplabv3plus-voc")
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: SegmenterSettings) -> None:
     augment, network = settings.augment, settings.network
-    if augment.crop % STRIDE:
-        raise WsssError(f"setting augment.crop = {augment.crop}: expected a multiple of {STRIDE}")
-    if augment.ratio_low > augment.ratio_high:
+    if augment.crop_size % STRIDE:
+        raise WsssError(f"setting augment.crop_size = {augment.crop_size}: expected a multiple of {STRIDE}")
+    if len(augment.ratio_range) != 2 or augment.ratio_range[0] > augment.ratio_range[1]:
         raise WsssError(
-            f"setting augment.ratio_low = {augment.ratio_low:g}: more than augment.ratio_high = {augment.ratio_high:g}"
+            f"setting augment.ratio_range = {list(augment.ratio_range)}: expected two numbers, the lower one first"
         )
-    if network.stride not in (8, 16):
-        raise WsssError(f"setting network.stride = {network.stride}: expected 8 or 16")
-    if len(network.rates) != 3:
-        raise WsssError(f"setting network.rates = {list(network.rates)}: expected three numbers")
-    if settings.train.ema == 1:
-        raise WsssError("setting train.ema = 1: averaged weights that never change; give less, e.g. 0.99")
+    if network.output_stride not in (8, 16):
+        raise WsssError(f"setting network.output_stride = {network.output_stride}: expected 8 or 16")
+    if len(network.atrous_rates) != 3:
+        raise WsssError(f"setting network.atrous_rates = {list(network.atrous_rates)}: expected three numbers")
+    if settings.train.ema_decay == 1:
+        raise WsssError("setting train.ema_decay = 1: the averaged weights would never change; use less, e.g. 0.99")

@@ -1,4 +1,4 @@
-"""From masks to a trained segmenter: check, train, evaluate, record."""
+"""Trains a segmenter on a folder of masks: checks, training, evaluation, records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..output.run_folder import LOCK, LOCK_WAIT, write_error
 from .checkpoint import Segmenter, load_segmenter
 from .masks import Checked, check_masks
 from .settings import Recipe
-from .trainer import BEST, LAST, METRICS, Progress, build_accelerator, first_network, train
+from .trainer import BEST, LAST, METRICS, TrainingState, build_accelerator, first_network, train
 
 if TYPE_CHECKING:
     from ..io.progress import Progress as Shown
@@ -34,13 +34,13 @@ TRAINING = "training.json"
 
 @dataclass(frozen=True)
 class Score:
-    """A segmenter on a split with ground truth.
+    """Evaluation of a segmenter.
 
     Attributes:
-        miou: mean IoU over the classes that have a ground-truth pixel, background included.
-        per_class_iou: by name; None for a class without a ground-truth pixel.
-        pixel_accuracy: share of pixels that are right.
-        images: how many.
+        miou: mean IoU over the classes with ground-truth pixels, background included.
+        per_class_iou: IoU by class name; None for a class without ground-truth pixels.
+        pixel_accuracy: share of pixels that are correct.
+        images: number of images.
     """
 
     miou: float
@@ -51,19 +51,19 @@ class Score:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training did.
+    """Result of a training run.
 
     Attributes:
-        out: its folder.
-        last: the segmenter after the last iteration.
-        best: the one with the highest mIoU on the validation split; None without one.
-        iterations: how many are done.
-        miou, best_miou: of both; None without a validation split.
-        best_iteration: when the best was.
-        empty: ids of masks that were left out because they are 255 throughout.
-        seconds: of this call.
+        out: output folder.
+        last: checkpoint after the last iteration.
+        best: checkpoint with the highest mIoU on the validation split; None without one.
+        iterations: completed iterations.
+        miou, best_miou: mIoU of ``last`` and ``best``; None without a validation split.
+        best_iteration: iteration of ``best``.
+        empty: ids of masks that were left out because they have no labelled pixel.
+        seconds: wall time of this call.
         first: whether this is the process that writes and reports.
-        interrupted: whether it was stopped before its end.
+        interrupted: whether training was interrupted before its end.
     """
 
     out: Path
@@ -93,30 +93,30 @@ def train_segmenter(
     progress: Callable[[str, str], Shown] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> TrainResult:
-    """Train a segmenter on masks, going on where an earlier training with the same settings stopped.
+    """Train a segmenter on masks, resuming an earlier run with the same settings.
 
     Args:
-        data: images and masks; a run folder or a VOC tree opened as dataset ``voc``, or any dataset with label maps.
-        out: the folder.
+        data: images and masks: a run folder or VOC tree opened as dataset ``voc``, or any dataset with label maps.
+        out: output folder.
         recipe: the settings.
-        weights: of the encoder instead of the recipe's.
-        val: a dataset with ground truth, on which the best checkpoint is chosen.
-        seed: of first weights, order, crops and dropout.
+        weights: encoder weights instead of the recipe's.
+        val: a dataset with ground truth, on which the best checkpoint is selected.
+        seed: random seed of initial weights, order, crops and dropout.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        workers: processes that make crops.
-        overwrite: begin again.
-        progress: makes what shows how far a step is, from its verb and unit.
-        say: is told what there is to know before training begins.
+        workers: worker processes that make crops.
+        overwrite: start over.
+        progress: creates a progress display from verb and unit.
+        say: called with a summary before training starts.
 
     Raises:
-        WsssError: unusable masks, settings, weights or folder, or a checkpoint of other settings.
+        WsssError: invalid masks, settings, weights or folder, or a checkpoint written with other settings.
     """
-    begin = time.monotonic()
+    start = time.monotonic()
     weights = recipe.weights if weights is None else weights
     if val is not None:
         _check_val(data, val)
-    if recipe.settings.train.confidence and recipe.settings.network.name == "mask2former":
-        raise WsssError("mask2former learns from whole masks, not from single pixels; leave train.confidence out")
+    if recipe.settings.train.confidence_weighting and recipe.settings.network.name == "mask2former":
+        raise WsssError("mask2former has a loss per mask, not per pixel; leave train.confidence_weighting out")
     accelerator = build_accelerator(recipe.settings, device)
     first = accelerator.is_main_process
     show = progress("checking masks", "image") if progress and first else None
@@ -124,7 +124,7 @@ def train_segmenter(
         show.start(len(data), 0)
     try:
         checked = check_masks(
-            data, confidence=recipe.settings.train.confidence, step=show.step if show is not None else None
+            data, confidence=recipe.settings.train.confidence_weighting, step=show.step if show is not None else None
         )
     finally:
         if show is not None:
@@ -133,9 +133,9 @@ def train_segmenter(
     try:
         with _Folder(out, overwrite, first):
             accelerator.wait_for_everyone()
-            # What a resumed training starts with is in its checkpoint; weights to begin with need not be had again.
-            begun = (out / LAST).exists()
-            network = first_network(recipe, "none" if begun else weights, len(data.class_set.names) + 1, seed)
+            # A resumed run takes its weights from the checkpoint, so pretrained ones are not needed again.
+            resumed = (out / LAST).exists()
+            network = first_network(recipe, "none" if resumed else weights, len(data.class_set.names) + 1, seed)
             if first:
                 say(_summary(data, checked, recipe, weights, network, accelerator))
                 _record(out, about, None)
@@ -152,7 +152,7 @@ def train_segmenter(
                 best_miou=None if state.best != state.best else state.best,
                 best_iteration=state.best_iteration,
                 empty=checked.empty,
-                seconds=time.monotonic() - begin,
+                seconds=time.monotonic() - start,
                 first=first,
                 interrupted=interrupted,
             )
@@ -164,19 +164,19 @@ def train_segmenter(
         raise write_error(out, error) from error
     except torch.OutOfMemoryError:
         raise WsssError(
-            f"{out}: the GPU's memory is full; what is finished stays. A batch in more parts takes less, but is "
-            "another training: --set train.accumulate=2 --overwrite"
+            f"{out}: out of GPU memory; progress is kept. More accumulation steps need less memory, but are another "
+            "setting: --set train.gradient_accumulation_steps=2 --overwrite"
         ) from None
 
 
 def score(segmenter: Segmenter, data: Dataset, share: tuple[int, int] = (0, 1), reduce: Any = None) -> Score:
-    """Compare a segmenter's label maps with ground truth, whole images at their own size, one confusion matrix for all.
+    """Evaluate a segmenter on whole images at their original size, with one confusion matrix over all of them.
 
     Args:
-        segmenter: with the classes of the dataset.
+        segmenter: a segmenter with the classes of the dataset.
         data: a dataset with ground truth.
-        share: (index, n): of several processes each does every n-th image,
-        reduce: which adds up the counts, int64 (256, 256), of all processes.
+        share: (index, n): each of n processes takes every n-th image.
+        reduce: sums the counts, int64 (256, 256), over all processes.
     """
     histogram = np.zeros((256, 256), np.int64)
     for i in range(share[0], len(data), share[1]):
@@ -187,7 +187,7 @@ def score(segmenter: Segmenter, data: Dataset, share: tuple[int, int] = (0, 1), 
         [logits] = segmenter.logits([data.image(sample)])
         labels = logits.argmax(0).to(torch.uint8).cpu().numpy()
         if labels.shape != truth.shape:
-            raise WsssError(f"{sample.mask or sample.id}: ground truth of another size than its image")
+            raise WsssError(f"{sample.mask or sample.id}: ground truth and image differ in size")
         histogram += joint_histogram(truth, labels)
     if reduce is not None:
         histogram = reduce(histogram)
@@ -203,7 +203,7 @@ def score(segmenter: Segmenter, data: Dataset, share: tuple[int, int] = (0, 1), 
 
 
 def score_file(path: Path, data: Dataset, device: str = "cpu") -> Score:
-    """``score`` of a checkpoint. Raises WsssError if it is unreadable or of another class set."""
+    """``score`` of a checkpoint. Raises WsssError if it is unreadable or has another class set."""
     return score(load_segmenter(path, device, data.class_set), data)
 
 
@@ -219,31 +219,31 @@ def _run(
     seed: int,
     workers: int,
     progress: Callable[[str, str], Shown] | None,
-) -> tuple[Progress, bool]:
+) -> tuple[TrainingState, bool]:
     share = (accelerator.process_index, accelerator.num_processes)
     show = progress("training", "iteration") if progress and accelerator.is_main_process else None
-    began = False
+    started = False
 
-    def add_up(histogram: np.ndarray) -> np.ndarray:
+    def reduce(histogram: np.ndarray) -> np.ndarray:
         counts = torch.from_numpy(histogram).to(accelerator.device)
         return np.asarray(accelerator.reduce(counts, "sum").cpu().numpy())
 
     def evaluate(segmenter: Segmenter) -> float:
         assert val is not None
-        return score(segmenter, val, share, add_up).miou
+        return score(segmenter, val, share, reduce).miou
 
     def step(iteration: int) -> None:
-        nonlocal began
+        nonlocal started
         if show is not None:
-            if not began:
-                show.start(recipe.settings.train.iterations, iteration - 1)
-                began = True
+            if not started:
+                show.start(recipe.settings.train.max_iters, iteration - 1)
+                started = True
             show.step()
 
     try:
         return train(
             network,
-            checked.source,
+            checked.data,
             data.class_set,
             recipe,
             out,
@@ -275,7 +275,7 @@ def _about(
     """Everything that determines the outcome, as flat JSON values."""
     about: dict[str, Any] = {
         "masks": f"{data.name} {data.split}",
-        "images": len(checked.source.samples),
+        "images": len(checked.data.samples),
         "digest": checked.digest,
         "classes": list(data.class_set.names),
         "validation": None if val is None else f"{val.name} {val.split}, {len(val)} images",
@@ -283,7 +283,7 @@ def _about(
         "weights": weights,
         "seed": seed,
     }
-    for group in ("network", "augment", "optimiser", "train"):
+    for group in ("network", "augment", "optimizer", "train"):
         about |= {f"{group}.{key}": value for key, value in flatten(getattr(recipe.settings, group)).items()}
     return about
 
@@ -293,17 +293,17 @@ def _summary(data: Dataset, checked: Checked, recipe: Recipe, weights: str, netw
     size = sum(p.numel() for p in network.parameters()) / 1e6
     processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     missing = [n for n, v in zip(("background", *data.class_set.names), checked.pixels, strict=True) if not v]
-    never = f"; no pixel of {', '.join(missing[:5])}{' and others' if len(missing) > 5 else ''}" if missing else ""
+    absent = f"; no pixel of {', '.join(missing[:5])}{' and others' if len(missing) > 5 else ''}" if missing else ""
     return (
-        f"{len(checked.source.samples)} images of {data.name} {data.split}, {len(data.class_set.names)} "
-        f"classes{never}; recipe {recipe.name}: {settings.network.name} with {settings.network.encoder} ({size:.1f} M "
-        f"parameters, encoder weights: {weights}), {settings.train.iterations} iterations of {settings.train.batch} on "
-        f"{accelerator.device}{processes}"
+        f"{len(checked.data.samples)} images of {data.name} {data.split}, {len(data.class_set.names)} "
+        f"classes{absent}; recipe {recipe.name}: {settings.network.name} with {settings.network.encoder} ({size:.1f} M "
+        f"parameters, encoder weights: {weights}), {settings.train.max_iters} iterations of "
+        f"{settings.train.batch_size} on {accelerator.device}{processes}"
     )
 
 
 def _record(out: Path, about: Mapping[str, Any], result: TrainResult | None) -> None:
-    """What the folder is, for people and for the next training in it."""
+    """Record of the run, for users and for later runs in this folder."""
     import accelerate
 
     write_json(
@@ -327,7 +327,7 @@ def _record(out: Path, about: Mapping[str, Any], result: TrainResult | None) -> 
 
 
 class _Folder:
-    """The output folder, held by one training. Use as a context manager."""
+    """The output folder, locked by one training run. Use as a context manager."""
 
     def __init__(self, path: Path, overwrite: bool, first: bool) -> None:
         self._lock: Lock | None = None
@@ -341,7 +341,7 @@ class _Folder:
         self._lock = Lock(path / LOCK)
         if not self._lock.take(shared=False, wait=LOCK_WAIT):
             self._lock.close()
-            raise WsssError(f"{path}: another training is writing here; let it end or choose another --out")
+            raise WsssError(f"{path}: another training run is writing here; wait for it or choose another --out")
         remove_parts([path])
         if overwrite:
             for name in (LAST, BEST, f"{METRICS}.csv", f"{METRICS}.png"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsss_seed.proposals.regions import piece_boxes
+from wsss_seed.proposals.regions import region_boxes
 from wsss_seed.seeding.clip_sams.affinity import affinity, box_mask, refine
 from wsss_seed.seeding.clip_sams.maps import minmax, resized, score
 
@@ -115,7 +115,7 @@ def test_boxes_are_those_of_opencv_s_contours():
         for contour in found:
             x, y, w, h = cv2.boundingRect(contour)
             expected[y : min(y + h, shape[0] - 1), x : min(x + w, shape[1] - 1)] = True
-        for x0, y0, x1, y1 in piece_boxes(mask):
+        for x0, y0, x1, y1 in region_boxes(mask):
             got[y0 : min(y1, shape[0] - 1), x0 : min(x1, shape[1] - 1)] = True
         assert np.array_equal(got, expected)
 

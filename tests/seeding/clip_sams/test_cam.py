@@ -85,7 +85,7 @@ def test_maps_are_differentiable_in_the_text(clip, tower, text, weights):
 
 def test_classes_need_not_fit_into_memory_together(clip, tower, text, monkeypatch):
     expected = softmax_gradcam(clip, tower, text, LABELS)
-    monkeypatch.setattr(cam, "_ATTENTION", 1)
+    monkeypatch.setattr(cam, "_MAX_ATTENTION_GRADIENTS", 1)
     assert_same(softmax_gradcam(clip, tower, text, LABELS), expected)
 
 

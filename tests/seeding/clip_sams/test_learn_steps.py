@@ -13,28 +13,27 @@ from PIL import Image
 from wsss_seed.config import override
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import load_class_set
-from wsss_seed.data.shuffle import image_at
+from wsss_seed.data.shuffle import shuffled_index
 from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.io.curve import write_curve
 from wsss_seed.seeding.clip_sams.learn import checkpoint
 from wsss_seed.seeding.clip_sams.learn.augment import _jitter, _saturate, augment, target_size
-from wsss_seed.seeding.clip_sams.learn.checkpoint import Progress
-from wsss_seed.seeding.clip_sams.learn.crops import Source, stream
+from wsss_seed.seeding.clip_sams.learn.checkpoint import LearningState
+from wsss_seed.seeding.clip_sams.learn.crops import PromptTrainingData, crop_batches
 from wsss_seed.seeding.clip_sams.learn.schedule import learning_rate
-from wsss_seed.seeding.clip_sams.learn.settings import AugmentSettings, LearnSettings, TrainSettings
+from wsss_seed.seeding.clip_sams.learn.settings import LearnSettings, PromptAugmentSettings, PromptTrainSettings
 from wsss_seed.seeding.clip_sams.learn.trainer import first_contexts, learn
 
 CLASSES = replace(load_class_set("house, tree, car"), background=("grass", "sky"))
 COLOURS = np.array([[90, 90, 90], [220, 30, 30], [30, 200, 30], [30, 30, 220]], np.uint8)
 SMALL = {
-    "context.tokens": 4,
-    "augment.crop": 32,
-    "augment.long_low": 40,
-    "augment.long_high": 56,
-    "train.batch": 4,
-    "train.warmup": 2,
-    "train.iterations": 8,
-    "train.rate": 0.5,
+    "context.n_ctx": 4,
+    "augment.crop_size": 32,
+    "augment.longest_edge_range": [40, 56],
+    "train.batch_size": 4,
+    "train.warmup_iters": 2,
+    "train.max_iters": 8,
+    "train.lr": 0.5,
 }
 
 
@@ -57,7 +56,7 @@ def source(n=6, seeds=False, broken=()):
         return paint(int(sample.id))[1]
 
     samples = [Sample(str(i), labels=(i % 3,)) for i in range(n)]
-    return Source(samples, image, (lambda s: paint(int(s.id))[0]) if seeds else None, 3)
+    return PromptTrainingData(samples, image, (lambda s: paint(int(s.id))[0]) if seeds else None, 3)
 
 
 def settings(**values):
@@ -68,7 +67,7 @@ def settings(**values):
 
 
 def test_image_and_seed_are_cut_together():
-    quiet = AugmentSettings(48, 80, 32, jitter=0.0)
+    quiet = PromptAugmentSettings((48, 80), 32, color_jitter_prob=0.0)
     for i in range(20):
         labels, image = paint(i)
         pixels, seed = augment(image, labels, quiet, dice(i))
@@ -81,7 +80,7 @@ def test_image_and_seed_are_cut_together():
 
 def test_the_same_dice_make_the_same_crop_and_others_another():
     labels, image = paint(1)
-    crops = [augment(image, labels, AugmentSettings(48, 80, 32), dice(n)) for n in (3, 3, 4)]
+    crops = [augment(image, labels, PromptAugmentSettings((48, 80), 32), dice(n)) for n in (3, 3, 4)]
     assert all(torch.equal(a, b) for a, b in zip(crops[0], crops[1], strict=True))
     assert not torch.equal(crops[0][0], crops[2][0])
 
@@ -89,15 +88,15 @@ def test_the_same_dice_make_the_same_crop_and_others_another():
 def test_mirrored_about_half_of_the_time():
     image = np.zeros((32, 32, 3), np.uint8)
     image[:, :8] = 255
-    still = AugmentSettings(32, 32, 32, jitter=0.0)
+    still = PromptAugmentSettings((32, 32), 32, color_jitter_prob=0.0)
     left = [bool(augment(image, None, still, dice(n))[0][0, 0, 0] > 128) for n in range(60)]
     assert 15 < sum(left) < 45
-    assert all(augment(image, None, replace(still, flip=0.0), dice(n))[0][0, 0, 0] > 128 for n in range(10))
+    assert all(augment(image, None, replace(still, flip_prob=0.0), dice(n))[0][0, 0, 0] > 128 for n in range(10))
 
 
 def test_long_side_range_and_crop_floor():
     """Long side 288..480, both included, unless the short side would become shorter than 224."""
-    voc = AugmentSettings()
+    voc = PromptAugmentSettings()
     longs = {max(target_size((300, 400), voc, dice(n))) for n in range(3000)}
     assert min(longs) == round(400 * 224 / 300)  # 299: the floor
     assert max(longs) == 480
@@ -136,28 +135,30 @@ def test_saturation_is_that_of_hsv(factor):
 
 def test_warm_up_is_constant_then_a_cosine_to_zero():
     """1e-5 for 500 iterations, a jump to 1e-3, a cosine over the remaining 1300."""
-    train = TrainSettings()
+    train = PromptTrainSettings()
     assert {learning_rate(i, train) for i in range(500)} == {1e-5}
     assert learning_rate(500, train) == 1e-3
     assert learning_rate(1150, train) == pytest.approx(5e-4)
     assert learning_rate(1799, train) == pytest.approx(1e-3 * (1 + math.cos(math.pi * 1299 / 1300)) / 2)
-    assert learning_rate(6150, replace(train, warmup=1000, iterations=20500)) > 8e-4  # COCO stops long before the end
+    assert (
+        learning_rate(6150, replace(train, warmup_iters=1000, max_iters=20500)) > 8e-4
+    )  # COCO stops long before the end
 
 
 def test_every_epoch_is_a_permutation_of_its_own():
-    epochs = [[image_at(e * 7 + i, 7, 3) for i in range(7)] for e in range(4)]
+    epochs = [[shuffled_index(e * 7 + i, 7, 3) for i in range(7)] for e in range(4)]
     assert all(sorted(e) == list(range(7)) for e in epochs)
     assert len({tuple(e) for e in epochs}) > 1
-    assert epochs != [[image_at(e * 7 + i, 7, 4) for i in range(7)] for e in range(4)]
+    assert epochs != [[shuffled_index(e * 7 + i, 7, 4) for i in range(7)] for e in range(4)]
 
 
 # ---- the stream
 
 
 def test_processes_share_the_micro_batches():
-    s = settings(train__batch=2, train__accumulate=3)
-    whole = list(stream(source(), s, 0, 1, 3))
-    parts = [list(stream(source(), s, 0, 1, 3, (k, 2))) for k in range(2)]
+    s = settings(train__batch_size=2, train__gradient_accumulation_steps=3)
+    whole = list(crop_batches(source(), s, 0, 1, 3))
+    parts = [list(crop_batches(source(), s, 0, 1, 3, (k, 2))) for k in range(2)]
     assert [len(b) for b in whole] == [3, 3]
     for i in range(2):
         assert torch.equal(whole[i][0].pixels, parts[0][i][0].pixels)
@@ -166,22 +167,22 @@ def test_processes_share_the_micro_batches():
 
 
 def test_labels_of_the_whole_image_or_of_the_crop():
-    """The image's even where the crop lost the object; for the segmentation task on VOC, the crop's."""
-    tight = {"augment.long_low": 200, "augment.long_high": 200, "train.batch": 24}
+    """The image's even where the crop lost the object; A5.1 for VOC: the crop's."""
+    tight = {"augment.longest_edge_range": [200, 200], "train.batch_size": 24}
     for kind in ("image", "crop"):
         s = override(settings(train__labels=kind), tight)
-        [[crops]] = stream(source(seeds=True), s, 0, 0, 1)
-        shown = torch.stack([(crops.seeds == c + 1).flatten(1).any(1) for c in range(3)], 1)
+        [[crops]] = crop_batches(source(seeds=True), s, 0, 0, 1)
+        shown = torch.stack([(crops.label_maps == c + 1).flatten(1).any(1) for c in range(3)], 1)
         assert not shown.any(1).all()  # some crop has lost its object
         assert torch.equal(crops.labels, shown) == (kind == "crop")
         assert crops.labels.any(1).all() == (kind == "image")
 
 
 def test_an_unreadable_image_is_left_out(caplog):
-    [[crops]] = stream(source(broken=(2,)), settings(train__batch=6), 0, 0, 1)
+    [[crops]] = crop_batches(source(broken=(2,)), settings(train__batch_size=6), 0, 0, 1)
     assert len(crops.pixels) == len(crops.labels) == 5
     assert "damaged image" in caplog.text
-    [[none]] = stream(source(1, broken=(0,)), settings(), 0, 0, 1)
+    [[none]] = crop_batches(source(1, broken=(0,)), settings(), 0, 0, 1)
     assert none.pixels.shape == (0, 3, 32, 32)
 
 
@@ -189,17 +190,17 @@ def test_an_unreadable_image_is_left_out(caplog):
 
 
 def test_a_checkpoint_is_read_as_written(tmp_path):
-    path, about = tmp_path / "cls.checkpoint", {"train.rate": 0.1, "classes": ["cat"]}
+    path, about = tmp_path / "cls.checkpoint", {"train.lr": 0.1, "classes": ["cat"]}
     assert checkpoint.load(path, about) is None
-    progress = Progress(3, torch.randn(4, 8), torch.randn(4, 8), {"loss": (0.1, 0.2, 1 / 3)})
+    progress = LearningState(3, torch.randn(4, 8), torch.randn(4, 8), {"loss": (0.1, 0.2, 1 / 3)})
     checkpoint.save(path, progress, about)
     again = checkpoint.load(path, about)
     assert again.iteration == 3
     assert again.curve == progress.curve
     assert torch.equal(again.vectors, progress.vectors)
     assert torch.equal(again.momentum, progress.momentum)
-    with pytest.raises(WsssError, match=r"train\.rate: 0\.1 before, 0\.2 now.*--overwrite"):
-        checkpoint.load(path, {**about, "train.rate": 0.2})
+    with pytest.raises(WsssError, match=r"train\.lr: 0\.1 before, 0\.2 now.*--overwrite"):
+        checkpoint.load(path, {**about, "train.lr": 0.2})
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no zip", b"x" * 100])
@@ -213,7 +214,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, damage):
 @pytest.mark.parametrize("key", ["iteration", "vectors", "momentum", "curve", "about"])
 def test_a_checkpoint_with_a_value_of_another_type_is_one_line(tmp_path, key):
     path = tmp_path / "cls.checkpoint"
-    checkpoint.save(path, Progress(3, torch.randn(4, 8), torch.randn(4, 8), {"loss": (0.1,)}), {})
+    checkpoint.save(path, LearningState(3, torch.randn(4, 8), torch.randn(4, 8), {"loss": (0.1,)}), {})
     whole = torch.load(path, weights_only=True)
     for value in ("x", [1], {"a": 1}, torch.zeros(2, 3, 5), "[" * 100_000, ...):
         torch.save({k: v for k, v in whole.items() if k != key} | ({} if value is ... else {key: value}), path)
@@ -223,7 +224,7 @@ def test_a_checkpoint_with_a_value_of_another_type_is_one_line(tmp_path, key):
 
 def test_the_curve_as_table_and_picture(tmp_path):
     values = [1 / (1 + i) for i in range(200)]
-    write_curve(tmp_path / "cls", {"rate": [1e-3] * 200, "loss": values})
+    write_curve(tmp_path / "cls", {"lr": [1e-3] * 200, "loss": values})
     rows = list(csv.DictReader((tmp_path / "cls.csv").open()))
     assert [int(r["iteration"]) for r in rows] == list(range(1, 201))
     assert [float(r["loss"]) for r in rows] == pytest.approx(values)
@@ -250,7 +251,12 @@ def test_first_contexts(clip):
     shared = first_contexts(clip, CLASSES, settings().context, 0)
     assert shared.vectors.shape == (4, 32)
     assert shared.names == ("house", "tree", "car", "grass", "sky")
-    s = settings(context__shared=False, context__position="front", context__background="empty", context__std=0.0125)
+    s = settings(
+        context__class_specific=True,
+        context__class_token_position="front",
+        context__background="empty",
+        context__init_std=0.0125,
+    )
     own = first_contexts(clip, CLASSES, s.context, 0)
     assert own.vectors.shape == (5, 4, 32)
     assert own.names == ("house", "tree", "car", "", "")
@@ -262,9 +268,9 @@ def test_first_contexts(clip):
 
 @pytest.mark.parametrize("task", ["cls", "seg"])
 def test_what_is_learned_lowers_the_loss(clip, tmp_path, task):
-    values = {"train__iterations": 40, "train__batch": 6, "train__rate": 0.5 if task == "cls" else 20.0}
+    values = {"train__max_iters": 40, "train__batch_size": 6, "train__lr": 0.5 if task == "cls" else 20.0}
     if task == "seg":
-        values |= {"context__shared": False, "train__labels": "crop"}
+        values |= {"context__class_specific": True, "train__labels": "crop"}
     curve = run(clip, tmp_path, task, **values).progress.curve
     total = np.sum([v for k, v in curve.items() if k.startswith("loss")], 0)
     assert len(total) == 40
@@ -304,16 +310,16 @@ def test_a_finished_run_is_not_begun_again(clip, tmp_path):
 
 def test_it_stops_where_the_recipe_stops(clip, tmp_path):
     """COCO's schedule is that of 20500 iterations, of which 6150 are done."""
-    whole, part = run(clip, tmp_path / "a"), run(clip, tmp_path / "b", train__stop=5)
+    whole, part = run(clip, tmp_path / "a"), run(clip, tmp_path / "b", train__stop_iter=5)
     assert part.progress.iteration == 5
-    assert part.progress.curve["rate"] == whole.progress.curve["rate"][:5]
+    assert part.progress.curve["lr"] == whole.progress.curve["lr"][:5]
     assert part.progress.curve["loss"] == whole.progress.curve["loss"][:5]
 
 
 def test_micro_batches_are_averaged(clip, tmp_path):
     """With one class an image the mean of two micro-batches' means is the mean of the batch."""
-    one = run(clip, tmp_path / "a", train__batch=4)
-    two = run(clip, tmp_path / "b", train__batch=2, train__accumulate=2)
+    one = run(clip, tmp_path / "a", train__batch_size=4)
+    two = run(clip, tmp_path / "b", train__batch_size=2, train__gradient_accumulation_steps=2)
     torch.testing.assert_close(one.contexts.vectors, two.contexts.vectors, rtol=1e-3, atol=5e-5)
     assert one.progress.curve["loss"] == pytest.approx(two.progress.curve["loss"], rel=1e-4)
 
@@ -322,6 +328,8 @@ def test_nothing_to_learn_from_changes_nothing_but_the_decay(clip, tmp_path):
     """Every image has every class, or none can be read: the loss is 0 and nothing breaks."""
     data = source(broken=range(6))
     for task in ("cls", "seg"):
-        out = run(clip, tmp_path, task, replace(data, seed=source(seeds=True).seed if task == "seg" else None))
+        out = run(
+            clip, tmp_path, task, replace(data, label_map=source(seeds=True).label_map if task == "seg" else None)
+        )
         assert set(np.ravel([v for k, v in out.progress.curve.items() if k.startswith("loss")])) == {0.0}
         assert torch.isfinite(out.contexts.vectors).all()

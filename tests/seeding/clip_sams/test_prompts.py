@@ -242,7 +242,7 @@ def test_sets_must_point_at_contexts(saved, sets):
     if sets == [0]:
         about["sets"] = about["sets"][1:]
     rewritten(path, {**metadata, "prompts": json.dumps(about)})
-    with pytest.raises(WsssError, match="sets must give each name one of the contexts"):
+    with pytest.raises(WsssError, match="sets must assign one of the contexts"):
         read_contexts(path)
 
 

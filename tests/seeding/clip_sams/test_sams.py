@@ -11,7 +11,7 @@ import torch
 from pycocotools import mask as rle
 
 from wsss_seed.seeding.clip_sams.pixel_seed import pixel_seed
-from wsss_seed.seeding.clip_sams.sams import judge, mask_means, mask_scores, painting_order, runs_of, sams
+from wsss_seed.seeding.clip_sams.sams import assign_labels, mask_means, mask_scores, overlay_order, runs_of, sams
 
 
 def columns(start, stop, width=8, height=2):
@@ -26,10 +26,10 @@ def test_scores_by_hand():
     scores = mask_scores(means, 0.6)
     expected = [[0, 0.8415, 0], [0, 0.25, 1], [1, 0, 0.5]]
     assert np.allclose(scores, expected, atol=1e-4)
-    verdicts = judge(scores, [6, 2])
-    assert verdicts.labels.tolist() == [3, 0, 7]
-    assert np.allclose(verdicts.confidence, [1, 0.8415, 1], atol=1e-4)
-    assert np.allclose(verdicts.margin, [1, 0.8415 - 0.25, 0.5], atol=1e-4)
+    votes = assign_labels(scores, [6, 2])
+    assert votes.labels.tolist() == [3, 0, 7]
+    assert np.allclose(votes.confidence, [1, 0.8415, 1], atol=1e-4)
+    assert np.allclose(votes.margin, [1, 0.8415 - 0.25, 0.5], atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -39,14 +39,14 @@ def test_scores_by_hand():
 def test_below_which_score_a_mask_is_background(exponent, cut):
     """An exponent below 1 raises the cut above 0.5."""
     for value, label in ((cut - 1e-3, 0), (cut + 1e-3, 1)):
-        verdict = judge(mask_scores(np.array([[0, value, 1]], np.float32), exponent), [0])
-        assert verdict.labels.tolist() == [0, label, 1]
+        vote = assign_labels(mask_scores(np.array([[0, value, 1]], np.float32), exponent), [0])
+        assert vote.labels.tolist() == [0, label, 1]
 
 
 def test_background_wins_a_tie():
     """0.5 against 0.5 with exponent 1."""
     scores = np.array([[0.5, 0.2], [0.5, 0.8], [0.1, 0.8]], np.float32)
-    assert judge(scores, [4, 5]).labels.tolist() == [0, 5]
+    assert assign_labels(scores, [4, 5]).labels.tolist() == [0, 5]
 
 
 def test_a_single_mask_is_background():
@@ -57,9 +57,9 @@ def test_a_single_mask_is_background():
 
 def test_level_before_confidence():
     """A whole-level background mask of less confidence erases a part-level foreground mask."""
-    assert painting_order(np.array([1, 2]), np.array([1.0, 0.6])).tolist() == [0, 1]
-    assert painting_order(np.array([2, 1, 1]), np.array([0.6, 1.0, 0.7])).tolist() == [2, 1, 0]
-    assert painting_order(np.array([2, 2]), np.array([0.6, 0.6])).tolist() == [0, 1]  # list order
+    assert overlay_order(np.array([1, 2]), np.array([1.0, 0.6])).tolist() == [0, 1]
+    assert overlay_order(np.array([2, 1, 1]), np.array([0.6, 1.0, 0.7])).tolist() == [2, 1, 0]
+    assert overlay_order(np.array([2, 2]), np.array([0.6, 0.6])).tolist() == [0, 1]  # A4.9: list order
     cams = torch.tensor([[[1.0, 1, 1, 1, 0, 0, 0, 0]] * 2])
     masks = [columns(0, 4), columns(2, 8), columns(7, 8)]
     seed = sams(cams, [0], masks, [1, 2, 2], 1.0, (2, 8))
@@ -145,7 +145,7 @@ def test_nothing_to_judge_is_background_without_confidence():
 
 
 def test_masks_need_levels():
-    with pytest.raises(ValueError, match="a level each"):
+    with pytest.raises(ValueError, match="one level each"):
         sams(torch.ones(1, 2, 2), [0], [columns(1, 2)], [], 0.6, (2, 8))
     with pytest.raises(ValueError, match="2 x 4 pixels"):
         sams(torch.ones(1, 2, 2), [0], [columns(1, 8)], [2], 0.6, (2, 4))

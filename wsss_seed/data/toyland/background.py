@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .raster import cos, sin
-from .shapes import COLOURS, Dice
+from .shapes import COLOURS, Rng
 
 # The place, how often it is drawn, and the classes at home there.
 PLACES: dict[str, tuple[float, tuple[str, ...]]] = {
@@ -20,12 +20,12 @@ PLACES: dict[str, tuple[float, tuple[str, ...]]] = {
 }
 
 
-def jitter(d: Dice, colour: tuple[int, int, int], by: float = 22) -> np.ndarray:
+def jitter(d: Rng, colour: tuple[int, int, int], by: float = 22) -> np.ndarray:
     """A colour near the given one: float32 (3,) in 0..255."""
     return np.clip(np.array([c + d.uniform(-by, by) for c in colour], np.float32), 0, 255)
 
 
-def smooth_noise(d: Dice, h: int, w: int, cells: int) -> np.ndarray:
+def smooth_noise(d: Rng, h: int, w: int, cells: int) -> np.ndarray:
     """Random values on a ``cells`` x ``cells`` grid, brought to (h, w) bilinearly. float32 in 0..1."""
     grid = d.array(cells, cells).astype(np.float32)
     y, x = (np.arange(n, dtype=np.float32) * np.float32((cells - 1) / max(n - 1, 1)) for n in (h, w))
@@ -40,7 +40,7 @@ def _gradient(above: np.ndarray, below: np.ndarray, h: int, w: int) -> np.ndarra
     return np.broadcast_to(above * (1 - t) + below * t, (h, w, 3)).copy()
 
 
-def _pattern(d: Dice, h: int, w: int) -> np.ndarray:
+def _pattern(d: Rng, h: int, w: int) -> np.ndarray:
     names = list(COLOURS)
     a = jitter(d, COLOURS[d.pick(names)], 30)
     b = jitter(d, COLOURS[d.pick(names)], 30) * np.float32(0.6) + a * np.float32(0.4)
@@ -56,7 +56,7 @@ def _pattern(d: Dice, h: int, w: int) -> np.ndarray:
     return np.where(on[:, :, None], b, a)
 
 
-def background(d: Dice, place: str, h: int, w: int) -> np.ndarray:
+def background(d: Rng, place: str, h: int, w: int) -> np.ndarray:
     """Draw a place: float32 (h, w, 3), about 0..255."""
     if place == "pattern":
         return _pattern(d, h, w)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .background import PLACES, background, jitter, smooth_noise
 from .raster import Patch, cos, fill, rim, sin
-from .shapes import BASE, CLASSES, COLOURS, FIXED_COLOURS, SECOND, SHAPES, THIRD, TYPICAL, Dice
+from .shapes import BASE, CLASSES, COLOURS, FIXED_COLOURS, SECOND, SHAPES, THIRD, TYPICAL, Rng
 
 SPLITS = {"train": 0, "val": 1, "test": 2}
 _SCALE = 2  # colours are drawn twice as large and averaged
@@ -81,13 +81,13 @@ class _Shape:
     patches: list[tuple[Patch, np.ndarray, int, bool]]  # filled part, colour, group, outlined
 
 
-def _size(d: Dice) -> tuple[int, int]:
+def _size(d: Rng) -> tuple[int, int]:
     long = 112 + d.below(49)
     short = int(long * d.uniform(0.66, 1.0))
     return (short, long) if d.chance(0.65) else (long, short)
 
 
-def _object(d: Dice, name: str, x: float, y: float, radius: float, h: int, w: int) -> _Shape:
+def _object(d: Rng, name: str, x: float, y: float, radius: float, h: int, w: int) -> _Shape:
     upright = name not in ("star", "fish")
     turn = d.bell(0.04) if d.chance(0.85) or not upright else d.uniform(0, 1)
     if not upright:
@@ -115,7 +115,7 @@ def _object(d: Dice, name: str, x: float, y: float, radius: float, h: int, w: in
     return _Shape(name, names[BASE], patches)
 
 
-def _objects(d: Dice, place: str, height: int, width: int) -> list[_Shape]:
+def _objects(d: Rng, place: str, height: int, width: int) -> list[_Shape]:
     count = 1 + d.weighted((0.3, 0.3, 0.25, 0.15))
     short = min(height, width)
     home = PLACES[place][1]
@@ -137,7 +137,7 @@ def _objects(d: Dice, place: str, height: int, width: int) -> list[_Shape]:
     return shapes
 
 
-def _distractor(d: Dice, h: int, w: int) -> Patch:
+def _distractor(d: Rng, h: int, w: int) -> Patch:
     """A shape of no class: a blob, a bar, a ring's segment."""
     x, y, r = d.uniform(0, w), d.uniform(0, h), d.uniform(6, 28)
     kind = d.below(3)
@@ -178,7 +178,7 @@ def _maps(shapes: list[_Shape], h: int, w: int) -> tuple[np.ndarray, np.ndarray,
     return instances, parts, areas
 
 
-def _caption(d: Dice, objects: list[ToyObject], place: str) -> str:
+def _caption(d: Rng, objects: list[ToyObject], place: str) -> str:
     names = list(dict.fromkeys(CLASSES[o.index] for o in objects))
     what = " and ".join(f"{'an' if n[0] in 'aeiou' else 'a'} {n}" for n in names)
     return f"{d.pick(_TEMPLATES).format(what)} {_PLACE_PHRASES[place]}"
@@ -194,7 +194,7 @@ def draw(index: int, split: str = "test", seed: int = 0) -> Scene:
     Raises:
         KeyError: unknown split.
     """
-    d = Dice(SPLITS[split], seed % 2**32, index % 2**32)
+    d = Rng(SPLITS[split], seed % 2**32, index % 2**32)
     height, width = _size(d)
     h, w = height * _SCALE, width * _SCALE
     place = list(PLACES)[d.weighted([p for p, _ in PLACES.values()])]

@@ -24,7 +24,7 @@ class Part(NamedTuple):
     group: int
 
 
-class Dice:
+class Rng:
     """The few random numbers the world needs, from NumPy's frozen legacy generator.
 
     ``RandomState`` keeps its stream across NumPy versions and platforms by policy; ``Generator`` does not.
@@ -83,7 +83,7 @@ def _arc(cx, cy, radius, width, start, stop, n=16) -> np.ndarray:
     return np.concatenate([outer, inner[::-1]])
 
 
-def _house(d: Dice) -> list[Part]:
+def _house(d: Rng) -> list[Part]:
     w, eaves = d.uniform(0.62, 0.88), d.uniform(-0.2, 0.1)
     parts = [Part(_box(0.28, -0.88, 0.5, -0.1), THIRD, 0)] if d.chance(0.5) else []
     parts.append(Part(_box(-w, eaves, w, 0.95), BASE, 1))
@@ -100,7 +100,7 @@ def _house(d: Dice) -> list[Part]:
     return parts
 
 
-def _tree(d: Dice) -> list[Part]:
+def _tree(d: Rng) -> list[Part]:
     w = d.uniform(0.1, 0.17)
     parts = [Part(_box(-w, 0.1, w, 1), SECOND, 0)]
     if d.chance(0.5):
@@ -116,7 +116,7 @@ def _tree(d: Dice) -> list[Part]:
     return parts
 
 
-def _car(d: Dice) -> list[Part]:
+def _car(d: Rng) -> list[Part]:
     h, a = d.uniform(-0.1, 0.05), d.uniform(0.45, 0.65)
     cabin = SECOND if d.chance(0.3) else BASE
     parts = [
@@ -131,7 +131,7 @@ def _car(d: Dice) -> list[Part]:
     return parts
 
 
-def _boat(d: Dice) -> list[Part]:
+def _boat(d: Rng) -> list[Part]:
     parts = [
         Part(_box(-0.05, -0.95, 0.05, 0.4), DARK, 1),
         Part(_poly((0.08, -0.9), (0.08, 0.25), (d.uniform(0.6, 0.9), 0.25)), SECOND, 2),
@@ -145,7 +145,7 @@ def _boat(d: Dice) -> list[Part]:
     return parts
 
 
-def _fish(d: Dice) -> list[Part]:
+def _fish(d: Rng) -> list[Part]:
     q = d.uniform(0.36, 0.52)
     parts = [
         Part(_poly((0.45, 0), (1, -0.45), (0.85, 0), (1, 0.45)), SECOND, 1),
@@ -160,7 +160,7 @@ def _fish(d: Dice) -> list[Part]:
     return parts
 
 
-def _flower(d: Dice) -> list[Part]:
+def _flower(d: Rng) -> list[Part]:
     n = 5 + d.below(4)
     parts = [Part(_box(-0.06, -0.1, 0.06, 1), STALK, 1)]
     for side in (1, -1) if d.chance(0.5) else (1,):
@@ -174,7 +174,7 @@ def _flower(d: Dice) -> list[Part]:
     return parts
 
 
-def _cup(d: Dice) -> list[Part]:
+def _cup(d: Rng) -> list[Part]:
     w = d.uniform(0.5, 0.65)
     b = d.uniform(0.4, 0.6) * w / 0.6
     parts = [
@@ -188,7 +188,7 @@ def _cup(d: Dice) -> list[Part]:
     return parts
 
 
-def _star(d: Dice) -> list[Part]:
+def _star(d: Rng) -> list[Part]:
     n, q = (5 if d.chance(0.8) else 6), d.uniform(0.4, 0.52)
     k = np.arange(2 * n)
     radius = np.where(k % 2 == 0, 1.0, q)
@@ -199,7 +199,7 @@ def _star(d: Dice) -> list[Part]:
     return parts
 
 
-def _snowman(d: Dice) -> list[Part]:
+def _snowman(d: Rng) -> list[Part]:
     parts = [
         Part(_ellipse(0, 0.5, 0.5, 0.48), BASE, 0),
         Part(_ellipse(0, -0.12, 0.37, 0.35), BASE, 0),
@@ -219,7 +219,7 @@ def _snowman(d: Dice) -> list[Part]:
     return parts
 
 
-def _mushroom(d: Dice) -> list[Part]:
+def _mushroom(d: Rng) -> list[Part]:
     w = d.uniform(0.16, 0.28)
     parts = [
         Part(_poly((-w, -0.1), (w, -0.1), (w + 0.1, 0.9), (-w - 0.1, 0.9)), SECOND, 1),
@@ -231,7 +231,7 @@ def _mushroom(d: Dice) -> list[Part]:
     return parts
 
 
-def _rocket(d: Dice) -> list[Part]:
+def _rocket(d: Rng) -> list[Part]:
     w = d.uniform(0.22, 0.34)
     parts = [Part(_poly((s * w, 0.2), (s * (w + 0.35), 0.75), (s * w, 0.65)), SECOND, 1) for s in (-1, 1)]
     if d.chance(0.6):
@@ -242,7 +242,7 @@ def _rocket(d: Dice) -> list[Part]:
     return parts
 
 
-def _umbrella(d: Dice) -> list[Part]:
+def _umbrella(d: Rng) -> list[Part]:
     n, h = 3 + d.below(3), d.uniform(0.6, 0.85)
     parts = [
         Part(_box(-0.05, -0.2, 0.05, 0.85), DARK, 1),
@@ -256,7 +256,7 @@ def _umbrella(d: Dice) -> list[Part]:
     return parts
 
 
-SHAPES: dict[str, Callable[[Dice], list[Part]]] = {
+SHAPES: dict[str, Callable[[Rng], list[Part]]] = {
     "house": _house,
     "tree": _tree,
     "car": _car,

@@ -9,14 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...data.base import Dataset
 from ...errors import WsssError, unknown_name
 from ..finished import FinishedRun, open_run
 from ..run_folder import image_path, mask_path
 from .folder import whole_folder
-from .parts import Entry, Part, Progress
+from .parts import Entry, Part
+
+if TYPE_CHECKING:
+    from ...io.progress import Reporter
 
 FORMATS = {
     "mmseg": "images, index PNGs and configuration files of mmsegmentation 1.x",
@@ -75,7 +78,7 @@ def export(
     validation: Dataset | None = None,
     copy: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Reporter | None = None,
 ) -> Exported:
     """Write the finished images of a run in another tool's format; they are its training part.
 
@@ -131,7 +134,7 @@ def export(
     )
 
 
-def _parts(run: FinishedRun, validation: Dataset | None, copy: bool, progress: Progress | None) -> list[Part]:
+def _parts(run: FinishedRun, validation: Dataset | None, copy: bool, progress: Reporter | None) -> list[Part]:
     classes = len(run.names)
     train = [Entry(r.id, image_path(run.path, r.id), mask_path(run.path, r.id)) for r in run.records]
     parts = [Part("train", train, classes, copy, progress)]

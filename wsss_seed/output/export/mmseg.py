@@ -7,7 +7,7 @@
     OUT/train.txt                   ids
     OUT/deeplabv3plus.py            for tools/train.py; likewise mask2former.py
 
-and the same with ``val`` if there is a validation part. The configurations inherit model, optimiser and schedule from
+and the same with ``val`` if there is a validation part. The configurations inherit model, optimizer and schedule from
 those that mmsegmentation ships, and replace the data: ``tools/train.py OUT/deeplabv3plus.py``.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,18 +13,11 @@ from ...data.classes import IGNORE
 from ...data.images import fitting_suffix, read_labels, read_rgb
 from ...errors import ImageError
 from ...io.files import write_bytes
-from ...io.prefetch import ahead
+from ...io.prefetch import prefetch_map
 from ..run_folder import place_image
 
-
-class Progress(Protocol):
-    """Where it is shown how far an export is."""
-
-    def start(self, total: int, finished: int) -> None: ...
-
-    def step(self) -> None: ...
-
-    def stop(self) -> None: ...
+if TYPE_CHECKING:
+    from ...io.progress import Reporter
 
 
 @dataclass(frozen=True)
@@ -86,7 +79,7 @@ class Part:
     """
 
     def __init__(
-        self, name: str, entries: Sequence[Entry], classes: int, copy: bool, progress: Progress | None
+        self, name: str, entries: Sequence[Entry], classes: int, copy: bool, progress: Reporter | None
     ) -> None:
         self.name, self.entries = name, entries
         self.done: list[str] = []
@@ -95,7 +88,7 @@ class Part:
 
     def __iter__(self) -> Iterator[Picture]:
         names = flat_names([entry.id for entry in self.entries])
-        for entry, picture in ahead(lambda e: self._read(e, names[e.id]), self.entries, workers=2, depth=4):
+        for entry, picture in prefetch_map(lambda e: self._read(e, names[e.id]), self.entries, workers=2, depth=4):
             try:
                 read = picture.result()
             except ImageError as error:

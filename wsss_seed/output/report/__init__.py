@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,12 +17,14 @@ from ...evaluation import metrics
 from ...evaluation.confusion import confusion_matrix
 from ...evaluation.evaluate import ground_truth
 from ...io.files import write_text
-from ...io.prefetch import ahead
-from ..export.parts import Progress
+from ...io.prefetch import prefetch_map
 from ..finished import FinishedRun, open_run
 from ..manifest import Record
 from .card import Card, TruthOf, make_card
 from .page import render
+
+if TYPE_CHECKING:
+    from ...io.progress import Reporter
 
 LIMIT = 2000
 """Images in a page unless asked for more; two thousand are some 25 MB."""
@@ -72,7 +74,7 @@ def report(
     *,
     truth: Dataset | Path | None = None,
     limit: int = LIMIT,
-    progress: Progress | None = None,
+    progress: Reporter | None = None,
 ) -> Reported:
     """Write the page of a run.
 
@@ -102,7 +104,7 @@ def report(
     try:
         if progress is not None:
             progress.start(len(source.records), 0)
-        cards = heapq.nsmallest(limit, _cards(source, truth_of, totals, failed, progress), key=_goodness)
+        cards = heapq.nsmallest(limit, _cards(source, truth_of, totals, failed, progress), key=_sort_key)
     finally:
         if progress is not None:
             progress.stop()
@@ -134,7 +136,7 @@ class _Totals:
         pixels: int64 (256,) pixels by label.
         images_with: int64 (256,) images by label.
         images: how many there are.
-        doubt: sum of their doubts.
+        uncertainty: sum of their uncertainties.
         compared: how many have ground truth.
     """
 
@@ -142,7 +144,7 @@ class _Totals:
     pixels: np.ndarray
     images_with: np.ndarray
     images: int = 0
-    doubt: float = 0.0
+    uncertainty: float = 0.0
     compared: int = 0
 
 
@@ -151,7 +153,7 @@ def _cards(
     truth_of: TruthOf | None,
     totals: _Totals,
     failed: list[tuple[str, str]],
-    progress: Progress | None,
+    progress: Reporter | None,
 ) -> Iterator[Card]:
     """The cards in the run's order; sums and failures are added up while they are asked for."""
     workers = min(8, os.cpu_count() or 1)
@@ -159,14 +161,14 @@ def _cards(
     def make(record: Record) -> Card:
         return make_card(run, record, truth_of)
 
-    for record, future in ahead(make, run.records, workers=workers, depth=2 * workers):
+    for record, future in prefetch_map(make, run.records, workers=workers, depth=2 * workers):
         try:
             card = future.result()
         except ImageError as error:
             failed.append((record.id, str(error)))
         else:
             totals.images += 1
-            totals.doubt += card.doubt
+            totals.uncertainty += card.uncertainty
             totals.pixels += card.pixels
             totals.images_with += card.pixels > 0
             if card.joint is not None:
@@ -179,9 +181,9 @@ def _cards(
             progress.step()
 
 
-def _goodness(card: Card) -> tuple[bool, float, str]:
+def _sort_key(card: Card) -> tuple[bool, float, str]:
     """What the worst card has least of. Cards that should have ground truth and do not come first."""
-    return (card.trouble == "", -card.doubt if card.iou is None else card.iou, card.id)
+    return (card.trouble == "", -card.uncertainty if card.iou is None else card.iou, card.id)
 
 
 def _figures(run: FinishedRun, totals: _Totals, iou: np.ndarray, compared: bool) -> Mapping[str, Any]:
@@ -190,7 +192,7 @@ def _figures(run: FinishedRun, totals: _Totals, iou: np.ndarray, compared: bool)
         "images": totals.images,
         "failed": len(run.failed),
         "gaps": run.gaps,
-        "doubt": totals.doubt / totals.images,
+        "uncertainty": totals.uncertainty / totals.images,
         "ignore": int(totals.pixels[255]) / area,
         "compared": totals.compared,
         "miou": float(metrics.mean(iou)) if compared else None,

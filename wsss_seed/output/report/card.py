@@ -37,7 +37,7 @@ class Card:
 
     Attributes:
         id: of the image.
-        doubt: 0..1, mean over the pixels of 1 - confidence, where 255 counts as no confidence at all.
+        uncertainty: 0..1, mean over the pixels of 1 - confidence, where 255 counts as no confidence at all.
         ignore: share of the pixels that are 255.
         size: width and height of the image in pixels.
         notes: remarks of the run.
@@ -51,7 +51,7 @@ class Card:
     """
 
     id: str
-    doubt: float
+    uncertainty: float
     ignore: float
     size: tuple[int, int]
     notes: tuple[str, ...]
@@ -71,7 +71,7 @@ class Card:
         """What the page's script needs."""
         return {
             "id": self.id,
-            "doubt": round(self.doubt, 4),
+            "uncertainty": round(self.uncertainty, 4),
             "ignore": round(self.ignore, 4),
             "size": self.size,
             "notes": self.notes,
@@ -110,7 +110,7 @@ def make_card(run: FinishedRun, record: Record, truth_of: TruthOf | None) -> Car
     seen = np.flatnonzero(pixels[:IGNORE])
     return Card(
         id=record.id,
-        doubt=float(np.where(ignored, 1.0, 1.0 - confidence / np.float32(255)).mean()),
+        uncertainty=float(np.where(ignored, 1.0, 1.0 - confidence / np.float32(255)).mean()),
         ignore=float(ignored.mean()),
         size=(width, height),
         notes=record.notes,

@@ -38,7 +38,7 @@
     const head = element("p", "card-head");
     head.append(element("b", "", card.id));
     if (data.compared) head.append(element("span", "", "IoU " + percent(card.iou)));
-    head.append(element("span", "", "doubt " + percent(card.doubt)));
+    head.append(element("span", "", "uncertainty " + percent(card.uncertainty)));
     head.append(element("span", "", "ignored " + percent(card.ignore)));
     head.append(element("span", "", card.size.join(" × ")));
     for (const label of card.labels) {
@@ -76,7 +76,7 @@
     const order = field("order").value;
     // With a class chosen, the IoU that counts is that of this class.
     const iou = (card) => (label !== "" && label in card.ious ? card.ious[label] : card.iou === null ? -1 : card.iou);
-    const key = { iou, doubt: (card) => -card.doubt, ignore: (card) => -card.ignore, id: () => 0 }[order];
+    const key = { iou, uncertainty: (card) => -card.uncertainty, ignore: (card) => -card.ignore, id: () => 0 }[order];
     cards = data.cards.filter(
       (card) =>
         (label === "" || card.labels.includes(Number(label))) && (!text || card.id.toLowerCase().includes(text)),

@@ -1,4 +1,4 @@
-"""clip-sams: prompts make CLIP's class activation maps, SAM's mask proposals vote on them (FMA-WSSS)."""
+"""clip-sams: CLIP's class activation maps label SAM's mask proposals (FMA-WSSS)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...config import override
 from ...models.zoo import home
-from ...proposals.generate import Proposals, ProposalSettings, kept_proposals, store_in
+from ...proposals.generate import Proposals, ProposalSettings, load_or_generate, proposal_store
 from .presets import load_preset, preset_for
 from .prompts_source import choose_prompts
 from .seeder import ClipSams
-from .settings import Settings
+from .settings import ClipSamsSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,33 +20,41 @@ if TYPE_CHECKING:
     from ...models.zoo import ModelSet
     from ..backends import BackendRequest
 
-__all__ = ["ClipSams", "Settings", "build", "override", "proposal_settings", "proposal_weights", "stored_proposals"]
+__all__ = [
+    "ClipSams",
+    "ClipSamsSettings",
+    "build",
+    "cached_proposals",
+    "proposal_settings",
+    "proposal_weights",
+]
 
 
 def build(
     request: BackendRequest, *, prompts: str | None = None, preset: str | None = None, stage: str | None = None
 ) -> ClipSams:
-    """The backend's recipe: the preset's stage, then what was calibrated for the model set, then the user's settings.
+    """Build the backend with the settings of the preset's stage, overridden by those calibrated for the model set and
+    then by the user's.
 
     Args:
         request: classes, models and settings.
         prompts: ``handwritten``, or a file or folder of learn-prompts; the bundled ones by default.
-        preset: name of the recipe; the class set's by default.
-        stage: ``handwritten``, ``coarse`` or ``fine``; the prompts' own by default.
+        preset: name of the recipe; by default that of the class set.
+        stage: ``handwritten``, ``coarse`` or ``fine``; by default that of the prompts.
 
     Raises:
-        WsssError: no prompts for these classes and this CLIP, unknown setting, value of the wrong type or range, or
-            weights that cannot be loaded.
+        WsssError: there are no prompts for these classes and this CLIP, a setting is unknown or invalid, or weights
+            cannot be loaded.
     """
     models, class_set = request.models, request.class_set
     recipe = load_preset(preset or preset_for(class_set))
     chosen = choose_prompts(prompts, stage, models, class_set)
-    settings = override(Settings(), recipe.stages[chosen.stage])
+    settings = override(ClipSamsSettings(), recipe.stages[chosen.stage])
     settings = override(override(settings, models.settings("clip-sams")), request.settings)
     return ClipSams(
         class_set,
         models.clip,
-        stored_proposals(models, settings.proposals),
+        cached_proposals(models, settings.proposals),
         chosen.contexts,
         settings,
         {"preset": recipe.name, "stage": chosen.stage, "prompts": chosen.record},
@@ -56,26 +64,26 @@ def build(
 def proposal_settings(
     class_set: ClassSet, models: ModelSet, values: Mapping[str, Any], preset: str | None = None
 ) -> ProposalSettings:
-    """The settings of the mask proposals that clip-sams would make; they do not differ from stage to stage.
+    """Settings of clip-sams' mask proposals, which are the same for all stages.
 
     Raises:
-        WsssError: no such preset, unknown setting, or a value of the wrong type or range.
+        WsssError: no such preset, or an unknown or invalid setting.
     """
-    settings = override(Settings(), load_preset(preset or preset_for(class_set)).stages["fine"])
+    settings = override(ClipSamsSettings(), load_preset(preset or preset_for(class_set)).stages["fine"])
     return override(override(settings, models.settings("clip-sams")), values).proposals
 
 
 def proposal_weights(models: ModelSet) -> str:
-    """What identifies the SAM of a store, and the precision in which it computes."""
+    """Identifies the SAM of a proposal store and the precision in which it computes."""
     return f"{models.identity('sam')} {models.precision}"
 
 
-def stored_proposals(models: ModelSet, settings: ProposalSettings) -> Callable[[np.ndarray], Proposals]:
-    """Mask proposals of an image, from the common store or made and stored; SAM is loaded for the first that is not
-    there."""
-    store = store_in(home() / "proposals", proposal_weights(models), settings)
+def cached_proposals(models: ModelSet, settings: ProposalSettings) -> Callable[[np.ndarray], Proposals]:
+    """Function from an image to its mask proposals, cached on disk; SAM is loaded at the first image that is not
+    cached."""
+    store = proposal_store(home() / "proposals", proposal_weights(models), settings)
 
     def of(image: np.ndarray) -> Proposals:
-        return kept_proposals(lambda: models.sam, image, settings, store)
+        return load_or_generate(lambda: models.sam, image, settings, store)
 
     return of

@@ -1,7 +1,7 @@
-"""Class-aware attention-based affinity: class activation maps spread along the image tower's attention.
+"""Class-aware attention affinity: maps propagated along the attention of CLIP's image tower.
 
 Source: CLIP-ES (arXiv 2212.09506); FMA-WSSS (arXiv 2312.03585) normalises once instead of three times and may
-spread the signed maps instead of the scores. Details as in the released code of both.
+propagate the signed maps instead of the scores. Details as in the released code of both.
 """
 
 from __future__ import annotations
@@ -11,53 +11,53 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ...proposals.regions import piece_boxes
+from ...proposals.regions import region_boxes
 from .maps import score
 
 ApplyTo = Literal["score", "cam"]
 
 
-def affinity(attention: torch.Tensor, rounds: int = 1) -> torch.Tensor:
+def affinity(attention: torch.Tensor, sinkhorn_iters: int = 1) -> torch.Tensor:
     """Symmetric affinity of patches.
 
-    Sinkhorn's normalisation, a round being first columns and then rows divided by their sums, then the mean with the
+    Sinkhorn normalisation, each iteration dividing first columns and then rows by their sums, then the mean with the
     transpose.
 
     Args:
         attention: float (n, n), head-averaged attention, queries in rows (``Tower.attention`` of one image).
-        rounds: 1 in FMA-WSSS, 3 in CLIP-ES.
+        sinkhorn_iters: 1 in FMA-WSSS, 3 in CLIP-ES.
 
     Returns:
         float32 (n, n).
     """
-    steps = attention.float()
-    for _ in range(rounds):
-        steps = steps / steps.sum(0, keepdim=True)
-        steps = steps / steps.sum(1, keepdim=True)
-    return (steps + steps.T) / 2
+    matrix = attention.float()
+    for _ in range(sinkhorn_iters):
+        matrix = matrix / matrix.sum(0, keepdim=True)
+        matrix = matrix / matrix.sum(1, keepdim=True)
+    return (matrix + matrix.T) / 2
 
 
 def box_mask(scores: torch.Tensor, threshold: float, *, box_clip_quirk: bool = True) -> torch.Tensor:
-    """Where maps are strong: the bounding boxes of the connected pieces above a share of their maximum.
+    """Bounding boxes of the connected regions of a map above a share of its maximum.
 
-    A score becomes uint8 by cutting 255 * score off, a patch counts above floor(threshold * maximum), and pieces are
-    8-connected; the boxes are those of OpenCV's contours, since a hole's box lies inside its piece's.
+    255 * score is truncated to uint8, a patch counts above floor(threshold * maximum), and regions are 8-connected; the
+    boxes equal those of OpenCV's contours in the original, since the box of a hole lies inside that of its region.
 
     Args:
         scores: float32 (P, h, w) in 0..1.
-        threshold: share of the maximum, strictly exceeded.
-        box_clip_quirk: boxes end before the last row and column, as in the released code of CLIP-ES and FMA-WSSS; one
-            that is a single patch thin there vanishes.
+        threshold: share of the maximum that a patch must strictly exceed.
+        box_clip_quirk: boxes end before the last row and column, as in the released code of CLIP-ES and FMA-WSSS; a box
+            one patch wide there vanishes.
 
     Returns:
-        bool (P, h, w); all False for a map that is 0.
+        bool (P, h, w), True inside a box; all False for a map that is 0.
     """
     quantised = (255 * scores.detach().float()).to(torch.uint8).cpu().numpy()
     boxes = np.zeros(quantised.shape, bool)
     height, width = quantised.shape[1:]
     bottom, right = (height - 1, width - 1) if box_clip_quirk else (height, width)
     for levels, inside in zip(quantised, boxes, strict=True):
-        for x0, y0, x1, y1 in piece_boxes(levels > int(threshold * int(levels.max()))):
+        for x0, y0, x1, y1 in region_boxes(levels > int(threshold * int(levels.max()))):
             inside[y0 : min(y1, bottom), x0 : min(x1, right)] = True
     return torch.from_numpy(boxes).to(scores.device)
 
@@ -66,7 +66,7 @@ def refine(
     cams: torch.Tensor,
     attention: torch.Tensor,
     *,
-    rounds: int = 1,
+    sinkhorn_iters: int = 1,
     power: int = 2,
     box_threshold: float = 0.4,
     apply_to: ApplyTo = "score",
@@ -74,28 +74,27 @@ def refine(
 ) -> torch.Tensor:
     """Maps of one image, refined by attention affinity.
 
-    Each patch receives from the patches inside the map's boxes, itself inside or not, by the affinity to the given
-    power. The mask selects sources only, and after the power: before it, or on the receiving patches too, it would give
-    other maps.
+    Activations of the patches inside the boxes of a map are propagated to all patches by a power of the affinity
+    matrix. The box mask thus selects sources, after the power.
 
     Args:
         cams: float32 (P, h, w), signed.
         attention: float (h * w, h * w) of the image.
-        rounds: of Sinkhorn's normalisation.
-        power: matrix power of the affinity.
+        sinkhorn_iters: iterations of Sinkhorn normalisation.
+        power: power of the affinity matrix.
         box_threshold: see ``box_mask``; boxes come from the score in either case.
-        apply_to: what is spread, the ``score`` (ReLU and min-max) or the signed ``cam`` itself.
+        apply_to: what is propagated, the ``score`` (ReLU and min-max) or the signed ``cam`` itself.
         box_clip_quirk: see ``box_mask``.
 
     Returns:
-        float32 (P, h, w), not confined to 0..1; 0 for a map without boxes.
+        float32 (P, h, w), not limited to 0..1; 0 for a map without boxes.
     """
     if not len(cams):
         return cams
     scores = score(cams)
     sources = (scores if apply_to == "score" else cams) * box_mask(scores, box_threshold, box_clip_quirk=box_clip_quirk)
-    steps = affinity(attention, rounds)
-    spread = sources.flatten(1).T
-    for _ in range(power):  # a few products with vectors, where the matrix power itself would cost n products
-        spread = steps @ spread
-    return spread.T.reshape(cams.shape)
+    matrix = affinity(attention, sinkhorn_iters)
+    propagated = sources.flatten(1).T
+    for _ in range(power):  # products with a few vectors cost less than the matrix power
+        propagated = matrix @ propagated
+    return propagated.T.reshape(cams.shape)

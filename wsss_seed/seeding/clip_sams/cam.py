@@ -1,4 +1,4 @@
-"""Softmax-GradCAM: where in an image the probability of a class present comes from.
+"""Softmax-GradCAM: class activation maps from the gradient of a softmax over prompts.
 
 Source: CLIP-ES (arXiv 2212.09506), with learned prompts in FMA-WSSS (arXiv 2312.03585). Details as in the released
 code of FMA-WSSS.
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 Weights = Literal["channel", "element"]
 Softmax = Literal["masked", "present", "all"]
 
-# Attention weights of the last block, over images, heads and classes, whose gradients are in memory together.
-_ATTENTION = 2**27
+# Gradients of attention weights of the last block, over images, heads and classes, that are in memory together.
+_MAX_ATTENTION_GRADIENTS = 2**27
 
 
 def masked_softmax(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Probabilities over the classes present and all background prompts, as in FMA-WSSS's released code.
+    """Probabilities over the classes present and all background prompts, as in FMA-WSSS.
 
     Two peculiarities belong to the method: the maximum is taken over all columns, absent classes too, and 1e-5 is
-    added to the sum; the derivative passes through both. Where an absent class is far ahead, the probabilities and
-    their gradients vanish.
+    added to the sum; the derivative passes through both. Where an absent class has by far the highest logit, the
+    probabilities and their gradients vanish.
 
     Args:
         logits: float (N, G), K foreground columns first.
@@ -82,23 +82,23 @@ def softmax_gradcam(
     """Class activation maps of all classes present in all images.
 
     The probability of each class is differentiated with respect to A, the output of the last block's first LayerNorm,
-    for all classes of all images in one batched vector-Jacobian product: the tower runs once, the last block forward
-    once, and nothing before it backward.
+    for all classes of all images in one batched vector-Jacobian product: the image tower runs forward once, and only
+    the last block runs backward.
 
     Args:
         clip: the model.
         tower: from ``clip.encode_tokens``, N images of one size.
         text: float32 (G, D) of unit length, the K classes' first, then background prompts.
         labels: bool (N, K), the classes present.
-        weights: ``channel``, Grad-CAM's: the gradient averaged over the patches weighs the channels (without the
-            class token's row). ``element``: each patch's own gradient weighs its channels, "activation times gradient".
-        softmax: which probability is differentiated.
-        scale: factor of the cosines; by default the model's own logit scale.
-        create_graph: keep the maps differentiable in ``text``, for learning prompts. A is a constant in the product
-            either way, as in the original.
+        weights: ``channel``, as in Grad-CAM: channels are weighted by the gradient averaged over the patches (without
+            the class token). ``element``: activation times gradient at each patch.
+        softmax: probability that is differentiated.
+        scale: factor on the cosine similarities; by default CLIP's logit scale.
+        create_graph: keep the maps differentiable in ``text``, for prompt learning. A is a constant in the product
+            either way.
 
     Returns:
-        float32 (P, h, w), signed and unscaled, a map for each True of ``labels`` in row-major order.
+        float32 (P, h, w), signed and unscaled, one map per True of ``labels`` in row-major order.
     """
     labels = labels.to(tower.tokens.device).bool()
     images, classes = labels.nonzero(as_tuple=True)
@@ -109,13 +109,13 @@ def softmax_gradcam(
         mixed = block.mixed.detach().requires_grad_()
         logits = class_logits(block.features(mixed), text.float(), clip.logit_scale if scale is None else scale)
         probability = SOFTMAX[softmax](logits, labels)
-        # Images do not meet in the tower, so the k-th class of every image is differentiated in one go.
-        turn = labels.long().cumsum(1)[images, classes] - 1
-        chosen = probability.new_zeros(int(turn.max()) + 1, *probability.shape)
-        chosen[turn, images, classes] = 1
+        # Images are independent, so the k-th class of every image is differentiated together.
+        rank = labels.long().cumsum(1)[images, classes] - 1
+        chosen = probability.new_zeros(int(rank.max()) + 1, *probability.shape)
+        chosen[rank, images, classes] = 1
         patches = block.activations[:, 1:]
         maps: list[torch.Tensor] = []
-        for part in chosen.split(_turns_at_once(clip, tower)):
+        for part in chosen.split(_classes_at_once(clip, tower)):
             (cotangents,) = torch.autograd.grad(
                 probability, mixed, part, retain_graph=True, create_graph=create_graph, is_grads_batched=True
             )
@@ -123,11 +123,11 @@ def softmax_gradcam(
                 maps.append((patches @ block.mean_gradient(cotangents)[..., None])[..., 0])
             else:
                 maps.append((block.gradient(cotangents) * patches).sum(-1))
-        found = torch.cat(maps)[turn, images]
+        found = torch.cat(maps)[rank, images]
     return (found if create_graph else found.detach()).view(-1, *tower.grid)
 
 
-def _turns_at_once(clip: Clip, tower: Tower) -> int:
-    """How many classes of each image are differentiated together."""
+def _classes_at_once(clip: Clip, tower: Tower) -> int:
+    """Number of classes per image that are differentiated together."""
     images, length, _ = tower.tokens.shape
-    return max(1, _ATTENTION // (images * clip.heads * length * length))
+    return max(1, _MAX_ATTENTION_GRADIENTS // (images * clip.heads * length * length))

@@ -16,16 +16,16 @@ def contrastive_loss(
     """Multi-label contrastive loss: each class present against the absent classes of its own image.
 
     ``-S[n, c] + log(exp S[n, c] + sum of exp S[n, j] over absent j)`` for each class c present in image n; the other
-    classes present and the background prompts take no part. Images without a class present or without an absent one
-    are left out.
+    classes present and the background prompts take no part. Images without a present or without an absent class are
+    skipped.
 
     Args:
-        logits: float (N, K), scaled cosines of the foreground classes; computed in float32.
+        logits: float (N, K), scaled cosine similarities of the foreground classes; computed in float32.
         labels: bool (N, K), the classes present.
-        reduce: mean over all ``pairs`` of image and class, or over pairs and then over ``images``.
+        reduce: mean over all ``pairs`` of image and class, or over the pairs of each image and then over ``images``.
 
     Returns:
-        float32 scalar; 0, but part of the graph, where no image counts.
+        float32 scalar; 0, but attached to the graph, where no image counts.
     """
     present = labels.to(logits.device).bool()
     logits = logits.float()
@@ -50,22 +50,23 @@ def cam_loss(
     balanced: bool = False,
     detach_max: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """CAM activation loss: maps are pulled up to their own maximum inside the seed and down to 0 outside.
+    """CAM activation loss: maps are pulled up to their own maximum inside the seed and pushed down to 0 outside.
 
-    The maximum is that of a map inside its class's seed, at least 0, and a constant. Outside are all other labels but
-    255, other foreground classes included. The sums are divided by the number of labelled pixels over all maps.
+    The maximum is that of a map inside the seed of its class, at least 0, and treated as a constant. Outside are all
+    other labels except ignored pixels, other foreground classes included. The sums are divided by the number of
+    labelled pixels over all maps.
 
     Args:
-        cams: float32 (P, h, w), signed, a map for each True of ``labels`` in row-major order; enlarged bilinearly to
-            the seeds' size.
+        cams: float32 (P, h, w), signed, one map per True of ``labels`` in row-major order; upsampled bilinearly
+            to the size of the seeds.
         labels: bool (N, K), the classes present.
-        seeds: integer (N, H, W), 0 background, 1..K, 255 ignore.
-        squared: half the squared instead of the absolute differences.
+        seeds: integer label maps (N, H, W), 0 background, 1..K, 255 ignore.
+        squared: half the squared differences instead of the absolute ones.
         balanced: half the mean over the pixels inside and half the mean over those outside.
         detach_max: treat the maximum as a constant, as published.
 
     Returns:
-        the losses inside and outside, float32 scalars to be added; 0, but part of the graph, where there is nothing to
+        Losses inside and outside, float32 scalars to be added; 0, but attached to the graph, where there is nothing to
         average.
     """
     seeds = seeds.to(cams.device)

@@ -13,19 +13,19 @@ from .maps import resized, score
 def pixel_seed(
     cams: torch.Tensor, classes: Sequence[int], size: tuple[int, int], exponent: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The best of background and classes at every pixel.
+    """The highest-scoring label, background included, at every pixel.
 
-    The maps are enlarged first and then made scores (ReLU, min-max over the pixels); background is
-    ``(1 - best score) ** exponent`` and wins against equals.
+    The maps are upsampled first and then turned into scores (ReLU, min-max over the pixels); the background score is
+    ``(1 - best score) ** exponent`` and wins ties.
 
     Args:
         cams: float32 (C, h, w), signed, raw or refined.
         classes: foreground indices of the C classes.
         size: height and width of the image.
-        exponent: of background; the larger, the less background.
+        exponent: exponent of the background score; the larger, the less background.
 
     Returns:
-        labels uint8 (H, W) without 255; confidence float32 (H, W), the best score.
+        labels uint8 (H, W) without ignored pixels; confidence float32 (H, W), the highest score.
     """
     best = torch.zeros(size)
     labels = torch.zeros(size, dtype=torch.uint8)

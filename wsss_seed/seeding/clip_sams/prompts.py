@@ -1,4 +1,4 @@
-"""Prompts for CLIP's text tower: class names with learned context vectors, or in handwritten sentences.
+"""Prompts for CLIP's text tower: learned context vectors with class names, or sentences.
 
 Sources: FMA-WSSS (arXiv 2312.03585) for the learned contexts, CLIP-ES (arXiv 2212.09506) for the sentences.
 """
@@ -31,14 +31,13 @@ _FORMAT = "wsss-seed prompts 1"
 
 @dataclass(frozen=True, eq=False)
 class Contexts:
-    """Context vectors and the names they surround.
+    """Context vectors and the names they go with.
 
     Attributes:
-        vectors: float32 (M, Dt), one context of M vectors for all names, or (S, M, Dt), several.
-        names: G names, the K classes' in label order and then background prompts; they may be empty.
-        position: where the name stands: at the ``end`` of the context, in ``front`` of it, or in the ``middle``, after
-            the first half.
-        sets: for vectors (S, M, Dt), the context of each name; by default S = G and each name has its own.
+        vectors: float32 (M, Dt), one context of M vectors shared by all names, or (S, M, Dt), S contexts.
+        names: G names, those of the K classes in label order, then background prompts; they may be empty.
+        position: place of the name: after the context (``end``), before it (``front``), or in the ``middle``.
+        sets: for vectors (S, M, Dt), index of the context of each name; by default S = G, one per name.
     """
 
     vectors: torch.Tensor
@@ -55,13 +54,13 @@ class Contexts:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Tokenised prompts without their contexts; fixed while contexts are learned.
+    """Tokenized prompts without their contexts; fixed while contexts are learned.
 
     Attributes:
-        tokens: int64 (G, T), M placeholders before the name, whatever the position.
+        tokens: int64 (G, T), with M placeholders before the name regardless of the position.
         embeddings: float32 (G, T, Dt) of these tokens.
-        order: int64 (G, T), which token of ``tokens`` stands at each place of the prompt.
-        eos: int64 (G,), places of the end tokens; the same for every position.
+        order: int64 (G, T), index into ``tokens`` of each token of the prompt.
+        eos: int64 (G,), indices of the end tokens; the same for every position.
     """
 
     tokens: torch.Tensor
@@ -71,17 +70,17 @@ class Frame:
 
 
 def frame_prompts(clip: Clip, names: Sequence[str], length: int, position: Position = "end") -> Frame:
-    """Tokenise "X X ... X name." with ``length`` placeholders for the context.
+    """Tokenize "X X ... X name." with ``length`` placeholders for the context.
 
-    Underscores in names become spaces; a name with commas is one name, whose synonyms are not averaged; an empty one
-    leaves placeholders and the full stop.
+    Underscores in names become spaces; a name with commas is one name; an empty name leaves placeholders and
+    the full stop.
 
     Raises:
-        WsssError: a prompt that is longer than the text tower reads.
+        WsssError: a prompt exceeds the context length of the text tower.
     """
     plain = [name.replace("_", " ") for name in names]
     tokens = clip.tokenizer(["X " * length + name + "." for name in plain]).to(clip.device)
-    # The end token has the largest id, and the name alone lies between it and the start token.
+    # The end token has the largest id; between it and the start token is the name alone.
     name_lengths = clip.tokenizer(plain).argmax(1) - 1
     longest = int(name_lengths.argmax())
     needed = length + int(name_lengths[longest]) + 3  # start, full stop, end
@@ -112,10 +111,10 @@ def prompt_features(clip: Clip, contexts: Contexts, frame: Frame | None = None) 
     Args:
         clip: the model.
         contexts: vectors and names.
-        frame: from ``frame_prompts`` for these names, length and position, to spare tokenising again and again.
+        frame: from ``frame_prompts`` for these names, length and position, to avoid tokenizing repeatedly.
 
     Raises:
-        WsssError: a prompt that is too long, or a text tower that learned prompts cannot be put into.
+        WsssError: a prompt is too long, or the text tower does not support learned prompts.
     """
     if frame is None:
         frame = frame_prompts(clip, contexts.names, contexts.vectors.shape[-2], contexts.position)
@@ -123,14 +122,14 @@ def prompt_features(clip: Clip, contexts: Contexts, frame: Frame | None = None) 
 
 
 def handwritten_features(clip: Clip, names: Sequence[str], templates: Sequence[str] = ORIGAMI) -> torch.Tensor:
-    """Text features of sentences, float32 (G, D) of unit length, as CLIP-ES has them: each template's embedding
+    """Text features of sentences, float32 (G, D) of unit length, as in CLIP-ES: the embedding of each template
     normalised, averaged over the templates, normalised again."""
     groups = [(name.replace("_", " "),) for name in names]
     return torch.from_numpy(text_features(clip, groups, templates)).to(clip.device)
 
 
 def prompt_names(class_set: ClassSet, *, empty_background: bool = False) -> tuple[str, ...]:
-    """Names for the prompts of a class set: its classes', then background's, or as many empty ones."""
+    """Names for the prompts of a class set: classes, then background phrases or as many empty names."""
     background = ("",) * len(class_set.background) if empty_background else class_set.background
     return (*class_set.prompts, *background)
 
@@ -145,17 +144,17 @@ def random_contexts(
     std: float = 0.015,
     generator: torch.Generator | None = None,
 ) -> Contexts:
-    """Contexts to start learning from, drawn from normal(0, std).
+    """Initial contexts, drawn from a normal distribution with mean 0.
 
     Args:
-        clip: gives the width of the vectors.
+        clip: determines the width of the vectors.
         names: classes, then background.
-        length: context vectors M of a prompt.
-        per_name: a context for each name, all different (empty names would otherwise stay one prompt), instead of
-            one for all.
-        position: of the name.
-        std: 0.015, or 0.0125 for the segmentation task on VOC.
-        generator: of the random numbers, on the CPU.
+        length: context vectors M per prompt.
+        per_name: one context per name, all different (empty names would otherwise remain the same prompt), instead
+            of a shared one.
+        position: place of the name.
+        std: standard deviation; 0.015, or 0.0125 for the segmentation task on VOC.
+        generator: random generator on the CPU.
     """
     width = clip.token_embedding(torch.zeros(1, dtype=torch.int64)).shape[-1]
     shape = (len(names), length, width) if per_name else (length, width)
@@ -164,7 +163,7 @@ def random_contexts(
 
 
 def word_contexts(clip: Clip, names: Sequence[str], words: str, *, position: Position = "end") -> Contexts:
-    """One context for all names that starts from the embeddings of words ("a clean origami")."""
+    """A context shared by all names, initialized from the embeddings of words such as "a clean origami"."""
     tokens = clip.tokenizer([words.replace("_", " ")])
     vectors = clip.token_embedding(tokens[0, 1 : int(tokens[0].argmax())]).detach().clone()
     return Contexts(vectors, tuple(names), position)
@@ -173,14 +172,14 @@ def word_contexts(clip: Clip, names: Sequence[str], words: str, *, position: Pos
 def save_contexts(
     path: Path, contexts: Contexts, *, clip: Clip, class_set: ClassSet, settings: Mapping[str, Any] | None = None
 ) -> None:
-    """Write contexts with all that they depend on: a few KB of safetensors.
+    """Write contexts with everything they depend on: a few KB of safetensors.
 
     Args:
         path: the file.
-        contexts: the vectors, kept as float32.
+        contexts: contexts, stored as float32.
         clip: the model they were learned with.
         class_set: the classes they were learned for.
-        settings: how, as plain JSON values.
+        settings: how they were learned, as plain JSON values.
     """
     about = {
         "names": contexts.names,
@@ -197,7 +196,7 @@ def save_contexts(
 
 
 def read_contexts(path: Path) -> tuple[Contexts, dict[str, Any]]:
-    """Contexts on the CPU, and what ``save_contexts`` wrote of their origin.
+    """Contexts on the CPU, and the metadata that ``save_contexts`` wrote.
 
     Raises:
         WsssError: not a file of prompts.
@@ -227,7 +226,7 @@ def _not_prompts(path: Path, why: str) -> WsssError:
 def _check(about: Any, vectors: torch.Tensor) -> None:
     """Raise ValueError for anything that ``save_contexts`` cannot have written."""
     if not isinstance(about, dict):
-        raise ValueError("its metadata is no JSON object")
+        raise ValueError("its metadata is not a JSON object")
     for key in ("names", "classes"):
         words = about.get(key)
         if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
@@ -246,7 +245,7 @@ def _check(about: Any, vectors: torch.Tensor) -> None:
             f"vectors of shape {tuple(vectors.shape)} and type {str(vectors.dtype).removeprefix('torch.')}"
         )
     if not vectors.isfinite().all():
-        raise ValueError("vectors that are no numbers")
+        raise ValueError("vectors that are not finite")
     sets = about.get("sets", ())
     if sets is None:
         fits = vectors.ndim == 2 or len(vectors) == len(about["names"])
@@ -254,14 +253,14 @@ def _check(about: Any, vectors: torch.Tensor) -> None:
         whole = isinstance(sets, list) and all(type(i) is int for i in sets)
         fits = whole and vectors.ndim == 3 and len(sets) == len(about["names"]) and {*sets} <= {*range(len(vectors))}
     if not fits:
-        raise ValueError("sets must give each name one of the contexts")
+        raise ValueError("sets must assign one of the contexts to each name")
 
 
 def load_contexts(path: Path, *, clip: Clip, class_set: ClassSet) -> Contexts:
     """Contexts for this model and these classes, on the model's device.
 
     Raises:
-        WsssError: not a file of prompts, or prompts of another CLIP or class set.
+        WsssError: not a file of prompts, or prompts for another CLIP or class set.
     """
     contexts, about = read_contexts(path)
     if tuple(about["classes"]) != class_set.names:

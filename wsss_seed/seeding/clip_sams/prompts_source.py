@@ -1,4 +1,4 @@
-"""Which prompts a run uses, and which stage's recipe goes with them."""
+"""Selection of the prompts of a run and of the recipe stage that goes with them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class ChosenPrompts:
     """The prompts of a run.
 
     Attributes:
-        stage: whose recipe goes with them.
-        contexts: the learned ones; None for hand-written sentences.
-        record: what run.json says of them: ``handwritten``, or task and hash of the contexts.
+        stage: recipe stage that goes with them.
+        contexts: learned contexts; None for hand-written sentences.
+        record: entry in run.json: ``handwritten``, or task and hash of the contexts.
     """
 
     stage: Stage
@@ -37,16 +37,16 @@ class ChosenPrompts:
 
 
 def choose_prompts(source: Any, stage: Any, models: ModelSet, class_set: ClassSet) -> ChosenPrompts:
-    """Find the prompts.
+    """Select the prompts of a run.
 
     Args:
-        source: ``handwritten``, a file of prompts, a folder of learn-prompts, or None for the bundled ones.
-        stage: the stage asked for; None for that of the prompts (of a folder: fine where it has been learned).
-        models: whose CLIP reads them, and who has the bundled ones.
+        source: ``handwritten``, a file of prompts, a folder of learn-prompts, or None for the bundled prompts.
+        stage: the requested stage; None for that of the prompts (for a folder, fine if it has been learned).
+        models: the model set, for its CLIP and its bundled prompts.
         class_set: the classes.
 
     Raises:
-        WsssError: there are none, or they are for another CLIP or class set.
+        WsssError: there are no such prompts, or they are for another CLIP or class set.
     """
     if stage is not None and stage not in STAGES:
         raise unknown_name("value of stage", str(stage), STAGES)
@@ -56,7 +56,7 @@ def choose_prompts(source: Any, stage: Any, models: ModelSet, class_set: ClassSe
     about = read_contexts(path)[1]
     contexts = load_contexts(path, clip=models.clip, class_set=class_set)
     task = str(about["settings"].get("task", "seg"))
-    # Of the contents, for safetensors writes the same metadata in an order that varies.
+    # Hash of the contents: safetensors writes its metadata in an order that varies.
     digest = hashlib.sha256(json.dumps([contexts.names, contexts.position, contexts.sets]).encode())
     digest.update(contexts.vectors.cpu().contiguous().numpy().tobytes())
     return ChosenPrompts(stage or STAGE_OF.get(task, "fine"), contexts, f"{task} {digest.hexdigest()[:16]}")

@@ -1,4 +1,4 @@
-"""SAM-based seeding (SAMS): each mask proposal gets the class of the strongest map inside it and is painted.
+"""SAMS, SAM-based seeding: each mask proposal takes the class with the highest mean activation.
 
 Source: FMA-WSSS (arXiv 2312.03585); details as in its released code.
 """
@@ -16,24 +16,24 @@ from .maps import minmax, resized
 
 
 class Runs(NamedTuple):
-    """A mask of an image read row by row: int64 (n,) first pixels of its runs, and the pixels after their last."""
+    """A run-length encoded mask in row-major order: int64 (n,) start of each run, and end (exclusive)."""
 
     start: np.ndarray
     end: np.ndarray
 
     @property
     def area(self) -> int:
-        """Pixels of the mask."""
+        """Area of the mask in pixels."""
         return int((self.end - self.start).sum())
 
 
-class Verdicts(NamedTuple):
-    """What n masks are.
+class MaskLabels(NamedTuple):
+    """Labels of n masks.
 
     Attributes:
         labels: uint8 (n,), 0 background, 1..K foreground.
-        confidence: float32 (n,) in 0..1, the score of that label, background's included.
-        margin: float32 (n,) in 0..1, how far the score is above the next best.
+        confidence: float32 (n,) in 0..1, the score of the label.
+        margin: float32 (n,) in 0..1, difference between the two highest scores.
     """
 
     labels: np.ndarray
@@ -42,8 +42,8 @@ class Verdicts(NamedTuple):
 
 
 class SamsMaps(NamedTuple):
-    """Seed of an image: labels uint8 (H, W), 255 only in masks that are too large; confidence and margin float32 (H, W)
-    of the mask that painted a pixel, 0 where none did or where it was too large."""
+    """Seed of an image: labels uint8 (H, W), where the ignore label occurs only in masks that are too large; confidence
+    and margin float32 (H, W) of the topmost mask at a pixel, 0 where there is none or where it is too large."""
 
     labels: np.ndarray
     confidence: np.ndarray
@@ -51,7 +51,7 @@ class SamsMaps(NamedTuple):
 
 
 def runs_of(mask: np.ndarray | Mapping[str, Any]) -> Runs:
-    """Runs of a mask bool (H, W), or of one in COCO's compressed RLE."""
+    """Runs of a mask bool (H, W) or in COCO's compressed RLE."""
     if isinstance(mask, Mapping):
         from pycocotools import mask as rle
 
@@ -68,8 +68,8 @@ def runs_of(mask: np.ndarray | Mapping[str, Any]) -> Runs:
 def mask_means(maps: Iterable[torch.Tensor | np.ndarray], masks: Sequence[Runs]) -> np.ndarray:
     """Mean of each map inside each mask, float32 (C, n); NaN for a mask without pixels.
 
-    Running sums along a map turn the sum over a mask into differences at the ends of its runs, so that neither the
-    masks nor their product with the maps is ever spread out: one map is in memory at a time.
+    With the cumulative sum of a map, the sum over a mask is a sum of differences at the ends of its runs. So masks are
+    never decoded, and one map is in memory at a time.
 
     Args:
         maps: C maps float32 (H, W).
@@ -87,53 +87,53 @@ def mask_means(maps: Iterable[torch.Tensor | np.ndarray], masks: Sequence[Runs])
 def mask_scores(means: np.ndarray, exponent: float) -> np.ndarray:
     """Scores of background and classes for each mask, float32 (1 + C, n).
 
-    A class's means are brought to 0..1 by min-max over the masks of the image, and background is
-    ``(1 - best class) ** exponent``: a mask is background below a best score of 0.588 with exponent 0.6. All in
-    float32, where masks at the top of two classes are told apart by rounding only.
+    The means of a class are min-max normalised over the masks of the image; the background score is
+    ``(1 - best class) ** exponent``, so that with exponent 0.6 a mask is background below a best score of 0.588.
+    Computed in float32, where ties between the best masks of two classes are broken by rounding only.
 
     Args:
         means: float32 (C, n), C >= 1.
-        exponent: of background.
+        exponent: exponent of the background score.
     """
     classes = minmax(torch.from_numpy(means).float(), (-1,))
     background = (1 - classes.amax(0, keepdim=True)) ** exponent
     return torch.cat([background, classes]).numpy()
 
 
-def judge(scores: np.ndarray, classes: Sequence[int]) -> Verdicts:
-    """The best label of each mask, background and then the earlier class among equals.
+def assign_labels(scores: np.ndarray, classes: Sequence[int]) -> MaskLabels:
+    """The highest-scoring label of each mask; ties go to the background, then to the earlier class.
 
     Args:
         scores: float32 (1 + C, n) from ``mask_scores``.
         classes: foreground indices of the C classes.
     """
-    names = np.array([0, *(int(c) + 1 for c in classes)], np.uint8)
-    best = scores.argmax(0)
+    labels = np.array([0, *(int(c) + 1 for c in classes)], np.uint8)
     second, first = np.sort(scores, 0)[-2:]
-    return Verdicts(names[best], first, first - second)
+    return MaskLabels(labels[scores.argmax(0)], first, first - second)
 
 
-def painting_order(levels: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """int64 (n,), masks as they are painted, later over earlier: by level, then confidence, then place.
+def overlay_order(levels: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """Indices of masks, int64 (n,), in the order they are painted, later over earlier: by level, then confidence, then
+    index.
 
-    So a whole (level 2) hides parts (1) and sub-parts (0), and a mask of background hides others as well.
+    So a whole (level 2) covers parts (1) and sub-parts (0), and background masks cover others as well.
     """
     return np.lexsort((confidence, levels))
 
 
-def painted_by(masks: Sequence[Runs], order: Iterable[int], pixels: int) -> np.ndarray:
-    """Which of n masks is the last to paint each pixel of an image read row by row: int32 (pixels,), n where none does.
+def overlay(masks: Sequence[Runs], order: Iterable[int], pixels: int) -> np.ndarray:
+    """Index of the topmost mask at each pixel in row-major order, int32 (pixels,); n where there is none.
 
     Args:
-        masks: of that image.
-        order: in which they paint.
-        pixels: of the image.
+        masks: n masks of one image.
+        order: order in which they are painted, later over earlier.
+        pixels: number of pixels of the image.
     """
-    painter = np.full(pixels, len(masks), np.int32)
+    topmost = np.full(pixels, len(masks), np.int32)
     for i in order:
         for start, end in zip(*masks[i], strict=True):
-            painter[start:end] = i
-    return painter
+            topmost[start:end] = i
+    return topmost
 
 
 def sams(
@@ -143,39 +143,39 @@ def sams(
     levels: Sequence[int] | np.ndarray,
     exponent: float,
     size: tuple[int, int],
-    largest: float = 1.0,
+    max_area_ratio: float = 1.0,
 ) -> SamsMaps:
     """The seed of an image from its maps and mask proposals.
 
-    Masks without pixels are left out. Without masks or without classes everything is background with confidence 0; so
-    is an image with a single mask, whose min-max is 0, but with confidence 1 in the mask.
+    Empty masks are skipped. Without masks or without classes everything is background with confidence 0; so is an image
+    with a single mask, whose min-max normalised score is 0, but with confidence 1 in the mask.
 
     Args:
-        cams: float32 (C, h, w), signed, raw or refined; enlarged bilinearly, then cut at 0, then averaged.
+        cams: float32 (C, h, w), signed, raw or refined; upsampled bilinearly, then ReLU.
         classes: foreground indices of the C classes.
-        masks: n proposals, bool (H, W), in COCO's RLE, or as runs; taken one at a time.
+        masks: n proposals, bool (H, W), in COCO's RLE, or as runs; consumed one at a time.
         levels: (n,) 0 sub-part, 1 part, 2 whole.
-        exponent: of background; see ``mask_scores``.
+        exponent: exponent of the background score.
         size: height and width of the image.
-        largest: share of the image above which no mask is believed to be an object: its pixels become 255. For min-max
-            makes some mask the best of each class, and where no proposal stands for the object itself, that may be the
-            whole background. 1, as in the original, believes all.
+        max_area_ratio: share of the image above which a mask of a foreground class is ignored. Min-max normalisation
+            gives each class a best mask, and where no proposal covers the object itself, that may be the whole
+            background. 1, as in the original, ignores none.
 
     Raises:
-        ValueError: as many levels as masks are needed, and masks of the image's size.
+        ValueError: levels and masks differ in number, or a mask does not fit the image.
     """
     height, width = size
     runs = [m if isinstance(m, Runs) else runs_of(m) for m in masks]
     if len(runs) != len(levels) or any(m.end[-1] > height * width for m in runs if len(m.end)):
-        raise ValueError(f"{len(runs)} masks of {height} x {width} pixels with a level each needed")
+        raise ValueError(f"{len(runs)} masks of {height} x {width} pixels with one level each needed")
     level = np.asarray(levels)[[m.area > 0 for m in runs]]
     runs = [m for m in runs if m.area]
     if not runs or not len(classes):
         return SamsMaps(np.zeros(size, np.uint8), np.zeros(size, np.float32), np.zeros(size, np.float32))
-    enlarged = (resized(cam[None], size)[0].relu().cpu() for cam in cams.detach().float())
-    verdicts = judge(mask_scores(mask_means(enlarged, runs), exponent), classes)
-    painter = painted_by(runs, painting_order(level, verdicts.confidence), height * width)
-    too_large = (verdicts.labels > 0) & (np.array([m.area for m in runs]) > largest * height * width)
-    for values, instead in zip(verdicts, (IGNORE, 0, 0), strict=True):
-        values[too_large] = instead
-    return SamsMaps(*(np.append(values, values.dtype.type(0))[painter].reshape(size) for values in verdicts))
+    upsampled = (resized(cam[None], size)[0].relu().cpu() for cam in cams.detach().float())
+    votes = assign_labels(mask_scores(mask_means(upsampled, runs), exponent), classes)
+    topmost = overlay(runs, overlay_order(level, votes.confidence), height * width)
+    too_large = (votes.labels > 0) & (np.array([m.area for m in runs]) > max_area_ratio * height * width)
+    for values, ignored in zip(votes, (IGNORE, 0, 0), strict=True):
+        values[too_large] = ignored
+    return SamsMaps(*(np.append(values, values.dtype.type(0))[topmost].reshape(size) for values in votes))

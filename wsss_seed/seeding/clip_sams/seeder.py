@@ -1,6 +1,6 @@
-"""The clip-sams seeder: prompts make class activation maps, attention refines them, mask proposals vote.
+"""The clip-sams seeder: prompts -> class activation maps -> attention affinity -> vote of mask proposals.
 
-Source: FMA-WSSS, arXiv 2312.03585. Here the steps are only put together; each is a function of its own module.
+Source: FMA-WSSS, arXiv 2312.03585. This module only combines the steps; each is a function in a module of its own.
 """
 
 from __future__ import annotations
@@ -22,22 +22,25 @@ from .cam import softmax_gradcam
 from .pixel_seed import pixel_seed
 from .prompts import Contexts, handwritten_features, prompt_features, prompt_names
 from .sams import sams
-from .settings import Settings
+from .settings import ClipSamsSettings
 
 if TYPE_CHECKING:
     from ...models.clip import Clip
 
+# Exponent of the background score of images without mask proposals: the plain complement.
+_FALLBACK_EXPONENT = 1.0
+
 
 class ClipSams:
-    """Seeds images whose image-level labels are known, by CLIP's maps and the vote of SAM's mask proposals.
+    """Seeds images with image-level labels from CLIP's class activation maps and SAM's mask proposals.
 
     Args:
         class_set: the classes.
         clip: the model.
-        proposals: gives the mask proposals of an image uint8 (H, W, 3).
+        proposals: returns the mask proposals of an image uint8 (H, W, 3).
         contexts: learned prompts; None for the hand-written sentences of CLIP-ES.
-        settings: of one stage.
-        record: further facts that determine the seeds, for ``settings``.
+        settings: settings of one stage.
+        record: further entries for ``settings`` that determine the seeds.
     """
 
     needs_boxes = False
@@ -48,7 +51,7 @@ class ClipSams:
         clip: Clip,
         proposals: Callable[[np.ndarray], Proposals],
         contexts: Contexts | None,
-        settings: Settings = Settings(),  # noqa: B008 - frozen
+        settings: ClipSamsSettings = ClipSamsSettings(),  # noqa: B008 - frozen
         record: Mapping[str, Any] | None = None,
     ):
         self.class_set = class_set
@@ -58,17 +61,17 @@ class ClipSams:
 
     @cached_property
     def _text(self) -> torch.Tensor:
-        """Text features (G, D), the classes' first, then background."""
+        """Text features (G, D), classes first, then background."""
         with torch.no_grad():
             if self._contexts is None:
                 return handwritten_features(self._clip, prompt_names(self.class_set))
             return prompt_features(self._clip, self._contexts)
 
     def cams(self, image: np.ndarray, classes: Sequence[int]) -> torch.Tensor:
-        """The maps of the classes present, float32 (C, h, w) on the patch grid, refined as the settings say."""
+        """Maps of the classes present, float32 (C, h, w) on the patch grid, refined according to the settings."""
         cam, affinity = self._set.cam, self._set.affinity
-        record = affinity.blocks if affinity.apply_to != "none" else 0
-        tower = self._clip.encode_tokens(self._clip.prepare(image, self._set.max_side), record)
+        blocks = affinity.attention_blocks if affinity.apply_to != "none" else 0
+        tower = self._clip.encode_tokens(self._clip.prepare(image, self._set.max_side), blocks)
         labels = torch.zeros(1, len(self.class_set.names), dtype=torch.bool)
         labels[0, list(classes)] = True
         maps = softmax_gradcam(
@@ -78,7 +81,7 @@ class ClipSams:
             labels,
             weights=cam.weights,
             softmax=cam.softmax,
-            scale=cam.scale or self._clip.logit_scale,
+            scale=cam.logit_scale or self._clip.logit_scale,
         )
         if affinity.apply_to == "none":
             return maps
@@ -86,7 +89,7 @@ class ClipSams:
         return refine(
             maps,
             tower.attention[0],
-            rounds=affinity.rounds,
+            sinkhorn_iters=affinity.sinkhorn_iters,
             power=affinity.power,
             box_threshold=affinity.box_threshold,
             apply_to=affinity.apply_to,
@@ -104,26 +107,28 @@ class ClipSams:
             raise ImageError(f"{sample.id}: no image-level labels; give --labels FILE, or take --backend dino-sam")
         classes = tuple(sorted(set(sample.labels)))
         if classes and not 0 <= classes[0] <= classes[-1] < len(self.class_set.names):
-            raise ImageError(f"{sample.id}: labels {classes}, but class set '{self.class_set.name}' ends before")
+            raise ImageError(f"{sample.id}: labels {classes}, outside class set '{self.class_set.name}'")
         if not classes:
-            note = "no class is given: all background"
+            note = "no class present: all background"
             return Seed(np.zeros(shape, np.uint8), np.ones(shape, np.float32), (), {}, {}, (note,))
         maps, options = self.cams(image, classes), self._set.sams
         notes: list[str] = []
         evidence: dict[str, Any] = {}
         found = self._proposals(image) if options.vote else None
         if found is not None and len(found):
-            painted = sams(maps, classes, found.masks, found.level, options.exponent, shape, options.largest)
-            labels, confidence = painted.labels, painted.confidence
+            voted = sams(
+                maps, classes, found.masks, found.level, options.background_exponent, shape, options.max_area_ratio
+            )
+            labels, confidence = voted.labels, voted.confidence
             if options.margin > 0:
-                doubtful = (painted.margin < options.margin) & (confidence > 0)
-                labels, confidence = np.where(doubtful, IGNORE, labels), np.where(doubtful, 0, confidence)
+                ambiguous = (voted.margin < options.margin) & (confidence > 0)
+                labels, confidence = np.where(ambiguous, IGNORE, labels), np.where(ambiguous, 0, confidence)
             evidence["masks"] = len(found)
         else:
-            exponent = options.exponent
+            exponent = options.background_exponent
             if options.vote:
-                exponent = options.fallback_exponent
-                notes.append("no mask proposals: the maps alone decide")
+                exponent = _FALLBACK_EXPONENT
+                notes.append("no mask proposals: labelled by the maps alone")
                 evidence["masks"] = 0
             labels, confidence = pixel_seed(maps, classes, shape, exponent)
         missing = [self.class_set.names[c] for c in classes if not (labels == c + 1).any()]

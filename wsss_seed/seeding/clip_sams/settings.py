@@ -1,4 +1,4 @@
-"""Every value of clip-sams as a setting, with the default of FMA-WSSS's coarse seeds on VOC."""
+"""Settings of clip-sams; the defaults are those of the published VOC recipe."""
 
 from __future__ import annotations
 
@@ -17,66 +17,69 @@ class CamSettings:
     """Class activation maps.
 
     Attributes:
-        weights: ``channel`` (the gradient's mean over the patches, as published) or ``element`` (gradient times
-            activation patch by patch).
-        softmax: which probability is differentiated: ``masked`` (as published: over the classes present and the
-            background, less steep where an absent class is ahead), ``present`` (CLIP-ES's, over the same) or ``all``.
-        scale: factor of the cosine similarities in the softmax; 0 takes the one CLIP learned.
+        weights: ``channel`` weights channels by the gradient averaged over the patches, as published; ``element``
+            multiplies gradient and activation patch by patch.
+        softmax: probability that is differentiated: ``masked``, as published, over the classes present and the
+            background, with gradients that vanish where an absent class is far ahead; ``present``, CLIP-ES's, over the
+            same; ``all``, over all prompts.
+        logit_scale: factor on the cosine similarities in the softmax; 0 for the one that CLIP learned.
     """
 
     weights: Literal["channel", "element"] = "channel"
     softmax: Literal["masked", "present", "all"] = "masked"
-    scale: NonNegativeFloat = 0.0
+    logit_scale: NonNegativeFloat = 0.0
 
 
 @dataclass(frozen=True)
 class AffinitySettings:
-    """Refinement of the maps by CLIP's own attention.
+    """Refinement of the maps by CLIP's attention affinity.
 
     Attributes:
-        apply_to: what is refined: ``score`` (the map made positive and scaled to 0..1), ``cam`` (the signed map), or
+        apply_to: what to refine: ``score`` (the map after ReLU and min-max normalisation), ``cam`` (the signed map) or
             ``none``.
-        box_threshold: part of a score's maximum above which its boxes are drawn; only patches inside them give.
-        rounds: of Sinkhorn's normalisation.
-        power: of the affinity matrix.
-        blocks: so many last blocks give attention.
-        box_clip_quirk: whether a box at the right or lower border loses its last column or row, as in the original.
+        box_threshold: share of a score's maximum above which boxes are drawn; only patches inside them are propagated.
+        sinkhorn_iters: iterations of Sinkhorn normalisation of the attention.
+        power: power of the affinity matrix.
+        attention_blocks: number of last blocks over which attention is averaged.
+        box_clip_quirk: whether boxes end before the last row and column, as in the original's released code.
     """
 
     apply_to: Literal["score", "cam", "none"] = "score"
     box_threshold: UnitInterval = 0.4
-    rounds: NonNegativeInt = 1
+    sinkhorn_iters: NonNegativeInt = 1
     power: PositiveInt = 2
-    blocks: PositiveInt = 8
+    attention_blocks: PositiveInt = 8
     box_clip_quirk: bool = True
 
 
 @dataclass(frozen=True)
 class SamsSettings:
-    """From maps to labels.
+    """SAM-based seeding: from maps to labels.
 
     Attributes:
-        vote: whether mask proposals vote; else every pixel stands for itself (an ablation).
-        exponent: of the background's score: background = (1 - best class) ** exponent.
-        fallback_exponent: the same for the pixels of an image without mask proposals, where the original stops.
-        margin: pixels whose best two scores are closer become 255; 0, as in the original, makes none.
-        largest: masks of objects that cover more than this share of the image become 255; 1, as in the original, makes
-            none.
+        vote: whether mask proposals vote on labels; otherwise each pixel is labelled by the maps alone, an ablation.
+        background_exponent: exponent of the background score, (1 - highest class score) ** exponent.
+        margin: difference of the two highest scores of a mask below which its pixels are ignored; 0, as in the
+            original, ignores none.
+        max_area_ratio: share of the image above which a mask of a foreground class is ignored; 1, as in the original,
+            ignores none.
     """
 
     vote: bool = True
-    exponent: NonNegativeFloat = 0.6
-    fallback_exponent: NonNegativeFloat = 1.0
+    background_exponent: NonNegativeFloat = 0.6
     margin: UnitInterval = 0.0
-    largest: UnitInterval = 1.0
+    max_area_ratio: UnitInterval = 1.0
 
 
 @dataclass(frozen=True)
-class Settings:
+class ClipSamsSettings:
     """All settings of clip-sams.
 
     Attributes:
-        max_side: images with a longer side are seen by CLIP at this size, for memory grows with its fourth power.
+        stage: stage of the recipe: ``handwritten`` (hand-written prompts), ``coarse`` (prompts learned from image-level
+            labels) or ``fine`` (prompts learned from coarse seeds).
+        max_side: longest side in pixels at which CLIP sees an image; the memory of attention grows with its fourth
+            power.
     """
 
     OWNER: ClassVar[str] = "clip-sams"

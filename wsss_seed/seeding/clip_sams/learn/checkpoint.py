@@ -1,4 +1,4 @@
-"""How far a learning run is, on disk: everything that the rest of it depends on."""
+"""Checkpoints of prompt learning: everything that the remaining iterations depend on."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ....io.files import plain, write_bytes
 
 
 @dataclass(frozen=True)
-class Progress:
-    """The state after some iterations. Order, augmentation and learning rate follow from the iteration alone.
+class LearningState:
+    """State after some iterations. Order, augmentation and learning rate follow from the iteration alone.
 
     Attributes:
-        iteration: how many are done.
-        vectors: float32, the context vectors.
-        momentum: float32, SGD's buffer; None before the first step.
-        curve: name of a loss -> its value in each iteration.
+        iteration: completed iterations.
+        vectors: float32 context vectors.
+        momentum: float32 momentum buffer of SGD; None before the first step.
+        curve: name of a loss -> its value at each iteration.
     """
 
     iteration: int
@@ -32,48 +32,48 @@ class Progress:
     curve: Mapping[str, tuple[float, ...]]
 
 
-def save(path: Path, progress: Progress, about: Mapping[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all.
+def save(path: Path, state: LearningState, about: Mapping[str, Any]) -> None:
+    """Write a checkpoint atomically.
 
     Args:
         path: the file.
-        progress: the state.
+        state: the state.
         about: everything that determines the outcome, as JSON values; a resumed run must have the same.
     """
     data = io.BytesIO()
-    state = {
-        "iteration": progress.iteration,
-        "vectors": progress.vectors,
-        "momentum": progress.momentum,
-        "curve": {name: torch.tensor(values, dtype=torch.float64) for name, values in progress.curve.items()},
+    content = {
+        "iteration": state.iteration,
+        "vectors": state.vectors,
+        "momentum": state.momentum,
+        "curve": {name: torch.tensor(values, dtype=torch.float64) for name, values in state.curve.items()},
         "about": json.dumps(plain(about)),
     }
-    torch.save(state, data)
+    torch.save(content, data)
     write_bytes(path, data.getvalue())
 
 
-def load(path: Path, about: Mapping[str, Any]) -> Progress | None:
+def load(path: Path, about: Mapping[str, Any]) -> LearningState | None:
     """Read a checkpoint; None where there is none.
 
     Raises:
-        WsssError: it is damaged, or of a run with other settings (the differences are named).
+        WsssError: it is damaged, or was written with other settings (the differences are named).
     """
-    remedy = "give another --out, or --overwrite to begin again"
+    remedy = "give another --out, or --overwrite to start over"
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        former = dict(json.loads(state["about"]))
-        curve = {str(name): tuple(map(float, values.tolist())) for name, values in state["curve"].items()}
-        vectors, momentum = state["vectors"].float(), state["momentum"]
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        former = dict(json.loads(content["about"]))
+        curve = {str(name): tuple(map(float, values.tolist())) for name, values in content["curve"].items()}
+        vectors, momentum = content["vectors"].float(), content["momentum"]
         momentum = None if momentum is None else momentum.float().view(vectors.shape)
-        progress = Progress(int(state["iteration"]), vectors, momentum, curve)
+        state = LearningState(int(content["iteration"]), vectors, momentum, curve)
     except FileNotFoundError:
         return None
-    except Exception:  # whatever a torn or foreign file makes the reader of pickles raise, and of whatever types it is
+    except Exception:  # a torn or foreign file fails in many ways
         raise WsssError(f"{path}: not a readable checkpoint of learn-prompts; {remedy}") from None
     now = plain(about)
     different = [k for k in sorted({*former, *now}) if former.get(k) != now.get(k)]
     if different:
         shown = "; ".join(f"{k}: {former.get(k)!r} before, {now.get(k)!r} now" for k in different[:3])
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
-        raise WsssError(f"{path.parent}: learning began here with other settings ({shown}{more}); {remedy}")
-    return progress
+        raise WsssError(f"{path.parent}: learning started here with other settings ({shown}{more}); {remedy}")
+    return state

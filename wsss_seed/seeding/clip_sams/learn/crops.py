@@ -1,4 +1,4 @@
-"""The endless stream of random crops that learning sees, made ahead in threads and the same after every resume."""
+"""Random crops for prompt learning, prefetched in threads and reproducible after a resume."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 from ....data.base import Sample
 from ....data.classes import IGNORE
-from ....data.shuffle import dice_at, image_at
+from ....data.shuffle import rng_at, shuffled_index
 from ....errors import ImageError
-from ....io.prefetch import ahead
+from ....io.prefetch import prefetch_map
 from .augment import augment
 from .settings import LearnSettings
 
@@ -22,100 +22,100 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Crops:
+class CropBatch:
     """A micro-batch of n crops.
 
     Attributes:
-        pixels: uint8 (n, 3, crop, crop) RGB.
-        labels: bool (n, K), the classes of each.
-        seeds: uint8 (n, crop, crop) label maps; None where the task needs none.
+        pixels: uint8 (n, 3, crop_size, crop_size) RGB.
+        labels: bool (n, K) image-level labels.
+        label_maps: uint8 (n, crop_size, crop_size); None where the task needs none.
     """
 
     pixels: torch.Tensor
     labels: torch.Tensor
-    seeds: torch.Tensor | None
+    label_maps: torch.Tensor | None
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where crops come from.
+class PromptTrainingData:
+    """The images that prompts are learned from.
 
     Attributes:
-        samples: the images with labels, in order.
-        image: reads a sample's pixels, uint8 (H, W, 3).
-        seed: reads a sample's coarse seed, uint8 (H, W); None where the task needs none.
-        classes: K.
+        samples: samples with image-level labels, in order.
+        image: reads the image of a sample, uint8 (H, W, 3).
+        label_map: reads the coarse seed of a sample, uint8 (H, W); None where the task needs none.
+        classes: number of classes K.
     """
 
     samples: Sequence[Sample]
     image: Callable[[Sample], np.ndarray]
-    seed: Callable[[Sample], np.ndarray] | None
+    label_map: Callable[[Sample], np.ndarray] | None
     classes: int
 
 
-def stream(
-    source: Source,
+def crop_batches(
+    data: PromptTrainingData,
     settings: LearnSettings,
     seed: int,
     start: int,
     stop: int,
     share: tuple[int, int] = (0, 1),
     workers: int = 2,
-) -> Generator[list[Crops], None, None]:
+) -> Generator[list[CropBatch], None, None]:
     """The micro-batches of each iteration from ``start`` to ``stop``.
 
     An image that cannot be read is left out of its micro-batch, with a warning.
 
     Args:
-        source: the images.
-        settings: of the task.
-        seed: of order and augmentation.
-        start, stop: iterations.
-        share: (index, n): of several processes each takes every n-th micro-batch of an iteration.
-        workers: threads.
+        data: the images.
+        settings: settings of the task.
+        seed: random seed of order and augmentation.
+        start, stop: range of iterations.
+        share: (index, n): each of n processes takes every n-th micro-batch of an iteration.
+        workers: threads that make crops.
     """
     train = settings.train
     warned: set[str] = set()
 
     def crop(position: int) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor] | None:
-        sample = source.samples[image_at(position, len(source.samples), seed)]
+        sample = data.samples[shuffled_index(position, len(data.samples), seed)]
         try:
-            image = source.image(sample)
-            labels = None if source.seed is None else source.seed(sample)
+            image = data.image(sample)
+            label_map = None if data.label_map is None else data.label_map(sample)
         except ImageError as error:
             if sample.id not in warned:
                 warned.add(sample.id)
                 log.warning("left out: %s", error)
             return None
-        pixels, labels_crop = augment(image, labels, settings.augment, dice_at(position, seed))
-        present = torch.zeros(source.classes, dtype=torch.bool)
-        if train.labels == "crop" and labels_crop is not None:
-            values = torch.unique(labels_crop).long()
+        pixels, label_crop = augment(image, label_map, settings.augment, rng_at(position, seed))
+        present = torch.zeros(data.classes, dtype=torch.bool)
+        if train.labels == "crop" and label_crop is not None:
+            values = torch.unique(label_crop).long()
             present[values[(values > 0) & (values != IGNORE)] - 1] = True
         else:
             present[list(sample.labels or ())] = True
-        return pixels, labels_crop, present
+        return pixels, label_crop, present
 
-    own = range(share[0], train.accumulate, share[1])
+    own = range(share[0], train.gradient_accumulation_steps, share[1])
     positions = (
-        (iteration * train.accumulate + micro) * train.batch + i
+        (iteration * train.gradient_accumulation_steps + micro) * train.batch_size + i
         for iteration in range(start, stop)
         for micro in own
-        for i in range(train.batch)
+        for i in range(train.batch_size)
     )
-    size = settings.augment.crop
-    with closing(ahead(crop, positions, workers=workers, depth=2 * train.batch)) as crops:
+    size = settings.augment.crop_size
+    with closing(prefetch_map(crop, positions, workers=workers, depth=2 * train.batch_size)) as crops:
         for _ in range(start, stop):
             batch = []
             for _ in own:
-                parts = [next(crops)[1].result() for _ in range(train.batch)]
+                parts = [next(crops)[1].result() for _ in range(train.batch_size)]
                 found = [p for p in parts if p is not None]
-                seeds = [p[1] for p in found if p[1] is not None]
+                label_maps = [p[1] for p in found if p[1] is not None]
                 batch.append(
-                    Crops(
+                    CropBatch(
                         torch.stack([p[0] for p in found]) if found else torch.zeros(0, 3, size, size).byte(),
-                        torch.stack([p[2] for p in found]) if found else torch.zeros(0, source.classes).bool(),
-                        torch.stack(seeds) if seeds else None,
+                        torch.stack([p[2] for p in found]) if found else torch.zeros(0, data.classes).bool(),
+                        torch.stack(label_maps) if label_maps else None,
                     )
                 )
             yield batch

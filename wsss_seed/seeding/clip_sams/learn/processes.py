@@ -1,4 +1,4 @@
-"""Several processes, one GPU each, that learn the same prompts together."""
+"""Learning in several processes, one GPU each."""
 
 from __future__ import annotations
 
@@ -12,49 +12,52 @@ from ....errors import WsssError
 
 
 class Processes:
-    """The processes that ``accelerate launch`` started, or this one alone.
+    """The processes that ``accelerate launch`` started, or this one alone, which needs no accelerate.
 
-    Each takes every n-th micro-batch of an iteration and all add up their gradients, so that the effective batch, and
-    but for the order of additions the outcome, is that of one process.
+    Each takes every n-th micro-batch of an iteration and all sum their gradients, so that the effective batch and, up
+    to the order of additions, the outcome equal those of a single process.
 
     Attributes:
-        index, count: this one's number and how many there are.
-        first: whether this one writes files and messages.
-        device: of this process: ``cuda:N`` or ``cpu``; None where it is alone and may choose.
+        index, count: index of this process and number of processes.
+        first: whether this process writes files and messages.
+        device: of this process, ``cuda:N`` or ``cpu``; None where it is alone and may choose.
     """
 
-    def __init__(self) -> None:
-        self.index, self.count = 0, 1
-        self.device: str | None = None
-        self._accelerator: Any = None
+    def __init__(self, state: Any = None) -> None:
+        """
+        Args:
+            state: accelerate's ``PartialState``; None for a single process.
+        """
+        self._state = state
+        self.index: int = 0 if state is None else state.process_index
+        self.count: int = 1 if state is None else state.num_processes
+        self.device: str | None = None if state is None else str(state.device)
 
     @classmethod
     def launched(cls, micro_batches: int) -> Processes:
         """The processes of this launch.
 
         Args:
-            micro_batches: of an iteration, between which they share.
+            micro_batches: micro-batches per iteration, which the processes share.
 
         Raises:
             WsssError: accelerate is not installed, or there are more processes than micro-batches.
         """
-        self = cls()
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            try:
-                from accelerate import Accelerator, InitProcessGroupKwargs
-            except ImportError:
-                remedy = 'pip install "wsss-seed[multi-gpu]"'
-                raise WsssError(f"learning in several processes needs accelerate: {remedy}") from None
-            # Processes wait for each other's share of the coarse seeds, which may take hours.
-            accelerator: Any = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=2))])
-            self._accelerator = accelerator
-            self.index, self.count = accelerator.process_index, accelerator.num_processes
-            self.device = str(accelerator.device)
-            if self.count > micro_batches:
-                raise WsssError(
-                    f"{self.count} processes cannot share {micro_batches} micro-batches an iteration; start fewer, or "
-                    f"divide the batch further, e.g. --set train.accumulate={self.count} and a smaller train.batch"
-                )
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls()
+        try:
+            from accelerate import PartialState
+        except ImportError:
+            remedy = 'pip install "wsss-seed[multi-gpu]"'
+            raise WsssError(f"learning in several processes needs accelerate: {remedy}") from None
+        # Processes wait for each other's share of the coarse seeds, which may take hours.
+        self = cls(PartialState(timeout=timedelta(days=2)))
+        if self.count > micro_batches:
+            raise WsssError(
+                f"{self.count} processes cannot share {micro_batches} micro-batches per iteration; start fewer, or "
+                "divide the batch further, e.g. --set train.gradient_accumulation_steps="
+                f"{self.count} and a smaller train.batch_size"
+            )
         return self
 
     @property
@@ -62,14 +65,15 @@ class Processes:
         return self.index == 0
 
     def wait(self) -> None:
-        """Until all processes are here."""
-        if self._accelerator is not None:
-            self._accelerator.wait_for_everyone()
+        """Wait until all processes have come this far."""
+        if self._state is not None:
+            self._state.wait_for_everyone()
 
-    def summed(self, gradient: torch.Tensor, losses: dict[str, float]) -> tuple[torch.Tensor, dict[str, float]]:
-        """Gradient and losses added up over the processes."""
-        if self._accelerator is None:
+    def reduce_sum(self, gradient: torch.Tensor, losses: dict[str, float]) -> tuple[torch.Tensor, dict[str, float]]:
+        """Gradient and losses summed over the processes."""
+        if self._state is None:
             return gradient, losses
-        values = torch.tensor(list(losses.values()), dtype=torch.float64, device=gradient.device)
-        values = self._accelerator.reduce(values, "sum")
-        return self._accelerator.reduce(gradient, "sum"), dict(zip(losses, values.tolist(), strict=True))
+        from accelerate.utils import reduce
+
+        values = reduce(torch.tensor(list(losses.values()), dtype=torch.float64, device=gradient.device), "sum")
+        return reduce(gradient, "sum"), dict(zip(losses, values.tolist(), strict=True))

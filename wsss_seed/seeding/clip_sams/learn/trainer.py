@@ -17,8 +17,8 @@ from ..cam import softmax_gradcam
 from ..losses import cam_loss, contrastive_loss
 from ..prompts import Contexts, frame_prompts, prompt_features, prompt_names, random_contexts
 from . import checkpoint
-from .checkpoint import Progress
-from .crops import Crops, Source, stream
+from .checkpoint import LearningState
+from .crops import CropBatch, PromptTrainingData, crop_batches
 from .processes import Processes
 from .schedule import learning_rate
 from .settings import ContextSettings, LearnSettings, Task
@@ -28,22 +28,22 @@ _SAVE_EVERY = 100
 
 @dataclass(frozen=True)
 class Learned:
-    """The outcome: the contexts, the losses of every iteration, and whether learning was stopped before its end."""
+    """Learned contexts, the final state with the losses of every iteration, and whether learning was interrupted."""
 
     contexts: Contexts
-    progress: Progress
+    progress: LearningState
     interrupted: bool
 
 
 def first_contexts(clip: Clip, class_set: ClassSet, settings: ContextSettings, seed: int) -> Contexts:
-    """Random contexts of the prompts of a class set, the same for the same seed."""
+    """Random initial contexts of the prompts of a class set, the same for the same seed."""
     return random_contexts(
         clip,
         prompt_names(class_set, empty_background=settings.background == "empty"),
-        length=settings.tokens,
-        per_name=not settings.shared,
-        position=settings.position,
-        std=settings.std,
+        length=settings.n_ctx,
+        per_name=settings.class_specific,
+        position=settings.class_token_position,
+        std=settings.init_std,
         generator=torch.Generator().manual_seed(seed),
     )
 
@@ -52,7 +52,7 @@ def learn(
     task: Task,
     clip: Clip,
     class_set: ClassSet,
-    source: Source,
+    data: PromptTrainingData,
     settings: LearnSettings,
     *,
     path: Path,
@@ -62,35 +62,35 @@ def learn(
     step: Callable[[int, Mapping[str, float]], None] | None = None,
     workers: int = 2,
 ) -> Learned:
-    """Learn the prompts of one task, going on from the checkpoint where there is one.
+    """Learn the prompts of one task, resuming from the checkpoint if there is one.
 
-    On the CPU the outcome does not depend on where a run was interrupted: every iteration's images, crops and rate
-    follow from its number, and the checkpoint holds the rest of the state.
+    On the CPU the outcome does not depend on interruptions: images, crops and learning rate of an iteration follow from
+    its number, and the checkpoint holds the rest of the state.
 
     Args:
         task: ``cls`` (multi-label contrastive loss on image-level labels) or ``seg`` (CAM activation loss on seeds).
         clip: the frozen model.
         class_set: its prompts and background phrases.
-        source: the images, with seeds for ``seg``.
-        settings: of the task.
-        path: the checkpoint.
-        about: what determines the outcome.
-        seed: of the first vectors, the order and the augmentation.
+        data: the images, with seeds for ``seg``.
+        settings: settings of the task.
+        path: path of the checkpoint.
+        about: everything that determines the outcome, as JSON values.
+        seed: random seed of the initial vectors, the order and the augmentation.
         processes: the processes that share the micro-batches; by default this one alone.
         step: called after each iteration with its number and losses.
         workers: threads that make crops.
 
     Raises:
-        WsssError: the checkpoint is damaged or of other settings.
+        WsssError: the checkpoint is damaged or was written with other settings.
     """
     processes = processes or Processes()
     train = settings.train
-    stop = min(train.stop or train.iterations, train.iterations)
+    stop = min(train.stop_iter or train.max_iters, train.max_iters)
     contexts = first_contexts(clip, class_set, settings.context, seed)
-    frame = frame_prompts(clip, contexts.names, settings.context.tokens, settings.context.position)
-    state = checkpoint.load(path, about) or Progress(0, contexts.vectors.cpu(), None, {})
+    frame = frame_prompts(clip, contexts.names, settings.context.n_ctx, settings.context.class_token_position)
+    state = checkpoint.load(path, about) or LearningState(0, contexts.vectors.cpu(), None, {})
     vectors = state.vectors.to(clip.device).clone().requires_grad_()
-    sgd = torch.optim.SGD([vectors], train.rate, train.momentum, weight_decay=train.decay)
+    sgd = torch.optim.SGD([vectors], train.lr, train.momentum, weight_decay=train.weight_decay)
     if state.momentum is not None:
         sgd.state[vectors]["momentum_buffer"] = state.momentum.to(clip.device).clone()
     loss_of = _Loss(task, clip, len(class_set.names), settings)
@@ -98,27 +98,31 @@ def learn(
     curve = {name: list(values) for name, values in state.curve.items()}
     try:
         share = (processes.index, processes.count)
-        with terminable(), closing(stream(source, settings, seed, state.iteration, stop, share, workers)) as batches:
+        with (
+            terminable(),
+            closing(crop_batches(data, settings, seed, state.iteration, stop, share, workers)) as batches,
+        ):
             for micro_batches in batches:
-                rate = learning_rate(state.iteration, train)
-                sgd.param_groups[0]["lr"] = rate
+                lr = learning_rate(state.iteration, train)
+                sgd.param_groups[0]["lr"] = lr
                 text = prompt_features(clip, replace(contexts, vectors=vectors), frame)
-                leaf = text.detach().requires_grad_()  # so that the text tower is passed once, not once a micro-batch
+                # A leaf, so that the text tower runs once per iteration, not once per micro-batch.
+                leaf = text.detach().requires_grad_()
                 losses: dict[str, float] = {}
                 for crops in micro_batches:
                     total, parts = loss_of(crops, leaf)
-                    (total / train.accumulate).backward()
+                    (total / train.gradient_accumulation_steps).backward()
                     for name, value in parts.items():
-                        losses[name] = losses.get(name, 0.0) + float(value) / train.accumulate
+                        losses[name] = losses.get(name, 0.0) + float(value) / train.gradient_accumulation_steps
                 sgd.zero_grad(set_to_none=True)
                 text.backward(torch.zeros_like(text) if leaf.grad is None else leaf.grad)
                 assert vectors.grad is not None
-                vectors.grad, losses = processes.summed(vectors.grad, losses)
+                vectors.grad, losses = processes.reduce_sum(vectors.grad, losses)
                 sgd.step()
-                for name, number in {"rate": rate, **losses}.items():
+                for name, number in {"lr": lr, **losses}.items():
                     curve.setdefault(name, []).append(number)
-                # Replaced in one go, so that an interrupt at any moment finds the state after a whole iteration.
-                state = Progress(
+                # Replaced at once, so that an interrupt at any moment finds the state after a complete iteration.
+                state = LearningState(
                     state.iteration + 1,
                     vectors.detach().cpu().clone(),
                     sgd.state[vectors]["momentum_buffer"].detach().cpu().clone() if train.momentum else None,
@@ -137,38 +141,37 @@ def learn(
     return Learned(replace(contexts, vectors=state.vectors), state, interrupted)
 
 
-def _trimmed(state: Progress) -> Progress:
-    """The state with the losses of its own iterations only; an interrupt may have come between them."""
+def _trimmed(state: LearningState) -> LearningState:
+    """The state with the losses of its own iterations only; an interrupt may have come between the two."""
     return replace(state, curve={name: tuple(values[: state.iteration]) for name, values in state.curve.items()})
 
 
 class _Loss:
     """The loss of a micro-batch as a function of the text features.
 
-    Half precision, on a GPU, is for the frozen blocks before the last only: everything that is differentiated stays in
-    float32, so that no gradient underflows and no loss scale is needed.
+    On a GPU the frozen blocks before the last run in half precision; everything that is differentiated stays in
+    float32, so that no gradient underflows and no loss scaling is needed.
     """
 
     def __init__(self, task: Task, clip: Clip, classes: int, settings: LearnSettings):
         self.task, self.clip, self.classes, self.cam = task, clip, classes, settings.cam
-        self.scale = settings.cam.scale or clip.logit_scale
-        self.half = settings.train.half and clip.device.type == "cuda"
+        self.scale = settings.cam.logit_scale or clip.logit_scale
 
-    def __call__(self, crops: Crops, text: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss, and it or its parts by name, detached."""
+    def __call__(self, crops: CropBatch, text: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The total loss, and its terms by name, detached."""
         if not len(crops.pixels):
             zero = text.sum() * 0
             names = ("loss",) if self.task == "cls" else ("loss_foreground", "loss_background")
             return zero, dict.fromkeys(names, zero.detach())
         clip, labels = self.clip, crops.labels.to(self.clip.device)
-        with torch.autocast(clip.device.type, enabled=self.half):
+        with torch.autocast(clip.device.type, enabled=clip.device.type == "cuda"):
             tower = clip.encode_tokens(clip.normalise(crops.pixels))
         if self.task == "cls":
             with torch.no_grad():
                 features = clip.last_block(tower)
             loss = contrastive_loss(self.scale * features @ text[: self.classes].T, labels)
             return loss, {"loss": loss.detach()}
-        assert crops.seeds is not None
+        assert crops.label_maps is not None
         cams = softmax_gradcam(
             clip,
             tower,
@@ -179,7 +182,7 @@ class _Loss:
             scale=self.scale,
             create_graph=True,
         )
-        foreground, background = cam_loss(cams, labels, crops.seeds)
+        foreground, background = cam_loss(cams, labels, crops.label_maps)
         return foreground + background, {
             "loss_foreground": foreground.detach(),
             "loss_background": background.detach(),

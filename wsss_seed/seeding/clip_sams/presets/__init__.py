@@ -1,4 +1,4 @@
-"""Recipes as data: the settings of each stage and of learning, in one TOML file a preset."""
+"""Presets of clip-sams: settings of each stage and of prompt learning, one TOML file per preset."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Preset:
 
     Attributes:
         name: ``fma-voc``, ``fma-coco`` or ``toyland``.
-        title: one line for the user.
-        models: role (``clip``, ``sam``) -> name of the model it is meant for.
+        title: one-line description.
+        models: role (``clip``, ``sam``) -> name of the model it was made for.
         stages: ``handwritten``, ``coarse``, ``fine`` -> dotted setting key -> value.
-        learn: task (``cls``, ``seg``) -> dotted setting key of learning -> value.
+        learn: task (``cls``, ``seg``) -> dotted setting key of prompt learning -> value.
     """
 
     name: str
@@ -50,5 +50,5 @@ def load_preset(name: str) -> Preset:
 
 
 def preset_for(class_set: ClassSet) -> str:
-    """The preset of a class set: its own where it has one, else that of VOC, whose photographs are the nearest."""
+    """Default preset of a class set: its own if it has one, else VOC's, whose photographs are the closest."""
     return {"toyland": "toyland", "coco": "fma-coco"}.get(class_set.name, "fma-voc")

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 
-def processed(processor: Any, image: np.ndarray, thinnest: int | None = None) -> Any:
+def preprocess(processor: Any, image: np.ndarray, thinnest: int | None = None) -> Any:
     """What an image processor of transformers makes of an image.
 
     Args:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from rounding import assert_same
 
-from wsss_seed.segmenter.windows import places, resize, slide, views
+from wsss_seed.segmenter.inference import multi_scale_inference, resize, slide_inference, window_starts
 
 
 def soft(pixels: torch.Tensor) -> torch.Tensor:
@@ -31,7 +31,7 @@ def image(height: int, width: int, seed: int = 0) -> torch.Tensor:
     ],
 )
 def test_places(length, window, stride, expected):
-    assert places(length, window, stride) == expected
+    assert window_starts(length, window, stride) == expected
 
 
 def test_places_are_those_of_mmsegmentation():
@@ -45,14 +45,14 @@ def test_places_are_those_of_mmsegmentation():
                     end = min(index * stride + window, length)
                     theirs.append(max(end - window, 0))
                 if stride <= window:
-                    assert places(length, window, stride) == theirs
+                    assert window_starts(length, window, stride) == theirs
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 40), (31, 17), (16, 16), (33, 64)])
 @pytest.mark.parametrize(("window", "stride"), [(64, 1), (16, 16), (16, 11), (16, 1)])
 def test_windows_change_nothing_where_pixels_stand_alone(height, width, window, stride):
     pixels = image(height, width)
-    assert_same(slide(soft, pixels, window, stride), soft(pixels))
+    assert_same(slide_inference(soft, pixels, window, stride), soft(pixels))
 
 
 def test_windows_have_their_size_and_overlaps_are_means():
@@ -62,7 +62,7 @@ def test_windows_have_their_size_and_overlaps_are_means():
         sizes.append(tuple(pixels.shape[1:]))
         return torch.full((2, *pixels.shape[1:]), float(len(sizes)))
 
-    found = slide(counting, image(4, 10), 6, 4)
+    found = slide_inference(counting, image(4, 10), 6, 4)
     assert sizes == [(4, 6), (4, 6)]
     assert found[0, 0].tolist() == [1, 1, 1, 1, 1.5, 1.5, 2, 2, 2, 2]
 
@@ -72,7 +72,7 @@ WHOLE = {"window": 2048, "stride": 2048}
 
 def test_mirrored_answers_are_mirrored_back():
     pixels = image(6, 9)
-    assert_same(views(soft, pixels, [(6, 9)], flip=True, size=(6, 9), **WHOLE), soft(pixels))
+    assert_same(multi_scale_inference(soft, pixels, [(6, 9)], flip=True, size=(6, 9), **WHOLE), soft(pixels))
 
     def left(pixels: torch.Tensor) -> torch.Tensor:
         """Finds class 1 on the left edge only: mirrored, on the right."""
@@ -81,7 +81,7 @@ def test_mirrored_answers_are_mirrored_back():
         found[0] = 1 - found[1]
         return found
 
-    found = views(left, pixels, [(6, 9)], flip=True, size=(6, 9), **WHOLE)
+    found = multi_scale_inference(left, pixels, [(6, 9)], flip=True, size=(6, 9), **WHOLE)
     assert found[1, 0].tolist() == [0.5, 0, 0, 0, 0, 0, 0, 0, 0.5]
 
 
@@ -92,14 +92,18 @@ def test_sizes_are_averaged():
         seen.append(tuple(pixels.shape[1:]))
         return torch.full((2, *pixels.shape[1:]), float(len(seen)))
 
-    found = views(counting, image(20, 31), [(10, 16), (20, 31), (35, 54)], flip=False, size=(21, 30), **WHOLE)
+    found = multi_scale_inference(
+        counting, image(20, 31), [(10, 16), (20, 31), (35, 54)], flip=False, size=(21, 30), **WHOLE
+    )
     assert seen == [(10, 16), (20, 31), (35, 54)]
     assert found.shape == (2, 21, 30)
     assert torch.allclose(found, torch.full_like(found, 2.0))
 
 
 def test_probabilities_still_add_up():
-    found = views(soft, image(23, 37), [(12, 19), (23, 37), (30, 48)], flip=True, window=16, stride=9, size=(23, 37))
+    found = multi_scale_inference(
+        soft, image(23, 37), [(12, 19), (23, 37), (30, 48)], flip=True, window=16, stride=9, size=(23, 37)
+    )
     assert_same(found.sum(0), torch.ones(23, 37))
 
 

@@ -26,7 +26,7 @@ class Window(NamedTuple):
     logits: torch.Tensor
 
 
-def enlarging(grid: int, steps: Iterable[tuple[int, int]], device: torch.device) -> torch.Tensor:
+def interpolation_matrix(grid: int, steps: Iterable[tuple[int, int]], device: torch.device) -> torch.Tensor:
     """Share of each line of a decoder's grid in each line of the image, as bilinear interpolation gives it.
 
     Args:
@@ -43,14 +43,16 @@ def enlarging(grid: int, steps: Iterable[tuple[int, int]], device: torch.device)
     return lines[0].T.contiguous()
 
 
-def windows(down: torch.Tensor, across: torch.Tensor, low_res: torch.Tensor, floor: float) -> Iterator[Window]:
+def upsampled_windows(
+    down: torch.Tensor, across: torch.Tensor, low_res: torch.Tensor, floor: float
+) -> Iterator[Window]:
     """Enlarge mask logits to the image, but only where they can be above a floor.
 
     A pixel of an enlarged mask is a mean of the pixels of the decoder's grid around it. So where none of these is
     above the floor, neither is the pixel, and most of most masks need no enlarging.
 
     Args:
-        down, across: float32 (H, h) and (W, w), see ``enlarging``.
+        down, across: float32 (H, h) and (W, w), see ``interpolation_matrix``.
         low_res: float32 (n, h, w) logits on the grid.
         floor: a logit.
 
