@@ -14,9 +14,9 @@ import pytest
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
-from rounding import assert_same
 from safetensors.torch import save_file
 
+from tests.rounding import assert_same
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.toyland import draw
 from wsss_seed.errors import WsssError

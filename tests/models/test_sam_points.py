@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from rounding import assert_same
 from segment_anything import SamPredictor
-from test_sam import picture, random_model
 
+from tests.models.test_sam import picture, random_model
+from tests.rounding import assert_same
 from wsss_seed.models import enlarge, sam_points
 from wsss_seed.models.sam import Sam
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_run import CLASSES, NAMES, label_maps, write_run
 from PIL import Image
 
+from tests.output.odd_run import CLASSES, NAMES, label_maps, write_run
 from wsss_seed.data import open_dataset
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.images import read_rgb

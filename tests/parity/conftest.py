@@ -10,9 +10,9 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from goldens import FOLDER
 from open_clip.model import build_model_from_openai_state_dict
 
+from tests.parity.goldens import FOLDER
 from wsss_seed.models.clip import Clip
 
 

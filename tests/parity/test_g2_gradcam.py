@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rounding import ROUNDING
 
+from tests.rounding import ROUNDING
 from wsss_seed.seeding.cam import SOFTMAX, class_logits, softmax_gradcam
 from wsss_seed.seeding.maps import resized, score
 

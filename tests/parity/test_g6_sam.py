@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from goldens import FOLDER
 
+from tests.parity.goldens import FOLDER
 from wsss_seed.models.sam import Sam, Window, build_sam
 from wsss_seed.seeding.proposals import ProposalSettings, boxes_of, generate_proposals
 

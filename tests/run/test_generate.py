@@ -11,11 +11,11 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from killed_runs import contents
-from painted import CLASSES, NearestColour, Painted, paint
 from PIL import Image
 from rich.console import Console
 
+from tests.run.killed_runs import contents
+from tests.run.painted import CLASSES, NearestColour, Painted, paint
 from wsss_seed.data.base import Dataset, Sample
 from wsss_seed.data.images import read_labels, read_rgb
 from wsss_seed.errors import WsssError

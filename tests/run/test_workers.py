@@ -9,9 +9,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import killed_runs as runs
 import pytest
 
+from tests.run import killed_runs as runs
 from wsss_seed.errors import WsssError
 from wsss_seed.run.progress import Progress
 from wsss_seed.run.workers import on_devices

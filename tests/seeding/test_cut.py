@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from rounding import FLIPPED, ROUNDING
 from segment_anything import SamPredictor
 from segment_anything.utils.amg import remove_small_regions
 
+from tests.rounding import FLIPPED, ROUNDING
 from wsss_seed.seeding.cut import cut_masks, grow, pixel_window
 
 SHAPE = (90, 120)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rounding import assert_same
 
+from tests.rounding import assert_same
 from wsss_seed.segmenter.windows import places, resize, slide, views
 
 
