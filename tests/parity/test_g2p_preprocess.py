@@ -1,4 +1,4 @@
-"""The image tower's input at inference, as the original has it (A1.2, A1.3)."""
+"""The image tower's input at inference, as the original has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both losses with their gradients, as the original has them (A2.1, A5.2)."""
+"""Both losses with their gradients, as the original has them."""
 
 from __future__ import annotations
 

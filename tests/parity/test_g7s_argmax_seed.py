@@ -1,4 +1,4 @@
-"""Pixel-level seeds without mask proposals, as the original has them (A3.8)."""
+"""Pixel-level seeds without mask proposals, as the original has them."""
 
 from __future__ import annotations
 
