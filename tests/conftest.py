@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, and before torch is imported
 
 REPOSITORY = Path(__file__).parents[1]
@@ -60,7 +62,6 @@ def program(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture
 def launch() -> list[str]:
     """How accelerate starts what follows, such as ``-m wsss_seed``, in two processes on a CPU."""
-    pytest.importorskip("accelerate")
     words = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     words += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     return [*words, "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from torchvision.datasets import VOCSegmentation
 
 from tests.run.killed_runs import contents
 from tests.run.painted import CLASSES, NearestColour, Painted, paint
@@ -79,11 +80,10 @@ def test_output_contract(tmp_path):
 
 def test_read_by_torchvision(tmp_path):
     """VOCSegmentation opens the folder as it stands, under the path it expects."""
-    datasets = pytest.importorskip("torchvision.datasets")
     run(tmp_path / "run")
     (tmp_path / "VOCdevkit").mkdir()
     (tmp_path / "VOCdevkit/VOC2012").symlink_to(tmp_path / "run")
-    voc = datasets.VOCSegmentation(tmp_path, year="2012", image_set="val", download=False)
+    voc = VOCSegmentation(tmp_path, year="2012", image_set="val", download=False)
     assert len(voc) == 12
     for i, (image, mask) in enumerate(voc):
         pixels, _ = paint(i)

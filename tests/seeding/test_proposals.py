@@ -231,8 +231,6 @@ def test_boxes_end_at_the_last_pixel():
 def test_with_the_librarys_rules_the_librarys_masks(sam, index, options):
     """Same masks in the same order; logits differ by rounding, so a pixel may."""
     settings = replace(LIBRARY, **{"points": 5, "iou": 0.7, "stability": 0.5, "stability_offset": 0.2, **options})
-    if settings.min_area:
-        pytest.importorskip("cv2")
     image = draw(index, "test").image
     library = SamAutomaticMaskGenerator(
         sam.model,
