@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, and before torch is imported
 
 REPOSITORY = Path(__file__).parents[1]
@@ -60,7 +62,6 @@ def program(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture
 def launch() -> list[str]:
     """How accelerate starts what follows, such as ``-m wsss_seed``, in two processes on a CPU."""
-    pytest.importorskip("accelerate")
     words = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     words += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     return [*words, "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
@@ -79,7 +80,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subpro
             patch.chdir(tmp_path)
             patch.setattr(sys, "argv", ["wsss-seed", *map(str, args)])
             patch.setattr(constants, "HF_HUB_OFFLINE", True)
-            patch.setattr("wsss_seed.cli.end_at_once", lambda: None)  # Ctrl-C is for pytest
+            patch.setattr("wsss_seed.cli.exit_on_signal", lambda: None)  # Ctrl-C is for pytest
             with _in_environment(_environment(env)), pytest.raises(SystemExit) as ended:
                 main()
         return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, out.getvalue(), err.getvalue())

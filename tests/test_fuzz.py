@@ -354,7 +354,6 @@ def prompts_target(folder: Path) -> Target:
 
 def segmenter_target(folder: Path) -> Target:
     """A file that torch can read, whose values are odd: what a network is built of."""
-    pytest.importorskip("segmentation_models_pytorch")
     from wsss_seed.segmenter.checkpoint import Scale, Segmenter, save
     from wsss_seed.segmenter.networks import NetworkSettings, build
 

@@ -19,7 +19,7 @@ from .data.base import Dataset, Sample
 from .data.classes import ClassSet, load_class_set
 from .data.images import read_rgb
 from .errors import ImageError, UsageError
-from .io.prefetch import prefetch
+from .io.prefetch import prefetch_map
 from .output.finished import FinishedRun
 from .output.finished import open_run as read_run
 from .output.manifest import Record
@@ -89,7 +89,7 @@ class ImageSeeder:
         if on_error not in ("raise", "skip"):
             raise UsageError(f"on_error {on_error!r}: expected 'raise' or 'skip'")
         pairs = zip(images, labels, strict=True) if labels is not None else ((image, None) for image in images)
-        with closing(prefetch(lambda pair: _pixels(pair[0]), pairs, workers=2, depth=2)) as decoded:
+        with closing(prefetch_map(lambda pair: _pixels(pair[0]), pairs, workers=2, depth=2)) as decoded:
             for (image, own), pixels in decoded:
                 try:
                     yield self._seed(image, pixels.result(), own)

@@ -1,19 +1,16 @@
 """Numbers of a small Grounding DINO under transformers 4.57, the last line that had the methods of _bert_compat itself.
 
 pip install "transformers==4.57.*"   # in an environment of its own
-PYTHONPATH=. python tests/data/make_bert457.py
+python -m tests.data.make_bert457   # in the repository root
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "models"))
-from small_detector import picture, small_model  # noqa: E402
+from tests.models.small_detector import picture, small_model
 
 CAPTION = "dining table . cat . a hot dog . airplane ."
 
@@ -41,5 +38,5 @@ if __name__ == "__main__":
 
     assert transformers.__version__.startswith("4.57"), transformers.__version__
     assert hasattr(BertModel, "get_head_mask")
-    np.savez_compressed(HERE / "bert457.npz", **numbers())
+    np.savez_compressed(Path(__file__).with_name("bert457.npz"), **numbers())
     print({k: v.shape for k, v in numbers().items()})

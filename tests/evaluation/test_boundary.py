@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 
@@ -52,7 +53,6 @@ def test_iou_of_each_class_as_defined():
 
 
 def test_against_the_authors_erosion():
-    cv2 = pytest.importorskip("cv2")
     mask = blobs(3, (75, 64), [1])
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     inside = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=4)[1:-1, 1:-1]

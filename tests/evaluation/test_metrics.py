@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from torchmetrics import classification
 
 from wsss_seed.evaluation import metrics
 from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
@@ -34,9 +36,6 @@ def resolved(truth, prediction, policy="background"):
     ],
 )
 def test_against_torchmetrics(truth_values, prediction_values):
-    classification = pytest.importorskip("torchmetrics.classification")
-    import torch
-
     iou = classification.MulticlassJaccardIndex(K, average="none", ignore_index=255, zero_division=float("nan"))
     mean = classification.MulticlassJaccardIndex(K, average="macro", ignore_index=255)
     accuracy = classification.MulticlassAccuracy(K, average="micro", ignore_index=255)
@@ -59,9 +58,6 @@ def test_against_torchmetrics(truth_values, prediction_values):
 @pytest.mark.parametrize("policy", metrics.POLICIES)
 def test_policies_against_torchmetrics(policy):
     """Each policy is a remapping of the prediction before counting."""
-    classification = pytest.importorskip("torchmetrics.classification")
-    import torch
-
     truth, prediction = maps(0, [*range(K), 255], [*range(K), 255])
     target, guess = truth.astype(np.int64), prediction.astype(np.int64)
     if policy == "background":

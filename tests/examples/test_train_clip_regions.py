@@ -10,7 +10,8 @@ import world
 from clip_data import Views
 from make_bpe import BUNDLED
 from open_clip.tokenizer import SimpleTokenizer
-from rounding import assert_same
+
+from tests.rounding import assert_same
 
 
 @pytest.fixture(scope="module")

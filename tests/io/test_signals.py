@@ -16,12 +16,12 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 HOLD = """
 import ctypes, os, signal, sys, threading, time
-from wsss_seed.io.signals import end_at_once, stoppable, terminable, told_to_end
+from wsss_seed.io.signals import exit_on_signal, deferred_stop, interruptible, on_signal
 
 def say(text):
     os.write(1, text.encode() + b"\\n")
 
-end_at_once()
+exit_on_signal()
 """
 
 
@@ -77,7 +77,7 @@ def test_a_command_that_nothing_attends_to_ends_at_once(kind):
 def test_work_that_attends_to_it_is_interrupted(kind):
     process = script("""
         try:
-            with terminable():
+            with interruptible():
                 say("here")
                 time.sleep(600)
         except KeyboardInterrupt:
@@ -90,7 +90,7 @@ def test_work_that_attends_to_it_is_interrupted(kind):
 
 def test_work_that_must_not_be_left_halfway_is_not():
     process = script("""
-        with stoppable() as asked:
+        with deferred_stop() as asked:
             say("here")
             while not asked():
                 time.sleep(0.01)
@@ -102,7 +102,7 @@ def test_work_that_must_not_be_left_halfway_is_not():
     assert ended(process) == (0, "")
 
 
-@pytest.mark.parametrize("context", ["terminable", "stoppable"])
+@pytest.mark.parametrize("context", ["interruptible", "deferred_stop"])
 def test_a_second_ctrl_c_ends_work_that_hangs(context):
     process = script(f"""
         try:
@@ -142,7 +142,7 @@ def test_a_second_ctrl_c_ends_a_process_that_is_stuck_in_a_library():
 def test_what_follows_from_schedulers_and_terminals_is_no_second_ctrl_c():
     process = script("""
         try:
-            with terminable():
+            with interruptible():
                 say("here")
                 time.sleep(600)
         except KeyboardInterrupt:
@@ -162,7 +162,7 @@ def test_what_follows_from_schedulers_and_terminals_is_no_second_ctrl_c():
     assert ended(process) == (17, "")
 
 
-@pytest.mark.parametrize("context", ["terminable()", "stoppable()", "told_to_end(lambda: os._exit(9))"])
+@pytest.mark.parametrize("context", ["interruptible()", "deferred_stop()", "on_signal(lambda: os._exit(9))"])
 def test_a_signal_that_is_ignored_stays_ignored(context):
     """nohup starts a command like this."""
     process = script(f"""
@@ -190,8 +190,8 @@ def test_a_second_ctrl_c_takes_the_workers_along(tmp_path):
             if __name__ == "__main__":
                 from wsss_seed.io.progress import Progress
                 from wsss_seed.run.workers import on_devices
-                from wsss_seed.io.signals import end_at_once
-                end_at_once()
+                from wsss_seed.io.signals import exit_on_signal
+                exit_on_signal()
                 on_devices(stubborn, ["cpu", "cpu"], (0, 1), Progress())
         """)
     )

@@ -1,19 +1,17 @@
 """groundingdino's BERT under this version of transformers against the numbers of transformers 4.57 (tests/data)."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from rounding import assert_same
 from transformers import BertConfig, BertModel
 
+from tests.data.make_bert457 import numbers
+from tests.rounding import assert_same
 from wsss_seed.models._bert_compat import get_extended_attention_mask, get_head_mask, invert_attention_mask, supply
 
 DATA = Path(__file__).parents[1] / "data"
-sys.path.insert(0, str(DATA))
-from make_bert457 import numbers  # noqa: E402
 
 
 def bert(**more):

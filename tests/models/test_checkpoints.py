@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loopback import Server, serving
 
+from tests.models.loopback import Server, serving
 from wsss_seed.errors import WsssError
 from wsss_seed.models import cache
 from wsss_seed.models.checkpoints import address, find_checkpoint, known_checkpoints, pull, verify

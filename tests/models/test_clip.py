@@ -14,9 +14,9 @@ import pytest
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
-from rounding import assert_same
 from safetensors.torch import save_file
 
+from tests.rounding import assert_same
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.toyland import draw
 from wsss_seed.errors import WsssError
@@ -24,7 +24,7 @@ from wsss_seed.models.clip import Clip, load_clip, stretched
 from wsss_seed.models.zoo import TINY
 from wsss_seed.seeding.detection.classification import probabilities, text_features
 from wsss_seed.seeding.detection.crop_verification import crop_boxes
-from wsss_seed.seeding.dino_sam.settings import ClipSettings
+from wsss_seed.seeding.detection.settings import ClipSettings
 
 BPE = TINY / "bpe.txt.gz"
 SIZE = 32

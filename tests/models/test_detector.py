@@ -4,8 +4,8 @@ import string
 
 import numpy as np
 import pytest
-from small_detector import vocabulary
 
+from tests.models.small_detector import vocabulary
 from wsss_seed.errors import WsssError
 from wsss_seed.models.detector import (
     Phrase,

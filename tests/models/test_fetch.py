@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loopback import Server, serving
 from rich.console import Console
 
+from tests.models.loopback import Server, serving
 from wsss_seed.errors import WsssError
 from wsss_seed.models import fetch as module
 from wsss_seed.models.fetch import fetch

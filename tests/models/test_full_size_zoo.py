@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from random_checkpoints import place
 
+from tests.models.random_checkpoints import place
 from wsss_seed.data import open_dataset
 from wsss_seed.models.checkpoints import Checkpoint, find_checkpoint, known_checkpoints
 from wsss_seed.models.zoo import ModelSet, model_sets

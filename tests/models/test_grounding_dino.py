@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rounding import assert_same
 from safetensors.torch import load_file, save_file
-from small_detector import CONFIG, fill, picture, small_model, vocabulary
 
+from tests.models.small_detector import CONFIG, fill, picture, small_model, vocabulary
+from tests.rounding import assert_same
 from wsss_seed.data.toyland import CLASSES
 from wsss_seed.errors import WsssError
 from wsss_seed.models import grounding_dino as room
@@ -401,7 +401,6 @@ def test_the_assignment_is_the_cheapest(recipe):
             assert sum(float(cost[k, b, r, c]) for r, c in zip(got, named, strict=True)) == pytest.approx(best)
 
 
-@pytest.mark.skipif(not (BUNDLED / "detector.safetensors").exists(), reason="the bundled detector is not there yet")
 def test_the_bundled_detector_finds_toyland(recipe):
     sys.path.insert(0, str(ROOT / "examples" / "tiny_models"))
     try:

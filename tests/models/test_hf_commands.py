@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from convert_to_hf import dino_to_hf, sam_to_hf
 from PIL import Image
-from small_hf import saved
 
+from tests.models.convert_to_hf import dino_to_hf, sam_to_hf
+from tests.small_hf import saved
 from wsss_seed.models.grounding_dino import load_grounding_dino
 from wsss_seed.models.sam import load_sam
 from wsss_seed.models.zoo import TINY

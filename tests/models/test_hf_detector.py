@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from convert_to_hf import dino_to_hf
 from PIL import Image
-from rounding import assert_same
-from small_hf import DETECTORS, picture, saved
 
+from tests.models.convert_to_hf import dino_to_hf
+from tests.rounding import assert_same
+from tests.small_hf import DETECTORS, picture, saved
 from wsss_seed.data.toyland import CLASSES, draw
 from wsss_seed.errors import WsssError
 from wsss_seed.models.detector import class_scores, unique_phrases, write_caption

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from convert_to_hf import sam_to_hf
 from PIL import Image
-from rounding import FLIPPED, assert_same
-from small_hf import MASK_MODELS, picture, sam2, sam2_video, sam_hq, saved
 
+from tests.models.convert_to_hf import sam_to_hf
+from tests.rounding import FLIPPED, assert_same
+from tests.small_hf import MASK_MODELS, picture, sam2, sam2_video, sam_hq, saved
 from wsss_seed.data.toyland import draw
 from wsss_seed.models.hf_masks import HfMasks, load_hf_masks
 from wsss_seed.models.sam import load_sam

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from small_hf import DETECTORS, MASK_MODELS, picture, sam3
 
+from tests.small_hf import DETECTORS, MASK_MODELS, picture, sam3
 from wsss_seed.models.hf_detector import HfDetector
 from wsss_seed.models.hf_masks import HfMasks
 from wsss_seed.models.sam3 import Sam3

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
-from small_hf import grounding_dino, picture, sam, saved
 
+from tests.small_hf import grounding_dino, picture, sam, saved
 from wsss_seed.errors import WsssError
 from wsss_seed.models.hf_detector import load_hf_detector
 from wsss_seed.models.hf_masks import load_hf_masks

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rounding import assert_same
 from segment_anything.modeling.image_encoder import Attention
 from torch import nn
 
+from tests.rounding import assert_same
 from wsss_seed.data.toyland import CLASSES, draw
 from wsss_seed.errors import WsssError
 from wsss_seed.models import precision as room

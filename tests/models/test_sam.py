@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rounding import assert_same
 from safetensors.torch import save_file
 from segment_anything import SamPredictor, sam_model_registry
 
+from tests.rounding import assert_same
 from wsss_seed.data.toyland import draw
 from wsss_seed.errors import WsssError
 from wsss_seed.models import sam as room

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from rounding import FLIPPED, assert_same
 from safetensors.torch import load_file
-from small_hf import picture, sam, sam3, saved, saved_sam3_video
 
+from tests.rounding import FLIPPED, assert_same
+from tests.small_hf import picture, sam, sam3, saved, saved_sam3_video
 from wsss_seed.errors import WsssError
 from wsss_seed.models.hf_masks import load_hf_masks
 from wsss_seed.models.sam3 import load_sam3

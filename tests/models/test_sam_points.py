@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from rounding import assert_same
 from segment_anything import SamPredictor
-from test_sam import picture, random_model
 
-from wsss_seed.models import enlarge, sam_points
+from tests.models.test_sam import picture, random_model
+from tests.rounding import assert_same
+from wsss_seed.models import sam_points, upsample
 from wsss_seed.models.sam import Sam
 
 
@@ -67,7 +67,7 @@ def blobs(n, seed=0):
 @pytest.mark.parametrize("size", [(64, 64), (60, 91), (203, 48), (5, 3), (1, 100), (400, 600)])
 @pytest.mark.parametrize("floor", [-1.0, 0.0])
 def test_windows_hold_all_that_is_above_the_floor(sam, size, floor, portion, monkeypatch):
-    monkeypatch.setitem(enlarge.WINDOW_PIXELS, "cpu", portion)
+    monkeypatch.setitem(upsample.WINDOW_PIXELS, "cpu", portion)
     embedding, low_res = sam.embed(picture(*size)), blobs(9)
     want = sam.logits(embedding, low_res)
     got = torch.full_like(want, -100)

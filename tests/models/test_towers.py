@@ -7,9 +7,9 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from rounding import assert_same
 from torch.nn import functional as F
 
+from tests.rounding import assert_same
 from wsss_seed.errors import WsssError
 from wsss_seed.models.clip import Clip
 from wsss_seed.models.zoo import TINY

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_run import CLASSES, NAMES, label_maps, write_run
+import yaml
 from PIL import Image
 
+from tests.output.odd_run import CLASSES, NAMES, label_maps, write_run
 from wsss_seed.data import open_dataset
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.images import read_rgb
@@ -92,7 +93,8 @@ def test_coco_classes_have_the_ids_that_coco_gave_them():
 
 
 def test_hf_image_folder_read_by_datasets(run, tmp_path):
-    datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is not installed")
+    import datasets
+
     export("hf", run, tmp_path / "out", validation=Voc(run, CLASSES))
     found = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert set(found) == {"train", "validation"}
@@ -126,7 +128,6 @@ def filled(text: str, shape: tuple[int, int]) -> np.ndarray:
 
 
 def test_yolo_polygons_filled_as_the_format_says(run, tmp_path):
-    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
     out = tmp_path / "out"
     export("yolo", run, out)
     data = yaml.safe_load((out / "data.yaml").read_text("utf-8"))

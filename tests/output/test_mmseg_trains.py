@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_run import CLASSES, NAMES, PALETTE, label_maps, write_run
 
+from tests.output.odd_run import CLASSES, NAMES, PALETTE, label_maps, write_run
 from wsss_seed.data.images import read_rgb
 from wsss_seed.data.voc import Voc
 from wsss_seed.output.export import export

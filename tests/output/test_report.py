@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_run import CLASSES, NAMES, PALETTE, label_maps, write_run
 from PIL import Image
 
+from tests.output.odd_run import CLASSES, NAMES, PALETTE, label_maps, write_run
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.voc import Voc
 from wsss_seed.errors import WsssError

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_run import CLASSES, NAMES, NOISE, label_maps, write_run
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
+from tests.output.odd_run import CLASSES, NAMES, NOISE, label_maps, write_run
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.voc import Voc
@@ -28,11 +29,10 @@ SWITCHES = (
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = os.environ.get("WSSS_SEED_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         pytest.skip("no chromium; install one or set WSSS_SEED_CHROMIUM to its path")
-    with playwright.sync_playwright() as started:
+    with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=path, args=list(SWITCHES))
         yield browser
         browser.close()

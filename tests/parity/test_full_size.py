@@ -14,9 +14,9 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from rounding import assert_same
 from segment_anything import SamPredictor, sam_model_registry
 
+from tests.rounding import assert_same
 from wsss_seed.models import grounding_dino as detector_room
 from wsss_seed.models import sam as sam_room
 from wsss_seed.models._bert_compat import supply

@@ -7,7 +7,6 @@ import torch
 from wsss_seed.seeding.clip_sams.prompts import (
     Contexts,
     frame_prompts,
-    prompt_embeddings,
     prompt_features,
     word_contexts,
 )
@@ -22,7 +21,7 @@ def contexts_of(g, case):
     return Contexts(g.tensor(case, "ctx").requires_grad_(), names, position, sets)
 
 
-def test_tokens_and_order(g, case, clip, close):
+def test_tokens(g, case, clip):
     contexts = contexts_of(g, case)
     length = contexts.vectors.shape[-2]
     frame = frame_prompts(clip, contexts.names, length, contexts.position)
@@ -33,10 +32,6 @@ def test_tokens_and_order(g, case, clip, close):
     assert torch.equal(frame.tokens[:, ~slots], expected[:, ~slots])
     assert torch.equal(frame.eos, g.tensor(case, "eot_index").long())
     assert torch.equal(frame.eos - length - 2, g.tensor(case, "name_lens").long())
-    expected = g(case, "prompt_embeds")
-    got = prompt_embeddings(frame, contexts)
-    for row, until in enumerate(frame.eos + 1):
-        close(got[row, :until], expected[row, :until])
 
 
 def test_text_features_and_their_gradient(g, case, clip, close):
@@ -47,7 +42,6 @@ def test_text_features_and_their_gradient(g, case, clip, close):
     close(contexts.vectors.grad, g(case, "grad_ctx"), of_max=1e-4)
 
 
-def test_contexts_that_start_from_words(g, case, clip, close):
-    words = g.cases[case]["ctx_init"]
-    if words:
-        close(word_contexts(clip, ["cat"], words).vectors, g(case, "ctx"))
+def test_contexts_that_start_from_words(g, clip, close):
+    case = "c5_ctxinit_shared"
+    close(word_contexts(clip, ["cat"], g.cases[case]["ctx_init"]).vectors, g(case, "ctx"))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rounding import ROUNDING
 
 from wsss_seed.seeding.clip_sams.cam import SOFTMAX, class_logits, softmax_gradcam
-from wsss_seed.seeding.clip_sams.maps import resized, score
+from wsss_seed.seeding.clip_sams.maps import score
 
 GOLDEN = "g2_gradcam"
 
@@ -41,15 +40,10 @@ def test_maps(g, case, clip, tower, close):
     assert list(tower.grid) == g.cases[case]["grid"]
     close(cams, g(case, "cam_raw"), of_max=1e-4)
     close(score(cams), g(case, "cam_norm"), atol=2e-4)
-    enlarged = score(resized(cams, tuple(g.cases[case]["orig_size"])))
-    close(enlarged, g(case, "cam_norm_resized"), atol=2e-4)
-    close(enlarged, g(case, "cam_norm_resized_cv2"), atol=2e-4)
 
 
-def test_activations_and_attention(g, case, clip, tower, close):
-    close(clip.open_last_block(tower).activations.transpose(0, 1), g(case, "ln1_act"), of_max=ROUNDING)
-    close(tower.attention, g(case, "att_merged"), atol=1e-5)
+def test_attention(g, case, clip, close):
     layers = g(case, "att_layers")
-    for last in range(1, layers.shape[1] + 1):
+    for last in (*range(1, layers.shape[1] + 1), 8):  # 8 is more than there are: the mean over all
         record = clip.encode_tokens(g.tensor(case, "img"), attention_blocks=last).attention
         close(record, layers[:, -last:, 1:, 1:].mean(1), atol=1e-5)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.parity.goldens import golden
 from wsss_seed.seeding.clip_sams.maps import resized, score
 from wsss_seed.seeding.clip_sams.sams import assign_labels, mask_means, mask_scores, overlay_order, runs_of, sams
 
 GOLDEN = "g4_sams"
-
-
-def configs_of(g, case):
-    return [(name, power) for name, power in g.json["bg_power"].items() if g.has(case, name, "seed")]
+CASES = golden(GOLDEN).cases
+PUBLISHED = [name for name, config in CASES.items() if "norm_first" not in config]
 
 
 def inputs(g, case):
@@ -20,29 +19,27 @@ def inputs(g, case):
     return g.tensor(case, "cam"), g(case, "fg_cls").tolist(), masks, g(case, "levels"), masks.shape[1:]
 
 
-def test_seeds(g, case):
-    if "norm_first" in g.cases[case]:
-        pytest.skip("a variant of the steps, not of the whole")
-    cams, classes, masks, levels, size = inputs(g, case)
-    assert configs_of(g, case)
-    for name, power in configs_of(g, case):
+@pytest.mark.parametrize("published", PUBLISHED)
+def test_seeds(g, published):
+    cams, classes, masks, levels, size = inputs(g, published)
+    for power, seed in zip(CASES[published]["powers"], g(published, "seed"), strict=True):
         maps = sams(cams, classes, masks, levels, power, size)
-        assert np.array_equal(maps.labels, g(case, name, "seed")), name
-        if g.has(case, "cam_lowres"):
-            small = sams(g.tensor(case, "cam_lowres"), classes, masks, levels, power, size)
-            assert np.array_equal(small.labels, g(case, name, "seed")), name
+        assert np.array_equal(maps.labels, seed), power
+        if g.has(published, "cam_lowres"):
+            small = sams(g.tensor(published, "cam_lowres"), classes, masks, levels, power, size)
+            assert np.array_equal(small.labels, seed), power
 
 
-def test_enlarged_maps(g, case, close):
-    if g.has(case, "cam_lowres"):
-        close(resized(g.tensor(case, "cam_lowres"), g(case, "masks").shape[1:]), g(case, "cam"), atol=1e-5)
+def test_enlarged_maps(g, close):
+    case = "c14_lowres_resize"
+    close(resized(g.tensor(case, "cam_lowres"), g(case, "masks").shape[1:]), g(case, "cam"), atol=1e-5)
 
 
 def test_every_step(g, case, close):
     cams, classes, masks, levels, _ = inputs(g, case)
     runs = [runs_of(mask) for mask in masks]
     assert [r.area for r in runs] == g(case, "areas").tolist()
-    variant = g.cases[case].get("norm_first")
+    variant = CASES[case].get("norm_first")
     if variant == "False":
         means = mask_means(cams, runs).clip(min=0)
     elif variant == "double_norm":
@@ -50,17 +47,17 @@ def test_every_step(g, case, close):
     else:
         assert variant is None
         means = mask_means(cams.relu(), runs)
-    for name, power in configs_of(g, case):
+    for i, power in enumerate(CASES[case]["powers"]):
         scores = mask_scores(means, power)
         votes = assign_labels(scores, classes)
-        assert np.array_equal(votes.labels, g(case, name, "mask_label")), name
-        close(votes.confidence, g(case, name, "mask_conf"), atol=1e-5)
-        if g.has(case, name, "mask_means"):
-            close(means, g(case, name, "mask_means"), atol=1e-5)
-            close(scores, g(case, name, "mask_scores"), atol=1e-5)
-            order = overlay_order(levels, votes.confidence)
-            assert np.array_equal(order, g(case, name, "paint_order"))
+        assert np.array_equal(votes.labels, g(case, "mask_label")[i]), power
+        close(votes.confidence, g(case, "mask_conf")[i], atol=1e-5)
+        order = overlay_order(levels, votes.confidence)
+        if i == 0 and variant is None:
+            close(means, g(case, "mask_means"), atol=1e-5)
+            close(scores, g(case, "mask_scores"), atol=1e-5)
+            assert np.array_equal(order, g(case, "paint_order"))
         seed = np.zeros(masks.shape[1:], np.uint8)
-        for i in overlay_order(levels, votes.confidence):
-            seed[masks[i]] = votes.labels[i]
-        assert np.array_equal(seed, g(case, name, "seed")), name
+        for k in order:
+            seed[masks[k]] = votes.labels[k]
+        assert np.array_equal(seed, g(case, "seed")[i]), power

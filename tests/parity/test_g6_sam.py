@@ -1,4 +1,4 @@
-"""Mask proposals against the original's, from recorded decoder outputs and end to end with a tiny SAM."""
+"""Mask proposals against the original's, from recorded decoder outputs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from goldens import FOLDER
 
-from wsss_seed.models.sam import Sam, Window, build_sam
+from tests.parity.goldens import VECTORS
+from wsss_seed.models.sam import Window
 from wsss_seed.proposals.generate import ProposalSettings, generate_proposals, mask_boxes
 
+DESCRIBED = json.loads((VECTORS / "g6_sam_replay.json").read_text())
 NONE = (0.0, 0.0, 0.0)
 VARIANTS = {
     "final": {},
@@ -20,20 +21,6 @@ VARIANTS = {
     "stock_like": {"level_overlap_thresh": 0.0, "score_thresh_offset": NONE, "score_nms_offset": NONE},
     "crop0": {"crop_n_layers": 0},
 }
-
-
-def files(prefix):
-    return sorted(path.stem for path in FOLDER.glob(f"{prefix}*.npz"))
-
-
-def variants(prefix):
-    """Every variant of every file; one unnamed one that is skipped where there are no files."""
-    found = []
-    for name in files(prefix):
-        keys = np.load(FOLDER / f"{name}.npz").files
-        found += [(name, v) for v in dict.fromkeys(key.split(".")[1] for key in keys if key.startswith("out."))]
-    missing = pytest.mark.skip(reason=f"no {prefix} in {FOLDER}; set WSSS_SEED_GOLDENS to the folder that has it")
-    return found or [pytest.param("", "", marks=missing)]
 
 
 def settings_of(config, points, variant):
@@ -112,62 +99,14 @@ def check_exact(got, arrays, variant, config):
         np.testing.assert_array_equal(got.predicted_iou + np.array(bonus, np.float32)[got.level], want[key])
 
 
-@pytest.mark.parametrize(("name", "variant"), variants("g6_sam_replay_"))
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", DESCRIBED["cases"])
 def test_recorded_outputs_give_exactly_the_originals_masks(name, variant):
-    arrays = dict(np.load(FOLDER / f"{name}.npz"))
-    described = json.loads((FOLDER / "g6_sam_replay.json").read_text())
-    case = described["cases"][name]
-    settings = settings_of(described["final_config"], case["points_per_side"], variant)
+    arrays = dict(np.load(VECTORS / f"{name}.npz"))
+    case = DESCRIBED["cases"][name]
+    settings = settings_of(DESCRIBED["final_config"], case["points_per_side"], variant)
     height, width = arrays["image_hw"]
     replay = Replay(arrays, case["points_per_batch"])
     got = generate_proposals(replay, np.zeros((height, width, 3), np.uint8), settings)
     assert replay.crop + 1 == (len(arrays["crop_boxes_xyxy"]) if settings.crop_n_layers else 1)
     check_exact(got, arrays, variant, settings)
-
-
-def tiny_sam(name):
-    arrays = dict(np.load(FOLDER / f"{name}.npz"))
-    described = json.loads((FOLDER / f"{name}.json").read_text())
-    arch = described["arch"]
-    encoder = {key: value for key, value in arch["image_encoder"].items() if key != "norm"}
-    decoder = dict(arch["mask_decoder"])
-    transformer = decoder.pop("transformer")
-    model = build_sam(
-        {
-            "image_encoder": encoder,
-            "prompt_encoder": arch["prompt_encoder"],
-            "transformer": transformer,
-            "mask_decoder": {"num_multimask_outputs": 3, **decoder},
-            "pixel_mean": arch["pixel_mean"],
-            "pixel_std": arch["pixel_std"],
-        }
-    )
-    weights = {key[3:]: torch.from_numpy(value).float() for key, value in arrays.items() if key.startswith("sd.")}
-    unknown = model.load_state_dict(weights, strict=False).unexpected_keys
-    assert not unknown
-    return Sam(model), arrays, described
-
-
-@pytest.mark.parametrize(("name", "variant"), variants("g6_sam_tiny"))
-def test_tiny_sam_end_to_end(name, variant):
-    sam, arrays, described = tiny_sam(name)
-    settings = settings_of(described["config"], described["points_per_side"], variant)
-    got = generate_proposals(sam, arrays["image_rgb_uint8"], settings)
-    want = arrays[f"out.{variant}.masks"]
-    assert len(got) == len(want)
-    assert (got.dense() != want).mean((1, 2)).max() <= 0.005
-    np.testing.assert_array_equal(got.level, arrays[f"out.{variant}.level"])
-    np.testing.assert_allclose(got.predicted_iou, arrays[f"out.{variant}.predicted_iou"], atol=1e-4)
-    np.testing.assert_allclose(got.stability, arrays[f"out.{variant}.stability_score"], atol=5e-3)
-    np.testing.assert_array_equal(got.point, arrays[f"out.{variant}.point_coords"])
-
-
-@pytest.mark.parametrize("name", files("g6_sam_tiny"))
-def test_tiny_sam_answers_points(name):
-    sam, arrays, _ = tiny_sam(name)
-    embedding = sam.embed(arrays["image_rgb_uint8"])
-    (answers,) = sam.decode_points(embedding, arrays["probe.points"])
-    np.testing.assert_allclose(answers.iou, arrays["probe.iou_preds"], atol=1e-4)
-    every = torch.ones(len(answers.iou), 3, dtype=torch.bool)
-    want = arrays["probe.lowres_logits"]
-    np.testing.assert_allclose(answers.low_res(every).view(want.shape), want, atol=1e-4 * np.abs(want).max())

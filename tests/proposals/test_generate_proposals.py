@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from pycocotools import mask as rle
-from rounding import FLIPPED, assert_same
 from segment_anything import SamAutomaticMaskGenerator
 
+from tests.rounding import FLIPPED, assert_same
 from wsss_seed.data.toyland import draw
 from wsss_seed.models.sam import Window, load_sam
 from wsss_seed.models.zoo import TINY
@@ -250,8 +250,6 @@ def test_with_the_librarys_rules_the_librarys_masks(sam, index, options):
             **options,
         },
     )
-    if settings.min_mask_region_area:
-        pytest.importorskip("cv2")
     image = draw(index, "test").image
     library = SamAutomaticMaskGenerator(
         sam.model,

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
+from segment_anything.utils import amg
 
 from wsss_seed.proposals.regions import fill_and_clean
-
-pytest.importorskip("cv2")
-amg = pytest.importorskip("segment_anything.utils.amg")
 
 
 def library(mask, min_area):
@@ -30,8 +28,7 @@ def test_equals_the_library(seed):
     if seed % 3 == 0:  # an object in a corner of a large image
         mask = np.pad(mask, ((rng.integers(0, 30), 0), (0, rng.integers(0, 30))))
     min_area = int(rng.choice([2, 10, 40, 100]))
-    if not mask.any():
-        pytest.skip("empty")
+    assert mask.any()
     got, want = fill_and_clean(mask, min_area), library(mask, min_area)
     assert got.dtype == bool
     if not np.array_equal(got, want):  # only a tie for the largest of small islands may be broken otherwise

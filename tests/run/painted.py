@@ -20,7 +20,7 @@ import numpy as np
 from wsss_seed.data.base import Boxes, Dataset, Sample
 from wsss_seed.data.classes import ClassSet, voc_palette
 from wsss_seed.errors import ImageError, WsssError
-from wsss_seed.io.signals import end_at_once
+from wsss_seed.io.signals import exit_on_signal
 from wsss_seed.run.generate import generate
 from wsss_seed.types import LoadedSample, Seed
 
@@ -117,7 +117,7 @@ def main() -> int:
     if options.cut:
         resource.setrlimit(resource.RLIMIT_FSIZE, (options.cut, options.cut))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by default where the parent ignores it
-    end_at_once()
+    exit_on_signal()
     index, count = map(int, options.shard.split("/"))
     seeder = NearestColour(options.contest, options.pause)
     try:

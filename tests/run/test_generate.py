@@ -11,11 +11,12 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from killed_runs import contents
-from painted import CLASSES, NearestColour, Painted, paint
 from PIL import Image
 from rich.console import Console
+from torchvision.datasets import VOCSegmentation
 
+from tests.run.killed_runs import contents
+from tests.run.painted import CLASSES, NearestColour, Painted, paint
 from wsss_seed.data.base import Dataset, Sample
 from wsss_seed.data.images import read_labels, read_rgb
 from wsss_seed.errors import WsssError
@@ -80,11 +81,10 @@ def test_output_contract(tmp_path):
 
 def test_read_by_torchvision(tmp_path):
     """VOCSegmentation opens the folder as it stands, under the path it expects."""
-    datasets = pytest.importorskip("torchvision.datasets")
     run(tmp_path / "run")
     (tmp_path / "VOCdevkit").mkdir()
     (tmp_path / "VOCdevkit/VOC2012").symlink_to(tmp_path / "run")
-    voc = datasets.VOCSegmentation(tmp_path, year="2012", image_set="val", download=False)
+    voc = VOCSegmentation(tmp_path, year="2012", image_set="val", download=False)
     assert len(voc) == 12
     for i, (image, mask) in enumerate(voc):
         pixels, _ = paint(i)

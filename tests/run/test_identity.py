@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from painted import Painted
 
+from tests.run.painted import Painted
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.output.run_folder import settings_difference
 from wsss_seed.run.identity import PROMPTING, class_set_content, files_digest, identity, labels_digest

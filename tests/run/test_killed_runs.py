@@ -8,8 +8,9 @@ import signal
 import subprocess
 from pathlib import Path
 
-import killed_runs as runs
 import pytest
+
+from tests.run import killed_runs as runs
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from painted import Painted
 
+from tests.run.painted import Painted
 from wsss_seed.errors import WsssError
 from wsss_seed.models.sam import load_sam
 from wsss_seed.models.zoo import TINY

@@ -12,12 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-import killed_runs
 import numpy as np
 import pytest
-from painted import CLASSES, paint
 from PIL import Image
 
+from tests.run import killed_runs
+from tests.run.painted import CLASSES, paint
 from wsss_seed.data.images import read_labels
 from wsss_seed.data.voc import Voc
 from wsss_seed.errors import WsssError

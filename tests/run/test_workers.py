@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -9,9 +10,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import killed_runs as runs
 import pytest
 
+from tests.run import killed_runs as runs
 from wsss_seed.errors import WsssError
 from wsss_seed.io.progress import Progress
 from wsss_seed.run.workers import on_devices
@@ -135,27 +136,20 @@ def test_unusable_devices_are_one_line_each(tmp_path: Path):
         assert len([line for line in messages.splitlines() if line.startswith("error:")]) == 1
 
 
-def refuse(message: str, device: str, shard: tuple[int, int], progress: object) -> None:
-    if shard[0] == 1:
-        raise WsssError(message)
-    signal.pause()  # until it is told to end
+@pytest.fixture
+def jobs(monkeypatch):
+    """Imported by the name under which a worker process finds it too, wherever pytest was started."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    return importlib.import_module("worker_jobs")
 
 
-def vanish(device: str, shard: tuple[int, int], progress: Progress) -> tuple[str, tuple[int, int]]:
-    progress.start(5, shard[0])
-    progress.step(failed=shard[0] == 0)
-    if device == "second":
-        os._exit(7)
-    return device, shard
-
-
-def test_what_stops_one_stops_all():
+def test_what_stops_one_stops_all(jobs):
     with pytest.raises(WsssError, match="the disk is full"):
-        on_devices(partial(refuse, "the disk is full"), ["cpu", "cpu"], (0, 1), Progress())
+        on_devices(partial(jobs.refuse, "the disk is full"), ["cpu", "cpu"], (0, 1), Progress())
 
 
-def test_results_and_ends_of_workers(capsys):
-    workers, interrupted = on_devices(vanish, ["first", "second"], (1, 3), Progress())
+def test_results_and_ends_of_workers(jobs, capsys):
+    workers, interrupted = on_devices(jobs.vanish, ["first", "second"], (1, 3), Progress())
     assert not interrupted
     assert [w.shard for w in workers] == [(1, 6), (4, 6)]
     assert [w.result for w in workers] == [("first", (1, 6)), None]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_hf import picture, sam, sam3, saved
 
+from tests.small_hf import picture, sam, sam3, saved
 from wsss_seed.config import override
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import IGNORE, ClassSet

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rounding import assert_same
 
+from tests.rounding import assert_same
 from wsss_seed.segmenter.inference import multi_scale_inference, resize, slide_inference, window_starts
 
 

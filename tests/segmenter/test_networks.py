@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from rounding import FLIPPED, assert_same
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from tests.rounding import FLIPPED, assert_same
 from wsss_seed.errors import WsssError
 from wsss_seed.segmenter import networks
 from wsss_seed.segmenter.networks import NETWORKS, NetworkSettings, build, pixel_loss

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rounding import FLIPPED, ROUNDING, assert_same
 
+from tests.rounding import FLIPPED, ROUNDING, assert_same
 from wsss_seed.config import override
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import load_class_set

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from rounding import FLIPPED, assert_same
 
+from tests.rounding import FLIPPED, assert_same
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import WsssError
 from wsss_seed.segmenter.checkpoint import Scale, Segmenter, load_segmenter, save

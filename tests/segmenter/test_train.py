@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rounding import ROUNDING
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from tests.rounding import ROUNDING
 from wsss_seed.data import open_dataset
 from wsss_seed.data.toyland.tree import write_tree
 from wsss_seed.errors import WsssError

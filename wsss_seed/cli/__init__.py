@@ -11,7 +11,7 @@ import typer.core
 
 from .. import __version__
 from ..errors import WsssError, out_of_memory
-from ..io.signals import end_at_once
+from ..io.signals import exit_on_signal
 from . import (
     datasets,
     doctor,
@@ -83,7 +83,7 @@ def main() -> None:
     """Run the command line. Exit status: 0 well, 1 some images failed, 2 unusable input or usage, 130 interrupted."""
     # Torch's idle CPU threads are to sleep, not to spin: beside other busy processes spinning took 40 times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    end_at_once()
+    exit_on_signal()
     try:
         try:
             app()

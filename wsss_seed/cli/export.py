@@ -31,7 +31,7 @@ def export(
     """
     from ..errors import WsssError
     from ..io.progress import Progress
-    from ..io.signals import terminable
+    from ..io.signals import interruptible
     from ..output.export import export as write
 
     validation = None
@@ -42,7 +42,7 @@ def export(
     elif val_split is not None:
         raise WsssError(f"--val-split {val_split}: give the folder with --val")
     progress = Progress(show.err, verb="exporting")
-    with terminable():
+    with interruptible():
         try:
             result = write(format, run, out, validation=validation, copy=copy, overwrite=overwrite, progress=progress)
         except KeyboardInterrupt:

@@ -33,7 +33,7 @@ def report(
     """
     from ..errors import WsssError
     from ..io.progress import Progress
-    from ..io.signals import terminable
+    from ..io.signals import interruptible
     from ..output.report import report as write
 
     truth: Any = gt
@@ -43,7 +43,7 @@ def report(
         from ..data import open_dataset
 
         truth = open_dataset(dataset, root, split, classes, "none", images, seed)
-    with terminable():
+    with interruptible():
         try:
             result = write(run, out, truth=truth, limit=limit, progress=Progress(show.err, verb="reading"))
         except KeyboardInterrupt:

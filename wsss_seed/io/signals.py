@@ -15,8 +15,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-KINDS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-TERMINAL_KINDS = tuple(kind for kind in KINDS if kind != signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+TERMINAL_SIGNALS = tuple(kind for kind in SIGNALS if kind != signal.SIGTERM)
 """Those that a terminal sends to every process in it, not only to the one the user started."""
 
 _asked = False  # whether this process was asked to end and attends to it
@@ -25,7 +25,7 @@ _ending = threading.Lock()  # of two threads that would end the process one does
 
 
 @contextmanager
-def terminable() -> Iterator[Callable[[], bool]]:
+def interruptible() -> Iterator[Callable[[], bool]]:
     """Signals interrupt with KeyboardInterrupt.
 
     Yields a function that says whether one has come: libraries have been seen to swallow the exception.
@@ -37,12 +37,12 @@ def terminable() -> Iterator[Callable[[], bool]]:
         heard = True
         raise KeyboardInterrupt
 
-    with told_to_end(interrupt):
+    with on_signal(interrupt):
         yield lambda: heard
 
 
 @contextmanager
-def stoppable() -> Iterator[Callable[[], bool]]:
+def deferred_stop() -> Iterator[Callable[[], bool]]:
     """Signals only note that the work is to stop, for work that must not be left halfway.
 
     Yields what tells whether it is to stop. A second Ctrl-C interrupts at once.
@@ -55,12 +55,12 @@ def stoppable() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked = True
 
-    with told_to_end(ask):
+    with on_signal(ask):
         yield lambda: asked
 
 
 @contextmanager
-def told_to_end(handler: Callable[[], None]) -> Iterator[None]:
+def on_signal(handler: Callable[[], None]) -> Iterator[None]:
     """The first signal and every further Ctrl-C call ``handler`` and interrupt nothing here."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -75,7 +75,7 @@ def told_to_end(handler: Callable[[], None]) -> Iterator[None]:
         heard = _asked = True
         handler()
 
-    former = {kind: signal.getsignal(kind) for kind in KINDS}
+    former = {kind: signal.getsignal(kind) for kind in SIGNALS}
     former = {kind: before for kind, before in former.items() if before not in (signal.SIG_IGN, None)}
     try:
         for kind in former:
@@ -87,12 +87,12 @@ def told_to_end(handler: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def deaf_to_the_terminal() -> Iterator[None]:
+def ignore_terminal_signals() -> Iterator[None]:
     """Processes started here ignore what a terminal sends to all; the process that starts them tells them to end."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    former = {kind: signal.signal(kind, signal.SIG_IGN) for kind in TERMINAL_KINDS}
+    former = {kind: signal.signal(kind, signal.SIG_IGN) for kind in TERMINAL_SIGNALS}
     try:
         yield
     finally:
@@ -100,9 +100,9 @@ def deaf_to_the_terminal() -> Iterator[None]:
             signal.signal(kind, before)
 
 
-def leave_to_the_parent() -> None:
+def leave_signals_to_parent() -> None:
     """For a process that works for another: ignore what a terminal sends to all of them."""
-    for kind in TERMINAL_KINDS:
+    for kind in TERMINAL_SIGNALS:
         signal.signal(kind, signal.SIG_IGN)
 
 
@@ -111,10 +111,10 @@ def _launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def end_at_once() -> None:
+def exit_on_signal() -> None:
     """From now on signals end this process, a command line, with status 130 and one line.
 
-    Where work has to be brought to an end first, that work attends to them (``terminable`` and the others). Everywhere
+    Where work has to be brought to an end first, that work attends to them (``interruptible`` and the others). Everywhere
     else nothing is lost, because every file is written whole or not at all, and no library gets a chance to swallow an
     exception, to show its traceback, or to wait for its threads. A second Ctrl-C always ends the process.
     """
@@ -127,7 +127,7 @@ def end_at_once() -> None:
         if not _asked:
             _end()
 
-    for kind in KINDS:
+    for kind in SIGNALS:
         if signal.getsignal(kind) not in (signal.SIG_IGN, None):
             signal.signal(kind, handle)
     if _launched():
@@ -144,16 +144,16 @@ def end_at_once() -> None:
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
     _watched = True
     # The thread keeps both ends open.
-    threading.Thread(target=_end_at_the_second, args=(listening, signalled), daemon=True).start()
+    threading.Thread(target=_exit_at_second_interrupt, args=(listening, signalled), daemon=True).start()
 
 
-def _end_at_the_second(listening: socket.socket, _: socket.socket) -> None:
+def _exit_at_second_interrupt(listening: socket.socket, _: socket.socket) -> None:
     came = False
     while kinds := listening.recv(64):
         for kind in kinds:
             if came and kind == signal.SIGINT:
                 _end()
-            came |= kind in KINDS
+            came |= kind in SIGNALS
 
 
 def _end() -> None:

@@ -19,7 +19,7 @@ from ..io.stamp import Stamp
 from ..output.manifest import Record
 from ..output.run_folder import Former, RunFolder, write_error
 from ..types import LoadedSample, Seed, Seeder
-from .loop import work_off
+from .loop import process_samples
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def generate(
         try:
             if progress is not None:
                 progress.start(len(samples), len(former.done))
-            work_off(todo, load, make, save, fail, prefetch=prefetch)
+            process_samples(todo, load, make, save, fail, prefetch=prefetch)
         except KeyboardInterrupt:
             interrupted = True
         except OSError as error:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ..data.base import Sample
 from ..errors import ImageError, WsssError, out_of_memory
 from ..io.prefetch import BackgroundWriter, prefetch_map
-from ..io.signals import terminable
+from ..io.signals import interruptible
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ L = TypeVar("L")
 M = TypeVar("M")
 
 
-def work_off(
+def process_samples(
     samples: Iterable[Sample],
     load: Callable[[Sample], L],
     make: Callable[[L], M],
@@ -46,7 +46,7 @@ def work_off(
     """
     # Nothing is written from this thread, so that an interrupt cannot tear a line.
     with (
-        terminable() as asked,
+        interruptible() as asked,
         BackgroundWriter[None](workers=2, depth=4) as writer,
         closing(prefetch_map(load, samples, workers=2, depth=prefetch)) as images,
     ):

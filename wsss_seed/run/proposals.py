@@ -16,7 +16,7 @@ from ..io.progress import Progress
 from ..output.run_folder import write_error
 from ..proposals.generate import ProposalSettings, generate_proposals, proposal_store
 from ..proposals.store import Proposals
-from .loop import work_off
+from .loop import process_samples
 
 if TYPE_CHECKING:
     from ..models.masks import MaskModel
@@ -135,7 +135,7 @@ def propose(
         if progress is not None:
             progress.start(len(samples), 0)
         store = proposal_store(out, weights, settings)
-        work_off(samples, load, make, save, fail, prefetch=prefetch)
+        process_samples(samples, load, make, save, fail, prefetch=prefetch)
     except KeyboardInterrupt:
         interrupted = True
     except OSError as error:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from ..errors import WsssError
 from ..io.progress import Progress, Reporter
-from ..io.signals import deaf_to_the_terminal, told_to_end
+from ..io.signals import ignore_terminal_signals, on_signal
 
 R = TypeVar("R")
 Task = Callable[[str, tuple[int, int], Reporter], R]
@@ -83,18 +83,18 @@ def on_devices(
 
     workers: dict[Any, Worker[R]] = {}
     error: str | None = None
-    with told_to_end(interrupt):
+    with on_signal(interrupt):
         index, count = shard
         for place, device in enumerate(devices):
             worker = Worker[R](device, (index + count * place, count * len(devices)))
             here, there = context.Pipe(duplex=False)
             process = context.Process(target=_work, args=(task, device, worker.shard, len(devices), there), daemon=True)
-            with deaf_to_the_terminal():
+            with ignore_terminal_signals():
                 process.start()
             there.close()  # else its end would not be seen here
             processes.append(process)
             workers[here] = worker
-        shown = _Together(workers.values(), progress)
+        shown = _SharedProgress(workers.values(), progress)
         listening = list(workers)
         if interrupts:
             interrupt()
@@ -105,14 +105,14 @@ def on_devices(
                     kind, value = pipe.recv()
                 except (EOFError, ConnectionError):
                     listening.remove(pipe)
-                    shown.ended(workers[pipe])
+                    shown.stop_waiting(workers[pipe])
                     continue
                 if kind == "error":
                     error = error or value
                     for process in processes:
                         process.terminate()
                 else:
-                    shown.told(workers[pipe], kind, value)
+                    shown.receive(workers[pipe], kind, value)
         for worker, process in zip(workers.values(), processes, strict=True):
             process.join()
             worker.exit_code = process.exitcode
@@ -122,7 +122,7 @@ def on_devices(
     return list(workers.values()), interrupts > 0
 
 
-class _Together:
+class _SharedProgress:
     """The progress of several workers as one, which begins when all know what they have to do."""
 
     def __init__(self, workers: Any, progress: Progress) -> None:
@@ -130,11 +130,11 @@ class _Together:
         self._workers = list(workers)
         self._progress = progress
 
-    def told(self, worker: Worker[Any], kind: str, value: Any) -> None:
+    def receive(self, worker: Worker[Any], kind: str, value: Any) -> None:
         """Take down what a worker reports."""
         if kind == "start":
             worker.begun = value
-            self.ended(worker)
+            self.stop_waiting(worker)
         elif kind == "step":
             worker.steps.append(value)
             if not self._waiting:
@@ -144,7 +144,7 @@ class _Together:
         elif kind == "result":
             worker.result = value
 
-    def ended(self, worker: Worker[Any]) -> None:
+    def stop_waiting(self, worker: Worker[Any]) -> None:
         """Wait for it no longer."""
         if self._waiting.pop(id(worker), None) is None or self._waiting:
             return

@@ -22,7 +22,7 @@ from ..data.base import Sample
 from ..data.classes import IGNORE
 from ..data.shuffle import rng_at, shuffled_index
 from ..errors import ImageError, WsssError
-from ..io.signals import leave_to_the_parent
+from ..io.signals import leave_signals_to_parent
 from .checkpoint import MEAN, Scale
 from .settings import AugmentSettings
 
@@ -169,7 +169,7 @@ def crop_loader(
 
 
 def _leave_signals(_: int) -> None:
-    leave_to_the_parent()
+    leave_signals_to_parent()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..data.classes import ClassSet
 from ..errors import WsssError
 from ..io.curve import write_curve
-from ..io.signals import stoppable, terminable
+from ..io.signals import deferred_stop, interruptible
 from ..output.run_folder import settings_difference
 from . import checkpoint
 from .checkpoint import Scale, Segmenter, normalised
@@ -206,7 +206,7 @@ def train(
         )
     )
     # With several processes, one that stopped by itself would leave the others waiting for it.
-    with stoppable() if accelerator.num_processes == 1 else terminable() as asked:
+    with deferred_stop() if accelerator.num_processes == 1 else interruptible() as asked:
         while state.iteration < options.max_iters:
             lr = learning_rate(state.iteration, options.max_iters, settings.optimizer)
             set_lr(optimizer, lr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -105,7 +106,6 @@ def test_the_threshold_is_that_of_the_truncated_score_and_strict():
 
 
 def test_boxes_are_those_of_opencv_s_contours():
-    cv2 = pytest.importorskip("cv2")
     rng = np.random.default_rng(0)
     for _ in range(50):
         shape = tuple(rng.integers(1, 12, 2))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rounding import assert_same
 from torch.nn import functional as F
 
+from tests.rounding import assert_same
 from wsss_seed.seeding.clip_sams import cam
 from wsss_seed.seeding.clip_sams.cam import all_softmax, class_logits, masked_softmax, present_softmax, softmax_gradcam
 

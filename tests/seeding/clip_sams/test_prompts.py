@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from rounding import assert_same
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from tests.rounding import assert_same
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import WsssError
 from wsss_seed.models.clip import Clip

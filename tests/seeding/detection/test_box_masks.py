@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from rounding import FLIPPED, ROUNDING
 from segment_anything import SamPredictor
 from segment_anything.utils.amg import remove_small_regions
 
+from tests.rounding import FLIPPED, ROUNDING
 from wsss_seed.seeding.detection.box_masks import grow, pixel_window, predict_box_masks
 from wsss_seed.seeding.detection.settings import SamSettings
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from rounding import assert_same
 
+from tests.rounding import assert_same
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import WsssError
 from wsss_seed.seeding.detection.classification import (

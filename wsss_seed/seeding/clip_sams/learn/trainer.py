@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ....data.classes import ClassSet
-from ....io.signals import terminable
+from ....io.signals import interruptible
 from ....models.clip import Clip
 from ..cam import softmax_gradcam
 from ..losses import cam_loss, contrastive_loss
@@ -99,7 +99,7 @@ def learn(
     try:
         share = (processes.index, processes.count)
         with (
-            terminable(),
+            interruptible(),
             closing(crop_batches(data, settings, seed, state.iteration, stop, share, workers)) as batches,
         ):
             for micro_batches in batches:

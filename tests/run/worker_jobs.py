@@ -1,0 +1,23 @@
+"""What worker processes do in test_workers.py; they import it by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from wsss_seed.errors import WsssError
+from wsss_seed.io.progress import Progress
+
+
+def refuse(message: str, device: str, shard: tuple[int, int], progress: Progress) -> None:
+    if shard[0] == 1:
+        raise WsssError(message)
+    signal.pause()  # until it is terminated
+
+
+def vanish(device: str, shard: tuple[int, int], progress: Progress) -> tuple[str, tuple[int, int]]:
+    progress.start(5, shard[0])
+    progress.step(failed=shard[0] == 0)
+    if device == "second":
+        os._exit(7)
+    return device, shard
