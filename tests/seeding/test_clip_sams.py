@@ -206,7 +206,6 @@ def test_settings_are_flat_json(make):
     seeder = make(sams__background_exponent=0.5)
     assert json.loads(json.dumps(seeder.settings)) == seeder.settings
     assert seeder.settings["sams.background_exponent"] == 0.5
-    assert seeder.settings["stage"] == "fine"
 
 
 @pytest.mark.parametrize(

@@ -114,8 +114,8 @@ def _launched() -> bool:
 def exit_on_signal() -> None:
     """From now on signals end this process, a command line, with status 130 and one line.
 
-    Where work has to be brought to an end first, that work attends to them (``interruptible`` and the others). Everywhere
-    else nothing is lost, because every file is written whole or not at all, and no library gets a chance to swallow an
+    Work that has to be brought to an end first handles them itself (``interruptible`` and the others). Everywhere else
+    nothing is lost, because every file is written whole or not at all, and no library gets a chance to swallow an
     exception, to show its traceback, or to wait for its threads. A second Ctrl-C always ends the process.
     """
     global _asked, _watched

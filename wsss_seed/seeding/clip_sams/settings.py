@@ -76,8 +76,6 @@ class ClipSamsSettings:
     """All settings of clip-sams.
 
     Attributes:
-        stage: stage of the recipe: ``handwritten`` (hand-written prompts), ``coarse`` (prompts learned from image-level
-            labels) or ``fine`` (prompts learned from coarse seeds).
         max_side: longest side in pixels at which CLIP sees an image; the memory of attention grows with its fourth
             power.
     """
