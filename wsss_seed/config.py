@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
-from .errors import WsssError, unknown_name
+from .errors import UsageError, unknown_name
 
 UnitInterval = Annotated[float, (0.0, 1.0)]
 """A score, an IoU or a part of something."""
@@ -74,7 +74,7 @@ def _checked(key: str, value: Any, hint: Any) -> Any:
         if not right or not low <= value <= high:
             noun = "a whole number" if kind is int else "a number"
             limits = f"from {low:g} to {high:g}" if high < float("inf") else f"of at least {low:g}"
-            raise WsssError(f"setting {key} = {value!r}: expected {noun} {limits}")
+            raise UsageError(f"setting {key} = {value!r}: expected {noun} {limits}")
         return kind(value)
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
@@ -82,11 +82,11 @@ def _checked(key: str, value: Any, hint: Any) -> Any:
         return value
     if get_origin(hint) is tuple:
         if not isinstance(value, (list, tuple)):
-            raise WsssError(f"setting {key} = {value!r}: expected a list")
+            raise UsageError(f"setting {key} = {value!r}: expected a list")
         return tuple(_checked(key, v, get_args(hint)[0]) for v in value)
     if not isinstance(value, hint):
         noun = {bool: "true or false", str: "text"}[hint]
-        raise WsssError(f"setting {key} = {value!r}: expected {noun}")
+        raise UsageError(f"setting {key} = {value!r}: expected {noun}")
     return value
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import WsssError, unknown_name
+from ..errors import UsageError, unknown_name
 from . import options, show
 
 app = typer.Typer(help="List, check and make datasets.", no_args_is_help=True)
@@ -84,7 +84,7 @@ def make(
     try:
         write_tree(out, split, images, seed)
     except OSError as error:
-        raise WsssError(
+        raise UsageError(
             f"{error.filename or out}: cannot be written ({error.strerror}); choose another --out"
         ) from None
     show.out.print(f"{images} images in {out}", markup=False)

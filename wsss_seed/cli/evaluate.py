@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import WsssError
+from ..errors import UsageError
 from . import options, show
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def evaluate(
     truth: Any = gt
     if gt is None:
         if dataset is None:
-            raise WsssError("evaluate needs --gt DIR, or --dataset NAME for a dataset with ground truth")
+            raise UsageError("evaluate needs --gt DIR, or --dataset NAME for a dataset with ground truth")
         from ..data import open_dataset
 
         truth = open_dataset(dataset, root, split, classes, "none", images, seed)

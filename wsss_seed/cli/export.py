@@ -29,7 +29,7 @@ def export(
 
     The images of the run become the training part. The folder appears when it is complete.
     """
-    from ..errors import WsssError
+    from ..errors import UsageError
     from ..io.progress import Progress
     from ..io.signals import interruptible
     from ..output.export import export as write
@@ -40,7 +40,7 @@ def export(
 
         validation = open_dataset("voc", val, val_split, labels="none")
     elif val_split is not None:
-        raise WsssError(f"--val-split {val_split}: give the folder with --val")
+        raise UsageError(f"--val-split {val_split}: give the folder with --val")
     progress = Progress(show.err, verb="exporting")
     with interruptible():
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import WsssError
+from ..errors import UsageError
 from . import options, show
 from .evaluate import show_evaluation
 
@@ -31,7 +31,7 @@ def parse_shard(text: str | None) -> tuple[int, int]:
     except ValueError:
         i = n = 0
     if not 1 <= i <= n:
-        raise WsssError(f"--shard {text}: expected I/N with 1 <= I <= N, e.g. --shard 1/4")
+        raise UsageError(f"--shard {text}: expected I/N with 1 <= I <= N, e.g. --shard 1/4")
     return i - 1, n
 
 

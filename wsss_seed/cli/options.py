@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ..config import dotted
-from ..errors import WsssError, unknown_name
+from ..errors import UsageError, unknown_name
 
 
 def option(*names: str, help: str, **kwargs: Any) -> Any:
@@ -26,7 +26,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """``key=value`` of ``--set``; the value is read as TOML where it is TOML, else as a string."""
     key, sep, value = text.partition("=")
     if not sep or not key:
-        raise WsssError(f"--set {text}: expected KEY=VALUE, e.g. --set detector.box_threshold=0.25")
+        raise UsageError(f"--set {text}: expected KEY=VALUE, e.g. --set detector.box_threshold=0.25")
     from ..io.text import parse_toml
 
     try:
@@ -44,11 +44,11 @@ def _load_config(ctx: typer.Context, path: Path | None) -> Path | None:
     from ..io.text import parse_toml, read_text
 
     if not path.exists():
-        raise WsssError(f"{path}: cannot be read (there is no such file); give --config an existing TOML file")
+        raise UsageError(f"{path}: cannot be read (there is no such file); give --config an existing TOML file")
     table = parse_toml(read_text(path), str(path))
     settings = table.pop("settings", {})
     if not isinstance(settings, dict):
-        raise WsssError(f"{path}: settings must be a table: a line [settings], and a line below it for each")
+        raise UsageError(f"{path}: settings must be a table: a line [settings], and a line below it for each")
     ctx.obj = dotted(settings)
     known = {p.name.replace("_", "-"): p.name for p in ctx.command.params if p.name}
     defaults: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import WsssError
+from ..errors import UsageError
 from . import options, show
 from .generate import Shard, conclude, parse_shard, warn_of_truth
 
@@ -86,7 +86,7 @@ def predict(
     of_proposals = {key: values.pop(key) for key in [*values] if key.startswith("proposals.")}
     settings = override(PredictSettings(), values)
     if not sharpen and (of_proposals or sam or any(key.startswith("sharpen.") for key in values)):
-        raise WsssError("--sam and settings of sharpen and proposals are for --sharpen")
+        raise UsageError("--sam and settings of sharpen and proposals are for --sharpen")
     segmenter = load_segmenter(checkpoint)
     data = _open(images, dataset, root, split, classes, seed, segmenter.class_set)
     require_classes(checkpoint, segmenter.class_set, data.class_set)
@@ -148,7 +148,7 @@ def _values(values: dict[str, Any], scales: str | None, flip: bool, window: int 
         try:
             values["scales"] = [float(part) for part in scales.split(",")]
         except ValueError:
-            raise WsssError(f'--scales {scales}: expected numbers between commas, such as "0.5, 1, 1.5"') from None
+            raise UsageError(f'--scales {scales}: expected numbers between commas, such as "0.5, 1, 1.5"') from None
     if flip:
         values["flip"] = True
     if window is not None:
@@ -172,13 +172,13 @@ def _open(
     if dataset in (None, "folder"):
         folder = images if images is not None else root
         if folder is None:
-            raise WsssError("predict needs --images FOLDER, or --dataset NAME")
+            raise UsageError("predict needs --images FOLDER, or --dataset NAME")
         if (images is not None and root is not None) or split not in (None, Folder.split):
-            raise WsssError("--root and --split are for --dataset; give a folder of images with --images alone")
+            raise UsageError("--root and --split are for --dataset; give a folder of images with --images alone")
         return Folder(Path(folder), class_set)
     count = None
     if images is not None:
         if dataset != "toyland" or not images.isdecimal() or int(images) < 1:
-            raise WsssError(f"--images {images}: beside --dataset it is how many images of toyland to draw")
+            raise UsageError(f"--images {images}: beside --dataset it is how many images of toyland to draw")
         count = int(images)
     return open_dataset(dataset or "", root, split, classes, "none", count, seed)

@@ -31,7 +31,7 @@ def report(
 
     The page needs nothing beside it. With --gt or --dataset it shows ground truth, errors and IoU.
     """
-    from ..errors import WsssError
+    from ..errors import UsageError
     from ..io.progress import Progress
     from ..io.signals import interruptible
     from ..output.report import report as write
@@ -39,7 +39,7 @@ def report(
     truth: Any = gt
     if dataset is not None:
         if gt is not None:
-            raise WsssError("--gt and --dataset both name the ground truth; give one of them")
+            raise UsageError("--gt and --dataset both name the ground truth; give one of them")
         from ..data import open_dataset
 
         truth = open_dataset(dataset, root, split, classes, "none", images, seed)

@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 from rich.console import Console
 from rich.table import Table
 
-from ..errors import WsssError
+from ..errors import WsssError, on_command_line
 
 _GONE = {errno.EPIPE, errno.EIO}  # the reader has ended, the terminal is closed
 
@@ -67,11 +67,11 @@ def message(text: str) -> None:
 
 
 def warning(text: str) -> None:
-    err.print(f"warning: {text}", style="yellow", markup=False)
+    err.print(f"warning: {on_command_line(text)}", style="yellow", markup=False)
 
 
 def error(text: str) -> None:
-    err.print(f"error: {text}", style="red", markup=False)
+    err.print(f"error: {on_command_line(text)}", style="red", markup=False)
 
 
 def failures(failed: Sequence[tuple[str, str]], *, before: str = "", more: str = "") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from ..errors import WsssError
+from ..errors import UsageError
 from . import options, show
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def train_seg(
     if rounds > 1:
         _in_rounds(data, out, chosen, rounds, of_rounds, common, json)
     if of_rounds:
-        raise WsssError(f"setting {next(iter(of_rounds))} is for self-training; give --rounds 2 or more")
+        raise UsageError(f"setting {next(iter(of_rounds))} is for self-training; give --rounds 2 or more")
     result = train_segmenter(data, out, chosen, **common)
     if not result.first:
         raise typer.Exit(130 if result.interrupted else 0)
@@ -203,6 +203,6 @@ def _validation(
         return None
     if name in (None, "voc") and root is None:
         if (masks / RUN).exists():
-            raise WsssError(f"{masks}: a run folder has no ground truth; give its folder with --val-root")
+            raise UsageError(f"{masks}: a run folder has no ground truth; give its folder with --val-root")
         root = masks
     return open_dataset(name or "voc", root, split or (None if name == "coco" else "val"), classes, "none", images)

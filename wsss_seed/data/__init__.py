@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import WsssError, unknown_name
+from ..errors import DataError, UsageError, unknown_name
 from .base import Boxes, Dataset, Sample
 from .classes import ClassSet, load_class_set
 from .ids import check_id
@@ -29,7 +29,7 @@ __all__ = [
 DATASETS = {
     "voc": "PASCAL VOC 2012, or any tree laid out like it (a run folder, a toyland tree)",
     "coco": "COCO, or any file of COCO instances with its images",
-    "folder": "any folder tree of images; needs --classes",
+    "folder": "any folder tree of images; needs `classes`",
     "toyland": "a drawn world with exact ground truth; needs no files",
 }
 
@@ -64,9 +64,9 @@ def open_dataset(
     if name not in DATASETS:
         raise unknown_name("dataset", name, DATASETS)
     if name != "toyland" and images is not None:
-        raise WsssError(f"a number of images is for toyland, which draws them; {name} has its own (see --limit)")
+        raise UsageError(f"a number of images is for toyland, which draws them; {name} has its own (see `limit`)")
     if name != "toyland" and root is None:
-        raise WsssError(f"dataset {name} needs the folder it is in; give --root")
+        raise UsageError(f"dataset {name} needs the folder it is in; give `root`")
     class_set = None if classes is None else load_class_set(classes)
     labels = str(labels)
     dataset: Dataset
@@ -92,7 +92,7 @@ def open_dataset(
         source = Path(labels)
         found = read_image_labels(source, [s.id for s in dataset], dataset.class_set)
         if not found:
-            raise WsssError(f"{source}: knows none of the {len(dataset)} images, such as {dataset[0].id!r}")
+            raise DataError(f"{source}: knows none of the {len(dataset)} images, such as {dataset[0].id!r}")
         _set_labels(dataset, found, source)
     elif dataset.labels_source is None:
         _set_labels(dataset, *find_image_labels(beside, [s.id for s in dataset], dataset.class_set))
@@ -106,9 +106,9 @@ def _toyland(
 
     toyland = load_class_set("toyland")
     if root is not None:
-        raise WsssError(f"toyland is drawn and has no folder; to read {root} use --dataset voc --classes toyland")
+        raise UsageError(f"toyland is drawn and has no folder; to read {root} use `dataset` voc with `classes` toyland")
     if class_set is not None and class_set.names != toyland.names:
-        raise WsssError(f"class set '{class_set.name}' does not have toyland's classes: {', '.join(toyland.names)}")
+        raise UsageError(f"class set '{class_set.name}' does not have toyland's classes: {', '.join(toyland.names)}")
     return Toyland(class_set or toyland, split or "test", images, seed, labelled)
 
 
@@ -116,9 +116,9 @@ def _folder(root: Path, split: str | None, class_set: ClassSet | None) -> Datase
     from .folder import Folder
 
     if class_set is None:
-        raise WsssError('dataset folder needs class names; give --classes FILE or --classes "cat, dog"')
+        raise UsageError('dataset folder needs class names; give `classes` a file or "cat, dog"')
     if split not in (None, Folder.split):
-        raise WsssError(f"a folder has no split {split!r}; leave --split out, or give the part's own folder as --root")
+        raise UsageError(f"a folder has no split {split!r}; leave `split` out, or give the part's own folder as `root`")
     return Folder(root, class_set)
 
 

@@ -22,7 +22,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..errors import WsssError, unknown_name
+from ..errors import DataError, unknown_name
 from ..io.text import parse_toml, read_lines, read_text
 
 IGNORE = 255
@@ -111,12 +111,12 @@ def load_class_set(spec: str | Path | Sequence[str] | Mapping[str, Sequence[str]
     if is_file:
         return _from_toml(read_text(path), path.stem, str(path)) if _is_toml(path) else _from_text(path)
     if _is_toml(path) or path.suffix.casefold() == ".txt" or (len(path.parts) > 1 and "," not in text):
-        raise WsssError(f"{path}: no such class set file")
+        raise DataError(f"{path}: no such class set file")
     if "," in text:
         names = [n.strip() for n in text.removesuffix(",").split(",")]
         return class_set_of("custom", [(n, ()) for n in names], f"class names {text[:60]!r}")
     error = unknown_name("class set", text, known_class_sets())
-    raise WsssError(f"{error} Names of classes need a comma between them, or behind a single one")
+    raise DataError(f"{error} Names of classes need a comma between them, or behind a single one")
 
 
 def read_names(path: Path) -> tuple[str, ...]:
@@ -127,7 +127,7 @@ def read_names(path: Path) -> tuple[str, ...]:
     """
     names = tuple(line for _, line in read_lines(path))
     if not 1 <= len(names) <= MAX_CLASSES + 1:
-        raise WsssError(
+        raise DataError(
             f"{path}: {len(names)} names; expected one a line, background first, of at most {MAX_CLASSES + 1} in all"
         )
     return names
@@ -186,11 +186,11 @@ def _build(table: Mapping[str, Any], name: str, where: str) -> ClassSet:
     for n, entry in enumerate(table.get("classes", []), 1):
         here = f"{where}: class {n}"
         if not isinstance(entry, dict):
-            raise WsssError(f'{here} must be a table such as {{ name = "cat" }}')
+            raise DataError(f'{here} must be a table such as {{ name = "cat" }}')
         _check_keys(entry, _CLASS_KEYS, here)
         own = _check_name(entry.get("name", ""), here)
         if own.casefold() in seen:
-            raise WsssError(f"{here}: the name {own!r} is there twice")
+            raise DataError(f"{here}: the name {own!r} is there twice")
         seen.add(own.casefold())
         names.append(own)
         phrases.append(_words(entry.get("phrases", []), here) or (own.replace("_", " "),))
@@ -198,14 +198,14 @@ def _build(table: Mapping[str, Any], name: str, where: str) -> ClassSet:
         if "parts" in entry:
             parts[own] = _words(entry["parts"], here)
     if not names:
-        raise WsssError(f"{where}: no class; name at least one")
+        raise DataError(f"{where}: no class; name at least one")
     if len(names) > MAX_CLASSES:
-        raise WsssError(f"{where}: {len(names)} classes; a label map has room for {MAX_CLASSES}")
+        raise DataError(f"{where}: {len(names)} classes; a label map has room for {MAX_CLASSES}")
     foreground = {w.casefold() for ws in (*phrases, names) for w in ws}
     background = _words(table.get("background", []), where) if "background" in table else _known("voc").background
     max_candidates = table.get("max_candidates", 6)
     if max_candidates < 1:
-        raise WsssError(f"{where}: max_candidates must be at least 1")
+        raise DataError(f"{where}: max_candidates must be at least 1")
     return ClassSet(
         name=name,
         names=tuple(names),
@@ -222,19 +222,19 @@ def _build(table: Mapping[str, Any], name: str, where: str) -> ClassSet:
 def _check_keys(table: Mapping[str, Any], known: Mapping[str, type], where: str) -> None:
     for key, value in table.items():
         if key not in known:
-            raise WsssError(f"{where}: {unknown_name('key', key, known)}")
+            raise DataError(f"{where}: {unknown_name('key', key, known)}")
         if not isinstance(value, known[key]) or isinstance(value, bool):
-            raise WsssError(f"{where}: {key} must be a {known[key].__name__}")
+            raise DataError(f"{where}: {key} must be a {known[key].__name__}")
 
 
 def _check_name(name: str, where: str) -> str:
     name = name.strip()
     if not name:
-        raise WsssError(f"{where}: empty name; remove the comma or line")
+        raise DataError(f"{where}: empty name; remove the comma or line")
     if not name.isprintable():
-        raise WsssError(f"{where}: the name {name!r} contains a control character")
+        raise DataError(f"{where}: the name {name!r} contains a control character")
     if name.casefold() in BACKGROUND_NAMES:
-        raise WsssError(f"{where}: background is label 0 in every class set; leave {name!r} out")
+        raise DataError(f"{where}: background is label 0 in every class set; leave {name!r} out")
     return name
 
 
@@ -243,7 +243,7 @@ def _words(values: Iterable[Any], where: str) -> tuple[str, ...]:
     words = []
     for value in values:
         if not isinstance(value, str) or not value.strip():
-            raise WsssError(f"{where}: {value!r} is not a phrase")
+            raise DataError(f"{where}: {value!r} is not a phrase")
         words.append(value.strip())
     return tuple(dict.fromkeys(words))
 
@@ -253,10 +253,10 @@ def _palette(colours: list[Any], where: str) -> tuple[tuple[int, int, int], ...]
     for colour in colours:
         numbers = colour if isinstance(colour, list) else []
         if len(numbers) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in numbers):
-            raise WsssError(f"{where}: palette colour {colour!r} is not three numbers 0..255")
+            raise DataError(f"{where}: palette colour {colour!r} is not three numbers 0..255")
         given.append((colour[0], colour[1], colour[2]))
     if len(given) > 256:
-        raise WsssError(f"{where}: {len(given)} palette colours; at most 256")
+        raise DataError(f"{where}: {len(given)} palette colours; at most 256")
     return (*given, *voc_palette()[len(given) :])
 
 
@@ -264,11 +264,11 @@ def _thresholds(tables: Mapping[str, Any], names: list[str], where: str) -> dict
     out: dict[str, dict[str, float]] = {}
     for key, values in tables.items():
         if not isinstance(values, dict):
-            raise WsssError(f'{where}: thresholds of {key!r} must be a table; quote the key: [thresholds."{key}..."]')
+            raise DataError(f'{where}: thresholds of {key!r} must be a table; quote the key: [thresholds."{key}..."]')
         for name, value in values.items():
             if name not in names:
-                raise WsssError(f"{where}: {unknown_name(f'class in the thresholds of {key!r}', name, names)}")
+                raise DataError(f"{where}: {unknown_name(f'class in the thresholds of {key!r}', name, names)}")
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise WsssError(f"{where}: threshold {key!r} of {name!r} is not a number")
+                raise DataError(f"{where}: threshold {key!r} of {name!r} is not a number")
         out[key] = {name: float(value) for name, value in values.items()}
     return out

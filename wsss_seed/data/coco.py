@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ImageError, WsssError, unknown_name
+from ..errors import DataError, ImageError, unknown_name
 from ..io.text import read_json
 from .base import Boxes, Dataset, Sample
 from .classes import IGNORE, ClassSet, class_set_of, load_class_set
@@ -53,7 +53,7 @@ class Coco(Dataset):
         self.ignore_crowds = ignore_crowds
         table = read_json(self.path)
         if not isinstance(table, dict):
-            raise WsssError(f"{self.path}: not COCO instances (no JSON object)")
+            raise DataError(f"{self.path}: not COCO instances (no JSON object)")
         self.class_set = class_set or _class_set(table, self.path)
         labels = list(coco_image_labels(table, self.class_set, str(self.path)))
         # Category id -> label; categories outside the class set are not in it.
@@ -61,7 +61,7 @@ class Coco(Dataset):
         self._label = {id: i + 1 for id, i in index.items() if i is not None}
         ids = [os.path.splitext(name)[0] for name, _ in labels]
         if not ids:
-            raise WsssError(f"{self.path}: no image")
+            raise DataError(f"{self.path}: no image")
         check_ids(ids, lambda i: f"{self.path}, image {table['images'][i]['id']}")
         images = _Images(root, self.split, self.path)
         self.samples = [Sample(id, images.find(name), present) for id, (name, present) in zip(ids, labels, strict=True)]
@@ -158,17 +158,17 @@ class Coco(Dataset):
 
 def _annotation_file(root: Path, split: str | None) -> tuple[str, Path]:
     if not root.is_dir():
-        raise WsssError(f"{root}: no such folder")
+        raise DataError(f"{root}: no such folder")
     files = [p for folder in (root, root / "annotations") for p in sorted(folder.glob(_PREFIX + "*.json"))]
     known = {p.stem.removeprefix(_PREFIX): p for p in files}
     if not known:
-        raise WsssError(f"{root}: no annotations/{_PREFIX}<split>.json")
+        raise DataError(f"{root}: no annotations/{_PREFIX}<split>.json")
     if split is None:
         split = next((s for s in sorted(known) if s.startswith("train")), min(known))
     if split not in known:
         longer = [s for s in known if s.startswith(split)]
         if len(longer) != 1:
-            raise WsssError(f"{root}: {unknown_name('split', split, known)}")
+            raise DataError(f"{root}: {unknown_name('split', split, known)}")
         split = longer[0]
     return split, known[split]
 
@@ -180,7 +180,7 @@ def _class_set(table: dict[str, Any], path: Path) -> ClassSet:
     try:
         categories = sorted((c["id"], str(c["name"])) for c in table["categories"])
     except (KeyError, TypeError) as e:
-        raise WsssError(f"{path}: not COCO instances ({type(e).__name__}: {e})") from None
+        raise DataError(f"{path}: not COCO instances ({type(e).__name__}: {e})") from None
     if all(official.get(id) == name for id, name in categories):
         return coco
     return class_set_of(path.stem, [(name, ()) for _, name in categories], str(path))
@@ -211,4 +211,4 @@ class _Images:
             if file.name in self.names[file.parent]:
                 return file
         looked = ", ".join(str(f) for f in self.folders)
-        raise WsssError(f"{self.path}: image {name} is missing (looked in {looked}); complete the images or the file")
+        raise DataError(f"{self.path}: image {name} is missing (looked in {looked}); complete the images or the file")

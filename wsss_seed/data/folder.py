@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ImageError, WsssError
+from ..errors import DataError, ImageError
 from .base import Dataset, Sample
 from .classes import ClassSet
 from .ids import LONGEST, escaped, folded, id_fault
@@ -30,12 +30,12 @@ class Folder(Dataset):
 
     def __init__(self, root: Path, class_set: ClassSet):
         if not root.is_dir():
-            raise WsssError(f"{root}: no such folder")
+            raise DataError(f"{root}: no such folder")
         files: dict[str, list[tuple[str, str]]] = {}
         for id, file in image_files(root):
             files.setdefault(folded(id), []).append((id, file))
         if not files:
-            raise WsssError(f"{root}: no image below it; images end in {', '.join(SUFFIXES)}")
+            raise DataError(f"{root}: no image below it; images end in {', '.join(SUFFIXES)}")
         self.class_set = class_set
         self._faults: dict[str, str] = {}
         samples, unusable = [], []

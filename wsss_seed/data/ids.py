@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from ..errors import WsssError
+from ..errors import DataError
 
 # Control characters, lone surrogates (file names that are not valid UTF-8), line and paragraph separators:
 # none of them survives a list with one id a line.
@@ -104,7 +104,7 @@ def check_id(id: str, where: str = "") -> str:
         WsssError: the id is no such name.
     """
     if fault := _fault(id):
-        raise WsssError(f"{where + ': ' if where else ''}image id {id!a} {fault}; rename the image")
+        raise DataError(f"{where + ': ' if where else ''}image id {id!a} {fault}; rename the image")
     return id
 
 
@@ -123,4 +123,4 @@ def check_ids(ids: Sequence[str], where: Callable[[int], str]) -> None:
         if _fault(id):
             check_id(id, where(i))
         if first.setdefault(id, i) != i:
-            raise WsssError(f"{where(i)}: image id {id!r} is already given by {where(first[id])}; ids must be unique")
+            raise DataError(f"{where(i)}: image id {id!r} is already given by {where(first[id])}; ids must be unique")

@@ -31,7 +31,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ..errors import WsssError, unknown_name
+from ..errors import DataError, WsssError, unknown_name
 from ..io.text import read_json, read_lines, read_text
 from .classes import BACKGROUND_NAMES, ClassSet
 from .images import SUFFIXES
@@ -65,11 +65,11 @@ def read_image_labels(path: Path, ids: Sequence[str], class_set: ClassSet) -> La
     if path.is_dir():
         return _read_xml(path, ids, class_set)
     if not path.exists():
-        raise WsssError(f"{path}: no such label file")
+        raise DataError(f"{path}: no such label file")
     readers = {".npy": _read_npy, ".json": _read_json, ".csv": _read_csv, ".tsv": _read_csv, ".txt": _read_list}
     reader = readers.get(path.suffix.casefold())
     if reader is None:
-        raise WsssError(f"{path}: {unknown_name('form of label file', path.suffix, readers)}")
+        raise DataError(f"{path}: {unknown_name('form of label file', path.suffix, readers)}")
     return _match(reader(path, class_set), ids)
 
 
@@ -91,7 +91,7 @@ def find_image_labels(folders: Iterable[Path], ids: Sequence[str], class_set: Cl
             try:
                 labels = read_image_labels(path, ids, class_set)
             except WsssError as e:
-                raise WsssError(f"{e} (found beside the dataset; --labels none or FILE passes it over)") from None
+                raise DataError(f"{e} (found beside the dataset; `labels` none or FILE passes it over)") from None
             if labels:
                 return labels, path
     return {}, None
@@ -152,14 +152,14 @@ def _index(word: Any, class_set: ClassSet, where: str) -> int | None:
         if word.strip().casefold() in BACKGROUND_NAMES:
             return None
         if not _INTEGER.fullmatch(word):
-            raise WsssError(f"{where}: {unknown_name('class', word.strip(), class_set.names)}")
+            raise DataError(f"{where}: {unknown_name('class', word.strip(), class_set.names)}")
         if len(word) > 1000:  # Python itself reads no number of more than 4300 digits
-            raise WsssError(f"{where}: a class index of {len(word.strip())} digits is out of range")
+            raise DataError(f"{where}: a class index of {len(word.strip())} digits is out of range")
         word = int(word)
     if isinstance(word, bool) or not isinstance(word, int):
-        raise WsssError(f"{where}: {word!r} is neither a class name nor an index")
+        raise DataError(f"{where}: {word!r} is neither a class name nor an index")
     if not 0 <= word < count:
-        raise WsssError(f"{where}: class index {word} is out of range; {count} classes have the indices 0..{count - 1}")
+        raise DataError(f"{where}: class index {word} is out of range; {count} classes have the indices 0..{count - 1}")
     return word
 
 
@@ -180,25 +180,25 @@ def _words(text: str, class_set: ClassSet) -> list[str]:
 def _read_npy(path: Path, class_set: ClassSet) -> Labels:
     table = read_npy(path)
     if not isinstance(table, dict):
-        raise WsssError(f"{path}: holds a {type(table).__name__}; expected a dict of image id -> 0/1 vector")
+        raise DataError(f"{path}: holds a {type(table).__name__}; expected a dict of image id -> 0/1 vector")
     count = len(class_set.names)
     entries: Labels = {}
     for key, value in table.items():
         number = isinstance(key, int | np.integer) and not isinstance(key, bool) and 0 <= key < 10**12
         if not number and not isinstance(key, str):
-            raise WsssError(f"{path}: an image id must be text, or a number of at most 12 digits")
+            raise DataError(f"{path}: an image id must be text, or a number of at most 12 digits")
         where = f"{path}: entry {key!r}"
         try:
             vector = np.asarray(value)
         except (ValueError, OverflowError, RecursionError):
-            raise WsssError(f"{where}: not a vector") from None
+            raise DataError(f"{where}: not a vector") from None
         if vector.shape not in ((count,), (count + 1,)) or vector.dtype.kind not in "fiub":
-            raise WsssError(
+            raise DataError(
                 f"{where}: shape {vector.shape} of {vector.dtype}; {count} classes need {count} numbers, "
                 f"or {count + 1} with background first"
             )
         if not ((vector == 0) | (vector == 1)).all():
-            raise WsssError(f"{where}: holds other values than 0 and 1")
+            raise DataError(f"{where}: holds other values than 0 and 1")
         entries[str(key)] = tuple(np.flatnonzero(vector[-count:]).tolist())
     return entries
 
@@ -219,7 +219,7 @@ def _read_list(path: Path, class_set: ClassSet) -> Labels:
         if labels is None:
             labels = known[rest] = _indices(_words(rest.strip(), class_set), class_set, where)
         if entries.setdefault(name.strip(), labels) != labels:
-            raise WsssError(f"{where}: {name.strip()!r} is there twice with different classes")
+            raise DataError(f"{where}: {name.strip()!r} is there twice with different classes")
     return entries
 
 
@@ -230,12 +230,12 @@ def _read_csv(path: Path, class_set: ClassSet) -> Labels:
     try:
         rows = list(csv.reader(text.split("\n"), delimiter=delimiter, strict=True))
     except csv.Error as e:
-        raise WsssError(f"{path}: not valid CSV ({e})") from None
+        raise DataError(f"{path}: not valid CSV ({e})") from None
     titles = [t.strip() for t in rows[0]]
     lower = [t.casefold() for t in titles]
     image = next((lower.index(t) for t in _IMAGE_COLUMNS if t in lower), None)
     if image is None:
-        raise WsssError(f"{path}: no header line with a column 'image'; write image,label above the first row")
+        raise DataError(f"{path}: no header line with a column 'image'; write image,label above the first row")
     label = next((lower.index(t) for t in _LABEL_COLUMNS if t in lower), None)
     columns = {}
     if label is None:
@@ -246,7 +246,7 @@ def _read_csv(path: Path, class_set: ClassSet) -> Labels:
         if not any(cell.strip() for cell in row):
             continue
         if len(row) != len(titles):
-            raise WsssError(f"{where}: {len(row)} cells under {len(titles)} columns")
+            raise DataError(f"{where}: {len(row)} cells under {len(titles)} columns")
         if label is not None:
             labels = _indices(_words(row[label].strip(), class_set), class_set, where)
         else:
@@ -261,13 +261,13 @@ def _flag(cell: str, where: str) -> bool:
             cell.strip().casefold()
         ]
     except KeyError:
-        raise WsssError(f"{where}: {cell!r} in the column of a class; expected 0 or 1") from None
+        raise DataError(f"{where}: {cell!r} in the column of a class; expected 0 or 1") from None
 
 
 def _read_json(path: Path, class_set: ClassSet) -> Labels:
     table = read_json(path)
     if not isinstance(table, dict):
-        raise WsssError(f'{path}: holds no JSON object; expected {{"id": ["name", ...]}} or COCO instances')
+        raise DataError(f'{path}: holds no JSON object; expected {{"id": ["name", ...]}} or COCO instances')
     if isinstance(table.get("images"), list) and isinstance(table.get("annotations"), list):
         return dict(coco_image_labels(table, class_set, str(path)))
     entries: Labels = {}
@@ -296,10 +296,10 @@ def coco_image_labels(
                 present[annotation["image_id"]].add(i)
         names = [(image["id"], str(image["file_name"])) for image in table["images"]]
     except (KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise WsssError(f"{where}: not COCO instances ({type(e).__name__}: {e})") from None
+        raise DataError(f"{where}: not COCO instances ({type(e).__name__}: {e})") from None
     if index and all(i is None for i in index.values()):
         shown = ", ".join(c["name"] for c in table["categories"][:5])
-        raise WsssError(f"{where}: none of its categories ({shown}, ...) is in class set '{class_set.name}'")
+        raise DataError(f"{where}: none of its categories ({shown}, ...) is in class set '{class_set.name}'")
     return ((name, tuple(sorted(present[id]))) for id, name in names)
 
 
@@ -316,7 +316,7 @@ def _read_xml(folder: Path, ids: Sequence[str], class_set: ClassSet) -> Labels:
         entries[id] = tuple(sorted({i for i in found if i is not None}))
     if strange and not any(entries.values()):
         shown = ", ".join(sorted(strange)[:5])
-        raise WsssError(f"{folder}: none of the objects ({shown}) is of a class in class set '{class_set.name}'")
+        raise DataError(f"{folder}: none of the objects ({shown}) is of a class in class set '{class_set.name}'")
     return entries
 
 
@@ -346,6 +346,6 @@ def read_voc_objects(path: Path) -> list[tuple[str, tuple[float, float, float, f
     except FileNotFoundError:
         raise
     except OSError as e:
-        raise WsssError(f"{path}: cannot be read ({e.strerror or e})") from None
+        raise DataError(f"{path}: cannot be read ({e.strerror or e})") from None
     except (ElementTree.ParseError, ValueError, LookupError) as e:
-        raise WsssError(f"{path}: not a VOC annotation ({e})") from None
+        raise DataError(f"{path}: not a VOC annotation ({e})") from None

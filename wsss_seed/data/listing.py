@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..errors import WsssError
+from ..errors import DataError
 from .images import SUFFIXES
 
 
@@ -42,7 +42,7 @@ def only_file(folder: Path, files: Sequence[str]) -> Path:
         WsssError: there are several.
     """
     if len(files) > 1:
-        raise WsssError(f"{folder}: {files[0]} and {files[1]} have the same id; rename or remove one of them")
+        raise DataError(f"{folder}: {files[0]} and {files[1]} have the same id; rename or remove one of them")
     return folder / files[0]
 
 
@@ -51,7 +51,7 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tup
         info = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda e: e.name)
     except OSError as e:
-        raise WsssError(f"{folder}: cannot be listed ({e.strerror or e})") from None
+        raise DataError(f"{folder}: cannot be listed ({e.strerror or e})") from None
     if (info.st_dev, info.st_ino) in seen:  # a link to a folder above
         return
     seen.add((info.st_dev, info.st_ino))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import WsssError
+from ..errors import DataError
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -75,9 +75,9 @@ def read_npy(path: Path) -> Any:
                 return np.lib.format.read_array(file, allow_pickle=False)
             value = _ArraysOnly(file, encoding="latin1").load()
     except OSError as e:
-        raise WsssError(f"{path}: cannot be read ({e.strerror or e})") from None
+        raise DataError(f"{path}: cannot be read ({e.strerror or e})") from None
     except pickle.UnpicklingError as e:
-        raise WsssError(f"{path}: refused, its pickle holds more than arrays or is damaged: {e}") from None
+        raise DataError(f"{path}: refused, its pickle holds more than arrays or is damaged: {e}") from None
     except Exception as e:  # a damaged pickle fails in as many ways as it has instructions
-        raise WsssError(f"{path}: not a readable .npy file ({type(e).__name__}: {e}); save it again") from None
+        raise DataError(f"{path}: not a readable .npy file ({type(e).__name__}: {e}); save it again") from None
     return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value

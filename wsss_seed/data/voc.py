@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import WsssError, unknown_name
+from ..errors import DataError, unknown_name
 from ..io.text import read_lines
 from .base import Boxes, Dataset, Sample
 from .classes import ClassSet, load_class_set
@@ -34,8 +34,8 @@ def voc_root(root: Path) -> Path:
         if (root / inner / IMAGES).is_dir():
             return root / inner
     if not root.is_dir():
-        raise WsssError(f"{root}: no such folder")
-    raise WsssError(f"{root}: no VOC tree; it has no folder JPEGImages, VOC2012 or VOCdevkit/VOC2012")
+        raise DataError(f"{root}: no such folder")
+    raise DataError(f"{root}: no VOC tree; it has no folder JPEGImages, VOC2012 or VOCdevkit/VOC2012")
 
 
 def voc_class_set(root: Path) -> ClassSet:
@@ -74,7 +74,7 @@ class Voc(Dataset):
         if self.split not in known and _SPELLINGS.get(self.split) in known:
             self.split = _SPELLINGS[self.split]
         if self.split not in known:
-            raise WsssError(f"{root}: {unknown_name('split', self.split, known)}")
+            raise DataError(f"{root}: {unknown_name('split', self.split, known)}")
         images = index_images(root / IMAGES)
         if self.split in lists:
             rows = _read_list(lists[self.split], images)
@@ -83,7 +83,7 @@ class Voc(Dataset):
             augmented = sorted(index_images(aug).items())
             rows = [(id, None, str(aug / files[0])) for id, files in augmented if id in images and id not in val]
         if not rows:
-            raise WsssError(f"{lists.get(self.split, aug)}: no image")
+            raise DataError(f"{lists.get(self.split, aug)}: no image")
         check_ids([id for id, _, _ in rows], lambda i: rows[i][2])
         folders = [MASKS]
         if self.split in _SPELLINGS:
@@ -101,7 +101,7 @@ class Voc(Dataset):
             return next((only_file(folder, files[id]) for folder, files in masks if id in files), None)
         path = self.root / check_id(listed, where)
         if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
-            raise WsssError(f"{where}: no such label map {path}")
+            raise DataError(f"{where}: no such label map {path}")
         return path
 
     def boxes(self, sample: Sample) -> Boxes | None:
@@ -126,8 +126,8 @@ def _default_split(root: Path, known: Mapping[str, Path]) -> str:
     if "train" in known or len(known) == 1:
         return "train" if "train" in known else next(iter(known))
     if known:
-        raise WsssError(f"{root}: name a split; there are {', '.join(sorted(known))}")
-    raise WsssError(f"{root}: no list of images; ImageSets/Segmentation has no .txt file")
+        raise DataError(f"{root}: name a split; there are {', '.join(sorted(known))}")
+    raise DataError(f"{root}: no list of images; ImageSets/Segmentation has no .txt file")
 
 
 def _read_list(path: Path, images: Container[str]) -> list[tuple[str, str | None, str]]:
@@ -141,7 +141,7 @@ def _read_list(path: Path, images: Container[str]) -> list[tuple[str, str | None
             id, mask = file[: file.rindex(".")], pair[2] and pair[2].removeprefix("/")
         check_id(id, where)
         if id not in images:
-            raise WsssError(f"{where}: missing image JPEGImages/{id}.jpg (or another suffix); complete tree or list")
+            raise DataError(f"{where}: missing image JPEGImages/{id}.jpg (or another suffix); complete tree or list")
         rows.append((id, mask, where))
     return rows
 
@@ -149,7 +149,7 @@ def _read_list(path: Path, images: Container[str]) -> list[tuple[str, str | None
 def _instance_boxes(instances: np.ndarray, labels: np.ndarray, path: Path) -> Boxes:
     """Boxes round the instances of a map (0 background, 255 outline), each of the class most of its pixels have."""
     if instances.shape != labels.shape:
-        raise WsssError(f"{path}: size {instances.shape[::-1]} differs from the label map's {labels.shape[::-1]}")
+        raise DataError(f"{path}: size {instances.shape[::-1]} differs from the label map's {labels.shape[::-1]}")
     corners, classes = [], []
     for value in np.unique(instances[(instances != 0) & (instances != 255)]):
         inside = instances == value

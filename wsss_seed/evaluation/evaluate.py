@@ -17,7 +17,7 @@ from ..data.classes import IGNORE, read_names
 from ..data.ids import check_id
 from ..data.images import read_labels
 from ..data.voc_layout import CLASSES, MASKS
-from ..errors import ImageError, WsssError, unknown_name
+from ..errors import DataError, ImageError, unknown_name
 from ..io.prefetch import prefetch_map
 from ..io.text import read_lines
 from . import metrics
@@ -121,12 +121,12 @@ def evaluate(
     truth_of, every = ground_truth(gt)
     ids = every() if ids is None else list(ids)
     if not ids:
-        raise WsssError(
-            f"{gt if isinstance(gt, Path) else gt.name}: no ground truth to compare with; check --gt and --list"
+        raise DataError(
+            f"{gt if isinstance(gt, Path) else gt.name}: no ground truth to compare with; check `gt` and `list`"
         )
     name, times = Counter(ids).most_common(1)[0]
     if times > 1:
-        raise WsssError(f"the list has '{name}' {times} times; name each image once")
+        raise DataError(f"the list has '{name}' {times} times; name each image once")
     if names is None:
         names = ("background", *gt.class_set.names) if isinstance(gt, Dataset) else _class_names(pred, gt)
     classes = len(names)
@@ -173,7 +173,7 @@ def mask_folder(folder: Path) -> Path:
     Raises WsssError if there is no such folder.
     """
     if not folder.is_dir():
-        raise WsssError(f"{folder}: no such folder; give the folder of the label maps")
+        raise DataError(f"{folder}: no such folder; give the folder of the label maps")
     inner = folder / MASKS
     return inner if inner.is_dir() else folder
 
@@ -207,7 +207,7 @@ def _class_names(pred: Path, gt: Path) -> tuple[str, ...]:
         for path in (folder / CLASSES, folder.parent / CLASSES):
             if path.is_file() and (path.parent == folder or folder.name == MASKS):
                 return read_names(path)
-    raise WsssError(f"{pred}: no {CLASSES} beside the label maps; name the classes with --classes")
+    raise DataError(f"{pred}: no {CLASSES} beside the label maps; name the classes with `classes`")
 
 
 def _boundary(truth: np.ndarray, prediction: np.ndarray, policy: Policy) -> np.ndarray:

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ..errors import WsssError, one_line
+from ..errors import DataError, one_line
 
 _DEEPEST = 64  # levels of a TOML file: far more than anybody writes, far fewer than recursion bears
 _LONGEST = 2**63  # TOML's own limit of whole numbers
@@ -22,9 +22,9 @@ def read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
-        raise WsssError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+        raise DataError(f"{path}: not UTF-8 text; save it as UTF-8") from None
     except OSError as e:
-        raise WsssError(f"{path}: cannot be read ({e.strerror or e})") from None
+        raise DataError(f"{path}: cannot be read ({e.strerror or e})") from None
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
@@ -42,9 +42,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except OSError as e:
-        raise WsssError(f"{path}: cannot be read ({e.strerror or e})") from None
+        raise DataError(f"{path}: cannot be read ({e.strerror or e})") from None
     except (ValueError, RecursionError) as e:
-        raise WsssError(f"{path}: not valid JSON ({_why(e)})") from None
+        raise DataError(f"{path}: not valid JSON ({_why(e)})") from None
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         table = tomllib.loads(text)
         _check_values(table)
     except (ValueError, RecursionError) as e:
-        raise WsssError(f"{where}: not valid TOML ({_why(e)}); correct it") from None
+        raise DataError(f"{where}: not valid TOML ({_why(e)}); correct it") from None
     return table
 
 

@@ -10,7 +10,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
-from ..errors import WsssError
+from ..errors import CheckpointError
 from ..io.text import parse_toml, read_text
 from .cache import home, known_sha256, offline, sha256
 
@@ -99,7 +99,7 @@ def _read(path: Path) -> Iterator[Checkpoint]:
             for name, entry in entries.items():
                 yield _checkpoint(role, name, dict(entry))
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise WsssError(f"{path}: not a list of checkpoints ({error}); correct it or take it away") from None
+            raise CheckpointError(f"{path}: not a list of checkpoints ({error}); correct it or take it away") from None
 
 
 def _checkpoint(role: str, name: str, entry: dict[str, Any]) -> Checkpoint:
@@ -152,9 +152,9 @@ def pull(checkpoint: Checkpoint) -> None:
         url = address(checkpoint, file)
         forbidden = offline()
         if forbidden:
-            raise WsssError(
+            raise CheckpointError(
                 f"{checkpoint.name}: no file {path}, and no network ({forbidden} is set); put the file of {url} there"
-                f"{_facts(file)}, give --{checkpoint.role} a path, or use --models tiny"
+                f"{_facts(file)}, give `{checkpoint.role}` a path, or use `models` tiny"
             )
         from .fetch import fetch
 
@@ -175,16 +175,16 @@ def verify(checkpoint: Checkpoint, *, anew: bool = False) -> None:
     for file in checkpoint.files:
         path = checkpoint.path(file)
         if not path.is_file():
-            raise WsssError(f"{path}: missing; wsss-seed models pull {checkpoint.name}")
+            raise CheckpointError(f"{path}: missing; wsss-seed models pull {checkpoint.name}")
         found = path.stat().st_size
         fault = f"{found} bytes instead of {file.size}" if file.size not in (None, found) else None
         if fault is None and file.sha256 is not None:
             digest = sha256(path, anew=anew)
             fault = f"SHA-256 {digest} instead of {file.sha256}" if digest != file.sha256 else None
         if fault:
-            raise WsssError(
+            raise CheckpointError(
                 f"{path}: not the published {checkpoint.name} ({fault}); remove it and run wsss-seed models pull "
-                f"{checkpoint.name}, or, if you want this file, keep it elsewhere and give --{checkpoint.role} its path"
+                f"{checkpoint.name}, or, if you want this file, keep it elsewhere and give `{checkpoint.role}` its path"
             )
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from ..errors import WsssError, one_line
+from ..errors import CheckpointError, WsssError, one_line
 from .cache import offline
 from .precision import AdaptiveBatch, computing
 from .torchscript import is_torchscript, read_torchscript
@@ -62,7 +62,7 @@ class Clip:
         size = model.visual.image_size
         height, width = size if isinstance(size, tuple | list) else (size, size)
         if height != width:
-            raise WsssError(f"{name}: sees {width} x {height} pixels; use a CLIP model with square images")
+            raise CheckpointError(f"{name}: sees {width} x {height} pixels; use a CLIP model with square images")
         self.image_size = int(height)
         self.context_length = int(model.context_length)
         self.logit_scale = float(model.logit_scale.exp())
@@ -256,23 +256,25 @@ def fetch_pretrained(spec: str) -> Path:
         with _without_log():
             return Path(open_clip.download_pretrained(tag)) if tag else Path(pretrained)
     except UNREADABLE as error:
-        raise WsssError(_cannot_fetch(model, pretrained, tag, error)) from None
+        raise CheckpointError(_cannot_fetch(model, pretrained, tag, error)) from None
 
 
 def _names(spec: str) -> tuple[str, str]:
     """``MODEL:PRETRAINED`` or ``MODEL:FILE`` as two, if open_clip knows them."""
     model, _, pretrained = spec.partition(":")
     if Path(spec).exists() or not pretrained:
-        raise WsssError(
+        raise CheckpointError(
             f"{spec}: not a CLIP model by itself; write MODEL:PRETRAINED or MODEL:FILE, "
             "for example ViT-B-16-quickgelu:openai"
         )
     if model not in open_clip.list_models():
         near = difflib.get_close_matches(model, open_clip.list_models(), 5, 0.3)
-        raise WsssError(f"unknown CLIP model '{model}'; the nearest that open_clip has: {', '.join(near) or 'none'}")
+        raise CheckpointError(
+            f"unknown CLIP model '{model}'; the nearest that open_clip has: {', '.join(near) or 'none'}"
+        )
     tags = open_clip.list_pretrained_tags_by_model(model)
     if pretrained not in tags and not Path(pretrained).is_file():
-        raise WsssError(
+        raise CheckpointError(
             f"'{pretrained}' is neither a file nor weights that open_clip has for {model}: {', '.join(tags) or 'none'}"
         )
     return model, pretrained
@@ -284,7 +286,7 @@ def _check_offline(spec: str, tag: dict[str, Any]) -> None:
     if forbidden and tag and not tag.get("hf_hub"):
         path = Path("~/.cache/clip").expanduser() / tag["url"].rpartition("/")[2]
         if not path.is_file():
-            raise WsssError(
+            raise CheckpointError(
                 f"{spec}: no file {path}, and no network ({forbidden} is set); put the file of {tag['url']} there, or "
                 "give a local file as MODEL:FILE"
             )
@@ -319,11 +321,11 @@ def _read_folder(folder: Path) -> tuple[Any, Any]:
     except WsssError:
         raise
     except UNREADABLE as error:
-        raise WsssError(f"{folder / 'clip.json'}: not the configuration of a CLIP ({one_line(error)})") from None
+        raise CheckpointError(f"{folder / 'clip.json'}: not the configuration of a CLIP ({one_line(error)})") from None
     try:
         model.load_state_dict(load_file(weights))
     except UNREADABLE as error:
-        raise WsssError(f"{weights}: not the weights of {folder / 'clip.json'} ({one_line(error)})") from None
+        raise CheckpointError(f"{weights}: not the weights of {folder / 'clip.json'} ({one_line(error)})") from None
     return model, tokenizer
 
 
@@ -344,8 +346,8 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
             return built, open_clip.get_tokenizer(model)
     except UNREADABLE as error:
         if tag and pretrained:
-            raise WsssError(_cannot_fetch(model, pretrained, tag, error)) from None
-        raise WsssError(
+            raise CheckpointError(_cannot_fetch(model, pretrained, tag, error)) from None
+        raise CheckpointError(
             f"{where}: not plain tensors that fit this model ({one_line(error)}); give this model's weights, or fetch "
             "them again"
         ) from None

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from ..errors import WsssError
+from ..errors import CheckpointError
 
 TOKEN_LIMIT = 250  # a caption's tokens, [CLS] and [SEP] included; the text encoder takes 256
 ScoreMap = Literal["span_mean_max", "best_token"]
@@ -115,7 +115,7 @@ def write_captions(phrases: Iterable[Phrase], count: Callable[[str], int], limit
     for phrase in phrases:
         cost = count(phrase.text) + 1
         if cost + 2 > limit:
-            raise WsssError(
+            raise CheckpointError(
                 f"the phrase '{phrase.text[:60]}...' has {cost - 1} tokens, the detector reads at most {limit - 3}; "
                 "shorten it in the class set"
             )

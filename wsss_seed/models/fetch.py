@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from .. import __version__
-from ..errors import WsssError, one_line
+from ..errors import CheckpointError, one_line
 from ..io.files import NO_FOLLOW
 from .cache import sha256 as hash_of
 
@@ -85,7 +85,7 @@ def fetch(
                     break
                 part.unlink()
                 if not resumed:
-                    raise WsssError(
+                    raise CheckpointError(
                         f"{url}: not the published file, {came}; nothing was kept. Try another network or put the "
                         f"right file at {path}"
                     )
@@ -95,7 +95,7 @@ def fetch(
             hash_of(path)  # and remember it
     except OSError as error:
         remedy = "make room" if error.errno in _FULL else "see to the folder, or choose another with WSSS_SEED_HOME"
-        raise WsssError(f"{path}: cannot be written ({error.strerror or one_line(error)}); {remedy}") from None
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror or one_line(error)}); {remedy}") from None
 
 
 @contextmanager
@@ -124,17 +124,17 @@ def _receive_all(url: str, part: Path, size: int | None, timeout: float, console
                 reason = "the connection was closed early"
             except HTTPError as error:
                 if error.code not in _PASSING:
-                    raise WsssError(_refusal(url, error)) from None
+                    raise CheckpointError(_refusal(url, error)) from None
                 reason = f"the server answered {error.code} {error.reason}"
             except _BROKEN as error:
                 cause = getattr(error, "reason", None)
                 reason = one_line(cause if isinstance(cause, Exception) else error)
             except ValueError as error:
-                raise WsssError(f"{url}: not an address that can be read ({one_line(error)})") from None
+                raise CheckpointError(f"{url}: not an address that can be read ({one_line(error)})") from None
             tries = 1 if _size(part) > furthest else tries + 1
             furthest = max(furthest, _size(part))
             if tries >= _TRIES:
-                raise WsssError(
+                raise CheckpointError(
                     f"{url}: the download broke off at {_size(part)} bytes{_of(size)}: {reason}; run the same command "
                     "again to go on, or fetch the file by other means"
                 )
@@ -165,14 +165,14 @@ def _receive(
         length = answer.headers.get("Content-Length")
         whole = have + int(length) if length and length.isdigit() else None
         if size is not None and whole is not None and whole != size:
-            raise WsssError(f"{url}: has another file, of {whole} bytes instead of {size}; {_OTHER_MEANS}")
+            raise CheckpointError(f"{url}: has another file, of {whole} bytes instead of {size}; {_OTHER_MEANS}")
         expected = whole if whole is not None else size
         _room_for(part, expected, part)
         with open(part, "ab" if have else "wb", opener=_no_link) as file:
             whole_file = _copy(answer, file, expected and expected - have, lambda done: show(have + done, expected))
     if not whole_file:
         part.unlink()
-        raise WsssError(f"{url}: has another file, of more than {expected} bytes; {_OTHER_MEANS}")
+        raise CheckpointError(f"{url}: has another file, of more than {expected} bytes; {_OTHER_MEANS}")
     return expected
 
 

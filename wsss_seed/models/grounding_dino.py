@@ -25,7 +25,7 @@ from tokenizers import BertWordPieceTokenizer
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
-from ..errors import WsssError, one_line
+from ..errors import CheckpointError, WsssError, one_line
 from ._bert_compat import supply
 from .detector import (
     Phrase,
@@ -106,7 +106,7 @@ def _library() -> SimpleNamespace:
             from groundingdino.models.GroundingDINO.backbone import backbone, position_encoding, swin_transformer
             from groundingdino.util.misc import NestedTensor
     except (ImportError, OSError) as error:
-        raise WsssError(
+        raise CheckpointError(
             f"groundingdino cannot be imported ({one_line(error)}); a missing lib*.so is a system library "
             "(Debian, Ubuntu: apt-get install libgl1 libglib2.0-0), a missing module a Python package "
             "(pip install --force-reinstall groundingdino-py)"
@@ -389,39 +389,41 @@ def _read_folder(folder: Path) -> tuple[nn.Module, Resize]:
     except WsssError:
         raise
     except UNREADABLE as error:
-        raise WsssError(f"{path}: not the configuration of a Grounding DINO ({one_line(error)})") from None
+        raise CheckpointError(f"{path}: not the configuration of a Grounding DINO ({one_line(error)})") from None
     try:
         load_weights(model, load_file(weights))
     except UNREADABLE as error:
-        raise WsssError(f"{weights}: not the weights of {path} ({one_line(error)}); install it again") from None
+        raise CheckpointError(f"{weights}: not the weights of {path} ({one_line(error)}); install it again") from None
     return model, resize
 
 
 def _read_checkpoint(path: Path) -> tuple[nn.Module, Resize]:
     remedy = "download groundingdino_swint_ogc.pth or groundingdino_swinb_cogcoor.pth again"
     if not path.is_file():
-        raise WsssError(f"{path}: no such Grounding DINO checkpoint; {remedy}")
+        raise CheckpointError(f"{path}: no such Grounding DINO checkpoint; {remedy}")
     try:
         if path.suffix == ".safetensors":
             checkpoint = load_file(path)
         else:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise WsssError(f"{path}: damaged, or holds more than plain tensors and was not opened; {remedy}") from None
+        raise CheckpointError(
+            f"{path}: damaged, or holds more than plain tensors and was not opened; {remedy}"
+        ) from None
     except UNREADABLE as error:
-        raise WsssError(f"{path}: damaged Grounding DINO checkpoint ({one_line(error)}); {remedy}") from None
+        raise CheckpointError(f"{path}: damaged Grounding DINO checkpoint ({one_line(error)}); {remedy}") from None
     weights = checkpoint.get("model", checkpoint) if isinstance(checkpoint, dict) else None
     weights = {str(k).removeprefix("module."): v for k, v in weights.items()} if isinstance(weights, dict) else {}
     first = weights.get("backbone.0.patch_embed.proj.weight")
     size = _SIZES.get(first.shape[0]) if isinstance(first, Tensor) and first.ndim == 4 else None
     if size is None:
-        raise WsssError(f"{path}: not a checkpoint of Grounding DINO Swin-T or Swin-B; {remedy}")
+        raise CheckpointError(f"{path}: not a checkpoint of Grounding DINO Swin-T or Swin-B; {remedy}")
     config = json.loads((_CONFIGS / size).read_text("utf-8"))
     model = build_grounding_dino(config, _published_tokenizer(path.parent / "vocab.txt", config["vocabulary"]))
     try:
         load_weights(model, weights)
     except UNREADABLE as error:
-        raise WsssError(
+        raise CheckpointError(
             f"{path}: not the weights of {size.removesuffix('.json')} ({one_line(error)}); {remedy}"
         ) from None
     return model, Resize(**config["resize"])
@@ -432,13 +434,13 @@ def _published_tokenizer(beside: Path, name: str) -> Any:
         try:
             return build_tokenizer(beside.read_text("utf-8").splitlines())
         except UNREADABLE as error:
-            raise WsssError(
+            raise CheckpointError(
                 f"{beside}: not a vocabulary of BERT ({one_line(error)}); put the vocab.txt of {name} there"
             ) from None
     try:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except UNREADABLE as error:
-        raise WsssError(
+        raise CheckpointError(
             f"{beside}: no such file, and transformers could not fetch the vocabulary of {name} ({one_line(error)}); "
             f"without a network put the vocab.txt of {name} there"
         ) from None

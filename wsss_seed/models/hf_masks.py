@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import WsssError
+from ..errors import CheckpointError
 from .hf_preprocess import preprocess
 from .hub import folder_of, kind_of, load, unfit
 from .masks import BoxMasks
@@ -267,8 +267,8 @@ def load_hf_masks(name: str, device: str | torch.device = "cpu", precision: str 
     folder = folder_of(name)
     kind = kind_of(folder)
     if kind == "sam3":
-        raise WsssError(
-            f"{name}: only the part of SAM 3 that finds what a text says; use it with --backend sam3, or give a "
+        raise CheckpointError(
+            f"{name}: only the part of SAM 3 that finds what a text says; use it with `backend` sam3, or give a "
             "repository with the tracker too, as facebook/sam3"
         )
     if kind not in KINDS:

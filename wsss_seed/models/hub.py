@@ -24,7 +24,7 @@ from huggingface_hub.errors import (
 from torch import nn
 from transformers.utils import logging
 
-from ..errors import WsssError, one_line
+from ..errors import CheckpointError, WsssError, one_line
 from .weight_files import UNREADABLE
 
 # Weights as plain tensors, the configuration, and the tokenizer's files; not the same weights in other formats.
@@ -58,12 +58,14 @@ def folder_of(name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.exists():
         if not (folder / "config.json").is_file():
-            raise WsssError(f"{name}: no config.json there; give a folder that transformers' save_pretrained wrote")
+            raise CheckpointError(
+                f"{name}: no config.json there; give a folder that transformers' save_pretrained wrote"
+            )
         return folder
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(_FILES)))
     except HFValidationError:
-        raise WsssError(
+        raise CheckpointError(
             f"{name}: neither a folder nor the name of a repository; give a folder, or OWNER/NAME as on {_hub()}"
         ) from None
     except LocalEntryNotFoundError as error:
@@ -71,21 +73,21 @@ def folder_of(name: str) -> Path:
         if isinstance(kept, str):  # other files of the repository are missing, but perhaps none that is needed
             return Path(kept).parent
         reason = "HF_HUB_OFFLINE forbids fetching it" if constants.HF_HUB_OFFLINE else one_line(error)
-        raise WsssError(
+        raise CheckpointError(
             f"{name}: no such folder, not in the cache {constants.HF_HUB_CACHE}, and {reason}; "
             f"fetch it with a network (hf download {name}), or give a folder"
         ) from None
     except GatedRepoError:
-        raise WsssError(
+        raise CheckpointError(
             f"{name}: its owner asks for consent; give it at {_hub()}/{name}, then log in with 'hf auth login'"
         ) from None
     except RepositoryNotFoundError:
-        raise WsssError(
+        raise CheckpointError(
             f"{name}: no such folder, and no such repository on {_hub()}; check the name, or log in with "
             "'hf auth login' if it is private"
         ) from None
     except (EntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise WsssError(f"{name}: cannot be fetched from {_hub()} ({one_line(error)}); try again later") from None
+        raise CheckpointError(f"{name}: cannot be fetched from {_hub()} ({one_line(error)}); try again later") from None
 
 
 def _hub() -> str:
@@ -104,7 +106,7 @@ def kind_of(folder: Path) -> str:
         if not isinstance(kind, str):
             raise ValueError("its model_type is no text")
     except UNREADABLE as error:
-        raise WsssError(f"{path}: not the configuration of a model ({one_line(error)}); fetch it again") from None
+        raise CheckpointError(f"{path}: not the configuration of a model ({one_line(error)}); fetch it again") from None
     return kind
 
 
@@ -117,7 +119,7 @@ def unfit(name: str, kind: str, role: str, known: Iterable[str]) -> WsssError:
         role: what is looked for.
         known: the kinds that will do.
     """
-    return WsssError(f"{name}: a model of kind '{kind}', not {role}; known kinds: {', '.join(sorted(known))}")
+    return CheckpointError(f"{name}: a model of kind '{kind}', not {role}; known kinds: {', '.join(sorted(known))}")
 
 
 def load(name: str, folder: Path, model: str, processor: str) -> tuple[nn.Module, Any]:
@@ -135,7 +137,7 @@ def load(name: str, folder: Path, model: str, processor: str) -> tuple[nn.Module
     try:
         model_class, processor_class = getattr(transformers, model), getattr(transformers, processor)
     except (AttributeError, ImportError) as error:
-        raise WsssError(
+        raise CheckpointError(
             f"{name}: needs {model}, which transformers {transformers.__version__} cannot give ({one_line(error)}); "
             "pip install --upgrade transformers"
         ) from None
@@ -145,16 +147,16 @@ def load(name: str, folder: Path, model: str, processor: str) -> tuple[nn.Module
         try:
             loaded, report = model_class.from_pretrained(folder, output_loading_info=True, **plain)
         except UNREADABLE as error:
-            raise WsssError(f"{folder}: not the weights of a {model} ({one_line(error)}); {remedy}") from None
+            raise CheckpointError(f"{folder}: not the weights of a {model} ({one_line(error)}); {remedy}") from None
         missing = sorted(report["missing_keys"])
         if missing:
-            raise WsssError(
+            raise CheckpointError(
                 f"{folder}: not the weights of a {model} ({len(missing)} tensors are missing, first {missing[0]}); "
                 + remedy
             )
         try:
             return loaded, processor_class.from_pretrained(folder, **plain)
         except UNREADABLE as error:
-            raise WsssError(
+            raise CheckpointError(
                 f"{folder}: the processor's files ({processor}) cannot be read ({one_line(error)}); {remedy}"
             ) from None

@@ -22,7 +22,7 @@ from segment_anything.utils.amg import generate_crop_boxes as generate_crop_boxe
 from segment_anything.utils.amg import is_box_near_crop_edge as is_box_near_crop_edge
 from segment_anything.utils.transforms import ResizeLongestSide
 
-from ..errors import WsssError, one_line
+from ..errors import CheckpointError, WsssError, one_line
 from .masks import BoxMasks
 from .precision import AdaptiveBatch, computing
 from .sam_attention import fuse_attention
@@ -232,31 +232,33 @@ def _read_folder(folder: Path) -> modeling.Sam:
     except WsssError:
         raise
     except UNREADABLE as error:
-        raise WsssError(f"{config}: not the configuration of a SAM model ({one_line(error)})") from None
+        raise CheckpointError(f"{config}: not the configuration of a SAM model ({one_line(error)})") from None
     try:
         model.load_state_dict(load_file(weights))
     except UNREADABLE as error:
-        raise WsssError(f"{weights}: not the weights of {config} ({one_line(error)}); install it again") from None
+        raise CheckpointError(f"{weights}: not the weights of {config} ({one_line(error)}); install it again") from None
     return model
 
 
 def _read_checkpoint(path: Path) -> modeling.Sam:
     remedy = "download sam_vit_b_01ec64.pth, sam_vit_l_0b3195.pth or sam_vit_h_4b8939.pth again"
     if not path.is_file():
-        raise WsssError(f"{path}: no such SAM checkpoint; {remedy}")
+        raise CheckpointError(f"{path}: no such SAM checkpoint; {remedy}")
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise WsssError(f"{path}: damaged, or holds more than plain tensors and was not opened; {remedy}") from None
+        raise CheckpointError(
+            f"{path}: damaged, or holds more than plain tensors and was not opened; {remedy}"
+        ) from None
     except UNREADABLE as error:
-        raise WsssError(f"{path}: damaged SAM checkpoint ({one_line(error)}); {remedy}") from None
+        raise CheckpointError(f"{path}: damaged SAM checkpoint ({one_line(error)}); {remedy}") from None
     first = weights.get("image_encoder.pos_embed") if isinstance(weights, dict) else None
     name = _WIDTHS.get(first.shape[-1]) if isinstance(first, torch.Tensor) and first.ndim == 4 else None
     if name is None:
-        raise WsssError(f"{path}: not a checkpoint of SAM ViT-B, ViT-L or ViT-H; {remedy}")
+        raise CheckpointError(f"{path}: not a checkpoint of SAM ViT-B, ViT-L or ViT-H; {remedy}")
     model = sam_model_registry[name](checkpoint=None)
     try:
         model.load_state_dict(weights)
     except UNREADABLE as error:
-        raise WsssError(f"{path}: not the weights of SAM {name} ({one_line(error)}); {remedy}") from None
+        raise CheckpointError(f"{path}: not the weights of SAM {name} ({one_line(error)}); {remedy}") from None
     return model

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import nn
 
-from ..errors import WsssError
+from ..errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,15 @@ class ImageTower:
     def __init__(self, visual: Any, name: str):
         plain = isinstance(visual, VisionTransformer) and visual.attn_pool is None
         if not plain or not all(isinstance(block, ResidualAttentionBlock) for block in visual.transformer.resblocks):
-            raise WsssError(
+            raise CheckpointError(
                 f"{name}: its image tower ({type(visual).__name__}) is not a plain vision transformer of open_clip; "
                 "clip-sams needs one, for example ViT-B-16-quickgelu:openai"
             )
         height, width = visual.patch_size
         if height != width:
-            raise WsssError(f"{name}: patches of {width} x {height} pixels; clip-sams needs a CLIP with square patches")
+            raise CheckpointError(
+                f"{name}: patches of {width} x {height} pixels; clip-sams needs a CLIP with square patches"
+            )
         self.visual = visual
         self.patch_size = int(height)
         self.blocks = visual.transformer.resblocks
@@ -191,7 +193,7 @@ class TextTower:
         pool = getattr(text, "pool_type", None) or getattr(model, "text_pool_type", None)
         causal = getattr(text, "attn_mask", None) is not None
         if pool not in ("argmax", "eos") or not causal or getattr(text, "cls_emb", None) is not None:
-            raise WsssError(
+            raise CheckpointError(
                 f"{name}: its text tower does not read a sentence at its end token as CLIP's does; learned prompts "
                 "need one that does, for example ViT-B-16-quickgelu:openai"
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from ..errors import WsssError, one_line
+from ..errors import CheckpointError, one_line
 
 # What reading a wrong or damaged file ends in. json, zipfile, zlib, safetensors, torch and the models' libraries have
 # their own errors, among them a bare Exception where tokenizers cannot read tokenizer.json.
@@ -35,11 +35,13 @@ def check_sizes(config: Any, path: Path, weights: Path) -> None:
         with safe_open(weights, "pt") as file:
             largest = max((n for key in file.keys() for n in file.get_slice(key).get_shape()), default=0)  # noqa: SIM118
     except UNREADABLE as error:
-        raise WsssError(f"{weights}: not the weights of {path} ({one_line(error)}); install it again") from None
+        raise CheckpointError(f"{weights}: not the weights of {path} ({one_line(error)}); install it again") from None
     limit = max(_SIDE, largest)
     for number in _numbers(config):
         if abs(number) > limit:
-            raise WsssError(f"{path}: a size of {number:.6g}; its weights have none above {limit}; install it again")
+            raise CheckpointError(
+                f"{path}: a size of {number:.6g}; its weights have none above {limit}; install it again"
+            )
 
 
 def _numbers(value: Any) -> Iterator[float]:

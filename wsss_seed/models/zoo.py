@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WsssError, unknown_name
+from ..errors import CheckpointError, UsageError, unknown_name
 from . import cache
 from .cache import home, sha256
 from .checkpoints import Checkpoint, find_checkpoint, known_checkpoints, pull
@@ -103,7 +103,7 @@ def find_weights(role: str, name: str) -> Weights:
     """
     if name.startswith(HUB):
         if role == "clip":
-            raise WsssError(f"{name}: CLIP comes from open_clip; write MODEL:PRETRAINED, MODEL:FILE or a folder")
+            raise CheckpointError(f"{name}: CLIP comes from open_clip; write MODEL:PRETRAINED, MODEL:FILE or a folder")
         spec = name.removeprefix(HUB)
         return Weights("hub", spec, Path(spec) if Path(spec).is_dir() else None)
     bundled = {n: folder for n, folder in BUNDLED.items() if (folder / f"{role}.safetensors").is_file()}
@@ -121,7 +121,9 @@ def find_weights(role: str, name: str) -> Weights:
         file = Path(name.partition(":")[2])
         return Weights("file", name, file) if file.is_file() else Weights("library", name)
     if Path(name).suffix in (".pth", ".pt", ".safetensors", ".bin") or Path(name).is_absolute():
-        raise WsssError(f"{name}: no such file or folder; give --{role} one that exists, or a name as of models list")
+        raise CheckpointError(
+            f"{name}: no such file or folder; give `{role}` one that exists, or a name as of models list"
+        )
     known = [c.name for c in known_checkpoints() if c.role == role]
     forms = ["MODEL:PRETRAINED", "MODEL:FILE"] if role == "clip" else ["hf:REPOSITORY"]
     raise unknown_name(f"{role} model", name, [*known, *bundled, "a path", *forms])
@@ -227,7 +229,7 @@ class ModelSet:
             torch.empty(0, device=self._device)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
-            raise WsssError(f"--device {self._device} cannot be used ({reason}); try --device cpu") from None
+            raise UsageError(f"`device` {self._device} cannot be used ({reason}); try `device` cpu") from None
         return self._device
 
     @cached_property

@@ -11,7 +11,7 @@ from typing import Any, overload
 from ..data.classes import read_names, voc_palette
 from ..data.images import read_palette
 from ..data.voc_layout import CLASSES, LISTS
-from ..errors import ImageError, WsssError
+from ..errors import ImageError, RunFolderError
 from .manifest import Manifest, Record
 from .run_folder import fingerprint, image_path, mask_path, read_run
 
@@ -59,14 +59,14 @@ def open_run(path: Path) -> FinishedRun:
         WsssError: no run folder, one of another layout, or one without a single mask.
     """
     if not path.is_dir():
-        raise WsssError(f"{path}: no such folder; give the folder of a run")
+        raise RunFolderError(f"{path}: no such folder; give the folder of a run")
     about = read_run(path)
     if about is None:
-        raise WsssError(f"{path}: not a run folder (it has no run.json); give what generate or predict wrote")
+        raise RunFolderError(f"{path}: not a run folder (it has no run.json); give what generate or predict wrote")
     try:
         manifest = Manifest(path)
     except OSError as error:
-        raise WsssError(f"{path}: its manifest cannot be read ({error.strerror})") from None
+        raise RunFolderError(f"{path}: its manifest cannot be read ({error.strerror})") from None
     own = fingerprint(about["settings"])
     done: list[str] = []
     failed: list[Record] = []
@@ -78,7 +78,7 @@ def open_run(path: Path) -> FinishedRun:
         elif os.path.exists(mask_path(path, record.id)) and os.path.exists(image_path(path, record.id)):
             done.append(record.id)
     if not done:
-        raise WsssError(f"{path}: no finished mask with its image; let the run make some first")
+        raise RunFolderError(f"{path}: no finished mask with its image; let the run make some first")
     total = (about.get("totals") or {}).get("images")
     return FinishedRun(
         path=path,

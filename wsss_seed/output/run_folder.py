@@ -39,7 +39,7 @@ from ..data.base import Sample
 from ..data.classes import IGNORE, ClassSet
 from ..data.images import read_rgb, reads_alike
 from ..data.voc_layout import CLASSES, IMAGES, LISTS, MASKS
-from ..errors import ImageError, WsssError
+from ..errors import ImageError, RunFolderError, WsssError
 from ..io.files import atomic_replace, is_part, plain, remove_parts, write_bytes, write_json, write_text
 from ..io.lock import Lock
 from ..io.png import write_confidence, write_mask, write_rgb
@@ -144,25 +144,29 @@ class RunFolder:
 
     def _open(self, about: dict[str, Any], overwrite: bool) -> None:
         if not self._alone and not self._lock.works():
-            raise WsssError(f"{self.path}: this file system has no locks, which --shard needs; use a folder per shard")
+            raise RunFolderError(
+                f"{self.path}: this file system has no locks, which `shard` needs; use a folder per shard"
+            )
         # Shards start when nobody is there or beside other shards; a whole run only when nobody is there.
         nobody_else = self._lock.take(shared=False, wait=LOCK_WAIT if self._alone else 0.0)
         if not nobody_else and (self._alone or not self._lock.take(shared=True, wait=LOCK_WAIT)):
-            raise WsssError(f"{self.path}: another process is writing to this run; let it end or choose another --out")
+            raise RunFolderError(
+                f"{self.path}: another process is writing to this run; let it end or choose another `out`"
+            )
         _refuse_foreign(self.path)
         former = read_run(self.path)
         new = former is None
         if former is not None:
             difference = settings_difference(former.get("settings"), self._settings)
             if difference and not overwrite:
-                raise WsssError(
+                raise RunFolderError(
                     f"{self.path}: this run was made with other settings: {difference}; "
-                    "use --overwrite to start it again, or another --out"
+                    "use `overwrite` to start it again, or another `out`"
                 )
             if difference and not nobody_else:
-                raise WsssError(
+                raise RunFolderError(
                     f"{self.path}: other shards are writing with other settings: {difference}; "
-                    "let them end or choose another --out"
+                    "let them end or choose another `out`"
                 )
             if overwrite and (difference or self._alone):
                 self._clear()
@@ -174,13 +178,15 @@ class RunFolder:
         if new or not (self.path / CLASSES).exists():
             write_text(self.path / CLASSES, "".join(f"{name}\n" for name in ("background", *self.class_set.names)))
         if nobody_else and not self._alone and not self._lock.take(shared=True, wait=LOCK_WAIT):
-            raise WsssError(f"{self.path}: another process is writing to this run; let it end or choose another --out")
+            raise RunFolderError(
+                f"{self.path}: another process is writing to this run; let it end or choose another `out`"
+            )
         part = self.path / shard_file(self.shard)
         self._part_lock = None if self._alone else Lock(part)
         if self._part_lock is not None and not self._part_lock.take(shared=False):
             self._part_lock.close()
             index, count = self.shard
-            raise WsssError(f"{self.path}: another process is doing shard {index + 1}/{count}; let it end")
+            raise RunFolderError(f"{self.path}: another process is doing shard {index + 1}/{count}; let it end")
         self._appender = Appender(part)
 
     def _description(self, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,9 +235,9 @@ class RunFolder:
         if relabelled:
             several = f", and {len(relabelled) - 5} more" if len(relabelled) > 5 else ""
             changes = ", ".join(f"{id}: {change}" for id, change in [*relabelled.items()][:5])
-            raise WsssError(
+            raise RunFolderError(
                 f"{self.path}: finished masks were made with other image-level labels ({changes}{several}); use "
-                "--overwrite to start the run again, or another --out"
+                "`overwrite` to start the run again, or another `out`"
             )
 
         def of(*which: State) -> Iterator[str]:
@@ -379,8 +385,8 @@ class RunFolder:
             if inner == self.path:
                 break
             if inner.is_symlink():
-                raise WsssError(
-                    f"{inner}: a link, and a run writes into folders of its own only; remove it or choose another --out"
+                raise RunFolderError(
+                    f"{inner}: a link, and a run writes into folders of its own only; remove it or choose another `out`"
                 )
         self._own_folders.add(folder)
 
@@ -464,22 +470,24 @@ def write_error(path: Path, error: OSError) -> WsssError:
     """What a user is told when the folder takes no more."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         why = {errno.EFBIG: "a file grew beyond the allowed size"}.get(error.errno, "no space left")
-        return WsssError(f"{path}: {why}; what is finished stays: make room and give the same command again")
+        return RunFolderError(f"{path}: {why}; what is finished stays: make room and give the same command again")
     if error.errno == errno.ELOOP:
-        return WsssError(f"{error.filename or path}: a link, which is not followed; remove it or choose another --out")
+        return RunFolderError(
+            f"{error.filename or path}: a link, which is not followed; remove it or choose another `out`"
+        )
     reason = error.strerror or str(error)
-    return WsssError(f"{path}: cannot be written ({reason}); choose another --out or make it writable")
+    return RunFolderError(f"{path}: cannot be written ({reason}); choose another `out` or make it writable")
 
 
 def _refuse_foreign(path: Path) -> None:
     """Refuse what is neither missing, nor empty, nor a run folder."""
     if path.exists() and not path.is_dir():
-        raise WsssError(f"{path}: not a folder; choose another --out")
+        raise RunFolderError(f"{path}: not a folder; choose another `out`")
     if not path.is_dir():
         return
     others = any(entry.name != LOCK and not is_part(entry) for entry in path.iterdir())
     if others and not (path / RUN).exists():  # asked last: another shard may just be making the folder
-        raise WsssError(f"{path}: not empty and not a run folder; choose another --out")
+        raise RunFolderError(f"{path}: not empty and not a run folder; choose another `out`")
 
 
 def read_run(path: Path) -> dict[str, Any] | None:
@@ -488,24 +496,26 @@ def read_run(path: Path) -> dict[str, Any] | None:
     Raises WsssError for one that is damaged or of another layout.
     """
     file = path / RUN
-    unreadable = WsssError(f"{file}: not readable as the settings of a run; remove the folder or choose another --out")
+    unreadable = RunFolderError(
+        f"{file}: not readable as the settings of a run; remove the folder or choose another `out`"
+    )
     try:
         run = json.loads(file.read_bytes())
         json.dumps(run, ensure_ascii=False).encode("utf-8", "surrogateescape")  # JSON can hold what UTF-8 cannot
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise WsssError(
-            f"{file}: cannot be read ({error.strerror or error}); see to it or choose another --out"
+        raise RunFolderError(
+            f"{file}: cannot be read ({error.strerror or error}); see to it or choose another `out`"
         ) from None
     except (ValueError, RecursionError):
         raise unreadable from None
     if not isinstance(run, dict) or not isinstance(run.get("settings"), dict) or _deeper(run, _DEEPEST):
         raise unreadable
     if type(run.get("contract")) is int and run["contract"] != CONTRACT:
-        raise WsssError(
+        raise RunFolderError(
             f"{file}: written by another version of wsss-seed (layout {run['contract']:.6g}, here {CONTRACT}); "
-            "choose another --out"
+            "choose another `out`"
         )
     try:
         msgspec.convert(run, _RunFile)

@@ -24,7 +24,7 @@ import numpy as np
 
 from ..data.classes import IGNORE, ClassSet, load_class_set, voc_palette
 from ..data.images import read_labels
-from ..errors import WsssError, unknown_name
+from ..errors import UsageError, unknown_name
 from ..io.files import atomic_replace
 from ..io.png import mask_bytes
 from .run_folder import mask_path, write_error
@@ -61,10 +61,10 @@ def pack(run: Path, out: Path, class_set: ClassSet, ids: Sequence[str], competit
     """
     kind = check(out, class_set, competition)
     if folders := [name for name in ids if "/" in name]:
-        raise WsssError(f"{run}: {folders[0]} is no id of VOC, whose images lie in one folder")
+        raise UsageError(f"{run}: {folders[0]} is no id of VOC, whose images lie in one folder")
     missing = [name for name in ids if not mask_path(run, name).is_file()]
     if missing:
-        raise WsssError(
+        raise UsageError(
             f"{run}: {len(missing)} of {len(ids)} images have no label map, {missing[0]} for one; the server wants all"
         )
     folder = PurePosixPath("results/VOC2012/Segmentation") / f"{competition}_test_cls"
@@ -78,7 +78,7 @@ def pack(run: Path, out: Path, class_set: ClassSet, ids: Sequence[str], competit
             with_ignore += bool(ignored.any())
             labels[ignored] = 0
             if labels.max() > len(class_set.names):
-                raise WsssError(f"{mask_path(run, name)}: label {labels.max()}, beyond the classes of VOC")
+                raise UsageError(f"{mask_path(run, name)}: label {labels.max()}, beyond the classes of VOC")
             yield str(folder / f"{name}.png"), mask_bytes(np.ascontiguousarray(labels), voc_palette())
 
     try:
@@ -95,10 +95,10 @@ def check(out: Path, class_set: ClassSet, competition: str) -> str:
         raise unknown_name("competition", competition, COMPETITIONS)
     voc = load_class_set("voc").names
     if class_set.names != voc:
-        raise WsssError(f"the VOC server knows the {len(voc)} classes of VOC in their order, not '{class_set.name}'")
+        raise UsageError(f"the VOC server knows the {len(voc)} classes of VOC in their order, not '{class_set.name}'")
     kind = next((suffix for suffix in _WRITERS if out.name.casefold().endswith(suffix)), None)
     if kind is None:
-        raise WsssError(f"{out}: an archive for the server ends in {', '.join(_WRITERS)}")
+        raise UsageError(f"{out}: an archive for the server ends in {', '.join(_WRITERS)}")
     return kind
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..data.base import Dataset, Sample
 from ..data.classes import IGNORE
-from ..errors import WsssError
+from ..errors import RunFolderError
 from ..io.progress import Reporter
 from ..io.stamp import Stamp
 from ..output.manifest import Record
@@ -122,7 +122,7 @@ def generate(
         try:
             former = Former() if overwrite else folder.former(samples)
         except OSError as error:
-            raise WsssError(f"{out}: what is finished cannot be read ({error.strerror or error})") from error
+            raise RunFolderError(f"{out}: what is finished cannot be read ({error.strerror or error})") from error
         todo = [sample for sample in samples if sample.id not in former.done]
 
         def through(record: Record) -> None:
@@ -194,7 +194,9 @@ def _refuse_own_images(samples: Sequence[Sample], out: Path) -> None:
     folder = out.absolute()
     for sample in samples:
         if sample.image is not None and folder in sample.image.absolute().parents:
-            raise WsssError(f"{out}: the dataset's images lie in this folder ({sample.image}); choose another --out")
+            raise RunFolderError(
+                f"{out}: the dataset's images lie in this folder ({sample.image}); choose another `out`"
+            )
 
 
 def _check(seed: Seed, image: np.ndarray, classes: int) -> None:

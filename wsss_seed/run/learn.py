@@ -13,7 +13,7 @@ import numpy as np
 from ..config import flatten, override
 from ..data.base import Dataset, Sample
 from ..data.images import read_labels
-from ..errors import ImageError, WsssError, unknown_name
+from ..errors import DataError, ImageError, RunFolderError, UsageError, unknown_name
 from ..evaluation.evaluate import mask_folder
 from ..io.curve import write_curve
 from ..io.files import is_part
@@ -93,9 +93,9 @@ def learn_prompts(
     """
     settings, of_coarse = _settings(task, preset, overrides or {})
     if seeds is not None and task != "seg":
-        raise WsssError(f"--seeds is for --task seg; task {task} learns from image-level labels")
+        raise UsageError(f"`seeds` is for `task` seg; task {task} learns from image-level labels")
     if seeds is None and task == "seg":
-        raise WsssError("task seg learns from seeds: give --seeds DIR, or --task both to make coarse seeds first")
+        raise UsageError("task seg learns from seeds: give `seeds` a folder, or `task` both to make coarse seeds first")
     processes = processes or Processes()
     samples = labelled(dataset)
     prompts: dict[str, Path] = {}
@@ -165,7 +165,7 @@ def _held(out: Path, processes: Processes) -> Iterator[None]:
         raise write_error(out, error) from error
     try:
         if not lock.take(shared=False):
-            raise WsssError(f"{out}: another learn-prompts is writing here; let it end or choose another --out")
+            raise RunFolderError(f"{out}: another learn-prompts is writing here; let it end or choose another `out`")
         for part in filter(is_part, out.iterdir()):  # not those of the coarse seeds, whose folder has its own lock
             part.unlink(missing_ok=True)
         processes.wait()
@@ -192,8 +192,8 @@ def labelled(dataset: Dataset) -> list[Sample]:
     """
     samples = [s for s in dataset if s.labels] if dataset.labels_source is not None else []
     if not samples:
-        raise WsssError(
-            f"{dataset.name} {dataset.split}: no image-level labels, which prompts are learned from; give --labels FILE"
+        raise DataError(
+            f"{dataset.name} {dataset.split}: no image-level labels to learn prompts from; give `labels` a file"
         )
     return samples
 
@@ -209,7 +209,7 @@ def _settings(
         group, _, rest = key.partition(".")
         groups[group if group in groups else ""][rest if group in groups else key] = value
     if groups["coarse"] and task != "both":
-        raise WsssError("settings of coarse seeds are for --task both")
+        raise UsageError("settings of coarse seeds are for `task` both")
     learn_settings = {
         name: override(override(LearnSettings(), preset.learn.get(name, {})), {**groups[""], **groups[name]})
         for name in TASKS[task]
@@ -318,7 +318,7 @@ def _coarse_seeds(
 def _reader(folder: Path, dataset: Dataset) -> Callable[[Sample], np.ndarray]:
     """Reads the seed of a sample and checks that it fits."""
     if not folder.is_dir():
-        raise WsssError(f"{folder}: no such folder of seeds; give --seeds a run folder")
+        raise DataError(f"{folder}: no such folder of seeds; give `seeds` a run folder")
     masks, classes = mask_folder(folder), len(dataset.class_set.names)
 
     def read(sample: Sample) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from ..data.base import Dataset
-from ..errors import WsssError
+from ..errors import UsageError
 from ..io.progress import Progress, Reporter
 from ..models.zoo import ModelSet, versions
 from ..output.manifest import Manifest
@@ -134,7 +134,7 @@ def choose_models(
     models: dict[str, str | None] = {**own, **{role: model for role, model in (chosen or {}).items() if model}}
     for role in models:
         if role not in ("clip", "sam", "detector"):
-            raise WsssError(f"unknown model role '{role}'; known: clip, detector, sam")
+            raise UsageError(f"unknown model role '{role}'; known: clip, detector, sam")
     return ModelSet(
         name or ("tiny" if class_set == "toyland" else "base"),
         device,
@@ -159,7 +159,7 @@ def split_devices(text: str) -> list[str]:
     """The devices of ``cuda:0,cuda:1``."""
     devices = [part.strip() for part in text.split(",")]
     if not all(devices):
-        raise WsssError(f"`device` {text}: expected a device, or several as in cuda:0,cuda:1")
+        raise UsageError(f"`device` {text}: expected a device, or several as in cuda:0,cuda:1")
     return devices
 
 

@@ -12,7 +12,7 @@ from ..data.base import Dataset, Sample
 from ..data.classes import IGNORE
 from ..data.images import read_labels
 from ..data.voc import Voc
-from ..errors import ImageError, WsssError
+from ..errors import ImageError, UsageError
 from ..io.progress import Progress
 from ..models.zoo import versions
 from ..output.manifest import Manifest
@@ -100,7 +100,7 @@ def train_rounds(
     """
     settings = settings or AgreementSettings()
     if settings.disagreement == "weigh" and not recipe.settings.train.confidence_weighting:
-        raise WsssError("self-training that weighs disagreement needs --set train.confidence_weighting=true")
+        raise UsageError("self-training that weighs disagreement needs `train.confidence_weighting`=true")
     finished: list[Round] = []
     folder, now = data.root, data
     for number in range(1, rounds + 1):

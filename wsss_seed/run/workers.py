@@ -82,7 +82,7 @@ def on_devices(
                 process.terminate() if interrupts == 1 else process.kill()
 
     workers: dict[Any, Worker[R]] = {}
-    error: str | None = None
+    error: WsssError | None = None
     with on_signal(interrupt):
         index, count = shard
         for place, device in enumerate(devices):
@@ -118,7 +118,7 @@ def on_devices(
             worker.exit_code = process.exitcode
     progress.stop()
     if error is not None:
-        raise WsssError(error)
+        raise error
     return list(workers.values()), interrupts > 0
 
 
@@ -189,11 +189,11 @@ def _work(task: Task[R], device: str, shard: tuple[int, int], processes: int, pi
     try:
         kind, value = "result", task(device, shard, report)
     except WsssError as error:
-        kind, value = "error", str(error)
+        kind, value = "error", error
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         traceback.print_exc()
-        kind, value = "error", f"the process on {device} failed: {type(error).__name__}: {error}"
+        kind, value = "error", WsssError(f"the process on {device} failed: {type(error).__name__}: {error}")
     with suppress(BrokenPipeError):
         report.send(kind, value)

@@ -14,7 +14,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from ..data.classes import ClassSet
-from ..errors import WsssError, unknown_name
+from ..errors import UsageError, unknown_name
 from ..types import Seeder
 
 if TYPE_CHECKING:
@@ -60,12 +60,12 @@ def build_seeder(name: str, request: BackendRequest, options: Mapping[str, str] 
     try:
         build = known[name].load()
     except ImportError as error:
-        raise WsssError(
+        raise UsageError(
             f"backend '{name}' cannot be imported ({error}); install the package that provides it again"
         ) from error
     known_options = [p.name for p in signature(build).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options or {}:
         if option not in known_options:
-            raise WsssError(f"backend '{name}' has no {option}; it is an option of another backend")
+            raise UsageError(f"backend '{name}' has no {option}; it is an option of another backend")
     seeder: Seeder = build(replace(request, models=request.models.for_backend(name)), **(options or {}))
     return seeder

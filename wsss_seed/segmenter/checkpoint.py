@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..config import override
 from ..data.classes import MAX_CLASSES, ClassSet
-from ..errors import WsssError, out_of_memory
+from ..errors import CheckpointError, WsssError, out_of_memory
 from ..io.files import plain, write_bytes
 from .networks import Network, NetworkSettings, build
 
@@ -172,7 +172,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise WsssError(f"{path}: no such checkpoint; give a file of wsss-seed train-seg, such as best.pt") from None
+        raise CheckpointError(
+            f"{path}: no such checkpoint; give a file of wsss-seed train-seg, such as best.pt"
+        ) from None
     except Exception as error:  # a torn or foreign file fails in many ways
         if out_of_memory(error):
             raise
@@ -180,9 +182,9 @@ def read(path: Path) -> dict[str, Any]:
     whole = isinstance(content, dict) and isinstance(content.get("weights"), dict) and "class_set" in content
     version = content.get("format") if whole else None
     if type(version) is not int:
-        raise WsssError(f"{path}: damaged, or not a checkpoint of train-seg; copy it again or train again")
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint of train-seg; copy it again or train again")
     if version != FORMAT:
-        raise WsssError(
+        raise CheckpointError(
             f"{path}: written by another version of wsss-seed (format {version}, here {FORMAT}); train again"
         )
     return content
@@ -219,7 +221,7 @@ def load_segmenter(
         # Includes an auxiliary head, which only training needs, if the network was trained with one.
         network.load_state_dict(content["weights"])
     except WsssError as error:
-        raise WsssError(f"{path}: {error}") from None
+        raise CheckpointError(f"{path}: {error}") from None
     except Exception as error:
         if out_of_memory(error):
             raise
@@ -228,7 +230,7 @@ def load_segmenter(
 
 
 def _damaged(path: Path, error: Exception) -> WsssError:
-    return WsssError(f"{path}: damaged checkpoint ({type(error).__name__}); copy it again or train again")
+    return CheckpointError(f"{path}: damaged checkpoint ({type(error).__name__}); copy it again or train again")
 
 
 def _class_set(table: Mapping[str, Any]) -> ClassSet:
@@ -280,7 +282,7 @@ def require_classes(path: Path, own: ClassSet, wanted: ClassSet) -> None:
     else:
         i = next(i for i, pair in enumerate(zip(own.names, wanted.names, strict=True)) if pair[0] != pair[1])
         difference = f"class {i + 1} is '{own.names[i]}', not '{wanted.names[i]}'"
-    raise WsssError(
+    raise CheckpointError(
         f"{path}: trained on class set '{own.name}', which is not '{wanted.name}' ({difference}); give a checkpoint of "
         "these classes"
     )

@@ -21,7 +21,7 @@ from torchvision.transforms.v2 import functional as F
 from ..data.base import Sample
 from ..data.classes import IGNORE
 from ..data.shuffle import rng_at, shuffled_index
-from ..errors import ImageError, WsssError
+from ..errors import ImageError, UsageError
 from ..io.signals import leave_signals_to_parent
 from .checkpoint import MEAN, Scale
 from .settings import AugmentSettings
@@ -74,7 +74,7 @@ class CropDataset(TorchDataset[tuple[torch.Tensor, ...]]):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(rng_at(position, self.seed).integers(2**62)))
                 return augment(parts, self.settings)
-        raise WsssError("none of the images can be read; see the messages above")
+        raise UsageError("none of the images can be read; see the messages above")
 
     def _read(self, sample: Sample) -> list[torch.Tensor]:
         data = self.data

@@ -15,7 +15,7 @@ from ..data.base import Dataset, Sample
 from ..data.classes import IGNORE
 from ..data.images import image_size, read_labels
 from ..data.voc import Voc
-from ..errors import ImageError, WsssError
+from ..errors import DataError, ImageError
 from ..io.prefetch import prefetch_map
 from ..output.run_folder import CONFIDENCE, confidence_path
 from .crops import TrainingData
@@ -69,7 +69,7 @@ def check_masks(data: Dataset, *, confidence: bool = False, step: Callable[[], N
         if len(beyond):
             raise ImageError(
                 f"{where}: label {classes + beyond[0]}, outside the {classes - 1} classes of '{data.class_set.name}'; "
-                "give the right class set with --classes, or make the mask again"
+                "give the right class set with `classes`, or make the mask again"
             )
         digest = hashlib.sha256(sample.id.encode("utf-8", "surrogateescape") + b"\0" + labels.tobytes())
         if read_confidence is not None:
@@ -95,7 +95,7 @@ def check_masks(data: Dataset, *, confidence: bool = False, step: Callable[[], N
         if step is not None:
             step()
     if not samples:
-        raise WsssError(f"{data.name} {data.split}: no mask has a labelled pixel, so there is nothing to train on")
+        raise DataError(f"{data.name} {data.split}: no mask has a labelled pixel, so there is nothing to train on")
     valid = TrainingData(samples, data.image, partial(_mask, data), read_confidence)
     return Checked(valid, tuple(empty), pixels, digest.hexdigest()[:16])
 
@@ -108,7 +108,7 @@ def _mask(data: Dataset, sample: Sample) -> np.ndarray:
 
 def _confidence_of(data: Dataset) -> Callable[[Sample], np.ndarray]:
     if not isinstance(data, Voc) or not (data.root / CONFIDENCE).is_dir():
-        raise WsssError(
+        raise DataError(
             f"{data.name} {data.split}: no folder {CONFIDENCE}, which train.confidence_weighting needs; train on a run "
             "folder of wsss-seed generate"
         )

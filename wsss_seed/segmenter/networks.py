@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ..config import NonNegativeFloat, NonNegativeInt, PositiveInt
 from ..data.classes import IGNORE
-from ..errors import WsssError, one_line, out_of_memory, unknown_name
+from ..errors import CheckpointError, WsssError, one_line, out_of_memory, unknown_name
 
 STRIDE = 32
 """Inputs have sides that are multiples of this; ``Network.forward`` pads to them."""
@@ -201,7 +201,7 @@ def build(settings: NetworkSettings, classes: int, weights: str = "none") -> Net
         network = NETWORKS[settings.name](settings, classes, weights)
     except ImportError as error:
         remedy = 'pip install "wsss-seed[segmenter]"'
-        raise WsssError(f"network {settings.name} needs {error.name or error}: {remedy}") from None
+        raise CheckpointError(f"network {settings.name} needs {error.name or error}: {remedy}") from None
     return network.to(memory_format=torch.channels_last)  # faster convolutions on GPUs
 
 
@@ -228,7 +228,7 @@ def _smp(settings: NetworkSettings, classes: int, weights: str) -> Network:
             model = architecture(name, encoder_weights=None, classes=classes, **options)
         except (KeyError, ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
             why = one_line(error)
-            raise WsssError(
+            raise CheckpointError(
                 f"network {settings.name} does not support encoder {name} ({why}); choose another"
             ) from None
         if weights == "imagenet":
@@ -321,7 +321,7 @@ def _unknown_encoder(settings: NetworkSettings, shown: Any, known: Any = None) -
 
     near = difflib.get_close_matches(settings.encoder, list(known or shown), 1, 0.5)
     hint = f". Did you mean '{near[0]}'?" if near else ""
-    return WsssError(f"unknown encoder '{settings.encoder}' of {settings.name}; known: {', '.join(shown)}{hint}")
+    return CheckpointError(f"unknown encoder '{settings.encoder}' of {settings.name}; known: {', '.join(shown)}{hint}")
 
 
 def _pretrained(encoder: str, source: str, load: Callable[[], Any]) -> Any:
@@ -330,9 +330,9 @@ def _pretrained(encoder: str, source: str, load: Callable[[], Any]) -> Any:
     except ImportError:
         raise
     except Exception as error:
-        raise WsssError(
+        raise CheckpointError(
             f"pretrained weights of encoder {encoder} ({source}) cannot be loaded: {one_line(error)}; give "
-            "--encoder-weights a file, or none to train from random weights"
+            "`encoder_weights` a file, or none to train from random weights"
         ) from None
 
 
@@ -348,9 +348,11 @@ def _quiet(make: Callable[[], Any]) -> Any:
 
 
 def _load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
-    remedy = "give --encoder-weights weights of this encoder"
+    remedy = "give `encoder_weights` weights of this encoder"
     if not path.is_file():
-        raise WsssError(f"{path}: no such file of encoder weights; give --encoder-weights imagenet, none or a file")
+        raise CheckpointError(
+            f"{path}: no such file of encoder weights; give `encoder_weights` imagenet, none or a file"
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -362,4 +364,4 @@ def _load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
     except Exception as error:
         if out_of_memory(error):
             raise
-        raise WsssError(f"{path}: not the weights of encoder {name} ({one_line(error)}); {remedy}") from None
+        raise CheckpointError(f"{path}: not the weights of encoder {name} ({one_line(error)}); {remedy}") from None

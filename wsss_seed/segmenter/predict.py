@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..config import NonNegativeFloat, PositiveInt, UnitInterval, flatten
-from ..errors import WsssError
+from ..errors import UsageError
 from ..proposals.store import Proposals
 from ..types import LoadedSample, Seed
 from .checkpoint import Segmenter
@@ -53,7 +53,7 @@ class PredictSettings:
 
     def __post_init__(self) -> None:
         if not self.scales:
-            raise WsssError("setting scales = []: at least one is needed, such as 1.0")
+            raise UsageError("setting scales = []: at least one is needed, such as 1.0")
 
 
 class Predictor:

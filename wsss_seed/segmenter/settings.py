@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from ..config import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval, override
 from ..data.classes import ClassSet
-from ..errors import WsssError, unknown_name
+from ..errors import UsageError, unknown_name
 from ..io.text import parse_toml, read_text
 from .networks import STRIDE, NetworkSettings
 
@@ -166,14 +166,14 @@ def recipe_for(class_set: ClassSet) -> str:
 def _check(settings: SegmenterSettings) -> None:
     augment, network = settings.augment, settings.network
     if augment.crop_size % STRIDE:
-        raise WsssError(f"setting augment.crop_size = {augment.crop_size}: expected a multiple of {STRIDE}")
+        raise UsageError(f"setting augment.crop_size = {augment.crop_size}: expected a multiple of {STRIDE}")
     if len(augment.ratio_range) != 2 or augment.ratio_range[0] > augment.ratio_range[1]:
-        raise WsssError(
+        raise UsageError(
             f"setting augment.ratio_range = {list(augment.ratio_range)}: expected two numbers, the lower one first"
         )
     if network.output_stride not in (8, 16):
-        raise WsssError(f"setting network.output_stride = {network.output_stride}: expected 8 or 16")
+        raise UsageError(f"setting network.output_stride = {network.output_stride}: expected 8 or 16")
     if len(network.atrous_rates) != 3:
-        raise WsssError(f"setting network.atrous_rates = {list(network.atrous_rates)}: expected three numbers")
+        raise UsageError(f"setting network.atrous_rates = {list(network.atrous_rates)}: expected three numbers")
     if settings.train.ema_decay == 1:
-        raise WsssError("setting train.ema_decay = 1: the averaged weights would never change; use less, e.g. 0.99")
+        raise UsageError("setting train.ema_decay = 1: the averaged weights would never change; use less, e.g. 0.99")

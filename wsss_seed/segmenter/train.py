@@ -15,7 +15,7 @@ import torch
 from .. import __version__
 from ..config import flatten
 from ..data.base import Dataset
-from ..errors import WsssError
+from ..errors import RunFolderError
 from ..evaluation import metrics
 from ..evaluation.confusion import confusion_matrix, joint_histogram
 from ..io.files import is_part, remove_parts, write_json
@@ -116,7 +116,7 @@ def train_segmenter(
     if val is not None:
         _check_val(data, val)
     if recipe.settings.train.confidence_weighting and recipe.settings.network.name == "mask2former":
-        raise WsssError("mask2former has a loss per mask, not per pixel; leave train.confidence_weighting out")
+        raise RunFolderError("mask2former has a loss per mask, not per pixel; leave train.confidence_weighting out")
     accelerator = build_accelerator(recipe.settings, device)
     first = accelerator.is_main_process
     show = progress("checking masks", "image") if progress and first else None
@@ -163,9 +163,9 @@ def train_segmenter(
     except OSError as error:
         raise write_error(out, error) from error
     except torch.OutOfMemoryError:
-        raise WsssError(
+        raise RunFolderError(
             f"{out}: out of GPU memory; progress is kept. More accumulation steps need less memory, but are another "
-            "setting: --set train.gradient_accumulation_steps=2 --overwrite"
+            "setting: `train.gradient_accumulation_steps`=2 `overwrite`"
         ) from None
 
 
@@ -183,11 +183,11 @@ def score(segmenter: Segmenter, data: Dataset, share: tuple[int, int] = (0, 1), 
         sample = data[i]
         truth = data.mask(sample)
         if truth is None:
-            raise WsssError(f"{sample.id}: no ground truth in {data.name} {data.split}; take it off the list")
+            raise RunFolderError(f"{sample.id}: no ground truth in {data.name} {data.split}; take it off the list")
         [logits] = segmenter.logits([data.image(sample)])
         labels = logits.argmax(0).to(torch.uint8).cpu().numpy()
         if labels.shape != truth.shape:
-            raise WsssError(f"{sample.mask or sample.id}: ground truth and image differ in size")
+            raise RunFolderError(f"{sample.mask or sample.id}: ground truth and image differ in size")
         histogram += joint_histogram(truth, labels)
     if reduce is not None:
         histogram = reduce(histogram)
@@ -261,9 +261,9 @@ def _run(
 
 def _check_val(data: Dataset, val: Dataset) -> None:
     if not len(val) or not val.has_masks:
-        raise WsssError(f"{val.name} {val.split}: not every image has ground truth; give another validation split")
+        raise RunFolderError(f"{val.name} {val.split}: not every image has ground truth; give another validation split")
     if val.class_set.names != data.class_set.names:
-        raise WsssError(
+        raise RunFolderError(
             f"{val.name} {val.split}: its classes ({len(val.class_set.names)} of '{val.class_set.name}') are not those "
             f"of the masks ({len(data.class_set.names)} of '{data.class_set.name}'); give the same class set"
         )
@@ -334,14 +334,14 @@ class _Folder:
         if not first:
             return
         if path.exists() and not path.is_dir():
-            raise WsssError(f"{path}: not a folder; choose another --out")
+            raise RunFolderError(f"{path}: not a folder; choose another `out`")
         path.mkdir(parents=True, exist_ok=True)
         if not (path / TRAINING).exists() and any(p.name != LOCK and not is_part(p) for p in path.iterdir()):
-            raise WsssError(f"{path}: not empty and not a folder of train-seg; choose another --out")
+            raise RunFolderError(f"{path}: not empty and not a folder of train-seg; choose another `out`")
         self._lock = Lock(path / LOCK)
         if not self._lock.take(shared=False, wait=LOCK_WAIT):
             self._lock.close()
-            raise WsssError(f"{path}: another training run is writing here; wait for it or choose another --out")
+            raise RunFolderError(f"{path}: another training run is writing here; wait for it or choose another `out`")
         remove_parts([path])
         if overwrite:
             for name in (LAST, BEST, f"{METRICS}.csv", f"{METRICS}.png"):

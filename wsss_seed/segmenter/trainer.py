@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..data.classes import ClassSet
-from ..errors import WsssError
+from ..errors import CheckpointError, RunFolderError, UsageError, WsssError
 from ..io.curve import write_curve
 from ..io.signals import deferred_stop, interruptible
 from ..output.run_folder import settings_difference
@@ -73,16 +74,16 @@ def build_accelerator(settings: SegmenterSettings, device: str) -> Any:
     try:
         from accelerate import Accelerator, DistributedDataParallelKwargs
     except ImportError:
-        raise WsssError('training needs accelerate: pip install "wsss-seed[segmenter]"') from None
+        raise UsageError('training needs accelerate: pip install "wsss-seed[segmenter]"') from None
     gpu = torch.cuda.is_available()
     if device.startswith("cuda") and not gpu:
-        raise WsssError(f"device {device}: no GPU that torch can use; give --device cpu")
+        raise UsageError(f"device {device}: no GPU that torch can use; give `device` cpu")
     on_cpu = device == "cpu" or not gpu
     if device.startswith("cuda:") and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         try:
             torch.cuda.set_device(device)
         except (RuntimeError, AssertionError, ValueError):
-            raise WsssError(f"device {device}: no such GPU; this machine has {torch.cuda.device_count()}") from None
+            raise UsageError(f"device {device}: no such GPU; this machine has {torch.cuda.device_count()}") from None
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
     train = settings.train
     accelerator = Accelerator(
@@ -95,10 +96,10 @@ def build_accelerator(settings: SegmenterSettings, device: str) -> Any:
     parts = train.gradient_accumulation_steps * accelerator.num_processes
     if train.batch_size % parts:
         near = parts * max(1, train.batch_size // parts)
-        raise WsssError(
+        raise UsageError(
             f"a batch of {train.batch_size} images cannot be split between {accelerator.num_processes} processes and "
             f"{train.gradient_accumulation_steps} accumulation steps; give a multiple, e.g. "
-            f"--set train.batch_size={near}"
+            f"`train.batch_size`={near}"
         )
     return accelerator
 
@@ -229,9 +230,9 @@ def train(
             state.iteration += 1
             means = {name: float(accelerator.reduce(value, "mean")) for name, value in losses.items()}
             if not all(map(math.isfinite, means.values())):
-                raise WsssError(
+                raise UsageError(
                     f"the loss is not finite at iteration {state.iteration}; start over with a lower learning rate, "
-                    f"e.g. --set optimizer.lr={settings.optimizer.lr / 10:g} --overwrite"
+                    f"e.g. `optimizer.lr`={settings.optimizer.lr / 10:g} `overwrite`"
                 )
             for name, value in {"lr": lr, **means, "miou": float("nan")}.items():
                 state.curve.setdefault(name, []).append(value)
@@ -263,16 +264,18 @@ def _load(
     if not path.exists():
         return TrainingState(0, float("nan"), 0, {})
     content = checkpoint.read(path)
-    remedy = "give another --out, or --overwrite to start over"
+    remedy = "give another `out`, or `overwrite` to start over"
     kept = content.get("training")
     if not isinstance(kept, dict):
-        raise WsssError(f"{path}: a segmenter without training state, from which training cannot resume; {remedy}")
-    damaged = WsssError(f"{path}: damaged checkpoint; {remedy}")
+        raise CheckpointError(
+            f"{path}: a segmenter without training state, from which training cannot resume; {remedy}"
+        )
+    damaged = CheckpointError(f"{path}: damaged checkpoint; {remedy}")
     if not isinstance(kept.get("about"), dict):
         raise damaged
     difference = settings_difference(kept["about"], dict(about))
     if difference:
-        raise WsssError(f"{path.parent}: training started here with other settings: {difference}; {remedy}")
+        raise RunFolderError(f"{path.parent}: training started here with other settings: {difference}; {remedy}")
     try:
         if "network" in kept:
             network.load_state_dict(kept["network"])
@@ -290,7 +293,7 @@ def _load(
 def _check_batch(network: Network, options: TrainSettings, processes: int) -> None:
     size = options.batch_size // (options.gradient_accumulation_steps * processes)
     if size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules()):
-        raise WsssError(
+        raise UsageError(
             "batch normalisation needs at least two images at a time: give a larger train.batch_size or a smaller "
             "train.gradient_accumulation_steps"
         )
@@ -301,15 +304,15 @@ def _next(batches: Iterator[list[torch.Tensor]], asked: Callable[[], bool]) -> l
     try:
         return next(batches)
     except WsssError as error:
-        raise WsssError(error.args[0].strip().splitlines()[-1].removeprefix("wsss_seed.errors.WsssError: ")) from None
+        raise type(error)(re.sub(r"^wsss_seed\.errors\.\w+: ", "", error.args[0].strip().splitlines()[-1])) from None
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         if asked():  # a scheduler terminates all processes, workers included
             raise KeyboardInterrupt from None
-        raise WsssError(
+        raise UsageError(
             "a worker process was killed, probably because memory ran out; progress is kept: run the same command "
-            "again with fewer --workers"
+            "again with fewer `workers`"
         ) from None
 
 

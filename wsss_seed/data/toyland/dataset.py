@@ -8,7 +8,7 @@ from typing import overload
 
 import numpy as np
 
-from ...errors import WsssError, unknown_name
+from ...errors import DataError, unknown_name
 from ..base import Boxes, Dataset, Sample
 from ..classes import ClassSet
 from .scene import SPLITS, Scene, draw
@@ -40,9 +40,9 @@ class Toyland(Dataset):
         if split not in SPLITS:
             raise unknown_name("split of toyland", split, SPLITS)
         if images < 1:
-            raise WsssError(f"toyland with {images} images; draw at least 1")
+            raise DataError(f"toyland with {images} images; draw at least 1")
         if not 0 <= seed < 2**32:
-            raise WsssError(f"seed {seed} of toyland is out of range; use 0..{2**32 - 1}")
+            raise DataError(f"seed {seed} of toyland is out of range; use 0..{2**32 - 1}")
         self.split, self.seed, self.class_set = split, seed, class_set
         self.samples = _Samples(split, images, seed, labelled)
         self.labels_source = "drawn" if labelled else None

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ...errors import WsssError, unknown_name
+from ...errors import DataError, unknown_name
 from ...io.text import read_json
 from ..classes import load_class_set
 from ..voc_layout import IMAGES, LISTS, MASKS
@@ -76,16 +76,16 @@ def _splits(out: Path, split: str, images: int, seed: int) -> dict[str, int]:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return {split: images}
     if not (out / MARKER).is_file():
-        raise WsssError(f"{out}: exists and is no toyland tree; choose a new or empty folder")
+        raise DataError(f"{out}: exists and is no toyland tree; choose a new or empty folder")
     table: Any = read_json(out / MARKER)
     splits = table.get("splits") if isinstance(table, dict) else None
     if not isinstance(splits, dict):
-        raise WsssError(f"{out / MARKER}: damaged; remove the folder and write it again")
+        raise DataError(f"{out / MARKER}: damaged; remove the folder and write it again")
     if table.get("seed") != seed:
-        raise WsssError(f"{out}: holds toyland of seed {table.get('seed')}, not {seed}; choose another folder")
+        raise DataError(f"{out}: holds toyland of seed {table.get('seed')}, not {seed}; choose another folder")
     finished = (out / LISTS / "Segmentation" / f"{split}.txt").exists()
     if finished and splits.get(split) != images:
-        raise WsssError(f"{out}: holds {splits.get(split)} images of {split}, not {images}; choose another folder")
+        raise DataError(f"{out}: holds {splits.get(split)} images of {split}, not {images}; choose another folder")
     return {**splits, split: images}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...data.base import Dataset
-from ...errors import WsssError, unknown_name
+from ...errors import RunFolderError, unknown_name
 from ..finished import FinishedRun, open_run
 from ..run_folder import image_path, mask_path
 from .folder import whole_folder
@@ -100,7 +100,7 @@ def export(
         raise unknown_name("format", format, FORMATS)
     source = open_run(run)
     if run.resolve() in (out.resolve(), *out.resolve().parents):
-        raise WsssError(f"{out}: lies in the run folder; choose another folder")
+        raise RunFolderError(f"{out}: lies in the run folder; choose another folder")
     parts = _parts(source, validation, copy, progress)
     module = import_module(f".{format}", __name__)
     about: dict[str, Any] = {"format": format, "run": str(run.resolve()), "split": source.split}
@@ -112,12 +112,12 @@ def export(
             about["images"] = {part.name: len(part.done) for part in parts}
             for part in parts:
                 if not part.done:
-                    raise WsssError(f"{part.failed[0][1]} (none of {len(part.failed)} images can be exported)")
+                    raise RunFolderError(f"{part.failed[0][1]} (none of {len(part.failed)} images can be exported)")
     except OSError as error:
         reason = error.strerror or str(error)
-        raise WsssError(f"{out}: cannot be written ({reason}); nothing was changed; make room or choose another") from (
-            error
-        )
+        raise RunFolderError(
+            f"{out}: cannot be written ({reason}); nothing was changed; make room or choose another"
+        ) from (error)
     finally:
         if progress is not None:
             progress.stop()
@@ -141,11 +141,13 @@ def _parts(run: FinishedRun, validation: Dataset | None, copy: bool, progress: R
     if validation is not None:
         if ("background", *validation.class_set.names) != run.names:
             theirs = ", ".join(validation.class_set.names[:8])
-            raise WsssError(f"{run.path}: has other classes than the validation images ({theirs}); name theirs alike")
+            raise RunFolderError(
+                f"{run.path}: has other classes than the validation images ({theirs}); name theirs alike"
+            )
         entries = []
         for sample in validation:
             if sample.image is None or sample.mask is None:
-                raise WsssError(f"{sample.id}: has no label map for validation; take it off the list")
+                raise RunFolderError(f"{sample.id}: has no label map for validation; take it off the list")
             entries.append(Entry(sample.id, sample.image, sample.mask))
         parts.append(Part("val", entries, classes, copy, progress))
     return parts

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...errors import WsssError
+from ...errors import RunFolderError
 from ...io.files import write_json
 from ...io.lock import FolderLock
 from ...io.text import read_json
@@ -118,16 +118,16 @@ def _refuse_other_content(out: Path, overwrite: bool) -> None:
     if not out.exists() and not out.is_symlink():
         return
     if out.is_symlink() or not out.is_dir():
-        raise WsssError(f"{out}: not a folder; choose another")
+        raise RunFolderError(f"{out}: not a folder; choose another")
     content = {path.name for path in out.iterdir()}
     if not content:
         return
     if MARKER not in content:
-        raise WsssError(f"{out}: not empty and not an export; choose another folder")
+        raise RunFolderError(f"{out}: not empty and not an export; choose another folder")
     marker = read_json(out / MARKER)
     own = marker.get("content") if isinstance(marker, dict) else None
     others = sorted(content - {MARKER, *own}) if isinstance(own, list) else [MARKER]
     if others:
-        raise WsssError(f"{out}: holds what no export wrote ({others[0]}); move it away or choose another folder")
+        raise RunFolderError(f"{out}: holds what no export wrote ({others[0]}); move it away or choose another folder")
     if not overwrite:
-        raise WsssError(f"{out}: holds an export; use --overwrite to make it again, or choose another folder")
+        raise RunFolderError(f"{out}: holds an export; use `overwrite` to make it again, or choose another folder")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...data.base import Dataset
-from ...errors import ImageError, WsssError
+from ...errors import ImageError, RunFolderError
 from ...evaluation import metrics
 from ...evaluation.confusion import confusion_matrix
 from ...evaluation.evaluate import ground_truth
@@ -93,11 +93,13 @@ def report(
     """
     source = open_run(run)
     if isinstance(truth, Dataset) and ("background", *truth.class_set.names) != source.names:
-        raise WsssError(f"{truth.name}: has other classes than {run} ({', '.join(source.names[:8])}); give --classes")
+        raise RunFolderError(
+            f"{truth.name}: has other classes than {run} ({', '.join(source.names[:8])}); give `classes`"
+        )
     truth_of = None if truth is None else ground_truth(truth)[0]
     out = out or run / "report.html"
     if out.is_dir():
-        raise WsssError(f"{out}: a folder; give the file to write")
+        raise RunFolderError(f"{out}: a folder; give the file to write")
     failed: list[tuple[str, str]] = []
     classes = len(source.names)
     totals = _Totals(np.zeros((256, 256), np.int64), np.zeros(256, np.int64), np.zeros(256, np.int64))
@@ -109,14 +111,14 @@ def report(
         if progress is not None:
             progress.stop()
     if not cards:
-        raise WsssError(f"{failed[0][1]} (none of {len(failed)} images can be shown)")
+        raise RunFolderError(f"{failed[0][1]} (none of {len(failed)} images can be shown)")
     iou = metrics.iou(metrics.resolve_ignored(confusion_matrix(totals.joint, classes), "background"))
     compared = bool(totals.joint.any())
     text = render(source, cards, _figures(source, totals, iou, compared), failed)
     try:
         write_text(out, text.encode("utf-8", "replace").decode())  # JSON can hold what UTF-8 cannot
     except OSError as error:
-        raise WsssError(f"{out}: cannot be written ({error.strerror or error}); choose another --out") from error
+        raise RunFolderError(f"{out}: cannot be written ({error.strerror or error}); choose another `out`") from error
     return Reported(
         out=out,
         images=totals.images,

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ...data.classes import ClassSet
-from ...errors import WsssError, one_line
+from ...errors import CheckpointError, WsssError, one_line
 from ...io.files import write_bytes
 from ..detection.classification import text_features
 
@@ -85,7 +85,7 @@ def frame_prompts(clip: Clip, names: Sequence[str], length: int, position: Posit
     longest = int(name_lengths.argmax())
     needed = length + int(name_lengths[longest]) + 3  # start, full stop, end
     if needed > clip.context_length:
-        raise WsssError(
+        raise CheckpointError(
             f"the prompt of '{names[longest]}' with {length} context vectors has {needed} tokens, but {clip.name} "
             f"reads {clip.context_length}; shorten the name or learn fewer vectors"
         )
@@ -220,7 +220,7 @@ def read_contexts(path: Path) -> tuple[Contexts, dict[str, Any]]:
 
 
 def _not_prompts(path: Path, why: str) -> WsssError:
-    return WsssError(f"{path}: not learned prompts ({why}); make them with wsss-seed learn-prompts")
+    return CheckpointError(f"{path}: not learned prompts ({why}); make them with wsss-seed learn-prompts")
 
 
 def _check(about: Any, vectors: torch.Tensor) -> None:
@@ -264,14 +264,14 @@ def load_contexts(path: Path, *, clip: Clip, class_set: ClassSet) -> Contexts:
     """
     contexts, about = read_contexts(path)
     if tuple(about["classes"]) != class_set.names:
-        raise WsssError(
+        raise CheckpointError(
             f"{path}: prompts for the {len(about['classes'])} classes of '{about['class_set']}', not for the "
             f"{len(class_set.names)} of '{class_set.name}'; learn prompts for these with wsss-seed learn-prompts"
         )
     if about["clip_fingerprint"] != clip.fingerprint:
-        raise WsssError(
+        raise CheckpointError(
             f"{path}: prompts for {about['clip']}, whose weights are not those of {clip.name}; load that model with "
-            "--clip, or learn prompts for this one with wsss-seed learn-prompts"
+            "`clip`, or learn prompts for this one with wsss-seed learn-prompts"
         )
     width = clip.token_embedding(torch.zeros(1, dtype=torch.int64)).shape[-1]
     if contexts.vectors.shape[-1] != width:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import WsssError, unknown_name
+from ...errors import CheckpointError, unknown_name
 from .prompts import Contexts, load_contexts, read_contexts
 from .settings import STAGES, Stage
 
@@ -65,9 +65,9 @@ def choose_prompts(source: Any, stage: Any, models: ModelSet, class_set: ClassSe
 def _bundled(stage: str | None, models: ModelSet, class_set: ClassSet) -> Path:
     path = models.prompts(class_set.name, TASK_OF.get(stage or "fine", "seg"))
     if path is None:
-        raise WsssError(
+        raise CheckpointError(
             f"no learned prompts for class set '{class_set.name}' and CLIP {models.names['clip']}: learn them with "
-            "wsss-seed learn-prompts and give --prompts FILE, or take --prompts handwritten"
+            "wsss-seed learn-prompts and give `prompts` a file, or take `prompts` handwritten"
         )
     return path
 
@@ -75,8 +75,8 @@ def _bundled(stage: str | None, models: ModelSet, class_set: ClassSet) -> Path:
 def _file(path: Path, stage: str | None) -> Path:
     if not path.is_dir():
         if not path.exists():
-            raise WsssError(
-                f"{path}: no such file of prompts; learn them with wsss-seed learn-prompts, or take --prompts "
+            raise CheckpointError(
+                f"{path}: no such file of prompts; learn them with wsss-seed learn-prompts, or take `prompts` "
                 "handwritten"
             )
         return path
@@ -84,7 +84,7 @@ def _file(path: Path, stage: str | None) -> Path:
     for task in wanted:
         if (path / f"{task}.safetensors").is_file():
             return path / f"{task}.safetensors"
-    raise WsssError(
+    raise CheckpointError(
         f"{path}: no {' or '.join(t + '.safetensors' for t in wanted)} in this folder; finish wsss-seed learn-prompts "
-        f"--out {path} first"
+        f"`out` {path} first"
     )

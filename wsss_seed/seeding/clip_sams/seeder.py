@@ -104,7 +104,7 @@ class ClipSams:
         """
         image, sample, shape = loaded.image, loaded.sample, loaded.image.shape[:2]
         if sample.labels is None:
-            raise ImageError(f"{sample.id}: no image-level labels; give --labels FILE, or take --backend dino-sam")
+            raise ImageError(f"{sample.id}: no image-level labels; give `labels` a file, or take `backend` dino-sam")
         classes = tuple(sorted(set(sample.labels)))
         if classes and not 0 <= classes[0] <= classes[-1] < len(self.class_set.names):
             raise ImageError(f"{sample.id}: labels {classes}, outside class set '{self.class_set.name}'")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...data.classes import ClassSet
-from ...errors import WsssError
+from ...errors import UsageError
 
 if TYPE_CHECKING:
     from ...models.clip import Clip
@@ -47,7 +47,7 @@ def text_features(clip: Clip, phrases: Sequence[Sequence[str]], templates: Seque
         WsssError: no template, or one without ``{}``.
     """
     if not templates or any("{}" not in t for t in templates):
-        raise WsssError("clip.templates: expected at least one sentence, each with {} for the phrase")
+        raise UsageError("clip.templates: expected at least one sentence, each with {} for the phrase")
     sentences = [t.replace("{}", p) for group in phrases for p in group for t in templates]
     embeddings = to_numpy(clip.encode_text(sentences)).astype(np.float64)
     sizes = [len(group) * len(templates) for group in phrases]

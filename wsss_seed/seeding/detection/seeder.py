@@ -122,7 +122,7 @@ class DetectionSeeder(ABC):
         given: tuple[int, ...] | None = None
         if mode == "label_given":
             if sample.labels is None:
-                raise ImageError(f"{sample.id}: no image-level labels; give --labels FILE or set mode = label_free")
+                raise ImageError(f"{sample.id}: no image-level labels; give `labels` a file or set mode = label_free")
             asked = given = tuple(sorted(set(sample.labels)))
         else:
             asked, scores = self._classify(image)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...config import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval, flatten, override
 from ...data.classes import ClassSet
-from ...errors import WsssError, unknown_name
+from ...errors import DataError, unknown_name
 
 TEMPLATES = (
     "a photo of a {}.",
@@ -252,7 +252,7 @@ def check_thresholds(settings: DetectionSettings, class_set: ClassSet) -> None:
     known: dict[str, Any] = flatten(settings)
     for key in class_set.thresholds:
         if key in known and key not in settings.per_class_keys():
-            raise WsssError(
+            raise DataError(
                 f"class set '{class_set.name}': {key} cannot differ between classes; those that can: "
                 + ", ".join(settings.per_class_keys())
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...config import override
-from ...errors import WsssError
+from ...errors import UsageError
 from ...models.zoo import HUB
 from .seeder import Sam3Seeder
 from .settings import Settings
@@ -28,8 +28,8 @@ def build(request: BackendRequest) -> Sam3Seeder:
     settings = override(override(Settings(), models.settings("sam3")), request.settings)
     name = models.names["sam"]
     if not name.startswith(HUB):
-        raise WsssError(
-            f"backend sam3 needs SAM 3, not SAM '{name}'; give --sam {HUB}facebook/sam3, or {HUB}FOLDER of a SAM 3 "
+        raise UsageError(
+            f"backend sam3 needs SAM 3, not SAM '{name}'; give `sam` {HUB}facebook/sam3, or {HUB}FOLDER of a SAM 3 "
             "of transformers"
         )
     sam3 = load_sam3(name.removeprefix(HUB), models.device, models.precision)

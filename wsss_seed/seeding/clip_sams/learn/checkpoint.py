@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ....errors import WsssError
+from ....errors import CheckpointError
 from ....io.files import plain, write_bytes
 
 
@@ -58,7 +58,7 @@ def load(path: Path, about: Mapping[str, Any]) -> LearningState | None:
     Raises:
         WsssError: it is damaged, or was written with other settings (the differences are named).
     """
-    remedy = "give another --out, or --overwrite to start over"
+    remedy = "give another `out`, or `overwrite` to start over"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         former = dict(json.loads(content["about"]))
@@ -69,11 +69,11 @@ def load(path: Path, about: Mapping[str, Any]) -> LearningState | None:
     except FileNotFoundError:
         return None
     except Exception:  # a torn or foreign file fails in many ways
-        raise WsssError(f"{path}: not a readable checkpoint of learn-prompts; {remedy}") from None
+        raise CheckpointError(f"{path}: not a readable checkpoint of learn-prompts; {remedy}") from None
     now = plain(about)
     different = [k for k in sorted({*former, *now}) if former.get(k) != now.get(k)]
     if different:
         shown = "; ".join(f"{k}: {former.get(k)!r} before, {now.get(k)!r} now" for k in different[:3])
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
-        raise WsssError(f"{path.parent}: learning started here with other settings ({shown}{more}); {remedy}")
+        raise CheckpointError(f"{path.parent}: learning started here with other settings ({shown}{more}); {remedy}")
     return state

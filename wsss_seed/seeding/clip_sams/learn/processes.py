@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ....errors import WsssError
+from ....errors import UsageError
 
 
 class Processes:
@@ -49,13 +49,13 @@ class Processes:
             from accelerate import PartialState
         except ImportError:
             remedy = 'pip install "wsss-seed[multi-gpu]"'
-            raise WsssError(f"learning in several processes needs accelerate: {remedy}") from None
+            raise UsageError(f"learning in several processes needs accelerate: {remedy}") from None
         # Processes wait for each other's share of the coarse seeds, which may take hours.
         self = cls(PartialState(timeout=timedelta(days=2)))
         if self.count > micro_batches:
-            raise WsssError(
+            raise UsageError(
                 f"{self.count} processes cannot share {micro_batches} micro-batches per iteration; start fewer, or "
-                "divide the batch further, e.g. --set train.gradient_accumulation_steps="
+                "divide the batch further, e.g. `train.gradient_accumulation_steps`="
                 f"{self.count} and a smaller train.batch_size"
             )
         return self

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from ....config import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval
-from ....errors import WsssError
+from ....errors import UsageError
 from ..settings import CamSettings
 
 Task = Literal["cls", "seg"]
@@ -50,7 +50,7 @@ class PromptAugmentSettings:
 
     def __post_init__(self) -> None:
         if len(self.longest_edge_range) != 2 or self.longest_edge_range[0] > self.longest_edge_range[1]:
-            raise WsssError(
+            raise UsageError(
                 f"setting augment.longest_edge_range = {list(self.longest_edge_range)}: expected two numbers, the "
                 "lower one first"
             )
