@@ -63,7 +63,8 @@ def override(settings: S, values: Mapping[str, Any]) -> S:
         hint = get_type_hints(type(group), include_extras=True)[name]
         new: Any = replace(group, **{name: _checked(key, value, hint)})
         changed = replace(changed, **{group_name: new}) if group_name else new
-    return changed
+    result: S = changed
+    return result
 
 
 def _checked(key: str, value: Any, hint: Any) -> Any:

@@ -38,7 +38,8 @@ def iou(confusion: np.ndarray) -> np.ndarray:
     hits = np.diagonal(confusion).astype(np.float64)
     truth = confusion.sum(axis=1)
     union = truth + confusion[:, :-1].sum(axis=0) - hits
-    return np.divide(hits, union, out=np.full(len(hits), np.nan), where=truth > 0)
+    result: np.ndarray = np.divide(hits, union, out=np.full(len(hits), np.nan), where=truth > 0)
+    return result
 
 
 def boundary_iou(counts: np.ndarray) -> np.ndarray:
@@ -48,7 +49,8 @@ def boundary_iou(counts: np.ndarray) -> np.ndarray:
         counts: int64 (3, C): pixels in both bands, in the ground-truth band, in the predicted band.
     """
     both, truth, prediction = counts.astype(np.float64)
-    return np.divide(both, truth + prediction - both, out=np.full(len(both), np.nan), where=truth > 0)
+    result: np.ndarray = np.divide(both, truth + prediction - both, out=np.full(len(both), np.nan), where=truth > 0)
+    return result
 
 
 def pixel_accuracy(confusion: np.ndarray) -> float:

@@ -180,7 +180,8 @@ class Clip:
 
     def token_embedding(self, tokens: torch.Tensor) -> torch.Tensor:
         """Rows of the token table, float32 (..., Dt), for int64 tokens."""
-        return self._text_tower.table(tokens.to(self.device))
+        result: torch.Tensor = self._text_tower.table(tokens.to(self.device))
+        return result
 
     def text_features(self, embeddings: torch.Tensor, eos: torch.Tensor) -> torch.Tensor:
         """Text features of unit length, float32 (G, D), differentiable in the embeddings.

@@ -209,7 +209,8 @@ def _is_own(part: Path) -> bool:
 
 def _read(answer: Any) -> bytes:
     try:
-        return answer.read1(_CHUNK)
+        result: bytes = answer.read1(_CHUNK)
+        return result
     except OSError as error:  # of TLS too; an error of the disk is another matter
         raise ConnectionError(one_line(error)) from None
 

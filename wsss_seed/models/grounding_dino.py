@@ -135,7 +135,8 @@ def _transformer_of_width(width: int) -> ModuleType:
     """
     library = _library()
     if width == 256:
-        return library.transformer
+        result: ModuleType = library.transformer
+        return result
     name = f"{_PACKAGE}._transformer_{width}"
     spec = importlib.util.spec_from_file_location(name, library.transformer.__file__)
     assert spec is not None
@@ -145,7 +146,8 @@ def _transformer_of_width(width: int) -> ModuleType:
     embed = module.get_sine_pos_embed
 
     def of_text(positions: Tensor, num_pos_feats: int = width, exchange_xy: bool = True) -> Tensor:
-        return embed(positions, num_pos_feats=width, exchange_xy=exchange_xy)
+        result: Tensor = embed(positions, num_pos_feats=width, exchange_xy=exchange_xy)
+        return result
 
     module.get_sine_pos_embed = of_text  # type: ignore[attr-defined]
     module.gen_sineembed_for_position = partial(embed, num_pos_feats=width // 2)  # type: ignore[attr-defined]
@@ -327,7 +329,7 @@ def build_grounding_dino(config: Mapping[str, Any], tokenizer: Any) -> nn.Module
     transformer = _transformer_of_width(args.hidden_dim).build_transformer(args)
     texts = {"get_tokenlizer": lambda _: tokenizer, "get_pretrained_language_model": lambda _: bert}
     with _replaced(library.model.get_tokenlizer, **texts):  # else it would fetch bert-base-uncased
-        return library.model.GroundingDINO(
+        result: nn.Module = library.model.GroundingDINO(
             joiner,
             transformer,
             num_queries=args.num_queries,
@@ -343,6 +345,7 @@ def build_grounding_dino(config: Mapping[str, Any], tokenizer: Any) -> nn.Module
             dn_number=0,
             sub_sentence_present=args.sub_sentence_present,
         )
+        return result
 
 
 def build_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:

@@ -112,13 +112,14 @@ class Sam:
 
         def decode(part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             sparse, dense = self.model.prompt_encoder(points=None, boxes=part, masks=None)
-            return self.model.mask_decoder(
+            result: tuple[torch.Tensor, torch.Tensor] = self.model.mask_decoder(
                 image_embeddings=embedding.features,
                 image_pe=positions,
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
                 multimask_output=multimask,
             )
+            return result
 
         for decoded in self._boxes.over(torch.from_numpy(boxes).float().to(self.device), decode, chunk):
             low_res.append(decoded[0])

@@ -36,7 +36,8 @@ class FusedAttention(Attention):
                 bias = (down + across).flatten(-2).flatten(2, 3)
                 parts.append(F.scaled_dot_product_attention(q[heads], k[heads], v[heads], attn_mask=bias))
             mixed = torch.cat(parts)
-        return self.proj(mixed.permute(1, 2, 0, 3).reshape(batch, height, width, -1))
+        result: torch.Tensor = self.proj(mixed.permute(1, 2, 0, 3).reshape(batch, height, width, -1))
+        return result
 
 
 def fuse_attention(encoder: ImageEncoderViT) -> None:

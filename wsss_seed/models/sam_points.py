@@ -111,7 +111,8 @@ def _read_image(attention: Attention, queries: Tensor, keys: Tensor, values: Ten
     scores = (wide.flatten(1, 2) * q.shape[-1] ** -0.5) @ _shared(keys).mT
     pooled = (scores.softmax(-1) @ _shared(values)).view(wide.shape)
     v = torch.einsum("nhtc,hdc->nthd", pooled, _heads(attention, attention.v_proj.weight.T).permute(1, 2, 0))
-    return attention.out_proj(v.flatten(2) + attention.v_proj.bias)
+    result: Tensor = attention.out_proj(v.flatten(2) + attention.v_proj.bias)
+    return result
 
 
 def _write_image(attention: Attention, image: Tensor, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -128,7 +129,8 @@ def _write_image(attention: Attention, image: Tensor, queries: Tensor, keys: Ten
 
 
 def _heads(attention: Attention, x: Tensor) -> Tensor:
-    return x.unflatten(-1, (attention.num_heads, -1))
+    result: Tensor = x.unflatten(-1, (attention.num_heads, -1))
+    return result
 
 
 def _shared(x: Tensor) -> Tensor:

@@ -66,7 +66,8 @@ class ImageTower:
         table = self.visual.positional_embedding
         native = tuple(self.visual.grid_size)
         if grid == native:
-            return table
+            result: torch.Tensor = table
+            return result
         patches = table[1:].view(1, *native, -1).permute(0, 3, 1, 2)
         resampled = F.interpolate(patches, grid, mode="bilinear", align_corners=False)
         return torch.cat([table[:1], resampled.flatten(2).transpose(1, 2)[0]])
@@ -178,7 +179,8 @@ class LastBlock:
     def _into_activations(self, to_q: torch.Tensor, to_k: torch.Tensor, to_v: torch.Tensor) -> torch.Tensor:
         """Through the projections to queries, keys and values; (..., heads, d) each."""
         gradients = (g.flatten(-2) for g in (to_q * to_q.shape[-1] ** -0.5, to_k, to_v))
-        return torch.cat(list(gradients), -1) @ self._block.attn.in_proj_weight
+        result: torch.Tensor = torch.cat(list(gradients), -1) @ self._block.attn.in_proj_weight
+        return result
 
 
 class TextTower:
@@ -241,10 +243,12 @@ def _attend(attention: Any, x: torch.Tensor, share: torch.Tensor) -> torch.Tenso
     """Self-attention (N, L, D) that adds its weights to ``share``."""
     q, k, v = _heads(attention, x)
     mixed = [weights @ v[:, i] for i, weights in enumerate(_weights(q, k, share))]
-    return attention.out_proj(torch.cat(mixed, -1))
+    result: torch.Tensor = attention.out_proj(torch.cat(mixed, -1))
+    return result
 
 
 def _finish(block: Any, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
     """The rest of a residual block after its attention."""
     x = x + block.ls_1(attended)
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
+    result: torch.Tensor = x + block.ls_2(block.mlp(block.ln_2(x)))
+    return result

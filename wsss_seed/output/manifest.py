@@ -128,7 +128,8 @@ def _end_of_last_line(file: Any, block: int = 2**16) -> int:
         file.seek(start)
         found = file.read(position - start).rfind(b"\n")
         if found >= 0:
-            return start + found + 1
+            result: int = start + found + 1
+            return result
         position = start
     return 0
 

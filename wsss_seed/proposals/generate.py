@@ -211,7 +211,8 @@ def box_nms(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
     kept = nms(
         torch.from_numpy(boxes.astype(np.float32)), torch.from_numpy(np.ascontiguousarray(scores, np.float32)), iou
     )
-    return kept.numpy()
+    result: np.ndarray = kept.numpy()
+    return result
 
 
 def nms_between_crops(proposals: Proposals, iou: float) -> Proposals:

@@ -104,7 +104,8 @@ class Segmenter:
         logits = self.network(pixels).float()
         if size != (height, width):
             logits = F.interpolate(logits, (height, width), mode="bilinear")
-        return logits[0]
+        result: torch.Tensor = logits[0]
+        return result
 
 
 def normalised(pixels: torch.Tensor) -> torch.Tensor:
@@ -187,7 +188,8 @@ def read(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: written by another version of wsss-seed (format {version}, here {FORMAT}); train again"
         )
-    return content
+    result: dict[str, Any] = content
+    return result
 
 
 def load_segmenter(

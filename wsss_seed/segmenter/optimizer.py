@@ -41,8 +41,10 @@ def learning_rate(iteration: int, iterations: int, settings: OptimizerSettings) 
     multiplied by a linear ramp during warm-up."""
     lr = settings.min_lr + (settings.lr - settings.min_lr) * (1 - iteration / iterations) ** settings.lr_power
     if iteration >= settings.warmup_iters:
-        return lr
-    return lr * (_WARMUP_START + (1 - _WARMUP_START) * iteration / settings.warmup_iters)
+        result: float = lr
+        return result
+    result: float = lr * (_WARMUP_START + (1 - _WARMUP_START) * iteration / settings.warmup_iters)
+    return result
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -32,7 +32,8 @@ def smooth_noise(d: Rng, h: int, w: int, cells: int) -> np.ndarray:
     iy, ix = np.minimum(y.astype(np.int64), cells - 2), np.minimum(x.astype(np.int64), cells - 2)
     fy, fx = (y - iy.astype(np.float32))[:, None], (x - ix.astype(np.float32))[None]
     rows = grid[iy] * (1 - fy) + grid[iy + 1] * fy
-    return rows[:, ix] * (1 - fx) + rows[:, ix + 1] * fx
+    result: np.ndarray = rows[:, ix] * (1 - fx) + rows[:, ix + 1] * fx
+    return result
 
 
 def _gradient(above: np.ndarray, below: np.ndarray, h: int, w: int) -> np.ndarray:

@@ -73,4 +73,5 @@ def fill(points: np.ndarray, height: int, width: int) -> Patch:
 def rim(mask: np.ndarray) -> np.ndarray:
     """The pixels of a mask (h, w) that touch its outside by an edge."""
     m = np.pad(mask, 1)
-    return mask & ~(m[:-2, 1:-1] & m[2:, 1:-1] & m[1:-1, :-2] & m[1:-1, 2:])
+    result: np.ndarray = mask & ~(m[:-2, 1:-1] & m[2:, 1:-1] & m[1:-1, :-2] & m[1:-1, 2:])
+    return result

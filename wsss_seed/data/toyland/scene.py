@@ -98,7 +98,8 @@ def _object(d: Rng, name: str, x: float, y: float, radius: float, h: int, w: int
 
     def colour(role: int) -> str:
         usual = TYPICAL[name][role]
-        return d.pick(usual[:1] + usual) if d.chance(_TYPICAL) else d.pick(list(COLOURS))
+        result: str = d.pick(usual[:1] + usual) if d.chance(_TYPICAL) else d.pick(list(COLOURS))
+        return result
 
     names = {role: colour(role) for role in (BASE, SECOND, THIRD)}
     if name == "flower" and names[SECOND] == names[BASE]:

@@ -52,7 +52,8 @@ def text_features(clip: Clip, phrases: Sequence[Sequence[str]], templates: Seque
     embeddings = to_numpy(clip.encode_text(sentences)).astype(np.float64)
     sizes = [len(group) * len(templates) for group in phrases]
     sums = np.add.reduceat(embeddings, np.cumsum([0, *sizes[:-1]]))
-    return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+    result: np.ndarray = (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+    return result
 
 
 def view_boxes(height: int, width: int, grids: Sequence[int] = (2, 3)) -> np.ndarray:
@@ -83,7 +84,8 @@ def probabilities(views: np.ndarray, text: np.ndarray, scale: float) -> np.ndarr
     """
     logits = scale * (views @ text.T).astype(np.float64)
     e = np.exp(logits - logits.max(1, keepdims=True))
-    return (e / e.sum(1, keepdims=True)).astype(np.float32)
+    result: np.ndarray = (e / e.sum(1, keepdims=True)).astype(np.float32)
+    return result
 
 
 def class_scores(probs: np.ndarray, local_weight: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

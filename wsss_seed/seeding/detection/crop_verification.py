@@ -78,4 +78,5 @@ def verify(
 
 def combined_score(det: np.ndarray, prob: np.ndarray, weight: float) -> np.ndarray:
     """float32 (n,): ``det ** (1 - weight) * max(prob, PROBABILITY_FLOOR) ** weight``."""
-    return (det ** (1 - weight) * np.maximum(prob, PROBABILITY_FLOOR) ** weight).astype(np.float32)
+    result: np.ndarray = (det ** (1 - weight) * np.maximum(prob, PROBABILITY_FLOOR) ** weight).astype(np.float32)
+    return result

@@ -202,7 +202,10 @@ def assign_roles(
 def too_small(d: Detections, shape: tuple[int, int], settings: BoxSettings) -> np.ndarray:
     """bool (n,): see ``drop_small``; a box without area is always too small."""
     narrow = (d.boxes[:, 2:] - d.boxes[:, :2]).min(1)
-    return (narrow <= 0) | (narrow < settings.min_side) | (area(d.boxes) < settings.min_area * shape[0] * shape[1])
+    result: np.ndarray = (
+        (narrow <= 0) | (narrow < settings.min_side) | (area(d.boxes) < settings.min_area * shape[0] * shape[1])
+    )
+    return result
 
 
 def _suppressed(rivals: np.ndarray, order: np.ndarray) -> np.ndarray:

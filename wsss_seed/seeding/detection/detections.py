@@ -173,21 +173,24 @@ def assign_classes(
 
 def area(boxes: np.ndarray) -> np.ndarray:
     """(n,) areas in square pixels."""
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    result: np.ndarray = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return result
 
 
 def intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(n, m) areas that the boxes ``a`` (n, 4) and ``b`` (m, 4) share."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    return (high - low).clip(0).prod(2)
+    result: np.ndarray = (high - low).clip(0).prod(2)
+    return result
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(n, m) intersection over union of the boxes ``a`` (n, 4) and ``b`` (m, 4); 0 for two empty boxes."""
     shared = intersection(a, b)
     union = area(a)[:, None] + area(b)[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    result: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return result
 
 
 def lies_inside(boxes: np.ndarray, share: float) -> np.ndarray:

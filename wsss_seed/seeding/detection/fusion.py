@@ -239,7 +239,8 @@ def contested(
 
 def _is_uncertain(probability: np.ndarray) -> np.ndarray:
     """Where SAM's logit lies between -1 and 1."""
-    return (probability > _UNCERTAIN[0]) & (probability < _UNCERTAIN[1])
+    result: np.ndarray = (probability > _UNCERTAIN[0]) & (probability < _UNCERTAIN[1])
+    return result
 
 
 def _outline(mask: np.ndarray, width: int) -> np.ndarray:
@@ -248,4 +249,5 @@ def _outline(mask: np.ndarray, width: int) -> np.ndarray:
 
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     inside, outside = (cv2.dilate(m.astype(np.uint8), cross, iterations=width) for m in (mask, ~mask))
-    return inside.astype(bool) & outside.astype(bool)
+    result: np.ndarray = inside.astype(bool) & outside.astype(bool)
+    return result
