@@ -192,7 +192,7 @@ def _measured(
         places = window.which[keep].cpu().numpy()
         cuts, boxes = _cut(masks[keep].cpu().numpy(), window.top, window.left)
         # A copy: torch's small blocks, kept while masks of megabytes come and go, would leave the heap in fragments.
-        stable = np.array(stability[keep].cpu())
+        stable = stability[keep].cpu().numpy().copy()
         yield _Found(level[places], iou[places], stable, points[of_point[places]], boxes, cuts)
 
 
