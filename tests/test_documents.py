@@ -61,9 +61,18 @@ def test_the_readme_names_every_model_set_backend_and_option_it_should():
         assert f"`{name}`" in text
 
 
-def test_the_changelog_speaks_of_this_version():
+def test_the_changelog_begins_with_unreleased_or_this_version():
+    """Then releases follow with their dates, newest first, in the sections of Keep a Changelog."""
     text = (REPOSITORY / "CHANGELOG.md").read_text("utf-8")
-    assert "## [Unreleased]" in text or f"## [{wsss_seed.__version__}]" in text
+    first, *rest = re.findall(r"^## (.*)$", text, re.M)
+    headings = rest if first == "[Unreleased]" else [first, *rest]
+    releases = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)", heading) for heading in headings]
+    assert all(releases), headings
+    dates = [release[2] for release in releases]
+    assert dates == sorted(dates, reverse=True)
+    assert not releases or releases[0][1] == wsss_seed.__version__
+    sections = re.findall(r"^### (.*)$", text, re.M)
+    assert set(sections) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
 def test_the_python_example_runs(tmp_path: Path):

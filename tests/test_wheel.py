@@ -34,9 +34,16 @@ def wheel(tmp_path_factory) -> Path:
 
 def test_bundled_models_take_at_most_20_megabytes(wheel: Path):
     with zipfile.ZipFile(wheel) as archive:
-        sizes = {i.filename: i.file_size for i in archive.infolist() if i.filename.startswith("wsss_seed/models/tiny/")}
-    assert {f"wsss_seed/models/tiny/{role}.safetensors" for role in ("clip", "sam", "detector")} <= set(sizes)
+        sizes = {i.filename: i.file_size for i in archive.infolist() if i.filename.startswith("wsss_seed/models/")}
+    weights = ["tiny/clip", "tiny/sam", "tiny/detector", "tiny_regions/clip", "tiny_regions/prompts/toyland-seg"]
+    assert {f"wsss_seed/models/{name}.safetensors" for name in weights} <= set(sizes)
     assert sum(sizes.values()) <= 20 * 2**20
+
+
+def test_the_wheel_says_that_it_is_typed(wheel: Path):
+    """PEP 561: without the marker type checkers ignore the annotations of an installed package."""
+    with zipfile.ZipFile(wheel) as archive:
+        assert "wsss_seed/py.typed" in archive.namelist()
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path):

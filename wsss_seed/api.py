@@ -26,7 +26,8 @@ from .output.manifest import Record
 from .types import LoadedSample, Seed, Seeder
 
 if TYPE_CHECKING:
-    from .evaluation.evaluate import Evaluation, Policy
+    from .evaluation.evaluate import Evaluation
+    from .evaluation.metrics import Policy
     from .io.progress import Progress
     from .output.export import Exported
     from .output.report import Reported

@@ -59,7 +59,7 @@ def test_it_trains_evaluates_and_leaves_what_one_needs(program, tree, tmp_path):
     assert report["iterations"] == 8
     assert 0 <= report["best_miou"] <= 1
     assert report["best_iteration"] in (3, 6, 8)
-    rows = list(csv.DictReader((tmp_path / "out" / "metrics.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "out" / "metrics.csv").read_text().splitlines()))
     assert [row["iteration"] for row in rows] == [str(i) for i in range(1, 9)]
     scored = {int(row["iteration"]): float(row["miou"]) for row in rows if row["miou"]}
     assert set(scored) == {3, 6, 8}

@@ -259,6 +259,7 @@ def hub(folder):
     hub = Hub(folder)
     yield hub
     hub.server.shutdown()
+    hub.server.server_close()
 
 
 SCRIPT = """

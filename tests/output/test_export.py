@@ -57,7 +57,8 @@ def test_images_are_links_to_the_originals_unless_copied(run, tmp_path):
     assert not any(p.is_symlink() for p in (tmp_path / "copies").rglob("*"))
     shutil.rmtree(tmp_path / "photos")
     shutil.rmtree(run)
-    assert Image.open(tmp_path / "copies" / "images" / "train" / "ring.jpg").size == (60, 40)
+    with Image.open(tmp_path / "copies" / "images" / "train" / "ring.jpg") as copied:
+        assert copied.size == (60, 40)
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -434,8 +434,9 @@ def test_images_are_linked_or_copied_so_that_readers_agree(tmp_path):
     for path in paths:
         placed = out / "JPEGImages" / f"{path.stem}.jpg"
         assert placed.is_symlink() == (path.stem in ("plain", "png", "grey", "name with.dots é")), path
-        np.testing.assert_array_equal(np.asarray(Image.open(placed).convert("RGB")), read_rgb(path))
-        assert not Image.open(placed).getexif()
+        with Image.open(placed) as image:
+            assert not image.getexif()
+            np.testing.assert_array_equal(np.asarray(image.convert("RGB")), read_rgb(path))
     assert (out / "ImageSets/Segmentation/all.txt").read_text() == "".join(f"{path.stem}\n" for path in paths)
     sources = {path: path.read_bytes() for path in paths}
     run(out, dataset=Files(paths), overwrite=True)

@@ -21,10 +21,11 @@ import contextlib
 import ctypes
 import stat
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageError
 
@@ -46,7 +47,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 # has no setting for it. A symbol looked up in Pillow's own module is that of the libtiff it is linked to, bundled or
 # not; where it is linked statically (Windows) there is none to be found, and the messages stay.
 with contextlib.suppress(AttributeError, OSError, TypeError):
-    _set_error_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
+    _set_error_handler = ctypes.CDLL(import_module("PIL._imaging").__file__).TIFFSetErrorHandler
     _set_error_handler.argtypes, _set_error_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
     _set_error_handler(None)
 
@@ -69,7 +70,7 @@ def _open(path: Path) -> Image.Image:
         image = Image.open(path, formats=FORMATS)
     except Image.DecompressionBombError:
         raise _too_large(path) from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         known = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         raise ImageError(f"{path}: not an image in {known} format, whatever its name says; save it as PNG") from None
     except OSError as e:

@@ -223,7 +223,7 @@ def _look_once(module: nn.Module) -> None:
             return tuple(list(part) for part in last[1])
         return last[1]
 
-    module.forward = forward  # type: ignore[method-assign]
+    module.forward = forward
 
 
 def load_hf_detector(name: str, device: str | torch.device = "cpu", precision: str = "fp32") -> HfDetector:

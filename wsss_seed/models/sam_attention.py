@@ -15,7 +15,7 @@ from torch.nn import functional as F
 _BIAS = {"cpu": 2**24, "cuda": 2**28}
 
 
-class FusedAttention(Attention):
+class FusedAttention(Attention):  # type: ignore[misc]  # segment_anything has no annotations
     """The library's attention, computed otherwise: equal up to rounding."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

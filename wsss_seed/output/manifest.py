@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import msgspec
 
@@ -154,7 +154,9 @@ class Manifest(Mapping[str, Record]):
 
     def __init__(self, folder: Path) -> None:
         self._lock = threading.Lock()
-        self._files = [open(path, "rb") for path in manifest_files(folder)]  # noqa: SIM115, closed in close
+        self._files: list[BinaryIO] = []
+        for path in manifest_files(folder):
+            self._files.append(open(path, "rb"))  # noqa: SIM115, closed in close
         self._places: dict[str, int] = {}  # offset * number of files + file: an int is half of what a tuple takes
         for number, kept in enumerate(self._files):
             with open(kept.name, "rb") as file:
@@ -190,6 +192,8 @@ class Manifest(Mapping[str, Record]):
     def close(self) -> None:
         for file in self._files:
             file.close()
+
+    __del__ = close
 
     def __enter__(self) -> Manifest:
         return self

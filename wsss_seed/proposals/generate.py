@@ -193,7 +193,7 @@ def _process_points(
         places = window.which[keep].cpu().numpy()
         cuts, boxes = _crop_to_boxes(masks[keep].cpu().numpy(), window.top, window.left)
         # A copy: torch's small blocks, kept while masks of megabytes come and go, would leave the heap in fragments.
-        stable = np.array(stability[keep].cpu())
+        stable = stability[keep].cpu().numpy().copy()
         yield _CropMasks(level[places], iou[places], stable, points[of_point[places]], boxes, cuts)
 
 

@@ -100,7 +100,7 @@ def augment(parts: Sequence[torch.Tensor], settings: AugmentSettings) -> tuple[t
     short = [max(0, settings.crop_size - side) for side in size]
     if any(short):
         fills: list[object] = [list(_FILL), *([IGNORE] * (len(parts) - 1))]
-        parts = [F.pad(p, [0, 0, short[1], short[0]], fill=f) for p, f in zip(parts, fills, strict=True)]  # type: ignore[arg-type]
+        parts = [F.pad(p, [0, 0, short[1], short[0]], fill=f) for p, f in zip(parts, fills, strict=True)]
     top, left = _crop_origin(parts[1], settings)
     parts = [F.crop(part, top, left, settings.crop_size, settings.crop_size) for part in parts]
     parts = v2.RandomHorizontalFlip(settings.flip_prob)(*parts)
@@ -161,7 +161,7 @@ def crop_loader(
     sampler = _MicroBatches(batch, size, range(start, stop), accumulate, share)
     return DataLoader(
         CropDataset(data, settings, seed),
-        batch_sampler=sampler,  # type: ignore[arg-type]
+        batch_sampler=sampler,
         num_workers=workers,
         pin_memory=pin,
         worker_init_fn=_leave_signals,

@@ -179,7 +179,7 @@ class Mask2Former(Network):
             masked(out.masks_queries_logits), out.class_queries_logits[known].float(), targets, present, auxiliary
         )
         kinds = {"loss_classes": "cross_entropy", "loss_masks": "loss_mask", "loss_dice": "dice"}
-        return {name: sum(value for key, value in parts.items() if kind in key) for name, kind in kinds.items()}  # type: ignore[misc]
+        return {name: sum(value for key, value in parts.items() if kind in key) for name, kind in kinds.items()}
 
 
 def build(settings: NetworkSettings, classes: int, weights: str = "none") -> Network:

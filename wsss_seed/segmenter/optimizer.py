@@ -41,10 +41,8 @@ def learning_rate(iteration: int, iterations: int, settings: OptimizerSettings) 
     multiplied by a linear ramp during warm-up."""
     lr = settings.min_lr + (settings.lr - settings.min_lr) * (1 - iteration / iterations) ** settings.lr_power
     if iteration >= settings.warmup_iters:
-        result: float = lr
-        return result
-    result: float = lr * (_WARMUP_START + (1 - _WARMUP_START) * iteration / settings.warmup_iters)
-    return result
+        return float(lr)
+    return float(lr * (_WARMUP_START + (1 - _WARMUP_START) * iteration / settings.warmup_iters))
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -156,7 +156,7 @@ def train(
     _check_batch(network, options, accelerator.num_processes)
     objective = _Objective(network)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-        from timm.layers import convert_sync_batchnorm  # torch's would drop the activations of timm's norms
+        from timm.layers.norm_act import convert_sync_batchnorm  # torch's would drop the activations of timm's norms
 
         network = convert_sync_batchnorm(network)
         objective = _Objective(network)

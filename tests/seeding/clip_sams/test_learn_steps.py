@@ -225,7 +225,7 @@ def test_a_checkpoint_with_a_value_of_another_type_is_one_line(tmp_path, key):
 def test_the_curve_as_table_and_picture(tmp_path):
     values = [1 / (1 + i) for i in range(200)]
     write_curve(tmp_path / "cls", {"lr": [1e-3] * 200, "loss": values})
-    rows = list(csv.DictReader((tmp_path / "cls.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "cls.csv").read_text().splitlines()))
     assert [int(r["iteration"]) for r in rows] == list(range(1, 201))
     assert [float(r["loss"]) for r in rows] == pytest.approx(values)
     picture = np.asarray(Image.open(tmp_path / "cls.png").convert("RGB")).astype(int)

@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 UNIT = 32  # fixed-point steps in a pixel
 _TABLE = 4096
@@ -13,12 +14,13 @@ _TABLE = 4096
 _SINE = np.array([round(math.sin(2 * math.pi * i / _TABLE) * 2**20) / 2**20 for i in range(_TABLE)])
 
 
-def sin(turns):
+def sin(turns: npt.ArrayLike) -> np.ndarray:
     """Sine of an angle in turns (float or array), from a fixed table of 4096 steps."""
-    return _SINE[np.floor(np.asarray(turns) * _TABLE + 0.5).astype(np.int64) % _TABLE]
+    sines: np.ndarray = _SINE[np.floor(np.asarray(turns) * _TABLE + 0.5).astype(np.int64) % _TABLE]
+    return sines
 
 
-def cos(turns):
+def cos(turns: npt.ArrayLike) -> np.ndarray:
     """Cosine of an angle in turns (float or array), from the same table."""
     return sin(np.asarray(turns) + 0.25)
 

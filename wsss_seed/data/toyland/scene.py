@@ -98,8 +98,7 @@ def _object(d: Rng, name: str, x: float, y: float, radius: float, h: int, w: int
 
     def colour(role: int) -> str:
         usual = TYPICAL[name][role]
-        result: str = d.pick(usual[:1] + usual) if d.chance(_TYPICAL) else d.pick(list(COLOURS))
-        return result
+        return d.pick(usual[:1] + usual) if d.chance(_TYPICAL) else d.pick(list(COLOURS))
 
     names = {role: colour(role) for role in (BASE, SECOND, THIRD)}
     if name == "flower" and names[SECOND] == names[BASE]:

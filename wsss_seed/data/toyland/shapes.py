@@ -5,12 +5,14 @@ Shapes live in a square from -1 to 1, y pointing down. A class's function draws 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from .raster import cos, sin
+
+T = TypeVar("T")
 
 # Roles of a part: the object's own three colours, then colours that are the same for every object.
 BASE, SECOND, THIRD, DARK, LIGHT, STALK, CARROT, TWIG = range(8)
@@ -45,10 +47,10 @@ class Rng:
     def chance(self, p: float) -> bool:
         return self.uniform() < p
 
-    def pick(self, items):
+    def pick(self, items: Sequence[T]) -> T:
         return items[self.below(len(items))]
 
-    def weighted(self, weights) -> int:
+    def weighted(self, weights: Sequence[float]) -> int:
         at = self.uniform(0, sum(weights))
         for i, w in enumerate(weights):
             at -= w
@@ -72,12 +74,14 @@ def _box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
     return _poly((x0, y0), (x1, y0), (x1, y1), (x0, y1))
 
 
-def _ellipse(cx, cy, rx, ry, n=24, start=0.0, stop=1.0) -> np.ndarray:
+def _ellipse(
+    cx: float, cy: float, rx: float, ry: float, n: int = 24, start: float = 0.0, stop: float = 1.0
+) -> np.ndarray:
     t = start + (stop - start) * np.arange(n) / (n if stop - start == 1 else n - 1)
     return np.stack([cx + rx * cos(t), cy + ry * sin(t)], 1)
 
 
-def _arc(cx, cy, radius, width, start, stop, n=16) -> np.ndarray:
+def _arc(cx: float, cy: float, radius: float, width: float, start: float, stop: float, n: int = 16) -> np.ndarray:
     outer = _ellipse(cx, cy, radius, radius, n, start, stop)
     inner = _ellipse(cx, cy, radius - width, radius - width, n, start, stop)
     return np.concatenate([outer, inner[::-1]])

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...config import override
 from ...models.zoo import home
-from ...proposals.generate import Proposals, ProposalSettings, load_or_generate, proposal_store
+from ...proposals.generate import ProposalSettings, load_or_generate, proposal_store
+from ...proposals.store import Proposals
 from .presets import load_preset, preset_for
 from .prompts_source import choose_prompts
 from .seeder import ClipSams

@@ -15,7 +15,7 @@ import torch
 from ...config import flatten
 from ...data.classes import IGNORE, ClassSet
 from ...errors import ImageError
-from ...proposals.generate import Proposals
+from ...proposals.store import Proposals
 from ...types import LoadedSample, Seed
 from .affinity import refine
 from .cam import softmax_gradcam
