@@ -77,8 +77,8 @@ def predict(
     from ..config import flatten, override
     from ..io.progress import Progress
     from ..models.zoo import versions
+    from ..output.identity import identity
     from ..run.generate import generate as run
-    from ..run.identity import identity
     from ..seeding.clip_sams import cached_proposals, proposal_settings
     from ..segmenter.checkpoint import load_segmenter, require_classes
     from ..segmenter.predict import Predictor, PredictSettings

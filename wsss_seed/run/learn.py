@@ -20,6 +20,7 @@ from ..io.files import is_part
 from ..io.lock import Lock
 from ..io.progress import Progress
 from ..models.zoo import ModelSet, versions
+from ..output.identity import PROMPTING, files_digest, identity, labels_digest
 from ..output.run_folder import LOCK, write_error
 from ..seeding.backends import BackendRequest, build_seeder
 from ..seeding.clip_sams.learn.crops import PromptTrainingData
@@ -29,7 +30,6 @@ from ..seeding.clip_sams.learn.trainer import learn
 from ..seeding.clip_sams.presets import Preset
 from ..seeding.clip_sams.prompts import save_contexts
 from .generate import generate
-from .identity import PROMPTING, class_set_content, files_digest, identity, labels_digest
 
 TASKS: Mapping[str, tuple[Task, ...]] = {"cls": ("cls",), "seg": ("seg",), "both": ("cls", "seg")}
 
@@ -228,17 +228,18 @@ def _about(
 ) -> dict[str, Any]:
     """Everything that determines the outcome of a task, as JSON values."""
     masks = None if seeds is None else mask_folder(seeds)
-    return {
-        "task": task,
-        "dataset": f"{dataset.name} {dataset.split}",
-        "images": len(samples),
-        "labels": labels_digest(samples),
-        "class_set": class_set_content(dataset.class_set, PROMPTING),
-        "clip": models.clip.fingerprint,
-        "seeds": None if masks is None else files_digest(masks / f"{sample.id}.png" for sample in samples),
-        "seed": seed,
-        **flatten(settings),
-    }
+    return identity(
+        dataset,
+        {"name": "learn-prompts", **flatten(settings)},
+        models,
+        ["clip"],
+        class_keys=PROMPTING,
+        labels=labels_digest(samples),
+        task=task,
+        images=len(samples),
+        seeds=None if masks is None else files_digest(masks / f"{sample.id}.png" for sample in samples),
+        seed=seed,
+    )
 
 
 def _learn(

@@ -15,11 +15,11 @@ from ..data.base import Dataset
 from ..errors import UsageError
 from ..io.progress import Progress, Reporter
 from ..models.zoo import ModelSet, versions
+from ..output.identity import identity, labels_digest
 from ..output.manifest import Manifest
 from ..output.run_folder import finalize
 from ..seeding.backends import BackendRequest, build_seeder
 from .generate import RunResult, generate
-from .identity import identity, labels_digest
 from .workers import on_devices
 
 

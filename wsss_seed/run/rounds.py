@@ -15,6 +15,7 @@ from ..data.voc import Voc
 from ..errors import ImageError, UsageError
 from ..io.progress import Progress
 from ..models.zoo import versions
+from ..output.identity import identity
 from ..output.manifest import Manifest
 from ..output.run_folder import CONFIDENCE, confidence_path, mask_path
 from ..segmenter.agreement import AgreementFilter, AgreementSettings, SoftLabels
@@ -23,7 +24,6 @@ from ..segmenter.predict import Predictor
 from ..segmenter.settings import Recipe
 from ..segmenter.train import TrainResult, train_segmenter
 from .generate import RunResult, generate
-from .identity import identity
 
 PREDICTIONS, FUSED = "predictions", "fused"
 

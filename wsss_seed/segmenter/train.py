@@ -20,6 +20,7 @@ from ..evaluation import metrics
 from ..evaluation.confusion import confusion_matrix, joint_histogram
 from ..io.files import is_part, remove_parts, write_json
 from ..io.lock import Lock
+from ..output.identity import identity
 from ..output.run_folder import LOCK, LOCK_WAIT, write_error
 from .checkpoint import Segmenter, load_segmenter
 from .masks import Checked, check_masks
@@ -272,20 +273,17 @@ def _check_val(data: Dataset, val: Dataset) -> None:
 def _about(
     data: Dataset, checked: Checked, recipe: Recipe, weights: str, val: Dataset | None, seed: int
 ) -> dict[str, Any]:
-    """Everything that determines the outcome, as flat JSON values."""
-    about: dict[str, Any] = {
-        "masks": f"{data.name} {data.split}",
-        "images": len(checked.data.samples),
-        "digest": checked.digest,
-        "classes": list(data.class_set.names),
-        "validation": None if val is None else f"{val.name} {val.split}, {len(val)} images",
-        "recipe": recipe.name,
-        "weights": weights,
-        "seed": seed,
-    }
-    for group in ("network", "augment", "optimizer", "train"):
-        about |= {f"{group}.{key}": value for key, value in flatten(getattr(recipe.settings, group)).items()}
-    return about
+    """Everything that determines the outcome, as JSON values."""
+    return identity(
+        data,
+        {"name": "train-seg", "recipe": recipe.name, "encoder_weights": weights, **flatten(recipe.settings)},
+        class_keys=("names",),
+        labels="none",  # masks are what it learns from
+        images=len(checked.data.samples),
+        masks=checked.digest,
+        validation=None if val is None else f"{val.name} {val.split}, {len(val)} images",
+        seed=seed,
+    )
 
 
 def _summary(data: Dataset, checked: Checked, recipe: Recipe, weights: str, network: Any, accelerator: Any) -> str:

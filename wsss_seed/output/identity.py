@@ -27,23 +27,32 @@ def identity(
     backend: Mapping[str, Any],
     models: ModelSet | None = None,
     roles: Iterable[str] = ("clip", "sam", "detector"),
+    *,
+    class_keys: Iterable[str] | None = None,
+    labels: str | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
-    """The identity of a run folder as JSON values.
+    """The identity of a run folder or of a training, as JSON values.
 
     Args:
         data: the images.
-        backend: name and effective settings of what makes the masks.
-        models: the models in use, if any.
+        backend: name and effective settings of what produces the masks, prompts or weights.
+        models: the frozen models in use, if any.
         roles: which of them.
+        class_keys: what of the class set matters; all of it by default.
+        labels: digest of the image-level labels where they determine the outcome as a whole. By default only whether
+            there are any, since the record of each image has its own.
+        more: what else determines the outcome.
     """
     world = {"seed": data.seed} if data.drawn else {}
     return {
         "dataset": {"name": data.name, "split": data.split, **world},
-        "labels": "none" if data.labels_source is None else "given",
-        "class_set": class_set_content(data.class_set),
+        "labels": labels or ("none" if data.labels_source is None else "given"),
+        "class_set": class_set_content(data.class_set, class_keys),
         "backend": dict(backend),
         "models": {} if models is None else {role: models.identity(role) for role in roles},
         "precision": None if models is None else models.precision,
+        **more,
     }
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.run.painted import Painted
 from wsss_seed.data.classes import load_class_set
+from wsss_seed.output.identity import PROMPTING, class_set_content, files_digest, identity, labels_digest
 from wsss_seed.output.run_folder import settings_difference
-from wsss_seed.run.identity import PROMPTING, class_set_content, files_digest, identity, labels_digest
 
 
 def class_file(path: Path, text: str):

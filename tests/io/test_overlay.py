@@ -1,0 +1,26 @@
+"""Label maps drawn over images."""
+
+import numpy as np
+
+from wsss_seed.data.classes import voc_palette
+from wsss_seed.io.overlay import overlay
+
+
+def test_classes_are_mixed_with_the_image_and_background_is_not():
+    image = np.full((2, 2, 3), 100, np.uint8)
+    labels = np.array([[0, 1], [2, 255]], np.uint8)
+    drawn = np.asarray(overlay(image, labels, voc_palette(), opacity=0.25))
+    assert drawn[0, 0].tolist() == [100, 100, 100]
+    assert drawn[0, 1].tolist() == [107, 75, 75]  # a quarter of (128, 0, 0)
+    assert drawn[1, 0].tolist() == [75, 107, 75]
+    assert drawn[1, 1].tolist() == [139, 139, 139]  # a quarter of white
+
+
+def test_opacity_from_nothing_to_everything():
+    rng = np.random.default_rng(0)
+    image, labels = rng.integers(0, 256, (9, 7, 3), np.uint8), rng.integers(0, 3, (9, 7), np.uint8)
+    palette = np.array(voc_palette(), np.uint8)
+    assert (np.asarray(overlay(image, labels, voc_palette(), 0)) == image).all()
+    full = np.asarray(overlay(image, labels, voc_palette(), 1))
+    assert (full[labels > 0] == palette[labels][labels > 0]).all()
+    assert (full[labels == 0] == image[labels == 0]).all()
