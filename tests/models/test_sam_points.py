@@ -7,7 +7,7 @@ from rounding import assert_same
 from segment_anything import SamPredictor
 from test_sam import picture, random_model
 
-from wsss_seed.models import enlarge, sam_points
+from wsss_seed.models import sam_points, upsample
 from wsss_seed.models.sam import Sam
 
 
@@ -44,7 +44,7 @@ def test_only_chosen_masks_are_painted(sam, monkeypatch):
     every = answers.low_res(torch.ones(20, 3, dtype=torch.bool)).view(20, 3, 32, 32)
     chosen = torch.from_numpy(np.random.default_rng(1).random((20, 3)) < 0.3)
     assert_same(answers.low_res(chosen), every[chosen])
-    monkeypatch.setitem(sam_points._PAINTED, "cpu", 1)
+    monkeypatch.setitem(sam_points._MASK_ELEMENTS, "cpu", 1)
     assert_same(answers.low_res(chosen), every[chosen])
     assert answers.low_res(torch.zeros(20, 3, dtype=torch.bool)).shape == (0, 32, 32)
 
@@ -67,7 +67,7 @@ def blobs(n, seed=0):
 @pytest.mark.parametrize("size", [(64, 64), (60, 91), (203, 48), (5, 3), (1, 100), (400, 600)])
 @pytest.mark.parametrize("floor", [-1.0, 0.0])
 def test_windows_hold_all_that_is_above_the_floor(sam, size, floor, portion, monkeypatch):
-    monkeypatch.setitem(enlarge.WINDOW_PIXELS, "cpu", portion)
+    monkeypatch.setitem(upsample.WINDOW_PIXELS, "cpu", portion)
     embedding, low_res = sam.embed(picture(*size)), blobs(9)
     want = sam.logits(embedding, low_res)
     got = torch.full_like(want, -100)

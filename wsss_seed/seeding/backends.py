@@ -1,6 +1,6 @@
-"""Backends by name: recipes that build a seeder, found through the entry-point group ``wsss_seed.backends``.
+"""Backends by name, found through the entry-point group ``wsss_seed.backends``.
 
-Our own backends are registered in the same way as a third party's: an entry point whose object is a function
+The backends of this package are registered like third-party ones: an entry point that refers to a function
 ``build(request: BackendRequest) -> Seeder``.
 """
 
@@ -23,12 +23,12 @@ GROUP = "wsss_seed.backends"
 
 @dataclass(frozen=True)
 class BackendRequest:
-    """What a backend is given to build its seeder.
+    """Everything a backend needs to build its seeder.
 
     Attributes:
         class_set: the classes to find.
-        models: the model set; each model is loaded when it is first asked for.
-        overrides: the user's settings, dotted key to value; they go before the model set's calibrated ones.
+        models: the model set; each model is loaded at first use.
+        overrides: the user's settings, dotted key -> value; they take precedence over the model set's calibrated ones.
     """
 
     class_set: ClassSet
