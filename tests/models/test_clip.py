@@ -229,7 +229,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(library_model, tmp_path, conten
 def test_a_file_without_tensors_is_refused(library_model, tmp_path, content):
     torch.save(content, tmp_path / "weights.pt")
     with pytest.raises(
-        WsssError, match=r"weights\.pt: not plain tensors .*it contains no named tensors .*fetch them again"
+        WsssError, match=r"weights\.pt: not plain tensors .*it contains no named tensors.*fetch them again"
     ):
         load_clip(f"{library_model}:{tmp_path / 'weights.pt'}")
 
