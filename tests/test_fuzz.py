@@ -250,7 +250,7 @@ def write_run(folder: Path) -> Path:
             seed = Seed(LABELS, np.ones(LABELS.shape, np.float32), (0, 1), {0: 0.9}, {"boxes": [[1, 2, 3, 4]]}, ("n",))
             out.save(Sample(name, source), PIXELS, seed, 0.1)
         out.fail(Sample("d"), "damaged", 0.1)
-        out.conclude([*IDS, "d"])
+        out.finalize([*IDS, "d"])
     return run
 
 
@@ -284,7 +284,7 @@ def open_again(run: Path) -> None:
     """As the next command of the same kind does."""
     with RunFolder(run, CATS, {"dataset": {"name": "x", "split": "train"}, "b": 1}, split="train") as folder:
         folder.former([Sample(name) for name in IDS])
-        folder.conclude(IDS)
+        folder.finalize(IDS)
 
 
 def content(folder: Path, but: Path) -> dict[str, bytes]:

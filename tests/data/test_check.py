@@ -55,10 +55,10 @@ def test_every_fault_is_named_and_the_rest_is_still_read(tmp_path: Path):
     assert report.ignore_share == 1 / (5 * 3 + 6)
     problems = "\n".join(report.problems)
     for text in (
-        "GOOD: differs from good only in case or Unicode form",
+        "GOOD: differs from good only in case or Unicode normalization",
         "size.png: the label map is 3x2, its image 3x1",
-        "value.png: label values 7, 9 are none of 0..2 and 255",
-        "colour.png: a label map must hold class numbers",
+        "value.png: label values 7, 9 are outside 0..2 and 255",
+        "colour.png: a label map must contain class indices",
         "image.jpg: not an image",
         "nomask: no label map",
         "what?: no label map",

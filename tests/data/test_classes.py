@@ -126,7 +126,7 @@ def test_toml_file(tmp_path: Path):
     [
         ("coc", "did you mean 'coco'"),
         ("cat,,dog", "class 2: empty name"),
-        ("cat, Cat", "'Cat' is there twice"),
+        ("cat, Cat", "duplicate name 'Cat'"),
         ("background, cat", "label 0"),
         (",", "empty name"),
         (",".join(f"c{i}" for i in range(255)), "255 classes"),

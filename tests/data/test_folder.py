@@ -97,7 +97,7 @@ def test_the_same_stem_twice_in_one_folder(tmp_path: Path):
     errors = refused(tmp_path)
     assert list(errors) == ["s/a.jpg", "s/a.png~2"]
     assert errors["s/a.jpg"].startswith(
-        f"{tmp_path}/s/a.jpg: s/a.png has the same name but for suffix, case or Unicode"
+        f"{tmp_path}/s/a.jpg: s/a.png has the same name except for suffix, case or Unicode"
     )
     ids = [s.id for s in open_dataset("folder", tmp_path, classes="cat,")]
     assert ids == ["s/a.jpg", "s/a.png", "s/a.png~2", "s/b", "t/a"]
@@ -186,7 +186,7 @@ def test_labels_beside_a_folder(tmp_path: Path):
         ({"name": "folder", "classes": "cat,"}, "give --root"),
         ({"name": "folder", "root": "."}, "folder needs class names"),
         ({"name": "folder", "root": "nowhere", "classes": "cat,"}, "nowhere: no such folder"),
-        ({"name": "folder", "root": ".", "classes": "cat,"}, "no image below it; images end in .jpg"),
+        ({"name": "folder", "root": ".", "classes": "cat,"}, "no image below it; known suffixes are .jpg"),
         ({"name": "folder", "root": ".", "classes": "cat,", "split": "val"}, "a folder has no split 'val'"),
         ({"name": "folder", "root": ".", "classes": "cat,", "images": 3}, "a number of images is for toyland"),
         ({"name": "voc", "root": "nowhere"}, "nowhere: no such folder"),

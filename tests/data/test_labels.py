@@ -86,7 +86,7 @@ def test_a_malicious_npy_is_refused_before_anything_runs(tmp_path: Path, monkeyp
     with open("a.npy", "wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(table))
         pickle.dump(table, file, protocol=protocol)
-    with pytest.raises(WsssError, match=r"a.npy: refused, its pickle holds more than arrays"):
+    with pytest.raises(WsssError, match=r"a.npy: refused, its pickle contains more than arrays"):
         read_image_labels(Path("a.npy"), IDS, VOC)
     assert not Path("pwned").exists()
     if isinstance(value, Attack):
@@ -105,8 +105,8 @@ def test_a_malicious_npy_is_refused_before_anything_runs(tmp_path: Path, monkeyp
         ({IDS[0]: hot(0)[None]}, r"shape \(1, 20\)"),
         ({IDS[0]: "cat"}, "shape"),
         ({IDS[0]: [[1], [1, 2]]}, "not a vector"),
-        ({IDS[0]: hot(0) * np.nan}, "other values than 0 and 1"),
-        ({IDS[0]: hot(0) * 2}, "other values than 0 and 1"),
+        ({IDS[0]: hot(0) * np.nan}, "values other than 0 and 1"),
+        ({IDS[0]: hot(0) * 2}, "values other than 0 and 1"),
         ({(1, 2): hot(0)}, "must be text, or a number of at most 12 digits"),
         ({10**5000: hot(0)}, "must be text, or a number of at most 12 digits"),
         ({IDS[0]: [10**5000] * 20}, "shape .* of object"),
@@ -183,7 +183,7 @@ def test_folders_of_ids_are_told_apart(tmp_path: Path):
         ("2007_000032 " + "1" * 5000, "line 1: a class index of 5000 digits is out of range"),
         ("unknown_image 99", "class index 99"),
         ("2007_000032 aeroplain", "unknown class 'aeroplain'.*Did you mean 'aeroplane'"),
-        ("a 1\na 2", "line 2: 'a' is there twice"),
+        ("a 1\na 2", "line 2: duplicate id 'a'"),
     ],
 )
 def test_bad_text_lists(tmp_path: Path, text: str, message: str):
@@ -246,7 +246,7 @@ def test_json(tmp_path: Path):
         ({"a": [True]}, "neither a class name nor an index"),
         ({"a": [1.5]}, "neither"),
         ({"a": None}, "neither"),
-        ([1], "no JSON object"),
+        ([1], "not contain a JSON object"),
         ({"images": [], "annotations": [{}]}, "not COCO instances"),
     ],
 )
@@ -295,7 +295,7 @@ def test_voc_annotations(tmp_path: Path):
 def test_unknown_forms(tmp_path: Path):
     with pytest.raises(WsssError, match="no such label file"):
         read_image_labels(tmp_path / "a.txt", IDS, VOC)
-    with pytest.raises(WsssError, match=r"unknown form of label file '\.xlsx'"):
+    with pytest.raises(WsssError, match=r"unknown format of label file '\.xlsx'"):
         read_image_labels(write(tmp_path / "a.xlsx", ""), IDS, VOC)
 
 

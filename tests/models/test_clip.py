@@ -20,7 +20,7 @@ from tests.rounding import assert_same
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.toyland import draw
 from wsss_seed.errors import WsssError
-from wsss_seed.models.clip import Clip, load_clip, stretched
+from wsss_seed.models.clip import Clip, load_clip, resized_crops
 from wsss_seed.models.zoo import TINY
 from wsss_seed.seeding.detection.classification import probabilities, text_features
 from wsss_seed.seeding.detection.crop_verification import crop_boxes
@@ -96,7 +96,7 @@ def test_a_view_is_stretched_by_pil_and_stays_inside_the_image(image):
     boxes = np.array([[10.5, 3.25, 40, 30.75], [-5, -5, 20, 20], [40, 20, 53 + 1e-4, 37.5]])
     source = Image.fromarray(image)
     for view, box in zip(
-        stretched(image, boxes, SIZE), [(10.5, 3.25, 40, 30.75), (0, 0, 20, 20), (40, 20, 53, 37)], strict=True
+        resized_crops(image, boxes, SIZE), [(10.5, 3.25, 40, 30.75), (0, 0, 20, 20), (40, 20, 53, 37)], strict=True
     ):
         assert np.array_equal(view, source.resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=box))
 
@@ -228,7 +228,9 @@ def test_a_file_that_is_no_checkpoint_is_refused(library_model, tmp_path, conten
 @pytest.mark.parametrize("content", [{}, {"a": "b"}, {1: 2}, [1], None, {"state_dict": {}}, {"state_dict": 5}], ids=str)
 def test_a_file_without_tensors_is_refused(library_model, tmp_path, content):
     torch.save(content, tmp_path / "weights.pt")
-    with pytest.raises(WsssError, match=r"weights\.pt: not plain tensors .*it holds no tensors .*fetch them again"):
+    with pytest.raises(
+        WsssError, match=r"weights\.pt: not plain tensors .*it contains no named tensors.*fetch them again"
+    ):
         load_clip(f"{library_model}:{tmp_path / 'weights.pt'}")
 
 

@@ -180,7 +180,7 @@ def test_another_length_is_refused_before_it_is_loaded(server: Server, path: Pat
 def test_a_file_without_end_is_given_up_at_the_published_size(server: Server, path: Path):
     """A server that does not say how much it sends could otherwise fill the disk."""
     server.files["/model.pth"], server.silent, server.pause = DATA * 20, True, 0.01
-    with pytest.raises(WsssError, match="has another file, of more than 3000000 bytes"):
+    with pytest.raises(WsssError, match="a different file, of more than 3000000 bytes"):
         get(server, path)
     assert server.sent < 10 * len(DATA)
     assert left(path) == []
@@ -198,7 +198,7 @@ def test_a_download_of_unknown_size_leaves_room_on_the_disk(
 ):
     server.silent = True
     monkeypatch.setattr(module, "_RESERVE", 10**18)
-    with pytest.raises(WsssError, match=r"cannot be written \(the server does not say .*make room"):
+    with pytest.raises(WsssError, match=r"cannot be written \(its size is unknown.*free some space"):
         get(server, path, size=None)
     assert not path.exists()
     get(server, path)  # whose size is published
@@ -206,7 +206,7 @@ def test_a_download_of_unknown_size_leaves_room_on_the_disk(
 
 def test_an_announced_size_beyond_the_disk_is_refused_before_it_is_loaded(server: Server, path: Path):
     server.lie = 10**18
-    with pytest.raises(WsssError, match=r"bytes are missing of it, \d+ are free\); make room"):
+    with pytest.raises(WsssError, match=r"bytes remain to be downloaded, \d+ are free\); free some space"):
         get(server, path, size=None)
     assert part(path).exists() is False
 
@@ -257,7 +257,7 @@ def test_a_remembered_hash_is_not_written_through_a_link(server: Server, path: P
 
 def test_a_truncated_file_is_an_error_that_can_be_gone_on_from(server: Server, path: Path):
     server.files["/model.pth"], server.lie = DATA[:2_000_000], 1_000_000
-    with pytest.raises(WsssError, match=r"broke off at 2000000 bytes of 3 MB: .*; run the same command again"):
+    with pytest.raises(WsssError, match=r"failed at 2000000 bytes of 3 MB: .*; run the same command again"):
         get(server, path)
     assert left(path) == ["model.pth.part"]
     server.files["/model.pth"], server.lie, server.sent = DATA, 0, 0
@@ -286,7 +286,7 @@ def test_a_busy_server_is_asked_again(server: Server, path: Path):
 def test_nobody_answers(server: Server, path: Path):
     with serving() as gone:
         url = gone.url("/model.pth")
-    with pytest.raises(WsssError, match=r"broke off at 0 bytes.*refused"):
+    with pytest.raises(WsssError, match=r"failed at 0 bytes.*refused"):
         fetch(url, path, console=Console(file=io.StringIO()))
 
 
@@ -307,7 +307,7 @@ def test_a_slow_server_is_waited_for_but_not_a_silent_one(server: Server, path: 
     get(server, path, timeout=5)
     assert path.read_bytes() == DATA
     server.pause = 30
-    with pytest.raises(WsssError, match=r"broke off at 65536 bytes.*timed out"):
+    with pytest.raises(WsssError, match=r"failed at 65536 bytes.*timed out"):
         get(server, path.with_name("other.pth"), timeout=0.5)
 
 
@@ -327,7 +327,7 @@ def test_a_full_disk_costs_no_byte_that_is_there(server: Server, path: Path):
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 1
     assert "WsssError" in said
-    assert "cannot be written (File too large); make room" in said
+    assert "cannot be written (File too large); free some space" in said
     assert part(path).stat().st_size == 2_000_000
     server.sent = 0
     get(server, path)
@@ -336,7 +336,7 @@ def test_a_full_disk_costs_no_byte_that_is_there(server: Server, path: Path):
 
 
 def test_too_little_room_is_seen_beforehand(server: Server, path: Path):
-    with pytest.raises(WsssError, match=r"bytes are missing of it, \d+ are free\); make room"):
+    with pytest.raises(WsssError, match=r"bytes remain to be downloaded, \d+ are free\); free some space"):
         get(server, path, size=10**18)
     assert server.asked == []
 
@@ -348,7 +348,7 @@ def test_a_folder_that_cannot_be_made(server: Server, tmp_path: Path):
 
 
 def test_an_address_that_is_none(path: Path):
-    with pytest.raises(WsssError, match="not an address"):
+    with pytest.raises(WsssError, match="not a valid URL"):
         fetch("nowhere/model.pth", path, console=Console(file=io.StringIO()))
 
 

@@ -66,7 +66,7 @@ def test_a_model_of_another_kind_lists_those_that_will_do(folder, tmp_path):
     detector = saved(tmp_path / "dino", *grounding_dino())
     for load, name, wanted in (
         (load_hf_detector, folder, "kind 'sam', not a zero-shot detector; known kinds: grounding-dino, mm-grounding"),
-        (load_hf_masks, detector, "kind 'grounding-dino', not one that makes masks of boxes; known kinds: sam, sam2,"),
+        (load_hf_masks, detector, "kind 'grounding-dino', not one that segments boxes; known kinds: sam, sam2,"),
         (load_sam3, detector, "kind 'grounding-dino', not SAM 3; known kinds: sam3, sam3_video"),
     ):
         with pytest.raises(WsssError) as error:
@@ -76,7 +76,7 @@ def test_a_model_of_another_kind_lists_those_that_will_do(folder, tmp_path):
 
 def test_sam_3_without_its_tracker_makes_no_masks_of_boxes(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "sam3"}))
-    with pytest.raises(WsssError, match=r"only the part of SAM 3 that finds what a text says; use it with --backend"):
+    with pytest.raises(WsssError, match=r"contains only SAM 3's detector for texts; use it with --backend"):
         load_hf_masks(str(tmp_path))
 
 
@@ -86,7 +86,7 @@ def test_missing_weights(folder, tmp_path):
     with pytest.raises(WsssError) as error:
         load_hf_masks(str(broken))
     assert said(error).startswith(f"{broken}: not the weights of a SamModel (")
-    assert said(error).endswith("; fetch it again, or save it again with save_pretrained")
+    assert said(error).endswith("; download it again, or save it again with save_pretrained")
 
 
 def test_weights_that_are_not_all_there(folder, tmp_path):
@@ -144,7 +144,7 @@ def test_a_damaged_file_of_a_processor(detector, tmp_path, name, content):
         assert name != "tokenizer.json"
         return
     assert message.startswith(f"{broken}: the processor's files (GroundingDinoProcessor) cannot be read (")
-    assert message.endswith("; fetch it again, or save it again with save_pretrained")
+    assert message.endswith("; download it again, or save it again with save_pretrained")
     assert "\n" not in message
 
 
@@ -303,7 +303,11 @@ def test_what_the_hub_does_not_give(hub, tmp_path):
     for name, env, wanted in (
         ("someone/other", {}, "no such folder, and no such repository on http://127.0.0.1"),
         ("gated/sam", {}, "gated/sam, then log in with 'hf auth login'"),
-        ("someone/sam", {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE forbids fetching it; fetch it with a network (hf "),
+        (
+            "someone/sam",
+            {"HF_HUB_OFFLINE": "1"},
+            "HF_HUB_OFFLINE forbids downloading it; download it while online (hf ",
+        ),
     ):
         answer = ask(hub, tmp_path, name, **env)
         assert answer.startswith(f"refused {name}: ")

@@ -131,7 +131,7 @@ class SmallMemory:
 
 
 def test_portions_halve_until_it_fits_and_stay_small(caplog):
-    portions = AdaptiveBatch("things")
+    batches = AdaptiveBatch("things")
 
     def work(part: torch.Tensor) -> torch.Tensor:
         if len(part) > 3:
@@ -140,15 +140,15 @@ def test_portions_halve_until_it_fits_and_stay_small(caplog):
 
     items = torch.arange(17)
     with caplog.at_level(logging.WARNING):
-        assert torch.cat(list(portions.over(items, work, 16))).equal(items * 2)
-    assert portions.limit == 2
+        assert torch.cat(list(batches.map(work, items, 16))).equal(items * 2)
+    assert batches.limit == 2
     assert [r.message.split(" with ", 1)[1] for r in caplog.records] == [
-        f"{n} things at a time; going on with {n // 2}" for n in (16, 8, 4)
+        f"{n} things at a time; continuing with {n // 2}" for n in (16, 8, 4)
     ]
     caplog.clear()
-    assert [len(part) for part in portions.over(items, work, 16)] == [2] * 8 + [1]
+    assert [len(part) for part in batches.map(work, items, 16)] == [2] * 8 + [1]
     assert not caplog.records
-    assert list(portions.over(items[:0], work, 16)) == []
+    assert list(batches.map(work, items[:0], 16)) == []
 
 
 def test_a_single_one_that_does_not_fit_is_an_error():
@@ -156,7 +156,7 @@ def test_a_single_one_that_does_not_fit_is_an_error():
         raise torch.OutOfMemoryError("full")
 
     with pytest.raises(torch.OutOfMemoryError):
-        list(AdaptiveBatch("things").over(torch.arange(5), work, 4))
+        list(AdaptiveBatch("things").map(work, torch.arange(5), 4))
 
 
 def test_boxes_and_points_and_views_where_memory_is_short(caplog):

@@ -44,7 +44,7 @@ def test_only_chosen_masks_are_painted(sam, monkeypatch):
     every = answers.low_res(torch.ones(20, 3, dtype=torch.bool)).view(20, 3, 32, 32)
     chosen = torch.from_numpy(np.random.default_rng(1).random((20, 3)) < 0.3)
     assert_same(answers.low_res(chosen), every[chosen])
-    monkeypatch.setitem(sam_points._PAINTED, "cpu", 1)
+    monkeypatch.setitem(sam_points._MASK_ELEMENTS, "cpu", 1)
     assert_same(answers.low_res(chosen), every[chosen])
     assert answers.low_res(torch.zeros(20, 3, dtype=torch.bool)).shape == (0, 32, 32)
 

@@ -65,5 +65,5 @@ def write_run(folder: Path, images: Path, broken: bool = True) -> Path:
             run.save(Sample(name, source), image, seed, 0.1)
         if broken:
             run.fail(Sample("<img src=x onerror=alert(2)>"), "not an image <script>alert(3)</script>", 0.0)
-        run.conclude([*maps, "<img src=x onerror=alert(2)>", *(["to come"] if broken else [])])
+        run.finalize([*maps, "<img src=x onerror=alert(2)>", *(["to come"] if broken else [])])
     return folder

@@ -34,7 +34,7 @@ def test_finished_images_are_exported_and_the_others_told_of(run, tmp_path, form
     result = export(format, run, tmp_path / "out")
     assert result.images == {"train": len(label_maps())}
     assert result.left_out == 2
-    assert result.gaps == "1 failed, 1 have not been done yet"
+    assert result.gaps == "1 failed, 1 have not been processed yet"
     assert result.exit_status == 0
     assert json.loads((tmp_path / "out" / "export.json").read_text())["images"] == result.images
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "photos", "run"]
@@ -198,7 +198,7 @@ def test_a_killed_run_is_exported_as_far_as_it_got(run, tmp_path):
     result = export("mmseg", run, tmp_path / "out")
     assert result.images == {"train": len(label_maps())}
     assert result.left_out is None
-    assert "broken off" in result.gaps
+    assert "interrupted" in result.gaps
 
 
 def test_names_without_folders_are_unlike_each_other():
@@ -212,7 +212,7 @@ def test_the_command(cli, run, tmp_path):
     result = cli("export", "coco", run, "out")
     assert result.returncode == 0, result.stderr
     assert f"{len(label_maps())} images exported" in result.stdout
-    assert "1 failed, 1 have not been done yet" in result.stderr
+    assert "1 failed, 1 have not been processed yet" in result.stderr
     again = cli("export", "coco", run, "out", "--overwrite", "--copy", "--json")
     assert json.loads(again.stdout) == {
         "out": "out",

@@ -88,7 +88,7 @@ def test_figures_are_those_of_the_run(run):
         assert set(cards[name]["pictures"]) == {"image", "mask", "confidence"}
     uncertainties = [card["uncertainty"] for card in page.data["cards"]]
     assert uncertainties == sorted(uncertainties, reverse=True)
-    assert "1 failed, 1 have not been done yet" in " ".join(page.texts)
+    assert "1 failed, 1 have not been processed yet" in " ".join(page.texts)
 
 
 def test_with_ground_truth_the_miou_is_that_of_evaluate(run, truth):

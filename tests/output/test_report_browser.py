@@ -152,7 +152,7 @@ def test_many_images_are_paged(visit, tmp_path_factory):
             labels = np.full((4, 6), i % 2, np.uint8)
             seed = Seed(labels, np.full((4, 6), i / 120, np.float32), (), {}, {}, ())
             run.save(Sample(f"{i:03}"), np.zeros((4, 6, 3), np.uint8), seed, 0.0)
-        run.conclude([f"{i:03}" for i in range(120)])
+        run.finalize([f"{i:03}" for i in range(120)])
     page = visit(report(folder / "run").out)
     seen = shown(page)
     assert seen[0] == "000"

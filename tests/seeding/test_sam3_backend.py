@@ -203,7 +203,7 @@ def test_a_wrong_sam_is_one_line_with_a_remedy(cli, tmp_path):
     (tmp_path / "empty").mkdir()
     for name, message in (
         (f"hf:{tmp_path}/empty", "no config.json there; give a folder that transformers' save_pretrained wrote"),
-        ("hf:nobody/sam3", "HF_HUB_OFFLINE forbids fetching it"),
+        ("hf:nobody/sam3", "HF_HUB_OFFLINE forbids downloading it"),
         ("tiny", "backend sam3 needs SAM 3"),
     ):
         result = cli("generate", "--dataset", "toyland", "--images", 1, "--backend", "sam3", "--sam", name)

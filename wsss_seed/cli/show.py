@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 from rich.console import Console
 from rich.table import Table
 
-from ..errors import WsssError, on_command_line
+from ..errors import UsageError, on_command_line
 
 _GONE = {errno.EPIPE, errno.EIO}  # the reader has ended, the terminal is closed
 
@@ -54,7 +54,7 @@ class _Stream:
         os.dup2(nowhere, self._stream().fileno())  # or Python would try to write its buffer again, and complain
         os.close(nowhere)
         if error.errno not in _GONE:
-            raise WsssError(f"{self._name}: cannot be written ({error.strerror}); send it elsewhere") from None
+            raise UsageError(f"{self._name}: cannot be written ({error.strerror}); send it elsewhere") from None
 
 
 _stdout = _Stream("stdout")

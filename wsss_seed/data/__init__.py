@@ -1,4 +1,4 @@
-"""What comes in: datasets, class sets, image-level labels, and the one reader of images."""
+"""Input: datasets, class sets, image-level labels, and reading of images."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def open_dataset(
 
     Args:
         name: ``voc``, ``coco``, ``folder`` or ``toyland``.
-        root: its folder; toyland has none.
-        split: its list; each dataset has a default, folder has no splits.
-        classes: a class set as ``load_class_set`` finds it; required for folder, else the dataset's own.
-        labels: where image-level labels come from: ``auto`` takes what toyland and COCO know themselves and otherwise
-            looks beside the dataset (``find_image_labels``), ``none`` takes none, anything else is a file.
-        images: how many images of toyland to draw, 100 without it.
-        seed: of toyland's world.
+        root: folder of the dataset; toyland has none.
+        split: name of the split; each dataset has a default, folder has no splits.
+        classes: argument of ``load_class_set``; required for folder, by default the dataset's own.
+        labels: source of image-level labels: ``auto`` uses those of toyland and COCO and otherwise searches the dataset
+            folder (``find_image_labels``), ``none`` uses none, anything else is a file.
+        images: number of toyland images, 100 by default.
+        seed: random seed of toyland.
 
     Returns:
-        The dataset. Samples that the label file does not know have labels None.
+        The dataset. Samples that are not in the label file have labels None.
 
     Raises:
-        WsssError: anything of this is missing, unknown or does not fit together; the message says what to do.
+        WsssError: an argument is missing, unknown or inconsistent with the others; the message names the remedy.
     """
     if name not in DATASETS:
         raise unknown_name("dataset", name, DATASETS)

@@ -1,4 +1,4 @@
-"""What a dataset is: a finite, ordered collection of samples with one class set."""
+"""Datasets: finite, ordered collections of samples with one class set."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .images import read_labels, read_rgb
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image to be seeded.
+    """One image of a dataset.
 
     Attributes:
         id: name of the image within its dataset, ``/`` between folders, without suffix.
-        image: path of the image file; None where the image is drawn.
-        labels: foreground indices (0-based, ascending) of the image-level labels; None where unknown.
-        mask: path of the ground-truth label map; None where there is none or it is drawn or rasterised.
+        image: path of the image file; None if the image is drawn.
+        labels: foreground indices (0-based, ascending) of the image-level labels; None if unknown.
+        mask: path of the ground-truth label map; None if there is none or it is drawn or rasterised.
     """
 
     id: str
@@ -39,28 +39,28 @@ class Boxes:
 
 
 def check_values(labels: np.ndarray, classes: int, where: str | Path) -> None:
-    """Raise ImageError unless a label map uint8 has values of 0..``classes`` and 255 only; ``where`` names it."""
+    """Raise ImageError, naming ``where``, unless a label map uint8 has values 0..``classes`` and 255 only."""
     counts = np.bincount(labels.ravel(), minlength=256)
     strange = np.flatnonzero(counts[classes + 1 : IGNORE]) + classes + 1
     if strange.size:
         shown = ", ".join(map(str, strange[:5])) + (", ..." if strange.size > 5 else "")
-        raise ImageError(f"{where}: label values {shown} are none of 0..{classes} and {IGNORE}; check the class set")
+        raise ImageError(f"{where}: label values {shown} are outside 0..{classes} and {IGNORE}; check the class set")
 
 
 class Dataset:
     """A finite, ordered, re-iterable collection of samples with one class set.
 
-    Images and label maps are read from the files that the samples name; a dataset that draws or rasterises them
-    overrides the methods.
+    Images and label maps are read from the files of the samples; datasets that draw or rasterise them override the
+    methods.
 
     Attributes:
         name: ``voc``, ``coco``, ``folder`` or ``toyland``.
-        split: the part of the dataset, which also names its list.
+        split: name of the split and of its list.
         class_set: the classes.
         samples: the samples in order.
-        labels_source: where the image-level labels come from, for the record; None where there are none.
-        drawn: whether images and ground truth are made, so that nothing of them can be missing or damaged.
-        seed: of the drawn world, 0 where nothing is drawn.
+        labels_source: source of the image-level labels, for the record; None if there are none.
+        drawn: whether images and ground truth are generated, so that none can be missing or damaged.
+        seed: random seed of the drawn images; 0 if they are files.
     """
 
     name: str
@@ -86,16 +86,16 @@ class Dataset:
         return read_rgb(sample.image)
 
     def mask(self, sample: Sample) -> np.ndarray | None:
-        """The ground-truth label map, uint8 (H, W) with 0 background, 1..K, 255 ignore; None where there is none.
+        """The ground-truth label map, uint8 (H, W) with 0 background, 1..K, 255 ignore; None if there is none.
 
-        Raises ImageError if it cannot be read. That its size is the image's is for the caller to check.
+        Raises ImageError if it cannot be read. The caller has to check that it has the size of the image.
         """
         return None if sample.mask is None else read_labels(sample.mask)
 
     def check_mask(self, sample: Sample) -> tuple[int, int] | None:
-        """Height and width of the ground-truth label map, None where there is none. A dataset may do without making it.
+        """Check the ground-truth label map, possibly without generating it; return its height and width, or None.
 
-        Raises ImageError where ``mask`` does, and for labels beyond the classes.
+        Raises ImageError where ``mask`` does, and for labels outside the class set.
         """
         labels = self.mask(sample)
         if labels is None:
@@ -104,15 +104,15 @@ class Dataset:
         return labels.shape[0], labels.shape[1]
 
     def boxes(self, sample: Sample) -> Boxes | None:
-        """The ground-truth boxes (for the oracle mode only); None where there are none."""
+        """The ground-truth boxes (for the oracle mode only); None if there are none."""
         return None
 
     @property
     def unlabelled(self) -> int:
-        """How many samples have no image-level labels."""
+        """Number of samples without image-level labels."""
         return len(self) if self.labels_source is None else sum(s.labels is None for s in self)
 
     @property
     def has_masks(self) -> bool:
-        """Whether ground truth exists for every sample."""
+        """Whether every sample has a ground-truth label map."""
         return all(s.mask is not None for s in self.samples)

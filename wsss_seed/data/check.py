@@ -1,4 +1,4 @@
-"""Whether a dataset is sound: every image, label map and label read once."""
+"""Checks a dataset by reading every image, label map and label once."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from .images import image_size, is_rotated
 
 @dataclass
 class Report:
-    """What ``check_dataset`` found.
+    """Findings of ``check_dataset``.
 
     Attributes:
-        images: how many samples.
+        images: number of samples.
         smallest, largest: width and height of the images with the fewest and the most pixels.
-        masks: how many label maps could be read.
-        labelled: how many samples have image-level labels.
-        labels_source: where these come from.
-        images_per_class: class name -> images that show it, by the label maps or else by the labels.
-        ignore_share: share of label-map pixels that are 255.
-        no_background: how many label maps have no background pixel.
-        labels_differ: how many images have labels and a label map that name different classes; VOC's detection and
-            segmentation labels disagree on hundreds of images, so this alone is no fault.
-        rotated: how many images have an EXIF orientation, which is not applied.
-        problems: a line for each fault.
+        masks: number of readable label maps.
+        labelled: number of samples with image-level labels.
+        labels_source: source of the image-level labels.
+        images_per_class: class name -> number of images with the class, by label maps or else by image-level labels.
+        ignore_share: share of label map pixels with the ignore label.
+        no_background: number of label maps without background.
+        labels_differ: number of images whose labels and label map have different classes; VOC's detection and
+            segmentation labels disagree on hundreds of images, so this alone is not a problem.
+        rotated: number of images with an EXIF orientation, which is not applied.
+        problems: one line per problem.
     """
 
     dataset: str
@@ -61,11 +61,11 @@ class Report:
 
 
 def check_dataset(dataset: Dataset, on_image: Callable[[], object] = lambda: None) -> Report:
-    """Read a whole dataset, one image at a time, and say what is wrong with it.
+    """Read a whole dataset, one image at a time, and report its problems.
 
-    Problems are images and label maps that cannot be read, missing label maps where others exist, label maps of another
-    size than their image or with values outside 0..K and 255, and ids that Windows cannot hold or that differ only
-    in upper and lower case or in Unicode form, which collide on some file systems.
+    Problems are images and label maps that cannot be read, missing label maps where others exist, label maps that
+    differ in size from their image or have values outside 0..K and 255, and ids that are invalid on Windows or that
+    differ only in case or in Unicode normalization, which collide on some file systems.
 
     Args:
         dataset: any dataset.
@@ -81,7 +81,9 @@ def check_dataset(dataset: Dataset, on_image: Callable[[], object] = lambda: Non
         report.images += 1
         twin = seen.setdefault(folded(sample.id), sample.id)
         if twin != sample.id:
-            report.problems.append(f"{sample.id}: differs from {twin} only in case or Unicode form; rename one of them")
+            report.problems.append(
+                f"{sample.id}: differs from {twin} only in case or Unicode normalization; rename one of them"
+            )
         if fault := id_fault(sample.id):
             report.problems.append(f"{sample.id}: {fault}; rename the image")
         size = _check_image(dataset, sample, report)
@@ -102,7 +104,7 @@ def check_dataset(dataset: Dataset, on_image: Callable[[], object] = lambda: Non
 
 
 def _check_image(dataset: Dataset, sample: Sample, report: Report) -> tuple[int, int] | None:
-    """Height and width of the image; None where it cannot be read."""
+    """Height and width of the image; None if it cannot be read."""
     try:
         height, width = dataset.image(sample).shape[:2]
         report.rotated += int(sample.image is not None and is_rotated(sample.image))
@@ -118,7 +120,7 @@ def _check_image(dataset: Dataset, sample: Sample, report: Report) -> tuple[int,
 
 
 def _check_mask(dataset: Dataset, sample: Sample, size: tuple[int, int] | None, report: Report) -> np.ndarray | None:
-    """The label map where it is sound enough to be counted."""
+    """The label map, if it can be read."""
     try:
         labels = dataset.mask(sample)
     except WsssError as e:
@@ -143,10 +145,10 @@ def _sizes_differ(where: str | Path, labels: tuple[int, ...], image: tuple[int, 
 
 
 def truth_faults(dataset: Dataset, samples: Sequence[Sample]) -> Iterator[str]:
-    """Why ground truth cannot be used, a line for each such image; found before a run rather than by its scoring.
+    """Problems of ground truth, one line per affected image, so that they are found before a run rather than after it.
 
-    Label maps are read, annotations checked, and of the images the headers read, in threads. What is wrong with an
-    image itself is left to who reads it.
+    Reads label maps, annotations and headers of images in threads. Problems of an image itself are reported when it is
+    read.
     """
 
     def fault(sample: Sample) -> str | None:

@@ -2,14 +2,14 @@
 
 A class set file looks like this; only ``classes`` and the names are required::
 
-    max_candidates = 6                       # classes label-free classification may propose for one image
-    background = ["grass", "sky"]            # phrases of what is no class; without it, those of VOC
-    palette = [[0, 0, 0], [128, 0, 0]]       # RGB of labels 0, 1, ...; the rest, or all, as VOC has it
+    max_candidates = 6                       # most classes that label-free classification may predict per image
+    background = ["grass", "sky"]            # background phrases; by default those of VOC
+    palette = [[0, 0, 0], [128, 0, 0]]       # RGB of labels 0, 1, ...; the others have VOC's colours
     classes = [                              # in label order 1..K
       { name = "sofa", phrases = ["couch", "sofa"], prompt = "sofa", parts = ["cushion"] },
       { name = "cat" },                      # phrases: the name with spaces for underscores; prompt: the first phrase
     ]
-    [thresholds."detector.box_threshold"]                # a setting's value for single classes
+    [thresholds."detector.box_threshold"]                # value of a setting for individual classes
     sofa = 0.25
 """
 
@@ -32,19 +32,19 @@ BACKGROUND_NAMES = ("background", "_background_", "__background__")
 
 @dataclass(frozen=True)
 class ClassSet:
-    """Ordered foreground names with all that is known of them. Index 0 is background, 1..K foreground, 255 ignore.
+    """Ordered foreground classes with their phrases. In label maps 0 is background, 1..K foreground, 255 ignore.
 
     Attributes:
         name: ``voc``, ``coco``, ``toyland``, a file's stem, or ``custom``.
         names: K foreground names in label order.
-        phrases: for each class its readable spelling first, then synonyms (CLIP classification, detector captions).
-        prompts: for each class the one string that prompt learning and CLIP-ES use.
-        background: phrases of what is no class.
+        phrases: phrases of each class, the readable name first, then synonyms (CLIP classification, detector captions).
+        prompts: name of each class for prompt learning and CLIP-ES.
+        background: background phrases.
         palette: 256 RGB colours.
-        part_phrases: extra detector phrases by class name that trade precision for a
-            table's definition (off by default).
+        part_phrases: additional detector phrases by class name, for the object definitions of benchmarks at the expense
+            of precision (off by default).
         thresholds: setting key -> class name -> value, e.g. ``{"detector.box_threshold": {"person": 0.25}}``.
-        max_candidates: how many classes label-free classification may propose for one image.
+        max_candidates: most classes that label-free classification may predict per image.
     """
 
     name: str
@@ -64,12 +64,12 @@ class ClassSet:
         return {word.casefold(): i for word, i in [*reversed(spellings), *reversed(names)]}
 
     def find(self, name: str) -> int | None:
-        """The foreground index of a class by its name or, failing that, one of its phrases, in any case; else None."""
+        """The foreground index of a class by its name or else one of its phrases, ignoring case; None if unknown."""
         return self._index.get(name.strip().casefold())
 
 
 def voc_palette() -> tuple[tuple[int, int, int], ...]:
-    """The 256 colours of VOC: the bits of an index go in turn to R, G and B, from the highest bit down."""
+    """VOC's 256 colours: the bits of an index are assigned in turn to R, G and B, from their highest bit down."""
 
     def channel(index: int, first: int) -> int:
         return sum((index >> (3 * k + first) & 1) << (7 - k) for k in range(3))
@@ -78,12 +78,12 @@ def voc_palette() -> tuple[tuple[int, int, int], ...]:
 
 
 def known_class_sets() -> tuple[str, ...]:
-    """The names of the class sets that come with the package."""
+    """Names of the bundled class sets."""
     return ("voc", "coco", "toyland")
 
 
 def load_class_set(spec: str | Path | Sequence[str] | Mapping[str, Sequence[str]] | ClassSet) -> ClassSet:
-    """Find a class set.
+    """Load a class set.
 
     Args:
         spec: a class set; a list of names; a mapping of names to phrases; ``voc``, ``coco`` or ``toyland``; the path of
@@ -116,14 +116,14 @@ def load_class_set(spec: str | Path | Sequence[str] | Mapping[str, Sequence[str]
         names = [n.strip() for n in text.removesuffix(",").split(",")]
         return class_set_of("custom", [(n, ()) for n in names], f"class names {text[:60]!r}")
     error = unknown_name("class set", text, known_class_sets())
-    raise DataError(f"{error} Names of classes need a comma between them, or behind a single one")
+    raise DataError(f"{error} Separate class names by commas; a single name needs a trailing comma")
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """The classes that a ``classes.txt`` beside label maps has, background first.
+    """Read the ``classes.txt`` of a folder of label maps, background first.
 
     Raises:
-        WsssError: it cannot be read, or has no name or more than 255.
+        WsssError: it cannot be read, or has no names or more than 255.
     """
     names = tuple(line for _, line in read_lines(path))
     if not 1 <= len(names) <= MAX_CLASSES + 1:
@@ -154,10 +154,10 @@ def _from_text(path: Path) -> ClassSet:
 
 
 def class_set_of(name: str, entries: Sequence[tuple[str, Sequence[str]]], where: str) -> ClassSet:
-    """A class set of names, each with phrases or none; the known one where only its names are given.
+    """A class set from names with phrases; the bundled one if only its names are given.
 
     Raises:
-        WsssError: names that are empty, repeated or more than 254; ``where`` says where they were found.
+        WsssError: names that are empty, repeated or more than 254; ``where`` names their source.
     """
     names = tuple(n for n, _ in entries)
     if not any(phrases for _, phrases in entries):
@@ -176,7 +176,7 @@ _CLASS_KEYS = {"name": str, "phrases": list, "prompt": str, "parts": list}
 
 
 def _build(table: Mapping[str, Any], name: str, where: str) -> ClassSet:
-    """A class set from the table of a TOML file; ``where`` is named in errors."""
+    """A class set from the table of a TOML file; ``where`` names it in messages."""
     _check_keys(table, _KEYS, where)
     names: list[str] = []
     phrases: list[tuple[str, ...]] = []
@@ -190,7 +190,7 @@ def _build(table: Mapping[str, Any], name: str, where: str) -> ClassSet:
         _check_keys(entry, _CLASS_KEYS, here)
         own = _check_name(entry.get("name", ""), here)
         if own.casefold() in seen:
-            raise DataError(f"{here}: the name {own!r} is there twice")
+            raise DataError(f"{here}: duplicate name {own!r}")
         seen.add(own.casefold())
         names.append(own)
         phrases.append(_words(entry.get("phrases", []), here) or (own.replace("_", " "),))
@@ -239,7 +239,7 @@ def _check_name(name: str, where: str) -> str:
 
 
 def _words(values: Iterable[Any], where: str) -> tuple[str, ...]:
-    """Phrases without repetition, in order."""
+    """Phrases without duplicates, in order."""
     words = []
     for value in values:
         if not isinstance(value, str) or not value.strip():

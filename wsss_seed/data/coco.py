@@ -1,4 +1,4 @@
-"""COCO instances and every file of that format."""
+"""COCO instances and files of the same format."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ CATEGORY_IDS = tuple(i for i in range(1, 91) if i not in _UNUSED)
 
 
 class Coco(Dataset):
-    """The images of a COCO instances file, in its order; ids are their file names without suffix.
+    """The images of a COCO instances file, in its order; ids are file names without suffix.
 
-    Ground truth is rasterised: instances in descending area, so that the smaller end on top, crowd regions as their
-    class or, if ``ignore_crowds``, as 255. Labels 1..80 follow the order of the category ids. Scores on it should
-    name this rule, which ``mask_rule`` puts in words.
+    Ground truth is rasterised: instances in descending area, so that smaller ones are on top, crowd regions as their
+    class or, if ``ignore_crowds``, with the ignore label. Labels 1..80 follow the order of the category ids.
+    Scores should state this rule, which ``mask_rule`` puts in words.
 
     Args:
         root: folder with annotations/instances_<split>.json, and the images in it, in images/, <split>/ or
             images/<split>/.
-        class_set: the classes; without it COCO's 80, or the file's own categories by id where these are others.
-            Categories outside the class set are background.
-        split: the part between ``instances_`` and ``.json`` or an unambiguous beginning of it; without it the first
-            that begins with ``train``, else the first.
-        ignore_crowds: paint crowd regions 255 instead of their class.
+        class_set: the classes; by default COCO's 80, or the categories of the file by id if these differ. Categories
+            outside the class set are background.
+        split: the part between ``instances_`` and ``.json`` or an unambiguous prefix of it; by default the first that
+            starts with ``train``, else the first.
+        ignore_crowds: give crowd regions the ignore label instead of their class.
 
     Raises:
-        WsssError: no such file, not COCO instances, or images that are missing or have unusable names.
+        WsssError: no such file, not COCO instances, or images that are missing or have invalid names.
     """
 
     name = "coco"
@@ -75,17 +75,17 @@ class Coco(Dataset):
 
     @property
     def has_masks(self) -> bool:
-        """Whether the annotations have polygons or run-length masks, or only boxes."""
+        """Whether annotations have polygons or run-length masks rather than only boxes."""
         return self._has_masks
 
     @property
     def mask_rule(self) -> str:
-        """How the ground truth is made, to be recorded with scores."""
+        """How the ground truth is rasterised, to be recorded with scores."""
         crowds = "255" if self.ignore_crowds else "their class"
         return f"instances of {self.path.name} painted in descending area, crowds as {crowds}"
 
     def mask(self, sample: Sample) -> np.ndarray | None:
-        """The rasterised label map, uint8 (H, W) in the size the file gives the image.
+        """The rasterised label map, uint8 (H, W), in the size stated in the file.
 
         Raises:
             ImageError: the size of the image, or a polygon or run-length mask of it, is malformed.
@@ -116,7 +116,7 @@ class Coco(Dataset):
             raise ImageError(f"{self.path}: image {image['id']!r} has no usable size ({_why(e)}); correct it") from None
 
     def _regions(self, sample: Sample) -> list[tuple[float | None, int, Shape]]:
-        """Of the objects that cover pixels: the area if the file gives it, the label, and what may be rasterised."""
+        """Area (if given), label and shape of each object that covers pixels."""
         height, width = self._size(sample)
         image = self._images[sample.id]["id"]
         regions = []
@@ -137,7 +137,7 @@ class Coco(Dataset):
         return regions
 
     def boxes(self, sample: Sample) -> Boxes:
-        """The boxes of the image's objects, crowd regions left out.
+        """The boxes of the objects of an image, without crowd regions.
 
         Raises:
             ImageError: a box is malformed.
@@ -174,7 +174,7 @@ def _annotation_file(root: Path, split: str | None) -> tuple[str, Path]:
 
 
 def _class_set(table: dict[str, Any], path: Path) -> ClassSet:
-    """COCO's class set if the categories are some of its 80, else one of the file's categories in order of id."""
+    """COCO's class set if the categories are among its 80, else a class set of the categories in order of id."""
     coco = load_class_set("coco")
     official = dict(zip(CATEGORY_IDS, coco.names, strict=True))
     try:
@@ -187,13 +187,13 @@ def _class_set(table: dict[str, Any], path: Path) -> ClassSet:
 
 
 def _why(error: Exception) -> str:
-    """What is wrong, without line breaks: it may quote the file."""
+    """The message of an error on one line; it may quote the file."""
     text = " ".join(str(error).split())[:200]
     return text if type(error) is ValueError else f"{type(error).__name__}: {text}"
 
 
 class _Images:
-    """Finds image files, listing each folder once: asking for 120,000 files one by one would take long."""
+    """Finds image files, listing each folder once, which is faster than testing 120,000 files."""
 
     def __init__(self, root: Path, split: str, path: Path):
         self.path = path

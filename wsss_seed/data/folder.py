@@ -1,4 +1,4 @@
-"""Any folder tree of images."""
+"""Folder trees of images."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .listing import image_files
 class Folder(Dataset):
     """All images below a folder, ordered by id; an id is the path below the folder without suffix.
 
-    A file whose name cannot be an id, or whose mask could overwrite another's, fails by itself: ``image`` says why, and
-    its id is its name with suffix, escaped. Ids are distinct on every file system.
+    A file whose name is not a valid id, or whose mask could overwrite another one, fails individually: ``image`` raises
+    the reason, and its id is its name with suffix, escaped. Ids are unique on every file system.
 
     Raises:
-        WsssError: no folder, or no image in it.
+        WsssError: no such folder, or no image in it.
     """
 
     name = "folder"
@@ -35,7 +35,7 @@ class Folder(Dataset):
         for id, file in image_files(root):
             files.setdefault(folded(id), []).append((id, file))
         if not files:
-            raise DataError(f"{root}: no image below it; images end in {', '.join(SUFFIXES)}")
+            raise DataError(f"{root}: no image below it; known suffixes are {', '.join(SUFFIXES)}")
         self.class_set = class_set
         self._faults: dict[str, str] = {}
         samples, unusable = [], []
@@ -64,19 +64,19 @@ class Folder(Dataset):
 
 
 def _fault(root: Path, id: str, file: str, alike: list[str]) -> str | None:
-    """Why nothing may be written under an id; ``alike`` are the files whose ids some file system takes for the same."""
+    """Why nothing may be written under an id, or None; ``alike`` are files whose ids are equal on some file systems."""
     where = _shown(str(root / file))
     if fault := id_fault(id):
         return f"{where}: image id {id!a} {fault}; rename the image"
     if any(len(part.encode()) > LONGEST for part in id.split("/")):
-        return f"{where}: a name of more than {LONGEST} bytes leaves no room for a suffix; rename the image"
+        return f"{where}: a name of more than {LONGEST} bytes is too long with its suffix; rename the image"
     if alike:
         same = unicodedata.normalize("NFC", file) == unicodedata.normalize("NFC", alike[0])
         other = ascii(alike[0]) if same else _shown(alike[0])
         more = f" (and {len(alike) - 1} more)" if len(alike) > 1 else ""
         return (
-            f"{where}: {other}{more} has the same name but for suffix, case or Unicode form, so that one mask could "
-            "overwrite the other; rename the image"
+            f"{where}: {other}{more} has the same name except for suffix, case or Unicode normalization, so that one "
+            "mask could overwrite the other; rename the image"
         )
     return None
 

@@ -1,4 +1,4 @@
-"""Which ids an image may have. An id becomes a file name in the run folder, so it must not lead out of it."""
+"""Valid image ids. An id becomes a file name in the run folder, so it must not point outside it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from ..errors import DataError
 
 # Control characters, lone surrogates (file names that are not valid UTF-8), line and paragraph separators:
-# none of them survives a list with one id a line.
+# lists with one id per line cannot contain them.
 _UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}
 
 
-# What Windows refuses in a file name or takes for a device, whatever its suffix. A run folder may be copied there.
+# Characters that Windows forbids in file names, and device names regardless of suffix: run folders may be copied there.
 _FORBIDDEN = '<>:"|?*\\'
 _DEVICE = re.compile(r"(?:^|/)((?:con|prn|aux|nul|com[0-9]|lpt[0-9]) *)(?=[./]|$)", re.IGNORECASE)
 
 LONGEST = 255 - len(".jpg")
-"""Bytes of a part of an id that common file systems can hold as a file name."""
+"""Longest part of an id in bytes that common file systems support as a file name."""
 
 
 def _fault(id: str) -> str | None:
@@ -44,9 +44,9 @@ def _fault(id: str) -> str | None:
 
 
 def id_fault(id: str) -> str | None:
-    """Why an id is no file name on every system: it fails ``check_id``, or Windows has no such file. Else None.
+    """Why an id is not a valid file name on every system, because of ``check_id`` or Windows; None if it is valid.
 
-    Lists that name such images are read all the same, run folders of other systems among them.
+    Lists with such ids are still accepted, for example those of run folders from other systems.
     """
     if fault := _fault(id):
         return fault
@@ -60,14 +60,14 @@ def id_fault(id: str) -> str | None:
 
 
 def folded(id: str) -> str:
-    """An id without what some file systems do not tell apart: upper and lower case, and the forms of Unicode."""
+    """An id after case folding and Unicode normalization, in which some file systems do not distinguish ids."""
     if id.isascii():
         return id.casefold()
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", id).casefold())
 
 
 def escaped(name: str) -> str:
-    """A usable id for the path of any file, in which what no id may hold is percent-encoded."""
+    """A valid id for any file path: invalid characters are percent-encoded."""
     return "/".join(_escaped_part(part) for part in name.split("/"))
 
 
@@ -94,14 +94,14 @@ def _percent(character: str) -> str:
 def check_id(id: str, where: str = "") -> str:
     """Return the id if it names an image inside a folder: relative, without ``..``, printable.
 
-    Spaces between words and letters of any alphabet are fine; ``/`` parts folders.
+    Spaces within names and letters of any alphabet are allowed; ``/`` separates folders.
 
     Args:
-        id: the image's name without suffix.
-        where: the file, and line, it was found in, for the message.
+        id: name of the image without suffix.
+        where: source of the id (file, line), for the message.
 
     Raises:
-        WsssError: the id is no such name.
+        WsssError: the id is invalid.
     """
     if fault := _fault(id):
         raise DataError(f"{where + ': ' if where else ''}image id {id!a} {fault}; rename the image")
@@ -109,14 +109,14 @@ def check_id(id: str, where: str = "") -> str:
 
 
 def check_ids(ids: Sequence[str], where: Callable[[int], str]) -> None:
-    """Check every id, and that none is there twice.
+    """Check that ids are valid and unique.
 
     Args:
         ids: the ids of a dataset in order.
-        where: says for a position in ``ids`` which file or line it comes from.
+        where: returns the source (file, line) of an id, given its position.
 
     Raises:
-        WsssError: an id is unusable or repeated.
+        WsssError: an id is invalid or repeated.
     """
     first: dict[str, int] = {}
     for i, id in enumerate(ids):

@@ -1,21 +1,21 @@
-"""Image-level labels: which classes an image shows, in the forms in which the field keeps them.
+"""Image-level labels, in the file formats in use for weakly supervised segmentation.
 
 ``cls_labels.npy``
     a pickled dict, id -> 0/1 vector of K values, or of K + 1 with background first; ids are text or numbers (2010005582
     is 2010_005582, 9 is 000000000009)
 text list (``.txt``)
-    a line an image: ``id 3 14``, ``id cat, traffic light``; with a tab behind the id it may hold spaces
+    one line per image: ``id 3 14``, ``id cat, traffic light``; an id followed by a tab may contain spaces
 CSV (``.csv``, ``.tsv``)
-    with header ``image,label``: names or indices parted by ``;`` or ``|``, or each in a row of its own; or with header
-    ``image`` and class names: a column of 0/1 for each class
+    with header ``image,label``: names or indices separated by ``;`` or ``|``, or one per row; or with header ``image``
+    and class names: one column of 0/1 per class
 JSON
     ``{"id": ["cat", 14]}``, or COCO instances
 folder
     of VOC annotations, ``<id>.xml``
 
-Indices count foreground classes from 0. A name is a class's name or one of its phrases, in any case. An id may carry a
-folder and a suffix (``train2014/COCO_train2014_000000000009.jpg``). Files that list each object of an image (COCO, VOC)
-may have classes beyond the class set, which are passed over; an unknown name anywhere else is an error.
+Indices count foreground classes from 0. A name is the name of a class or one of its phrases, ignoring case. An id may
+have a folder and a suffix (``train2014/COCO_train2014_000000000009.jpg``). Files that list each object of an image
+(COCO, VOC) may contain classes outside the class set, which are skipped; an unknown name anywhere else is an error.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .npy import read_npy
 
 Labels = dict[str, tuple[int, ...]]
 
-# What `auto` looks for beside a dataset, in this order; then annotations/instances_*.json, then Annotations/*.xml.
+# Files that `auto` searches for, in this order; then annotations/instances_*.json, then Annotations/*.xml.
 AUTO_FILES = ("cls_labels.npy", "cls_labels.txt", "image_labels.json", "labels.csv", "labels.txt")
 
 _IMAGE_COLUMNS = ("image", "id", "image_id", "file", "filename", "file_name", "path", "name", "img")
@@ -50,16 +50,16 @@ def read_image_labels(path: Path, ids: Sequence[str], class_set: ClassSet) -> La
     """Read the image-level labels of a dataset from a file, or a folder of VOC annotations.
 
     Args:
-        path: a file in one of the forms above.
-        ids: the ids of the dataset; what the file says of other images is checked and left out.
+        path: a file in one of the formats above.
+        ids: ids of the dataset; entries of other images are checked and skipped.
         class_set: the classes that names and indices refer to.
 
     Returns:
-        id -> foreground indices, ascending; ids the file does not know are not in it.
+        id -> foreground indices, ascending; without ids that are not in the file.
 
     Raises:
-        WsssError: unreadable, of none of the forms, or an entry with an unknown class, an index out of range or a
-            vector of another length; the message names file and entry.
+        WsssError: unreadable, an unknown format, or an entry with an unknown class, an index out of range or a vector
+            of the wrong length; the message names file and entry.
     """
     path = Path(path)
     if path.is_dir():
@@ -69,18 +69,18 @@ def read_image_labels(path: Path, ids: Sequence[str], class_set: ClassSet) -> La
     readers = {".npy": _read_npy, ".json": _read_json, ".csv": _read_csv, ".tsv": _read_csv, ".txt": _read_list}
     reader = readers.get(path.suffix.casefold())
     if reader is None:
-        raise DataError(f"{path}: {unknown_name('form of label file', path.suffix, readers)}")
+        raise DataError(f"{path}: {unknown_name('format of label file', path.suffix, readers)}")
     return _match(reader(path, class_set), ids)
 
 
 def find_image_labels(folders: Iterable[Path], ids: Sequence[str], class_set: ClassSet) -> tuple[Labels, Path | None]:
-    """Look for image-level labels beside a dataset: the first source that knows one of its images.
+    """Search a dataset folder for image-level labels: the first source that contains one of its images.
 
     Returns:
-        the labels as ``read_image_labels`` gives them, and where they were found; nothing and None without any.
+        Labels as from ``read_image_labels`` and their source; empty and None if there are none.
 
     Raises:
-        WsssError: a source was found and does not fit the class set.
+        WsssError: a source does not match the class set.
     """
     for folder in folders:
         candidates = [folder / name for name in AUTO_FILES]
@@ -91,13 +91,13 @@ def find_image_labels(folders: Iterable[Path], ids: Sequence[str], class_set: Cl
             try:
                 labels = read_image_labels(path, ids, class_set)
             except WsssError as e:
-                raise DataError(f"{e} (found beside the dataset; `labels` none or FILE passes it over)") from None
+                raise DataError(f"{e} (found in the dataset folder; `labels` none or FILE skips it)") from None
             if labels:
                 return labels, path
     return {}, None
 
 
-# ---- which entry is which image
+# ---- matching entries to images
 
 
 _SHORT = re.compile("[0-9]{1,12}")
@@ -105,13 +105,13 @@ _VOC_OR_COCO = re.compile(r"(?:^|[/_])(?:(\d{4})_(\d{6})|(\d{12}))$")
 
 
 def _number(name: str) -> int | None:
-    """The number by which VOC (2010_005582) and COCO (..._000000000009) images are also known."""
+    """The number in the names of VOC (2010_005582) and COCO (..._000000000009) images."""
     m = _VOC_OR_COCO.search(name)
     return int("".join(filter(None, m.groups()))) if m else None
 
 
 def _match(entries: Labels, ids: Sequence[str]) -> Labels:
-    """The entries that belong to ids: by the same name, else without suffix and leading folders, else by number."""
+    """Match entries to ids: by name, else without suffix and leading folders, else by number."""
     found = {id: entries[id] for id in ids if id in entries}
     if len(found) == len(ids):
         return found
@@ -136,7 +136,7 @@ def _match(entries: Labels, ids: Sequence[str]) -> Labels:
     return found
 
 
-# ---- which class a word is
+# ---- matching names and indices to classes
 
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*")
@@ -153,7 +153,7 @@ def _index(word: Any, class_set: ClassSet, where: str) -> int | None:
             return None
         if not _INTEGER.fullmatch(word):
             raise DataError(f"{where}: {unknown_name('class', word.strip(), class_set.names)}")
-        if len(word) > 1000:  # Python itself reads no number of more than 4300 digits
+        if len(word) > 1000:  # Python refuses numbers of more than 4300 digits
             raise DataError(f"{where}: a class index of {len(word.strip())} digits is out of range")
         word = int(word)
     if isinstance(word, bool) or not isinstance(word, int):
@@ -168,19 +168,19 @@ def _indices(words: Iterable[Any], class_set: ClassSet, where: str) -> tuple[int
 
 
 def _words(text: str, class_set: ClassSet) -> list[str]:
-    """Names or indices in a text, parted by ``;``, ``|`` or ``,``, else by white space."""
+    """Names or indices in a text, separated by ``;``, ``|`` or ``,``, else by white space."""
     if re.search("[;|,]", text):
         return [w for w in re.split("[;|,]", text) if w.strip()]
     return [text] if class_set.find(text) is not None else text.split()
 
 
-# ---- the forms
+# ---- file formats
 
 
 def _read_npy(path: Path, class_set: ClassSet) -> Labels:
     table = read_npy(path)
     if not isinstance(table, dict):
-        raise DataError(f"{path}: holds a {type(table).__name__}; expected a dict of image id -> 0/1 vector")
+        raise DataError(f"{path}: contains a {type(table).__name__}; expected a dict of image id -> 0/1 vector")
     count = len(class_set.names)
     entries: Labels = {}
     for key, value in table.items():
@@ -198,7 +198,7 @@ def _read_npy(path: Path, class_set: ClassSet) -> Labels:
                 f"or {count + 1} with background first"
             )
         if not ((vector == 0) | (vector == 1)).all():
-            raise DataError(f"{where}: holds other values than 0 and 1")
+            raise DataError(f"{where}: contains values other than 0 and 1")
         entries[str(key)] = tuple(np.flatnonzero(vector[-count:]).tolist())
     return entries
 
@@ -206,7 +206,7 @@ def _read_npy(path: Path, class_set: ClassSet) -> Labels:
 def _read_list(path: Path, class_set: ClassSet) -> Labels:
     suffixed = re.compile(rf"(\S.*?(?:{'|'.join(map(re.escape, SUFFIXES))}))(?:\s+(.*))?", re.IGNORECASE)
     entries: Labels = {}
-    known: Labels = {}  # most lines of a long list end like one before
+    known: Labels = {}  # most lines of a long list have labels seen before
     for number, line in read_lines(path):
         where = f"{path}, line {number}"
         if "\t" in line:
@@ -219,7 +219,7 @@ def _read_list(path: Path, class_set: ClassSet) -> Labels:
         if labels is None:
             labels = known[rest] = _indices(_words(rest.strip(), class_set), class_set, where)
         if entries.setdefault(name.strip(), labels) != labels:
-            raise DataError(f"{where}: {name.strip()!r} is there twice with different classes")
+            raise DataError(f"{where}: duplicate id {name.strip()!r} with different classes")
     return entries
 
 
@@ -267,7 +267,7 @@ def _flag(cell: str, where: str) -> bool:
 def _read_json(path: Path, class_set: ClassSet) -> Labels:
     table = read_json(path)
     if not isinstance(table, dict):
-        raise DataError(f'{path}: holds no JSON object; expected {{"id": ["name", ...]}} or COCO instances')
+        raise DataError(f'{path}: does not contain a JSON object; expected {{"id": ["name", ...]}} or COCO instances')
     if isinstance(table.get("images"), list) and isinstance(table.get("annotations"), list):
         return dict(coco_image_labels(table, class_set, str(path)))
     entries: Labels = {}
@@ -282,10 +282,10 @@ def coco_image_labels(
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Image-level labels of COCO instances: (file name, foreground indices) for each image, in order.
 
-    Crowd regions count, categories outside the class set do not.
+    Crowd regions are included, categories outside the class set are not.
 
     Raises:
-        WsssError: not COCO instances, or no category is of the class set; ``where`` names the file.
+        WsssError: not COCO instances, or no category is in the class set; ``where`` names the file.
     """
     try:
         index = {c["id"]: class_set.find(c["name"]) for c in table["categories"]}
@@ -316,12 +316,12 @@ def _read_xml(folder: Path, ids: Sequence[str], class_set: ClassSet) -> Labels:
         entries[id] = tuple(sorted({i for i in found if i is not None}))
     if strange and not any(entries.values()):
         shown = ", ".join(sorted(strange)[:5])
-        raise DataError(f"{folder}: none of the objects ({shown}) is of a class in class set '{class_set.name}'")
+        raise DataError(f"{folder}: none of the objects ({shown}) is in class set '{class_set.name}'")
     return entries
 
 
 def read_voc_objects(path: Path) -> list[tuple[str, tuple[float, float, float, float] | None]]:
-    """The objects of a VOC annotation: class name, and x0 y0 x1 y1 in pixels (the file counts from 1, ends included).
+    """The objects of a VOC annotation: class name, and x0 y0 x1 y1 in pixels (1-based and inclusive in the file).
 
     Raises:
         FileNotFoundError: there is no such file.

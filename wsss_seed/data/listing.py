@@ -1,4 +1,4 @@
-"""Which files lie below a folder."""
+"""Listing of image files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .images import SUFFIXES
 
 
 def image_files(folder: Path) -> Iterator[tuple[str, str]]:
-    """The images below a folder in sorted order: path relative to it without suffix, and with.
+    """The images below a folder in sorted order: relative path without suffix, and with.
 
-    Hidden files and folders are skipped, and so are run folders, so that a run's own masks never become its images.
-    Links to files and folders are followed. Whatever bears an image's suffix counts: a folder called ``x.jpg`` is given
-    out, not entered, so that reading it says what is wrong.
+    Hidden files and folders are skipped, and so are run folders, so that the masks of a run never become its images.
+    Links are followed. Everything with an image suffix counts: a folder named ``x.jpg`` is listed, not entered, so that
+    reading it reports the problem.
 
     Raises:
         WsssError: the folder cannot be listed.
@@ -24,7 +24,7 @@ def image_files(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def index_images(folder: Path) -> dict[str, list[str]]:
-    """The images below a folder: id -> paths relative to it, several where file names differ in their suffix only.
+    """The images below a folder: id -> relative paths, several if file names differ in their suffix only.
 
     Raises:
         WsssError: as ``image_files``.
@@ -39,7 +39,7 @@ def only_file(folder: Path, files: Sequence[str]) -> Path:
     """The file of an id in ``index_images``.
 
     Raises:
-        WsssError: there are several.
+        WsssError: there is more than one.
     """
     if len(files) > 1:
         raise DataError(f"{folder}: {files[0]} and {files[1]} have the same id; rename or remove one of them")

@@ -1,4 +1,4 @@
-"""``cls_labels.npy``: a pickled dict of arrays, read without running what a pickle can ask to be run."""
+"""``cls_labels.npy``: a pickled dict of arrays, read without executing code from the pickle."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..errors import DataError
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How pickles of protocol 2 write bytes: as latin-1 text to be encoded."""
+    """Bytes in pickles of protocol 2: latin-1 text to be encoded."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes in encoding {encoding!r}")
     return text.encode("latin1")
 
 
 def _allowed() -> dict[tuple[str, str], Any]:
-    """What rebuilds arrays and numbers of NumPy, under the module names of NumPy 1 and 2."""
+    """Functions that rebuild NumPy arrays and numbers, under the module names of NumPy 1 and 2."""
     # An empty array's own pickle names the functions that rebuild arrays and scalars; they have no public name.
     rebuild, scalar = np.empty(0).__reduce__()[0], np.float32(0).__reduce__()[0]
     names: dict[tuple[str, str], Any] = {
@@ -32,7 +32,7 @@ def _allowed() -> dict[tuple[str, str], Any]:
     for core in ("numpy.core", "numpy._core"):
         names[f"{core}.multiarray", "_reconstruct"] = rebuild
         names[f"{core}.multiarray", "scalar"] = scalar
-    # Pickles of protocol 5 keep an array's bytes apart.
+    # Pickles of protocol 5 store the bytes of arrays separately.
     from_buffer = np.empty(0).__reduce_ex__(5)[0]
     for core in ("numpy.core", "numpy._core"):
         names[f"{core}.numeric", "_frombuffer"] = from_buffer
@@ -40,7 +40,7 @@ def _allowed() -> dict[tuple[str, str], Any]:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Loads dicts, lists, tuples, numbers, text and NumPy arrays; refuses every other name before it is imported."""
+    """Unpickles dicts, lists, tuples, numbers, text and NumPy arrays; refuses other names without importing them."""
 
     _names = _allowed()
 
@@ -52,14 +52,14 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def read_npy(path: Path) -> Any:
-    """The object saved in a ``.npy`` file: an array, or what a 0-d object array holds.
+    """The object saved in a ``.npy`` file: an array, or the content of a 0-d object array.
 
     Raises:
-        WsssError: not a whole ``.npy`` file, or one that holds more than numbers, text and arrays in containers.
+        WsssError: not a complete ``.npy`` file, or one with more than numbers, text and arrays in containers.
     """
     try:
         with open(path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NumPy's remark that Python 2 wrote the header helps nobody
+            warnings.simplefilter("ignore")  # NumPy's warning about headers written by Python 2
             version = np.lib.format.read_magic(file)
             read_header = {
                 (1, 0): np.lib.format.read_array_header_1_0,
@@ -69,7 +69,7 @@ def read_npy(path: Path) -> Any:
                 raise ValueError(f"version {version}")
             shape, _, dtype = read_header(file)
             if not dtype.hasobject:
-                if math.prod(shape) * dtype.itemsize > path.stat().st_size:  # before memory is asked for
+                if math.prod(shape) * dtype.itemsize > path.stat().st_size:  # before allocating memory
                     raise ValueError(f"its header promises an array of shape {shape}, which is not there")
                 file.seek(0)
                 return np.lib.format.read_array(file, allow_pickle=False)
@@ -77,7 +77,7 @@ def read_npy(path: Path) -> Any:
     except OSError as e:
         raise DataError(f"{path}: cannot be read ({e.strerror or e})") from None
     except pickle.UnpicklingError as e:
-        raise DataError(f"{path}: refused, its pickle holds more than arrays or is damaged: {e}") from None
-    except Exception as e:  # a damaged pickle fails in as many ways as it has instructions
+        raise DataError(f"{path}: refused, its pickle contains more than arrays or is damaged: {e}") from None
+    except Exception as e:  # a damaged pickle fails in many ways
         raise DataError(f"{path}: not a readable .npy file ({type(e).__name__}: {e}); save it again") from None
     return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value

@@ -1,9 +1,9 @@
-"""COCO's polygons and run-length masks, checked before they become pixels.
+"""COCO's polygons and run-length masks, validated before decoding.
 
-pycocotools trusts its input: its C code writes past its buffers where runs do not fit the image, and allocates as much
-memory as an outline is long without checking that it got any. A process that dies of it leaves no message.
+pycocotools trusts its input: its C code writes past its buffers if runs do not fit the image, and allocates memory
+proportional to the length of an outline without checking for success. A process that crashes leaves no message.
 
-Runs count pixels down the columns, alternately outside and inside the mask, starting outside.
+Runs count pixels in column-major order, alternately outside and inside the mask, starting outside.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ import numpy as np
 from .images import MAX_PIXELS
 
 MAX_OUTLINE = 4_000_000
-"""Pixels along all polygons of an object; pycocotools needs some 80 bytes for each."""
+"""Longest outline of all polygons of an object in pixels; pycocotools needs about 80 bytes per pixel."""
 
 Shape = np.ndarray | list[np.ndarray]
-"""Runs int64 (n,), or for each polygon float64 (2k,), x and y of its vertices."""
+"""Runs int64 (n,), or polygons, each float64 (2k,), x and y of its vertices."""
 
 
 def checked_size(height: Any, width: Any) -> tuple[int, int]:
-    """Height and width as whole numbers.
+    """Height and width as integers.
 
     Raises:
-        ValueError: they are not whole and positive, or more pixels than any image may have.
+        ValueError: not positive integers, or more pixels than an image may have.
     """
     for side in (height, width):
         if isinstance(side, bool) or not isinstance(side, int | float) or not 0 < side <= MAX_PIXELS or side % 1:
-            raise ValueError(f"width {width!r:.20} and height {height!r:.20} are no size in pixels")
+            raise ValueError(f"width {width!r:.20} and height {height!r:.20} are not a size in pixels")
     if height * width > MAX_PIXELS:
         raise ValueError(f"{width} x {height} are more than {MAX_PIXELS // 10**6} megapixels")
     return int(height), int(width)
 
 
 def checked_shape(segmentation: Any, height: int, width: int) -> Shape | None:
-    """A ``segmentation`` of COCO that may safely be rasterised.
+    """Validate a COCO ``segmentation`` for safe decoding.
 
-    A polygon may reach beyond the image by the image's longer side; a vertex farther away is damage, and to move it to
-    the border would change the outline inside the image.
+    A polygon may exceed the image by its longer side; a vertex farther away is invalid, and clipping it would change
+    the outline inside the image.
 
     Returns:
-        None for what covers no pixel: polygons of fewer than three vertices, or nothing at all.
+        None if it covers no pixels: polygons of fewer than three vertices, or nothing at all.
 
     Raises:
-        ValueError, TypeError, LookupError, OverflowError: it is neither, or does not fit the image.
+        ValueError, TypeError, LookupError, OverflowError: invalid, or does not fit the image.
     """
     if isinstance(segmentation, list):
-        # Four numbers would be taken for a box.
+        # pycocotools would interpret four numbers as a box.
         return _checked_polygons([p for p in segmentation if len(p) >= 6], max(height, width)) or None
     if not segmentation:
         return None
@@ -65,12 +65,12 @@ def _checked_polygons(polygons: Sequence[Any], side: int) -> list[np.ndarray]:
     checked, outline = [], 0.0
     for polygon in polygons:
         if any(isinstance(v, bool) or not isinstance(v, int | float) for v in polygon):
-            raise ValueError("a polygon with coordinates that are no numbers")
+            raise ValueError("a polygon with coordinates that are not numbers")
         points = np.array(polygon, np.float64)
         if not np.isfinite(points).all():
             raise ValueError("a polygon with coordinates that are not finite")
         if points.min() < -side or points.max() > 2 * side:
-            raise ValueError("a polygon that reaches far beyond the image")
+            raise ValueError("a polygon far outside the image")
         corners = points[: len(points) // 2 * 2].reshape(-1, 2)
         outline += len(corners) + np.abs(corners - np.roll(corners, 1, 0)).max(1).sum()
         checked.append(points)
@@ -81,7 +81,7 @@ def _checked_polygons(polygons: Sequence[Any], side: int) -> list[np.ndarray]:
 
 def _checked_counts(counts: Any, pixels: int) -> np.ndarray:
     if not isinstance(counts, list) or any(type(c) is not int or not 0 <= c <= pixels for c in counts):
-        raise ValueError(f"runs that are not whole numbers from 0 to the {pixels} pixels of the image")
+        raise ValueError(f"runs that are not integers from 0 to the {pixels} pixels of the image")
     return _complete(np.array(counts, np.int64), pixels)
 
 
@@ -92,13 +92,13 @@ def _complete(runs: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def unpacked(text: bytes, pixels: int) -> np.ndarray:
-    """The runs int64 (n,) of COCO's compressed text for an image of that many pixels.
+    """Decode COCO's compressed runs for an image of ``pixels`` pixels: int64 (n,).
 
-    A character, counted from ``0``, holds five bits of a number, the lowest first, and a sixth that says whether more
-    follow; the highest bit is the sign. From the fourth run on, a number is the difference from the run two before.
+    A character, counted from ``0``, has five bits of a number, the lowest first, and a continuation bit; the highest
+    bit of a number is its sign. From the fourth run on, a number is the difference from the run two before.
 
     Raises:
-        ValueError: damaged, or another number of pixels.
+        ValueError: damaged, or a different number of pixels.
     """
     codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     if not codes.size or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
@@ -119,7 +119,7 @@ def unpacked(text: bytes, pixels: int) -> np.ndarray:
 
 
 def rasterised(shape: Shape, height: int, width: int) -> np.ndarray:
-    """What ``checked_shape`` let through as a mask bool (H, W)."""
+    """Decode a shape from ``checked_shape`` to a mask bool (H, W)."""
     if isinstance(shape, np.ndarray):
         return np.repeat(np.arange(len(shape)) % 2 == 1, shape).reshape(width, height).T
     from pycocotools import mask as rle

@@ -1,4 +1,4 @@
-"""The order of images in training and the dice of each, functions of a position alone, so that a resumed run cannot
+"""Order of images and random generators in training, functions of the position alone, so that a resumed run cannot
 differ."""
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import numpy as np
 
 
 def shuffled_index(position: int, images: int, seed: int) -> int:
-    """Which image stands at a position of the endless stream: every epoch is a permutation of its own."""
-    epoch, place = divmod(position, images)
-    return int(_order(epoch, images, seed)[place])
+    """Index of the image at a position of the endless stream; every epoch is a different permutation."""
+    epoch, index = divmod(position, images)
+    return int(_order(epoch, images, seed)[index])
 
 
 def rng_at(position: int, seed: int) -> np.random.Generator:
-    """The dice of the augmentation at a position of the stream."""
+    """Random generator of the augmentation at a position of the stream."""
     return np.random.default_rng([seed, 1, position])
 
 

@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012 and every tree laid out like it, a run folder and a toyland tree among them."""
+"""PASCAL VOC 2012 and other trees with its layout, such as run folders and toyland trees."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .labels import read_voc_objects
 from .listing import index_images, only_file
 from .voc_layout import CLASSES, IMAGES, LISTS, MASKS
 
-# One name of the split for another: both spellings of the augmented list are common.
+# Both spellings of the augmented list are common.
 _SPELLINGS = {"train_aug": "trainaug", "trainaug": "train_aug"}
 _PAIR = re.compile(rf"(\S+(?:{'|'.join(map(re.escape, SUFFIXES))}))(?:\s+(\S+))?", re.IGNORECASE)
 
@@ -39,7 +39,7 @@ def voc_root(root: Path) -> Path:
 
 
 def voc_class_set(root: Path) -> ClassSet:
-    """The classes of a VOC tree: those its class_names.txt or classes.txt lists, else VOC's own."""
+    """The classes of a VOC tree: those of its class_names.txt or classes.txt, else VOC's."""
     for name in ("class_names.txt", CLASSES):
         if (root / name).is_file():
             return load_class_set(root / name)
@@ -50,17 +50,17 @@ class Voc(Dataset):
     """A split of a VOC tree.
 
     The split is a list in ImageSets/Segmentation whose lines are ids, or ``JPEGImages/x.jpg SegmentationClass/x.png``.
-    Without its list, train_aug is all of SegmentationClassAug but the images of val. Ground truth comes from
-    SegmentationClass, for train_aug from SegmentationClassAug where that has the image.
+    Without a list, train_aug is all of SegmentationClassAug except the images of val. Ground truth comes from
+    SegmentationClass, for train_aug from SegmentationClassAug if it has the image.
 
     Args:
         root: the folder with JPEGImages.
         class_set: the classes of its label maps.
-        split: name of the list; without it ``train``, or the only list there is.
+        split: name of the list; by default ``train``, or the only list there is.
 
     Raises:
-        WsssError: no such list, a list without ids, or a line that is no id, repeats one or names an image that is
-            missing or there twice.
+        WsssError: no such list, an empty list, or a line that is not a valid id, repeats one, or names an image that is
+            missing or ambiguous.
     """
 
     name = "voc"
@@ -105,7 +105,7 @@ class Voc(Dataset):
         return path
 
     def boxes(self, sample: Sample) -> Boxes | None:
-        """The boxes of Annotations/<id>.xml, else those round each instance of SegmentationObject.
+        """The boxes of Annotations/<id>.xml, else those of the instances in SegmentationObject.
 
         Raises:
             WsssError: the annotation is damaged or its instances and classes differ in size.
@@ -131,7 +131,7 @@ def _default_split(root: Path, known: Mapping[str, Path]) -> str:
 
 
 def _read_list(path: Path, images: Container[str]) -> list[tuple[str, str | None, str]]:
-    """The rows of a list: id, label map if the line names one, and the place of the line for messages."""
+    """The rows of a list: id, label map if given, and the source of the line for messages."""
     rows: list[tuple[str, str | None, str]] = []
     for number, line in read_lines(path):
         where = f"{path}, line {number}"
@@ -147,7 +147,7 @@ def _read_list(path: Path, images: Container[str]) -> list[tuple[str, str | None
 
 
 def _instance_boxes(instances: np.ndarray, labels: np.ndarray, path: Path) -> Boxes:
-    """Boxes round the instances of a map (0 background, 255 outline), each of the class most of its pixels have."""
+    """Boxes of the instances of a map (0 background, 255 outline), each with the majority class of its pixels."""
     if instances.shape != labels.shape:
         raise DataError(f"{path}: size {instances.shape[::-1]} differs from the label map's {labels.shape[::-1]}")
     corners, classes = [], []

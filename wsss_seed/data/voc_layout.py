@@ -1,4 +1,4 @@
-"""Names in a folder laid out like VOC, which both the VOC reader and every run folder follow."""
+"""Names in folders with VOC layout, shared by the VOC reader and run folders."""
 
 MASKS, IMAGES, LISTS = "SegmentationClass", "JPEGImages", "ImageSets"
 CLASSES = "classes.txt"

@@ -1,1 +1,1 @@
-"""How good it is: label maps against ground truth. Knows nothing of how they were made."""
+"""Evaluation of label maps against ground truth."""

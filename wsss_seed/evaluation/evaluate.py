@@ -1,4 +1,4 @@
-"""Compare a folder of label maps with ground truth, over a whole list."""
+"""Evaluation of a folder of label maps over a list of images."""
 
 from __future__ import annotations
 
@@ -28,24 +28,23 @@ from .metrics import POLICIES, Policy
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures over a whole list, as fractions; None where they do not exist.
+    """Metrics over a list of images, as fractions; None where undefined.
 
-    There are figures only if every image of the list could be compared: leaving some out would make the rest look
-    better than the list is.
+    Metrics exist only if every image of the list could be compared: skipping images would bias them.
 
     Attributes:
         names: the classes, background first.
         images: length of the list.
-        policy: what a predicted 255 counts as in all figures but ``miou_by_policy``.
+        policy: treatment of predicted ignore labels in all metrics except ``miou_by_policy``.
         missing: ids without a prediction.
-        errors: id and error of what could not be compared (unreadable, of another size, values beyond the classes).
-        confusion: int64 (C, C + 1), rows ground truth, columns predictions, the last one predicted 255.
-        miou: mean IoU over the classes, background included, that have a ground-truth pixel.
-        per_class_iou: IoU by name; None for a class without a ground-truth pixel.
-        pixel_accuracy: share of pixels that are right.
+        errors: id and error of label maps that could not be compared (unreadable, wrong size, invalid labels).
+        confusion: int64 (C, C + 1), rows ground truth, columns predictions, the last one predicted ignore labels.
+        miou: mean IoU over the classes with ground-truth pixels, background included.
+        per_class_iou: IoU by name; None for a class without ground-truth pixels.
+        pixel_accuracy: share of correct pixels.
         boundary_iou: mean over the classes of the IoU of the bands along the outlines, 2 % of the diagonal wide.
         per_class_boundary_iou: the same by name.
-        coverage: share of the pixels whose prediction is not 255.
+        coverage: share of pixels that are not ignored in the prediction.
         miou_by_policy: ``miou`` under each policy.
     """
 
@@ -70,7 +69,7 @@ class Evaluation:
 
     @property
     def exit_status(self) -> int:
-        """0 with figures, 2 without."""
+        """0 with metrics, 2 without."""
         return 0 if self.complete else 2
 
     def to_json(self) -> dict[str, Any]:
@@ -99,21 +98,21 @@ def evaluate(
     policy: Policy = "background",
     step: Callable[[], None] | None = None,
 ) -> Evaluation:
-    """Compare label maps with ground truth at the original resolution, with one confusion matrix for the whole list.
+    """Evaluate label maps at the original resolution, with one confusion matrix over the whole list.
 
     Args:
         pred: folder of index PNGs named ``<id>.png``, or a run folder.
-        gt: a dataset with ground truth, or a folder of index PNGs, or a folder that has them in SegmentationClass.
+        gt: a dataset with ground truth, or a folder of index PNGs, itself or in SegmentationClass.
         ids: the list; by default every image of ``gt``.
         names: the classes, background first; by default the dataset's, else those of ``classes.txt`` beside the
             predictions or the ground truth.
-        policy: what a predicted 255 counts as.
+        policy: treatment of predicted ignore labels.
         step: called after each image.
 
-    Missing, unreadable, wrongly sized and out-of-range label maps are listed in the result, which then has no figures.
+    Missing, unreadable, wrongly sized and out-of-range label maps are listed in the result, which then has no metrics.
 
     Raises:
-        WsssError: a folder is missing, the list is empty or has an id twice, or the classes are unknown.
+        WsssError: a folder is missing, the list is empty or has a duplicate, or the classes are unknown.
     """
     if policy not in POLICIES:
         raise unknown_name("policy", policy, POLICIES)
@@ -164,11 +163,11 @@ def evaluate(
                 bands += compared[1]
         if step is not None:
             step()
-    return _figures(tuple(names), len(ids), policy, missing, errors, histogram, bands)
+    return _evaluation(tuple(names), len(ids), policy, missing, errors, histogram, bands)
 
 
 def mask_folder(folder: Path) -> Path:
-    """Where a folder keeps its label maps: in SegmentationClass if it has one, else in itself.
+    """The folder of the label maps: SegmentationClass if there is one, else the folder itself.
 
     Raises WsssError if there is no such folder.
     """
@@ -179,12 +178,12 @@ def mask_folder(folder: Path) -> Path:
 
 
 def read_ids(path: Path) -> list[str]:
-    """The ids of a list file, one a line. Raises WsssError if it cannot be read, or a line is no id."""
+    """The ids of a list file, one per line. Raises WsssError if it cannot be read or an id is invalid."""
     return [check_id(line, f"{path}, line {number}") for number, line in read_lines(path)]
 
 
 def ground_truth(gt: Dataset | Path) -> tuple[Callable[[str], np.ndarray], Callable[[], list[str]]]:
-    """How to get the ground truth of an id, and all ids there are. Errors of one image are ImageErrors."""
+    """Functions for the ground truth of an id (raises ImageError) and for all ids."""
     if isinstance(gt, Dataset):
         samples = {sample.id: sample for sample in gt}
 
@@ -217,7 +216,7 @@ def _boundary(truth: np.ndarray, prediction: np.ndarray, policy: Policy) -> np.n
     return boundary_counts(truth, prediction, ignored if policy == "skip" else None)
 
 
-def _figures(
+def _evaluation(
     names: tuple[str, ...],
     images: int,
     policy: Policy,
@@ -228,7 +227,7 @@ def _figures(
 ) -> Evaluation:
     complete = not missing and not errors
 
-    def figure(value: float) -> float | None:
+    def metric(value: float) -> float | None:
         return float(value) if complete and not math.isnan(value) else None
 
     confusion = confusion_matrix(histogram, len(names))
@@ -242,13 +241,13 @@ def _figures(
         missing=tuple(missing),
         errors=tuple(errors),
         confusion=confusion,
-        miou=figure(metrics.mean(iou)),
-        per_class_iou={name: figure(value) for name, value in zip(names, iou, strict=True)},
-        pixel_accuracy=figure(metrics.pixel_accuracy(resolved)),
-        boundary_iou=figure(metrics.mean(boundary)),
-        per_class_boundary_iou={name: figure(value) for name, value in zip(names, boundary, strict=True)},
-        coverage=figure(metrics.coverage(confusion)),
+        miou=metric(metrics.mean(iou)),
+        per_class_iou={name: metric(value) for name, value in zip(names, iou, strict=True)},
+        pixel_accuracy=metric(metrics.pixel_accuracy(resolved)),
+        boundary_iou=metric(metrics.mean(boundary)),
+        per_class_boundary_iou={name: metric(value) for name, value in zip(names, boundary, strict=True)},
+        coverage=metric(metrics.coverage(confusion)),
         miou_by_policy={
-            other: figure(metrics.mean(metrics.iou(metrics.resolve_ignored(confusion, other)))) for other in POLICIES
+            other: metric(metrics.mean(metrics.iou(metrics.resolve_ignored(confusion, other)))) for other in POLICIES
         },
     )

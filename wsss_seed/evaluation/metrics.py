@@ -1,4 +1,4 @@
-"""Figures from counts."""
+"""Metrics from confusion matrices."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Literal, get_args
 import numpy as np
 
 Policy = Literal["background", "wrong", "skip"]
-"""What a predicted 255 counts as: ``background``, the figure comparable with other work; ``wrong``, an extra class
-that is never right; ``skip``, left out, to be read with the coverage."""
+"""Treatment of predicted ignore labels: ``background``, comparable with other work; ``wrong``, an additional class
+that is never correct; ``skip``, excluded, to be reported with the coverage."""
 
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
 def resolve_ignored(confusion: np.ndarray, policy: Policy) -> np.ndarray:
-    """Apply the policy for predicted 255 to its column, the last.
+    """Apply the policy for predicted ignore labels to their column, the last one.
 
     Args:
         confusion: int64 (C, C + 1).
 
-    Returns int64 (C, C + 1); the last column holds pixels that are wrong without being of a class.
+    Returns int64 (C, C + 1); the last column counts wrong pixels without a class.
     """
     resolved = confusion.copy()
     if policy == "background":
@@ -30,10 +30,10 @@ def resolve_ignored(confusion: np.ndarray, policy: Policy) -> np.ndarray:
 
 
 def iou(confusion: np.ndarray) -> np.ndarray:
-    """IoU of each class, float64 (C,): hits / (row + column - hits); NaN for a class without a ground-truth pixel.
+    """IoU of each class, float64 (C,): hits / (row + column - hits); NaN without ground-truth pixels.
 
     Args:
-        confusion: int64 (C, C + 1), the last column wrong pixels of no class.
+        confusion: int64 (C, C + 1), the last column for wrong pixels without a class.
     """
     hits = np.diagonal(confusion).astype(np.float64)
     truth = confusion.sum(axis=1)
@@ -54,18 +54,18 @@ def boundary_iou(counts: np.ndarray) -> np.ndarray:
 
 
 def pixel_accuracy(confusion: np.ndarray) -> float:
-    """Share of the counted pixels that are right; NaN where none is counted."""
+    """Share of correct pixels; NaN without pixels."""
     total = confusion.sum()
     return float(np.trace(confusion) / total) if total else float("nan")
 
 
 def coverage(confusion: np.ndarray) -> float:
-    """Share of the pixels with ground truth whose prediction is not 255; NaN where there are none."""
+    """Share of pixels with ground truth that are not ignored in the prediction; NaN without pixels."""
     total = confusion.sum()
     return float(1 - confusion[:, -1].sum() / total) if total else float("nan")
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean of what is not NaN; NaN where all is."""
+    """Mean of the values that are not NaN; NaN if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")

@@ -1,4 +1,4 @@
-"""Work done ahead of its use and behind its making, with queues that cannot grow."""
+"""Prefetching and background writing in threads, with bounded queues."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ R = TypeVar("R")
 def prefetch_map(
     function: Callable[[T], R], items: Iterable[T], *, workers: int, depth: int
 ) -> Generator[tuple[T, Future[R]], None, None]:
-    """``(item, future of function(item))`` in order, while up to ``depth`` later items are worked on in threads.
+    """``(item, future of function(item))`` in order, while up to ``depth`` later items are processed in threads.
 
-    No more than ``depth`` + 1 results exist at a time. Close the iterator to drop what is not wanted any more.
+    At most ``depth`` + 1 results exist at a time. Close the iterator to cancel the remaining items.
     """
     todo = iter(items)
     with ThreadPoolExecutor(max(1, workers)) as pool:
@@ -34,10 +34,10 @@ def prefetch_map(
 
 
 class BackgroundWriter(Generic[R]):
-    """Threads that work off what is handed to them; ``submit`` waits where ``depth`` pieces are under way.
+    """Runs submitted functions in threads; ``submit`` blocks while ``depth`` of them are pending.
 
-    The first error stops the caller at its next ``submit`` or at the end. Leaving the context waits for everything
-    handed over, also when it is left because of an error.
+    The first error is raised at the next ``submit`` or at the end. Leaving the context waits for everything submitted,
+    also after an error.
     """
 
     def __init__(self, *, workers: int, depth: int) -> None:

@@ -1,4 +1,4 @@
-"""The folder of what was downloaded, what is remembered of its files, and whether the network may be used."""
+"""The download cache, remembered file hashes, and offline mode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from platformdirs import user_cache_path
 
 from ..io.files import write_json
 
-# Smaller files are hashed faster than looked up.
+# Hashes of smaller files are not remembered: computing them takes no longer than looking them up.
 _REMEMBERED = 16 * 2**20
 _OFFLINE = ("WSSS_SEED_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_OFFLINE")
 
@@ -24,26 +24,26 @@ def home() -> Path:
 
 
 def offline() -> str | None:
-    """The environment variable that forbids the network (``--offline`` sets one), None where none does."""
+    """Name of the environment variable that forbids network access (``--offline`` sets one); None if none does."""
     return next((n for n in _OFFLINE if os.environ.get(n, "").strip().lower() in ("1", "true", "yes", "on")), None)
 
 
 def stay_offline() -> None:
-    """Forbid the network to this process and those it starts, huggingface_hub's included."""
+    """Forbid network access in this process and its children, also to huggingface_hub."""
     if offline() is None:
         os.environ["WSSS_SEED_OFFLINE"] = "1"
     os.environ["HF_HUB_OFFLINE"] = "1"
     constants = sys.modules.get("huggingface_hub.constants")
-    if constants is not None:  # it has read the environment before
+    if constants is not None:  # it has already read the environment
         constants.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
 
 
 def sha256(path: Path, *, anew: bool = False) -> str:
-    """SHA-256 of a file, in hexadecimal. That of a large file is remembered until its size or time changes.
+    """SHA-256 of a file in hexadecimal. That of a large file is remembered until its size or modification time changes.
 
     Args:
         path: the file.
-        anew: read it in any case.
+        anew: read it even if its hash is remembered.
 
     Raises:
         OSError: it cannot be read.
@@ -55,13 +55,13 @@ def sha256(path: Path, *, anew: bool = False) -> str:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if before.st_size >= _REMEMBERED:
-        with suppress(OSError):  # a cache that cannot be written to costs time only
+        with suppress(OSError):  # without a writable cache it is hashed again next time
             write_json(_record(path), {**_state(path, before), "sha256": digest})
     return digest
 
 
 def known_sha256(path: Path) -> str | None:
-    """SHA-256 of a file where that needs no long reading: of a small one, and of a large one if it is remembered."""
+    """SHA-256 of a file if it is small or its hash is remembered, else None."""
     now = path.stat()
     if now.st_size < _REMEMBERED:
         return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Checkpoints as data: a name leads to files with public addresses and hashes, which are fetched into the cache."""
+"""Known checkpoints: names of files with public URLs and hashes, downloaded into the cache."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class File:
     """One file of a checkpoint.
 
     Attributes:
-        name: in the cache, in the folder of its role.
-        url: its public address.
-        size: bytes, None where not known.
-        sha256: of its contents, None where not known.
+        name: file name in the cache folder of its role.
+        url: public URL.
+        size: in bytes; None if unknown.
+        sha256: SHA-256 of the contents; None if unknown.
     """
 
     name: str
@@ -52,16 +52,16 @@ class Checkpoint:
 
     @property
     def size(self) -> int:
-        """Bytes of all files whose size is known."""
+        """Total size in bytes of all files whose size is known."""
         return sum(f.size or 0 for f in self.files)
 
     def path(self, file: File | None = None) -> Path:
-        """Where a file lies in the cache, or shall lie; without one that of the first, which the loader takes."""
+        """Path of a file in the cache; by default of the first file, which the loader reads."""
         return home() / self.role / (file or self.files[0]).name
 
     def state(self) -> str:
-        """``missing`` (a file at least), ``present`` (not yet verified), ``verified``, or ``wrong`` (of another hash or
-        size). Hashes no large file whose hash is not remembered."""
+        """``missing`` (at least one file), ``present`` (not verified yet), ``verified``, or ``wrong`` (other hash or
+        size). Does not hash large files whose hash is not remembered."""
         paths = [(f, self.path(f)) for f in self.files]
         if not all(p.is_file() for _, p in paths):
             return "missing"
@@ -74,17 +74,17 @@ class Checkpoint:
 
 
 def known_checkpoints() -> list[Checkpoint]:
-    """All entries, the user's own included, by role and in the order of the files.
+    """All checkpoints, the user's included, by role and in the order of the files.
 
     Raises:
-        WsssError: the user's file cannot be understood.
+        WsssError: the user's file is invalid.
     """
     found = {(c.role, c.name): c for path in (_OURS, home() / "checkpoints.toml") for c in _read(path)}
     return sorted(found.values(), key=lambda c: ("clip", "sam", "detector").index(c.role))
 
 
 def find_checkpoint(role: str, name: str) -> Checkpoint | None:
-    """The entry of a name or another name of it; the user's go before ours."""
+    """The checkpoint with a name or alias; the user's take precedence over the bundled list."""
     entries = [c for c in known_checkpoints() if c.role == role]
     return next((c for c in entries if c.name == name), next((c for c in entries if name in c.also), None))
 
@@ -99,14 +99,14 @@ def _read(path: Path) -> Iterator[Checkpoint]:
             for name, entry in entries.items():
                 yield _checkpoint(role, name, dict(entry))
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise CheckpointError(f"{path}: not a list of checkpoints ({error}); correct it or take it away") from None
+            raise CheckpointError(f"{path}: not a list of checkpoints ({error}); correct or remove it") from None
 
 
 def _checkpoint(role: str, name: str, entry: dict[str, Any]) -> Checkpoint:
     here = f"{role}.{name}"
     parts = tuple(_file(here, File(**f)) for f in entry.pop("files"))
     if not parts:
-        raise ValueError(f"{here}: files must name one at least")
+        raise ValueError(f"{here}: files must name at least one")
     for key, value in entry.items():
         right = isinstance(value, list) and all(isinstance(v, str) for v in value)
         if not (right if key in ("seen", "also") else isinstance(value, str)):
@@ -116,11 +116,11 @@ def _checkpoint(role: str, name: str, entry: dict[str, Any]) -> Checkpoint:
 
 
 def _file(here: str, file: File) -> File:
-    """The file, whose fields are of their types and whose name stays in its folder."""
+    """The file, after checking the types of its fields and that its name contains no folder."""
     if not isinstance(file.name, str) or not isinstance(file.url, str):
         raise ValueError(f"{here}: name and url of a file must be text")
     if file.name in ("", ".", "..") or not file.name.isprintable() or {*"/\\"} & {*file.name}:
-        raise ValueError(f"{here}: files need names without folders")
+        raise ValueError(f"{here}: names of files must not contain folders")
     if file.size is not None and (type(file.size) is not int or file.size < 0):
         raise ValueError(f"{here}: size must be a number of bytes")
     if file.sha256 is not None and not (isinstance(file.sha256, str) and _SHA256.fullmatch(file.sha256)):
@@ -129,8 +129,8 @@ def _file(here: str, file: File) -> File:
 
 
 def address(checkpoint: Checkpoint, file: File) -> str:
-    """Where a file is fetched from: its public address, the hub's under ``HF_ENDPOINT``; or all from
-    ``WSSS_SEED_MIRROR``, which has the cache's layout."""
+    """URL from which a file is downloaded: its public URL, with ``HF_ENDPOINT`` for the hub, or a file below
+    ``WSSS_SEED_MIRROR``, which has the layout of the cache."""
     mirror, endpoint = os.environ.get("WSSS_SEED_MIRROR"), os.environ.get("HF_ENDPOINT")
     if mirror:
         return f"{mirror.rstrip('/')}/{checkpoint.role}/{file.name}"
@@ -140,10 +140,10 @@ def address(checkpoint: Checkpoint, file: File) -> str:
 
 
 def pull(checkpoint: Checkpoint) -> None:
-    """Fetch what is missing of a checkpoint and verify all of it.
+    """Download missing files of a checkpoint and verify all of them.
 
     Raises:
-        WsssError: offline and not there (with path, address and hash), not to be had, or of another hash.
+        WsssError: offline and missing (the message has path, URL and hash), a failed download, or a different hash.
     """
     for file in checkpoint.files:
         path = checkpoint.path(file)
@@ -153,7 +153,7 @@ def pull(checkpoint: Checkpoint) -> None:
         forbidden = offline()
         if forbidden:
             raise CheckpointError(
-                f"{checkpoint.name}: no file {path}, and no network ({forbidden} is set); put the file of {url} there"
+                f"{checkpoint.name}: no file {path}, and offline ({forbidden} is set); put the file of {url} there"
                 f"{_facts(file)}, give `{checkpoint.role}` a path, or use `models` tiny"
             )
         from .fetch import fetch
@@ -163,14 +163,14 @@ def pull(checkpoint: Checkpoint) -> None:
 
 
 def verify(checkpoint: Checkpoint, *, anew: bool = False) -> None:
-    """Compare the files of a checkpoint with what is known of them.
+    """Compare size and hash of the files of a checkpoint with the published ones.
 
     Args:
-        checkpoint: it.
-        anew: read them again even if their hashes are remembered.
+        checkpoint: the checkpoint.
+        anew: read the files even if their hashes are remembered.
 
     Raises:
-        WsssError: one is missing, of another size or of another hash.
+        WsssError: a file is missing or differs.
     """
     for file in checkpoint.files:
         path = checkpoint.path(file)

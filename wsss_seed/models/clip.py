@@ -1,4 +1,4 @@
-"""CLIP through open_clip: texts and views of an image as unit vectors in one space."""
+"""CLIP through open_clip: features of texts and image crops."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .towers import ImageTower, LastBlock, TextTower, Tower
 from .weight_files import UNREADABLE, check_sizes
 
 _BATCH = 64  # texts or views in one forward pass
-_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers that OpenAI keeps among the weights
+_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers that OpenAI stores among the weights
 
 
 class Clip:
@@ -37,12 +37,12 @@ class Clip:
     Attributes:
         name: what it was loaded from.
         model: the open_clip model, float32, in evaluation mode.
-        precision: ``fp32``, ``bf16`` or ``fp16``, in which ``encode_views`` computes; texts, and whatever else class
-            activation maps and learned prompts need, are always float32, since gradients underflow in half precision.
-        tokenizer: its tokenizer, texts to int64 (n, context_length).
-        image_size: side R in pixels of the square that the image tower sees.
-        context_length: tokens of a text, start and end included; longer texts are cut.
-        logit_scale: learned factor of the cosines in a softmax (about 100 for OpenAI's weights).
+        precision: precision of ``encode_views``: ``fp32``, ``bf16`` or ``fp16``; texts, class activation maps and
+            learned prompts are always float32.
+        tokenizer: maps texts to int64 (n, context_length).
+        image_size: side R in pixels of the square input of the image tower.
+        context_length: tokens per text, start and end included; longer texts are truncated.
+        logit_scale: learned factor on cosine similarities (about 100 for OpenAI's weights).
     """
 
     def __init__(
@@ -62,7 +62,9 @@ class Clip:
         size = model.visual.image_size
         height, width = size if isinstance(size, tuple | list) else (size, size)
         if height != width:
-            raise CheckpointError(f"{name}: sees {width} x {height} pixels; use a CLIP model with square images")
+            raise CheckpointError(
+                f"{name}: has inputs of {width} x {height} pixels; use a CLIP model with square inputs"
+            )
         self.image_size = int(height)
         self.context_length = int(model.context_length)
         self.logit_scale = float(model.logit_scale.exp())
@@ -79,14 +81,14 @@ class Clip:
 
     @torch.inference_mode()
     def encode_views(self, image: np.ndarray, boxes: np.ndarray) -> torch.Tensor:
-        """Standard (class-token) image features of parts of one image.
+        """Class-token features of crops of one image.
 
-        Every box is cut out and stretched to R x R by PIL's bicubic filter, whatever its aspect ratio, as label-free
-        classification and crop verification want them.
+        Each crop is resized to R x R with PIL's bicubic filter regardless of its aspect ratio, as label-free
+        classification and crop verification need it.
 
         Args:
             image: uint8 (H, W, 3) RGB.
-            boxes: float (n, 4) x0 y0 x1 y1 in pixels; fractions count, what lies outside the image is cut off.
+            boxes: float (n, 4) x0 y0 x1 y1 in pixels, with subpixel accuracy, clipped to the image.
 
         Returns:
             float32 (n, D) of unit length, on the device.
@@ -96,33 +98,33 @@ class Clip:
         """
         if len(boxes) == 0:
             return self.encode_text([""])[:0]
-        pixels = torch.from_numpy(stretched(image, boxes, self.image_size)).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(resized_crops(image, boxes, self.image_size)).permute(0, 3, 1, 2)
         with computing(self.device, self.precision):
             encode = self.model.encode_image
-            return torch.cat(list(self._views.over(pixels, lambda part: _unit(encode(self.normalise(part))), _BATCH)))
+            return torch.cat(list(self._views.map(lambda part: _unit(encode(self.normalise(part))), pixels, _BATCH)))
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels 0..255 of any type as the image tower takes them: float32 (N, 3, H, W) on the device."""
+        """Pixels 0..255 of any dtype as normalised float32 (N, 3, H, W) on the device."""
         return (pixels.to(self.device).float() / 255 - self._mean) / self._std
 
     def prepare(self, image: np.ndarray, max_side: int | None = None) -> torch.Tensor:
         """One whole image for ``encode_tokens``, float32 (1, 3, H, W).
 
-        Each side is rounded up by itself to the next multiple of the patch size and the image stretched to that by
-        PIL's bicubic filter, as FMA-WSSS and CLIP-ES do.
+        Each side is rounded up to a multiple of the patch size and the image resized to that with PIL's bicubic filter,
+        as in FMA-WSSS and CLIP-ES.
 
         Args:
             image: uint8 (H, W, 3) RGB.
-            max_side: a longer image is sized as if it had been reduced to this side first, for the memory of attention
-                grows with the fourth power of the side; None: never.
+            max_side: limit on the longer side before rounding, as the memory of attention grows with its fourth power;
+                None for no limit.
         """
         height, width = image.shape[:2]
         reduction = min(1.0, (max_side or np.inf) / max(height, width))
         patch = self.patch_size
         rows, columns = (max(1, -(-round(side * reduction) // patch)) for side in (height, width))
         size = (columns * patch, rows * patch)
-        stretched = np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-        return self.normalise(torch.from_numpy(stretched).permute(2, 0, 1)[None])
+        resized = np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+        return self.normalise(torch.from_numpy(resized).permute(2, 0, 1)[None])
 
     @cached_property
     def _image_tower(self) -> ImageTower:
@@ -134,7 +136,7 @@ class Clip:
 
     @property
     def patch_size(self) -> int:
-        """Side of a patch in pixels. Raises WsssError for an image tower without patch tokens of its own."""
+        """Side of a patch in pixels. Raises WsssError for an image tower without usable patch tokens."""
         return self._image_tower.patch_size
 
     @property
@@ -144,7 +146,7 @@ class Clip:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all weights, by which learned prompts know the model they belong to."""
+        """Hash of all weights, which ties learned prompts to their model."""
         digest = hashlib.sha256()
         for name, value in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
@@ -153,7 +155,7 @@ class Clip:
 
     @torch.no_grad()
     def encode_tokens(self, pixels: torch.Tensor, attention_blocks: int = 0) -> Tower:
-        """The image tower up to its last block, without gradient; any open_clip vision transformer, any size.
+        """The image tower up to its last block, without gradients, for any open_clip vision transformer and input size.
 
         Args:
             pixels: float (N, 3, H, W), normalised; sides are multiples of ``patch_size``.
@@ -162,7 +164,7 @@ class Clip:
 
         Raises:
             WsssError: an image tower that is not a plain vision transformer of open_clip.
-            ValueError: sides that the patches do not tile.
+            ValueError: sides that are not multiples of the patch size.
         """
         with computing(self.device):
             return self._image_tower.forward(pixels.to(self.device), attention_blocks)
@@ -170,16 +172,16 @@ class Clip:
     def last_block(self, tower: Tower) -> torch.Tensor:
         """Image features, float32 (N, D) of unit length: mean of the patch tokens after ``ln_post``, projected.
 
-        Not those of ``encode_views``, which come from the class token.
+        Unlike ``encode_views``, which uses the class token.
         """
         return self._image_tower.features(tower)
 
     def open_last_block(self, tower: Tower) -> LastBlock:
-        """The last block opened at its attention, for gradients with respect to the output of its first LayerNorm."""
+        """The last block, for gradients with respect to the output of its first LayerNorm."""
         return LastBlock(self._image_tower, tower)
 
     def token_embedding(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Rows of the token table, float32 (..., Dt), for int64 tokens."""
+        """Token embeddings, float32 (..., Dt), of int64 tokens."""
         result: torch.Tensor = self._text_tower.table(tokens.to(self.device))
         return result
 
@@ -188,10 +190,10 @@ class Clip:
 
         Args:
             embeddings: float (G, T, Dt) of the tokens, without positions.
-            eos: int64 (G,) places of the end tokens.
+            eos: int64 (G,) indices of the end tokens.
 
         Raises:
-            WsssError: a text tower that does not read a sentence at its end token.
+            WsssError: a text tower whose feature is not taken at the end token.
         """
         return self._text_tower.features(embeddings, eos.to(self.device))
 
@@ -201,8 +203,8 @@ def _unit(features: torch.Tensor) -> torch.Tensor:
     return F.normalize(features.float(), dim=-1)
 
 
-def stretched(image: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
-    """Each box (n, 4) of an image uint8 (H, W, 3), stretched bicubically to uint8 (n, size, size, 3).
+def resized_crops(image: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
+    """Crops (n, 4) of an image uint8 (H, W, 3), resized bicubically to uint8 (n, size, size, 3).
 
     Raises:
         ValueError: a box without area inside the image.
@@ -222,16 +224,16 @@ def load_clip(spec: str, device: str | torch.device = "cpu", precision: str = "f
     """Load CLIP weights.
 
     Args:
-        spec: ``MODEL:PRETRAINED`` as open_clip lists them (``ViT-B-16-quickgelu:openai``), fetched and kept by
+        spec: ``MODEL:PRETRAINED`` as open_clip lists them (``ViT-B-16-quickgelu:openai``), downloaded and cached by
             open_clip; ``MODEL:FILE`` with a local checkpoint, OpenAI's own files among them; or a folder with either
             ``clip.json`` (the arguments of open_clip's CLIP) and ``clip.safetensors``, or open_clip's own
             ``open_clip_config.json``.
-        device: where to put the model.
-        precision: in which it encodes views.
+        device: device of the model.
+        precision: precision of ``encode_views``.
 
     Raises:
-        WsssError: unknown names, and weights that are missing, damaged, of another model, or more than plain tensors
-            (nothing is ever unpickled but tensors).
+        WsssError: unknown names, or weights that are missing, damaged, of another model, or contain more than plain
+            tensors (nothing but tensors is ever unpickled).
     """
     folder = Path(spec)
     if (folder / "clip.json").is_file():
@@ -242,13 +244,13 @@ def load_clip(spec: str, device: str | torch.device = "cpu", precision: str = "f
 
 
 def fetch_pretrained(spec: str) -> Path:
-    """Fetch weights that open_clip lists into the cache where it looks for them.
+    """Download weights that open_clip lists into its cache.
 
     Args:
         spec: ``MODEL:PRETRAINED``.
 
     Raises:
-        WsssError: unknown names, or weights that cannot be had.
+        WsssError: unknown names, or a failed download.
     """
     model, pretrained = _names(spec)
     tag = open_clip.get_pretrained_cfg(model, pretrained)
@@ -261,7 +263,7 @@ def fetch_pretrained(spec: str) -> Path:
 
 
 def _names(spec: str) -> tuple[str, str]:
-    """``MODEL:PRETRAINED`` or ``MODEL:FILE`` as two, if open_clip knows them."""
+    """Split ``MODEL:PRETRAINED`` or ``MODEL:FILE`` and check that open_clip knows them."""
     model, _, pretrained = spec.partition(":")
     if Path(spec).exists() or not pretrained:
         raise CheckpointError(
@@ -282,13 +284,13 @@ def _names(spec: str) -> tuple[str, str]:
 
 
 def _check_offline(spec: str, tag: dict[str, Any]) -> None:
-    """Raise WsssError where open_clip would go to the network though it is forbidden, which only the hub respects."""
+    """Raise WsssError where open_clip would download although offline: only downloads from the hub respect that."""
     forbidden = offline()
     if forbidden and tag and not tag.get("hf_hub"):
         path = Path("~/.cache/clip").expanduser() / tag["url"].rpartition("/")[2]
         if not path.is_file():
             raise CheckpointError(
-                f"{spec}: no file {path}, and no network ({forbidden} is set); put the file of {tag['url']} there, or "
+                f"{spec}: no file {path}, and offline ({forbidden} is set); put the file of {tag['url']} there, or "
                 "give a local file as MODEL:FILE"
             )
 
@@ -299,7 +301,7 @@ def _cannot_fetch(model: str, pretrained: str, tag: dict[str, Any], error: BaseE
     forbidden = offline()
     if forbidden and repository:
         folder = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
-        reason = f"not whole in {folder}, and no network ({forbidden} is set)"
+        reason = f"not complete in {folder}, and offline ({forbidden} is set)"
     else:
         reason = f"open_clip could not fetch or read these weights ({one_line(error)})"
     return (
@@ -331,7 +333,7 @@ def _read_folder(folder: Path) -> tuple[Any, Any]:
 
 
 def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
-    """Model and tokenizer by open_clip's factory; the activation follows the weights, not only the model's name."""
+    """Model and tokenizer from open_clip's factory; the activation follows the weights, not only the model's name."""
     tag = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
     quick_gelu = bool(tag.get("quick_gelu"))
     where = f"{model}:{pretrained}" if pretrained else model.removeprefix("local-dir:")
@@ -355,18 +357,18 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
 
 
 def _openai_weights(path: Path) -> dict[str, torch.Tensor] | None:
-    """Tensors of a checkpoint in OpenAI's form, an archive, which open_clip would not open safely, or a state dict with
-    numbers among the weights; None for any other file."""
+    """Tensors of a checkpoint in OpenAI's format: a TorchScript archive, which open_clip would not open safely, or a
+    state dict with numbers among the weights; None for any other file."""
     if is_torchscript(path):
         weights = read_torchscript(path)
     else:
         try:
             weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except UNREADABLE:
-            return None  # open_clip knows more formats, and says what is wrong
+            return None  # open_clip reads more formats, and reports errors
         inner = weights.get("state_dict", weights) if isinstance(weights, dict) else None
         if not isinstance(inner, dict) or not any(isinstance(value, torch.Tensor) for value in inner.values()):
-            raise ValueError("it holds no tensors by their names")
+            raise ValueError("it contains no named tensors")
         if _NOT_WEIGHTS[0] not in weights:
             return None
     return {k: v for k, v in weights.items() if k not in _NOT_WEIGHTS}
@@ -374,7 +376,7 @@ def _openai_weights(path: Path) -> dict[str, torch.Tensor] | None:
 
 @contextmanager
 def _without_log() -> Iterator[None]:
-    """open_clip writes to the root logger what it also raises; the user gets one line, ours."""
+    """Suppress what open_clip logs on top of raising it."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -1,7 +1,7 @@
-"""Open-vocabulary detection behind one interface: captions with known spans in, boxes with scores per class out.
+"""Interface of open-vocabulary detectors: captions with known phrase spans in, boxes with scores per class out.
 
-Scores never pass through decoded phrase strings, which may be merged ("cat dog"), cut or empty: every class knows the
-tokens of its phrases in the caption, so a detector's score per token becomes a score per class without guessing.
+Phrases are never decoded to strings: the tokens of each class in the caption are known, so scores per token map to
+scores per class exactly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ScoreMap = Literal["span_mean_max", "best_token"]
 
 
 class Queries(NamedTuple):
-    """Everything a detector says about one image, unfiltered; the order means nothing.
+    """Unfiltered output of a detector for one image, in no particular order.
 
     Attributes:
         boxes: float32 (n, 4) x0 y0 x1 y1 in pixels of the image, clipped to it.
@@ -44,27 +44,27 @@ class Detector(Protocol):
         joint: bool = True,
         score: ScoreMap = "span_mean_max",
     ) -> Queries:
-        """Look for classes in one image.
+        """Detect classes in one image.
 
         Args:
             image: uint8 (H, W, 3) RGB.
-            phrases: for each class its phrases; a class without phrases scores 0.
-            joint: all classes in one caption, where they compete (several captions where the text encoder's length
-                asks for it); else a caption for each class.
-            score: how token probabilities become a class's score, see ``class_scores``.
+            phrases: phrases of each class; a class without phrases scores 0.
+            joint: whether all classes share a caption, where they compete (split only if it exceeds the length of the
+                text encoder); otherwise one caption per class.
+            score: mapping from token probabilities to class scores, see ``class_scores``.
         """
         ...
 
 
 class Phrase(NamedTuple):
-    """A phrase as it stands in a caption: its text, and the classes it speaks for."""
+    """A phrase of a caption: its text, and the classes it stands for."""
 
     text: str
     classes: tuple[int, ...]
 
 
 class Caption(NamedTuple):
-    """A detector's caption: ``text``, and for each of ``phrases`` the ``spans`` [start, end) of its characters."""
+    """A caption: its ``text``, and for each of ``phrases`` its ``spans`` [start, end) in characters."""
 
     text: str
     phrases: tuple[Phrase, ...]
@@ -72,7 +72,7 @@ class Caption(NamedTuple):
 
 
 def normalised(text: str) -> str:
-    """A phrase as captions have it: lower case, single spaces, without the characters that end a phrase.
+    """A phrase normalised for captions: lower case, single spaces, without the characters that end a phrase.
 
     Grounding DINO's captions are lower case, and "." and "?" separate phrases in its text encoder's attention.
     """
@@ -80,7 +80,7 @@ def normalised(text: str) -> str:
 
 
 def unique_phrases(phrases: Sequence[Sequence[str]]) -> list[Phrase]:
-    """The different phrases of all classes in order of appearance; a phrase of two classes speaks for both."""
+    """The distinct phrases of all classes in order of appearance; a phrase of two classes stands for both."""
     owners: dict[str, list[int]] = {}
     for c, texts in enumerate(phrases):
         for text in map(normalised, texts):
@@ -90,7 +90,7 @@ def unique_phrases(phrases: Sequence[Sequence[str]]) -> list[Phrase]:
 
 
 def write_caption(phrases: Iterable[Phrase]) -> Caption:
-    """Join phrases with " . ", end with " .", and note where each stands."""
+    """Join phrases with " . ", end with " .", and record the span of each."""
     phrases = tuple(phrases)
     spans, at = [], 0
     for phrase in phrases:
@@ -100,12 +100,12 @@ def write_caption(phrases: Iterable[Phrase]) -> Caption:
 
 
 def write_captions(phrases: Iterable[Phrase], count: Callable[[str], int], limit: int = TOKEN_LIMIT) -> list[Caption]:
-    """As few captions of whole phrases, in order, as the text encoder's length allows.
+    """As few captions as the length of the text encoder allows, phrases in order and unbroken.
 
     Args:
-        phrases: what to ask for.
-        count: tokens of a phrase by itself, without special tokens.
-        limit: tokens of a caption, with [CLS], [SEP] and one "." a phrase.
+        phrases: phrases to detect.
+        count: returns the number of tokens of a phrase, without special tokens.
+        limit: tokens per caption, including [CLS], [SEP] and one "." per phrase.
 
     Raises:
         WsssError: a single phrase is too long.
@@ -128,11 +128,11 @@ def write_captions(phrases: Iterable[Phrase], count: Callable[[str], int], limit
 
 
 def span_tokens(offsets: Sequence[tuple[int, int]], span: tuple[int, int]) -> list[int]:
-    """Indices of the tokens that lie in a span of characters.
+    """Indices of the tokens within a span of characters.
 
     Args:
-        offsets: [start, end) of each token's characters, as a fast tokenizer's offset mapping has them; special tokens
-            have empty ones.
+        offsets: [start, end) of each token in characters, the offset mapping of a fast tokenizer; empty for special
+            tokens.
         span: [start, end) of the phrase.
     """
     return [i for i, (start, end) in enumerate(offsets) if start < end and span[0] <= start and end <= span[1]]
@@ -145,21 +145,22 @@ def class_scores(
     classes: int,
     score: ScoreMap = "span_mean_max",
 ) -> np.ndarray:
-    """Scores of classes from probabilities of tokens.
+    """Class scores from token probabilities.
 
-    ``span_mean_max``: a class scores as the best of its phrases, a phrase as the mean of its tokens, as in Grounding
-    DINO's evaluation on COCO. ``best_token``: a class scores as the best single token of its phrases, as in the
-    released code of Sun et al. (arXiv 2305.01586), which reads off the phrase around a query's best token. The two
-    differ where phrases share words.
+    ``span_mean_max``: maximum over the phrases of a class of the mean over their tokens, as in Grounding DINO's
+    evaluation on COCO. ``best_token``: maximum over all tokens of the phrases, as in the released code of Sun et al.
+    (arXiv 2305.01586), which takes the phrase around the best token of a query. The two differ where phrases share
+    words.
 
     Args:
         probabilities: float (n, tokens) sigmoids of the logits.
         caption: the caption they belong to.
-        offsets: its tokens' characters, see ``span_tokens``.
-        classes: C.
+        offsets: offset mapping of its tokens, see ``span_tokens``.
+        classes: number of classes C.
+        score: see above.
 
     Returns:
-        float32 (n, C); 0 for classes that no phrase of the caption speaks for.
+        float32 (n, C); 0 for classes without a phrase in the caption.
     """
     out = np.zeros((len(probabilities), classes), np.float32)
     for phrase, span in zip(caption.phrases, caption.spans, strict=True):
@@ -181,6 +182,6 @@ def pixel_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def merged(parts: Sequence[Queries], classes: int) -> Queries:
-    """The queries of several captions of one image together."""
+    """Concatenate the queries of several captions of one image."""
     empty = Queries(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, classes), np.float32))
     return Queries(*(np.concatenate(arrays) for arrays in zip(empty, *parts, strict=True)))

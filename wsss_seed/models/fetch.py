@@ -1,4 +1,4 @@
-"""One file over the network: resumed where it broke off, verified, and under its name only when whole."""
+"""Download of one file: resumable, verified, and visible under its name only when complete."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from ..io.files import NO_FOLLOW
 from .cache import sha256 as hash_of
 
 _CHUNK = 2**20
-_RESERVE = 2**30  # bytes of the disk that are left free by a download whose size nobody knows
-_TRIES = 3  # in a row without a single new byte
-_PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that another try may better
+_RESERVE = 2**30  # bytes of the disk left free by a download of unknown size
+_TRIES = 3  # consecutive tries without a new byte
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # responses worth another try
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _OTHER_MEANS = "a newer wsss-seed may know its new address, and a file of your own can be given by its path"
 _BROKEN = (URLError, TimeoutError, ConnectionError, http.client.HTTPException)
@@ -46,21 +46,21 @@ def fetch(
 ) -> None:
     """Download a file.
 
-    What has come lies in ``<path>.part``. A later call, of any process, goes on from there if the hash is known, by
-    which it will be seen whether the pieces belong together; a server that cannot do that sends everything again.
-    Processes that want the same file wait for the one that is fetching it. Nothing is done if the file is there.
-    No more is received than the file has bytes, and nothing is written through a link.
+    Partial downloads are kept as ``<path>.part``. A later call of any process resumes them if the hash is known, which
+    verifies that the pieces belong together; a server without support for ranges sends everything again. Processes that
+    need the same file wait for the one that downloads it. An existing file is not downloaded again. At most the
+    expected number of bytes is received, and nothing is written through a link.
 
     Args:
-        url: http, https, ftp or file address; redirects are followed, proxies taken from the environment.
-        path: where the file shall be; its folder is made.
-        size: bytes it must have, if known.
-        sha256: hash it must have, if known.
-        timeout: seconds without a byte after which a connection counts as broken.
-        console: where the progress is shown: a bar at a terminal, a line elsewhere. Default: standard error.
+        url: http, https, ftp or file URL; redirects are followed, proxies are taken from the environment.
+        path: destination; its folder is created.
+        size: expected size in bytes, if known.
+        sha256: expected hash, if known.
+        timeout: seconds without data after which a connection counts as broken.
+        console: shows progress, a bar at a terminal, a line elsewhere; standard error by default.
 
     Raises:
-        WsssError: an address that does not answer or has another file, a broken connection, a full disk.
+        WsssError: an unreachable URL, a different file, a broken connection, or a full disk.
     """
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -70,7 +70,7 @@ def fetch(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(path, say):
-            if path.exists():  # another process has fetched it meanwhile
+            if path.exists():  # another process has downloaded it in the meantime
                 return
             part = path.with_name(path.name + ".part")
             if sha256 is None or not _is_own(part):
@@ -80,21 +80,21 @@ def fetch(
                 _room_for(path, size, part)
                 say(f"downloading {path.name}{_of(size)} from {urlsplit(url).netloc or url}{_after(part)}")
                 _receive_all(url, part, size, timeout, console)
-                came = _wrong(part, size, sha256)
-                if came is None:
+                fault = _fault(part, size, sha256)
+                if fault is None:
                     break
                 part.unlink()
                 if not resumed:
                     raise CheckpointError(
-                        f"{url}: not the published file, {came}; nothing was kept. Try another network or put the "
+                        f"{url}: not the published file, {fault}; nothing was kept. Try another network or put the "
                         f"right file at {path}"
                     )
-                say(f"{path.name}: what was there of it did not belong to this file; starting over")
+                say(f"{path.name}: the partial download did not belong to this file; starting over")
                 resumed = False
             os.replace(part, path)
             hash_of(path)  # and remember it
     except OSError as error:
-        remedy = "make room" if error.errno in _FULL else "see to the folder, or choose another with WSSS_SEED_HOME"
+        remedy = "free some space" if error.errno in _FULL else "check the folder, or set WSSS_SEED_HOME to another"
         raise CheckpointError(f"{path}: cannot be written ({error.strerror or one_line(error)}); {remedy}") from None
 
 
@@ -113,7 +113,7 @@ def _alone(path: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _receive_all(url: str, part: Path, size: int | None, timeout: float, console: Console) -> None:
-    """Receive until everything is there, going on after breaks as long as each try brings something."""
+    """Receive until the file is complete, retrying after failures as long as each try makes progress."""
     tries, furthest = 0, _size(part)
     with _bar(console, part, size) as show:
         while True:
@@ -130,13 +130,13 @@ def _receive_all(url: str, part: Path, size: int | None, timeout: float, console
                 cause = getattr(error, "reason", None)
                 reason = one_line(cause if isinstance(cause, Exception) else error)
             except ValueError as error:
-                raise CheckpointError(f"{url}: not an address that can be read ({one_line(error)})") from None
+                raise CheckpointError(f"{url}: not a valid URL ({one_line(error)})") from None
             tries = 1 if _size(part) > furthest else tries + 1
             furthest = max(furthest, _size(part))
             if tries >= _TRIES:
                 raise CheckpointError(
-                    f"{url}: the download broke off at {_size(part)} bytes{_of(size)}: {reason}; run the same command "
-                    "again to go on, or fetch the file by other means"
+                    f"{url}: the download failed at {_size(part)} bytes{_of(size)}: {reason}; run the same command "
+                    "again to resume, or download the file by other means"
                 )
             sleep(2 ** (tries - 1))
 
@@ -144,49 +144,47 @@ def _receive_all(url: str, part: Path, size: int | None, timeout: float, console
 def _receive(
     url: str, part: Path, size: int | None, timeout: float, show: Callable[[int, int | None], None]
 ) -> int | None:
-    """Receive once, from where ``part`` ends if the server can do that. Gives the file's whole size if it is known."""
+    """Receive once, from the end of ``part`` if the server supports it. Returns the total size if it is known."""
     have = _size(part)
-    if size is not None and have >= size:  # all there, or not of this file, which its hash will tell
+    if size is not None and have >= size:  # complete, or of another file, which its hash will show
         return size
     headers = {"User-Agent": f"wsss-seed/{__version__}", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
-        answer = urlopen(Request(url, headers=headers), timeout=timeout)
+        response = urlopen(Request(url, headers=headers), timeout=timeout)
     except HTTPError as error:
         if error.code != 416:
             raise
         if size is None:
-            part.unlink()  # it is no beginning of what the server has
+            part.unlink()  # it is not a beginning of the file on the server
         raise ConnectionError(f"the server has no more than {have} bytes") from None
-    with answer:
-        if have and not _goes_on_at(answer, have):
+    with response:
+        if have and not _resumes_at(response, have):
             have = 0
-        length = answer.headers.get("Content-Length")
+        length = response.headers.get("Content-Length")
         whole = have + int(length) if length and length.isdigit() else None
         if size is not None and whole is not None and whole != size:
-            raise CheckpointError(f"{url}: has another file, of {whole} bytes instead of {size}; {_OTHER_MEANS}")
+            raise CheckpointError(f"{url}: a different file, of {whole} bytes instead of {size}; {_OTHER_MEANS}")
         expected = whole if whole is not None else size
         _room_for(part, expected, part)
         with open(part, "ab" if have else "wb", opener=_no_link) as file:
-            whole_file = _copy(answer, file, expected and expected - have, lambda done: show(have + done, expected))
+            whole_file = _copy(response, file, expected and expected - have, lambda done: show(have + done, expected))
     if not whole_file:
         part.unlink()
-        raise CheckpointError(f"{url}: has another file, of more than {expected} bytes; {_OTHER_MEANS}")
+        raise CheckpointError(f"{url}: a different file, of more than {expected} bytes; {_OTHER_MEANS}")
     return expected
 
 
-def _copy(answer: Any, file: IO[bytes], most: int | None, show: Callable[[int], None]) -> bool:
-    """Write what comes, and give whether it was no more than ``most`` bytes, where that is known."""
+def _copy(response: Any, file: IO[bytes], most: int | None, show: Callable[[int], None]) -> bool:
+    """Write what is received; return whether it was at most ``most`` bytes, where that is known."""
     done = 0
-    while chunk := _read(answer):
+    while chunk := _read(response):
         done += len(chunk)
         if most is not None and done > most:
             return False
         if most is None and shutil.disk_usage(file.name).free < _RESERVE:
-            raise OSError(
-                errno.ENOSPC, f"the server does not say how large it is, and {done} bytes nearly fill the disk"
-            )
+            raise OSError(errno.ENOSPC, f"its size is unknown, and {done} bytes nearly fill the disk")
         file.write(chunk)
         show(done)
     file.flush()
@@ -199,7 +197,7 @@ def _no_link(path: str, flags: int) -> int:
 
 
 def _is_own(part: Path) -> bool:
-    """Whether a part can be added to without writing to another file; a link and a second name of a file cannot."""
+    """Whether a partial file can be appended to without writing to another one: it is no link, symbolic or hard."""
     try:
         found = part.lstat()
     except FileNotFoundError:
@@ -207,25 +205,25 @@ def _is_own(part: Path) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
-def _read(answer: Any) -> bytes:
+def _read(response: Any) -> bytes:
     try:
-        result: bytes = answer.read1(_CHUNK)
+        result: bytes = response.read1(_CHUNK)
         return result
-    except OSError as error:  # of TLS too; an error of the disk is another matter
+    except OSError as error:  # of the network, TLS included
         raise ConnectionError(one_line(error)) from None
 
 
-def _goes_on_at(answer: Any, place: int) -> bool:
-    found = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range") or "")
-    return answer.status == 206 and found is not None and int(found[1]) == place
+def _resumes_at(response: Any, position: int) -> bool:
+    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range") or "")
+    return response.status == 206 and found is not None and int(found[1]) == position
 
 
 def _refusal(url: str, error: HTTPError) -> str:
     return f"{url}: the server answered {error.code} {error.reason}; {_OTHER_MEANS}"
 
 
-def _wrong(part: Path, size: int | None, sha256: str | None) -> str | None:
-    """What is wrong with a received file, None if nothing is."""
+def _fault(part: Path, size: int | None, sha256: str | None) -> str | None:
+    """What is wrong with a downloaded file; None if nothing is."""
     if size is not None and _size(part) != size:
         return f"{_size(part)} bytes instead of {size}"
     if sha256 is not None and (digest := hash_of(part, anew=True)) != sha256:
@@ -236,7 +234,7 @@ def _wrong(part: Path, size: int | None, sha256: str | None) -> str | None:
 def _room_for(path: Path, size: int | None, part: Path) -> None:
     free = shutil.disk_usage(path.parent).free
     if size is not None and size - _size(part) > free:
-        raise OSError(errno.ENOSPC, f"{size - _size(part)} bytes are missing of it, {free} are free")
+        raise OSError(errno.ENOSPC, f"{size - _size(part)} bytes remain to be downloaded, {free} are free")
 
 
 def _size(path: Path) -> int:

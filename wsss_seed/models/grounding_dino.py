@@ -1,4 +1,4 @@
-"""Grounding DINO (arXiv 2303.05499) through groundingdino: an image is encoded once for any number of captions."""
+"""Grounding DINO through groundingdino: an image is encoded once for any number of captions."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ _PACKAGE = "groundingdino.models.GroundingDINO"
 _CONFIGS = Path(str(files(__package__))) / "configs"
 _SIZES = {96: "grounding_dino_swint.json", 128: "grounding_dino_swinb.json"}  # by the width of the patch embedding
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_TEXTS = 64  # captions whose text features are kept
-# Not needed from a checkpoint: buffers that the model computes itself, and BERT's pooler, whose output nobody reads.
+_TEXTS = 64  # captions whose text features are cached
+# Not needed from a checkpoint: buffers that the model computes itself, and BERT's pooler, whose output is not used.
 _NOT_NEEDED = ("relative_position_index", "position_ids", "pooler.dense.weight", "pooler.dense.bias")
 
 
@@ -54,7 +54,7 @@ _NOT_NEEDED = ("relative_position_index", "position_ids", "pooler.dense.weight",
 
 @contextmanager
 def _replaced(owner: Any, **values: Any) -> Iterator[None]:
-    """Attributes of an object set to other values for a while."""
+    """Context manager that temporarily sets attributes of an object."""
     before = {name: getattr(owner, name) for name in values}
     for name, value in values.items():
         setattr(owner, name, value)
@@ -67,7 +67,7 @@ def _replaced(owner: Any, **values: Any) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings of torch and timm about old calls in groundingdino, which the user cannot change."""
+    """Suppress warnings of torch and timm about deprecated calls in groundingdino."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -75,10 +75,10 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _no_drawing() -> Iterator[None]:
-    """An empty module in the place of groundingdino's visualizer, while the model's modules are imported.
+    """Replace groundingdino's visualizer by an empty module while the model's modules are imported.
 
-    The model's module imports a drawing class that it never uses, and with it OpenCV, matplotlib and the system
-    libraries they need. Whoever imports the visualizer later gets the real one.
+    They import a drawing class that they never use, and with it OpenCV, matplotlib and the system libraries these need.
+    Later imports of the visualizer get the real one.
     """
     name = "groundingdino.util.visualizer"
     if name in sys.modules:
@@ -97,7 +97,7 @@ def _library() -> SimpleNamespace:
     """The parts of groundingdino that build a model.
 
     Raises:
-        WsssError: it, or a library it needs, cannot be imported.
+        WsssError: groundingdino, or a library it needs, cannot be imported.
     """
     try:
         with _no_drawing(), _quiet():
@@ -130,8 +130,8 @@ def check_library() -> None:
 def _transformer_of_width(width: int) -> ModuleType:
     """groundingdino's transformer module for a hidden width.
 
-    Its sine embeddings have the width 256 written into them. Any other width gets a copy of the module of its own,
-    whose two embedding functions fit; the library's module stays as it is for full-size models.
+    Its sine embeddings hard-code the width 256. Other widths get a copy of the module with two adapted embedding
+    functions; the library's own module is not changed.
     """
     library = _library()
     if width == 256:
@@ -154,8 +154,8 @@ def _transformer_of_width(width: int) -> ModuleType:
     return module
 
 
-class _TextOnce(nn.Module):
-    """groundingdino's BERT, which remembers the features of the captions it saw last."""
+class _CachedText(nn.Module):
+    """groundingdino's BERT with a cache of the features of recent captions."""
 
     def __init__(self, bert: nn.Module):
         super().__init__()
@@ -172,8 +172,8 @@ class _TextOnce(nn.Module):
         return self._seen[key]
 
 
-class _ImageOnce(nn.Module):
-    """groundingdino's image backbone, which encodes the same image object only once."""
+class _CachedImage(nn.Module):
+    """groundingdino's image backbone with a cache of the last image."""
 
     def __init__(self, joiner: nn.Sequential):
         super().__init__()
@@ -187,17 +187,17 @@ class _ImageOnce(nn.Module):
         if self._last is None or self._last[0] is not samples:
             self._last = (samples, self.joiner(samples))
         features, positions = self._last[1]
-        return list(features), list(positions)  # the model appends to what it gets
+        return list(features), list(positions)  # the model appends to these lists
 
 
 # The detector -----------------------------------------------------------------------------------------------------
 
 
 class Resize(NamedTuple):
-    """How large a model sees an image: the shorter side ``short`` pixels, unless the longer would exceed ``long``.
+    """Size of resized images: shorter side ``short`` pixels, unless the longer side would exceed ``long``.
 
-    An image whose shorter side would fall under ``least`` becomes ``long`` x ``least``: a thinner strip would have
-    fewer cells than the model has queries.
+    An image whose shorter side would fall below ``least`` becomes ``long`` x ``least``: a thinner strip would have
+    fewer feature cells than the model has queries.
     """
 
     short: int = 800
@@ -222,9 +222,9 @@ class GroundingDino:
     Attributes:
         name: what it was loaded from.
         model: groundingdino's model, float32, in evaluation mode.
-        device: where it runs.
-        resize: how images are resized.
-        precision: ``fp32``, ``bf16`` or ``fp16``, in which it computes.
+        device: device of the model.
+        resize: size of resized images.
+        precision: precision of the model: ``fp32``, ``bf16`` or ``fp16``.
     """
 
     def __init__(
@@ -240,8 +240,8 @@ class GroundingDino:
         self.device = torch.device(device)
         self.resize = resize or Resize()
         self.model = model.to(self.device).float().eval().requires_grad_(False)
-        if not isinstance(model.backbone, _ImageOnce):
-            model.backbone, model.bert = _ImageOnce(model.backbone), _TextOnce(model.bert)
+        if not isinstance(model.backbone, _CachedImage):
+            model.backbone, model.bert = _CachedImage(model.backbone), _CachedText(model.bert)
         self._mean, self._std = (torch.tensor(v, device=self.device).view(3, 1, 1) for v in (_MEAN, _STD))
         self._last: tuple[np.ndarray, Any] | None = None
 
@@ -253,14 +253,14 @@ class GroundingDino:
         joint: bool = True,
         score: ScoreMap = "span_mean_max",
     ) -> Queries:
-        """Look for classes in one image; see ``Detector``.
+        """Detect classes in one image; see ``Detector``.
 
-        The image is resized and normalised as groundingdino's own inference does and passes the backbone once, whatever
-        the number of captions and of calls in a row with the same array, which must not be written to between them;
-        BERT reads a caption once for all images.
+        The image is resized and normalised as in groundingdino's own inference. The backbone runs once per image for
+        any number of captions and of consecutive calls with the same array, which must not be modified in between; BERT
+        runs once per caption for all images.
 
         Raises:
-            WsssError: a phrase longer than the text encoder reads.
+            WsssError: a phrase exceeds the length of the text encoder.
         """
         height, width = image.shape[:2]
         samples = self._samples(image)
@@ -285,9 +285,9 @@ class GroundingDino:
         return len(self.model.tokenizer.tokenize(text))
 
     def _samples(self, image: np.ndarray) -> Any:
-        """One image as the model takes it: resized by PIL, normalised, with a mask that says nothing is padded.
+        """One image as input of the model: resized with PIL, normalised, with a mask without padding.
 
-        The same object for the same image, by which the backbone knows that it need not look again."""
+        The same object for the same image, the key of the backbone's cache."""
         if self._last is not None and self._last[0] is image:
             return self._last[1]
         height, width = self.resize.size(*image.shape[:2])
@@ -315,9 +315,9 @@ def build_grounding_dino(config: Mapping[str, Any], tokenizer: Any) -> nn.Module
     """groundingdino's model with random weights.
 
     Args:
-        config: ``model``, groundingdino's settings by its own names; ``backbone``, the arguments of its
+        config: ``model``, groundingdino's configuration with its own names; ``backbone``, the arguments of its
             SwinTransformer; ``text_encoder``, the arguments of transformers' BertConfig.
-        tokenizer: of its captions, a fast tokenizer of transformers.
+        tokenizer: a fast tokenizer of transformers.
     """
     library = _library()
     args = Namespace(**config["model"])
@@ -328,7 +328,7 @@ def build_grounding_dino(config: Mapping[str, Any], tokenizer: Any) -> nn.Module
     bert = supply(BertModel(BertConfig(**config["text_encoder"])))
     transformer = _transformer_of_width(args.hidden_dim).build_transformer(args)
     texts = {"get_tokenlizer": lambda _: tokenizer, "get_pretrained_language_model": lambda _: bert}
-    with _replaced(library.model.get_tokenlizer, **texts):  # else it would fetch bert-base-uncased
+    with _replaced(library.model.get_tokenlizer, **texts):  # else it would download bert-base-uncased
         result: nn.Module = library.model.GroundingDINO(
             joiner,
             transformer,
@@ -349,7 +349,7 @@ def build_grounding_dino(config: Mapping[str, Any], tokenizer: Any) -> nn.Module
 
 
 def build_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
-    """BERT's tokenizer (lower case) with a vocabulary given in the order of its numbers."""
+    """BERT's uncased tokenizer with a vocabulary in the order of its ids."""
     vocabulary = {word: i for i, word in enumerate(words)}
     special = {"unk_token": "[UNK]", "sep_token": "[SEP]", "cls_token": "[CLS]"}
     return PreTrainedTokenizerFast(
@@ -366,16 +366,16 @@ def load_grounding_dino(spec: str | Path, device: str | torch.device = "cpu", pr
     Args:
         spec: a folder with ``detector.json`` (see ``build_grounding_dino``, with ``vocabulary``, a file beside it, and
             ``resize``) and ``detector.safetensors``; or a checkpoint of groundingdino's Swin-T or Swin-B
-            (``groundingdino_swint_ogc.pth`` and its like): which of them it is, is read from the weights, and BERT's
-            ``vocab.txt`` is taken from beside it or else from transformers' cache or hub.
-        device: where to put the model.
-        precision: in which it computes.
+            (such as ``groundingdino_swint_ogc.pth``), told apart by their weights; BERT's ``vocab.txt`` is read from
+            the same folder or else from transformers' cache or hub.
+        device: device of the model.
+        precision: precision of the model.
 
     Raises:
-        WsssError: weights that are missing, damaged, of another model, or more than plain tensors (nothing is ever
-            unpickled but tensors).
+        WsssError: weights that are missing, damaged, of another model, or contain more than plain tensors (nothing but
+            tensors is ever unpickled).
     """
-    check_library()  # what is wrong with it is no fault of a file
+    check_library()  # before any file could be blamed
     path = Path(spec)
     model, resize = _read_folder(path) if path.is_dir() else _read_checkpoint(path)
     return GroundingDino(model, resize, str(spec), device, precision)
@@ -411,7 +411,7 @@ def _read_checkpoint(path: Path) -> tuple[nn.Module, Resize]:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(
-            f"{path}: damaged, or holds more than plain tensors and was not opened; {remedy}"
+            f"{path}: damaged, or contains more than plain tensors and was not opened; {remedy}"
         ) from None
     except UNREADABLE as error:
         raise CheckpointError(f"{path}: damaged Grounding DINO checkpoint ({one_line(error)}); {remedy}") from None
@@ -445,16 +445,16 @@ def _published_tokenizer(beside: Path, name: str) -> Any:
     except UNREADABLE as error:
         raise CheckpointError(
             f"{beside}: no such file, and transformers could not fetch the vocabulary of {name} ({one_line(error)}); "
-            f"without a network put the vocab.txt of {name} there"
+            f"offline, put the vocab.txt of {name} there"
         ) from None
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load weights of any precision; tensors that a model has under several names may be given under one.
+    """Load weights of any precision; a tensor with several names in the model may be given under any of them.
 
     Raises:
         ValueError: weights are missing.
-        RuntimeError: weights of another shape.
+        RuntimeError: weights have another shape.
     """
     missing = model.load_state_dict(weights, strict=False).missing_keys
     own = model.state_dict()

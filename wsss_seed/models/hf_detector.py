@@ -1,8 +1,8 @@
-"""Zero-shot detectors of transformers: an image is encoded once, then asked for any number of phrases.
+"""Zero-shot detectors of transformers: an image is encoded once for any number of phrases.
 
-Grounding DINO, MM Grounding DINO and LLMDet read a caption and score its tokens, which become scores of classes by the
-phrases' spans, as with groundingdino. OWLv2, OWL-ViT and OmDet-Turbo score each phrase by themselves. Boxes and scores
-are those of the family's own processor before its thresholds.
+Grounding DINO, MM Grounding DINO and LLMDet score the tokens of a caption, which map to class scores by phrase spans as
+with groundingdino. OWLv2, OWL-ViT and OmDet-Turbo score phrases. Boxes and scores are those of the processor of the
+model family before its thresholds.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from .hf_preprocess import preprocess
 from .hub import folder_of, kind_of, load, unfit
 from .precision import computing
 
-# How OmDet-Turbo's processor makes tokens of the task and of classes.
+# Arguments with which OmDet-Turbo's processor tokenizes task and classes.
 _OMDET_TEXT = {"padding": "max_length", "truncation": True, "max_length": 77, "return_token_type_ids": False}
-_THINNEST = 20  # a strip still thinner would have fewer cells than Grounding DINO has queries
+_MAX_ASPECT_RATIO = 20  # a thinner strip would have fewer feature cells than Grounding DINO has queries
 
-Answer = tuple[Tensor, Tensor]
-"""Boxes (n, 4) cx cy w h of 0..1, and logits (n, tokens) of a caption's tokens or (n, phrases) of its phrases."""
+Output = tuple[Tensor, Tensor]
+"""Boxes (n, 4) cx cy w h in 0..1, and logits (n, tokens) of a caption's tokens or (n, phrases) of its phrases."""
 
 
 class Family(NamedTuple):
-    """What a family of detectors does in its own way.
+    """Specifics of a family of detectors.
 
     Attributes:
-        model, processor: its classes in transformers.
-        of_image: the modules, by their names in the model, that look at nothing but the image.
-        captions: of the model, its processor and phrases, the captions that ask for them.
-        ask: of the model, its processor, the image and a caption, the answer.
-        spans: whether logits are of tokens.
+        model, processor: names of the classes in transformers.
+        of_image: names of the modules that depend on the image only.
+        captions: function (model, processor, phrases) -> captions.
+        detect: function (model, processor, image, caption) -> output.
+        spans: whether logits are per token rather than per phrase.
         square: whether boxes refer to the image padded to a square.
     """
 
@@ -55,7 +55,7 @@ class Family(NamedTuple):
     processor: str
     of_image: tuple[str, ...]
     captions: Callable[[Any, Any, Sequence[Phrase]], list[Caption]]
-    ask: Callable[[Any, Any, dict[str, Tensor], Caption], Answer]
+    detect: Callable[[Any, Any, dict[str, Tensor], Caption], Output]
     spans: bool = False
     square: bool = False
 
@@ -68,20 +68,20 @@ def _dino_captions(model: Any, processor: Any, phrases: Sequence[Phrase]) -> lis
     return write_captions(phrases, _count(processor), min(TOKEN_LIMIT, model.config.max_text_len))
 
 
-def _ask_dino(model: Any, processor: Any, image: dict[str, Tensor], caption: Caption) -> Answer:
+def _detect_dino(model: Any, processor: Any, image: dict[str, Tensor], caption: Caption) -> Output:
     text = processor.tokenizer(caption.text, return_token_type_ids=True, return_tensors="pt").to(model.device)
     out = model(**image, **text)
     return out.pred_boxes[0], out.logits[0]
 
 
 def _owl_captions(model: Any, processor: Any, phrases: Sequence[Phrase]) -> list[Caption]:
-    limit = model.config.text_config.max_position_embeddings + 1  # of each phrase, which needs no "."
+    limit = model.config.text_config.max_position_embeddings + 1  # per phrase, without "."
     for phrase in phrases:
         write_captions([phrase], _count(processor), limit)
     return [write_caption(phrases)] if phrases else []
 
 
-def _ask_owl(model: Any, processor: Any, image: dict[str, Tensor], caption: Caption) -> Answer:
+def _detect_owl(model: Any, processor: Any, image: dict[str, Tensor], caption: Caption) -> Output:
     text = processor(text=[[phrase.text for phrase in caption.phrases]], return_tensors="pt").to(model.device)
     out = model(**image, **text)
     return out.pred_boxes[0], out.logits[0]
@@ -91,9 +91,9 @@ def _omdet_captions(model: Any, processor: Any, phrases: Sequence[Phrase]) -> li
     return write_captions(phrases, _count(processor), 77 - 1)  # for "detect"
 
 
-def _ask_omdet(model: Any, processor: Any, image: dict[str, Tensor], caption: Caption) -> Answer:
+def _detect_omdet(model: Any, processor: Any, image: dict[str, Tensor], caption: Caption) -> Output:
     phrases = [phrase.text for phrase in caption.phrases]
-    texts = {"tasks": [f"Detect {', '.join(phrases)}."], "classes": phrases}  # as the processor writes the task
+    texts = {"tasks": [f"Detect {', '.join(phrases)}."], "classes": phrases}  # as the processor phrases the task
     inputs = {
         f"{role}_{name}": value
         for role, text in texts.items()
@@ -104,7 +104,7 @@ def _ask_omdet(model: Any, processor: Any, image: dict[str, Tensor], caption: Ca
     return out.decoder_coord_logits[0], out.decoder_class_logits[0]
 
 
-_DINO = Family("", "GroundingDinoProcessor", ("model.backbone",), _dino_captions, _ask_dino, spans=True)
+_DINO = Family("", "GroundingDinoProcessor", ("model.backbone",), _dino_captions, _detect_dino, spans=True)
 KINDS = {
     "grounding-dino": _DINO._replace(model="GroundingDinoForObjectDetection"),
     "mm-grounding-dino": _DINO._replace(model="MMGroundingDinoForObjectDetection"),  # LLMDet too
@@ -113,12 +113,14 @@ KINDS = {
         "OmDetTurboProcessor",
         ("vision_backbone", "encoder"),
         _omdet_captions,
-        _ask_omdet,
+        _detect_omdet,
     ),
     "owlv2": Family(
-        "Owlv2ForObjectDetection", "Owlv2Processor", ("owlv2.vision_model",), _owl_captions, _ask_owl, square=True
+        "Owlv2ForObjectDetection", "Owlv2Processor", ("owlv2.vision_model",), _owl_captions, _detect_owl, square=True
     ),
-    "owlvit": Family("OwlViTForObjectDetection", "OwlViTProcessor", ("owlvit.vision_model",), _owl_captions, _ask_owl),
+    "owlvit": Family(
+        "OwlViTForObjectDetection", "OwlViTProcessor", ("owlvit.vision_model",), _owl_captions, _detect_owl
+    ),
 }
 
 
@@ -129,8 +131,8 @@ class HfDetector:
         name: what it was loaded from.
         model: transformers' model, float32, in evaluation mode.
         processor: its processor.
-        device: where it runs.
-        precision: ``fp32``, ``bf16`` or ``fp16``, in which it computes.
+        device: device of the model.
+        precision: precision of the model: ``fp32``, ``bf16`` or ``fp16``.
     """
 
     def __init__(
@@ -148,7 +150,7 @@ class HfDetector:
         self.processor = processor
         self._family = KINDS[model.config.model_type]
         for path in self._family.of_image:
-            _look_once(self.model.get_submodule(path))
+            _cache_output(self.model.get_submodule(path))
         self._last: tuple[np.ndarray, dict[str, Tensor]] | None = None
 
     @torch.inference_mode()
@@ -160,14 +162,14 @@ class HfDetector:
         joint: bool = True,
         score: ScoreMap = "span_mean_max",
     ) -> Queries:
-        """Look for classes in one image; see ``Detector``.
+        """Detect classes in one image; see ``Detector``.
 
-        The image passes the backbone once, whatever the number of captions and of calls in a row with the same array,
-        which must not be written to between them. With families that score phrases, ``score`` makes no difference, and
-        ``joint`` only how the phrases of several classes share queries: OWLv2's do not compete.
+        The backbone runs once per image for any number of captions and of consecutive calls with the same array, which
+        must not be modified in between. For families that score phrases, ``score`` has no effect, and ``joint`` only
+        determines whether classes share queries: OWLv2's do not compete.
 
         Raises:
-            WsssError: a phrase longer than the text encoder reads.
+            WsssError: a phrase exceeds the length of the text encoder.
         """
         height, width = image.shape[:2]
         frame = (max(height, width),) * 2 if self._family.square else (height, width)
@@ -186,20 +188,21 @@ class HfDetector:
         return merged(parts, len(phrases))
 
     def _inputs(self, image: np.ndarray) -> dict[str, Tensor]:
-        """What the processor makes of an image: the same objects for the same image, by which the model's modules know
-        that they need not look again."""
+        """The preprocessed image: the same objects for the same image, the key of the cache of the image modules."""
         if self._last is None or self._last[0] is not image:
-            inputs = preprocess(self.processor.image_processor, image, _THINNEST if self._family.spans else None)
+            inputs = preprocess(
+                self.processor.image_processor, image, _MAX_ASPECT_RATIO if self._family.spans else None
+            )
             self._last = (image, dict(inputs.to(self.device)))
         return self._last[1]
 
     def _ask(self, inputs: dict[str, Tensor], caption: Caption) -> tuple[np.ndarray, np.ndarray]:
         with computing(self.device, self.precision):
-            boxes, logits = self._family.ask(self.model, self.processor, inputs, caption)
+            boxes, logits = self._family.detect(self.model, self.processor, inputs, caption)
         return boxes.float().cpu().numpy(), logits.float().sigmoid().cpu().numpy()
 
     def _class_scores(self, probabilities: np.ndarray, caption: Caption, classes: int, score: ScoreMap) -> np.ndarray:
-        """float32 (n, C); a class scores as the best of its phrases."""
+        """float32 (n, C), the maximum over the phrases of each class."""
         if self._family.spans:
             offsets = self.processor.tokenizer(caption.text, return_offsets_mapping=True)["offset_mapping"]
             return class_scores(probabilities, caption, offsets, classes, score)
@@ -210,16 +213,16 @@ class HfDetector:
         return out
 
 
-def _look_once(module: nn.Module) -> None:
-    """Have a module answer from memory as long as its first argument is the same object."""
-    look = module.forward
+def _cache_output(module: nn.Module) -> None:
+    """Make a module return its last output as long as its first argument is the same object."""
+    run = module.forward
     last: list[Any] = [None, None]
 
     def forward(*arguments: Any, **options: Any) -> Any:
         seen = arguments[0] if arguments else next(iter(options.values()))
         if last[0] is not seen:
-            last[:] = seen, look(*arguments, **options)
-        if isinstance(last[1], tuple) and isinstance(last[1][0], list):  # Grounding DINO appends to what it gets
+            last[:] = seen, run(*arguments, **options)
+        if isinstance(last[1], tuple) and isinstance(last[1][0], list):  # Grounding DINO appends to these lists
             return tuple(list(part) for part in last[1])
         return last[1]
 
@@ -231,8 +234,8 @@ def load_hf_detector(name: str, device: str | torch.device = "cpu", precision: s
 
     Args:
         name: a folder as ``save_pretrained`` writes it, or a repository of the hub, ``OWNER/NAME``.
-        device: where to put the model.
-        precision: in which it computes.
+        device: device of the model.
+        precision: precision of the model.
 
     Raises:
         WsssError: no such model, a model of another kind, or weights that do not fit.

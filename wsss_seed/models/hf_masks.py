@@ -1,5 +1,5 @@
-"""Segment Anything and its successors through transformers: an image is encoded once, then boxes and points become
-masks as the family's own processor and model give them.
+"""Segment Anything and its successors through transformers: an image is encoded once, then decoded for boxes and
+points, as by the processor and model of the family.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .masks import BoxMasks
 from .precision import AdaptiveBatch, computing
 from .upsample import Window, interpolation_matrix, upsampled_windows
 
-# Pixels of float32 logits that are enlarged together: bounds the memory of the enlargement, not its result.
+# Pixels of float32 logits that are upsampled together; bounds memory without changing results.
 _LOGIT_PIXELS = 2**25
 
 
 class _Classes(NamedTuple):
-    """The classes of transformers for a kind of model."""
+    """Names of classes in transformers."""
 
     model: str
     processor: str
@@ -34,7 +34,7 @@ class _Classes(NamedTuple):
 _SAM = _Classes("SamModel", "SamProcessor")
 _SAM2 = _Classes("Sam2Model", "Sam2Processor")
 _SAM3 = _Classes("Sam3TrackerModel", "Sam3TrackerProcessor")
-# Checkpoints of SAM 2.1 and SAM 3 are published as models for videos, of which the part for images is taken.
+# Checkpoints of SAM 2.1 and SAM 3 are published as video models, of which the image part is used.
 KINDS = {
     "sam": _SAM,
     "sam_hq": _Classes("SamHQModel", "SamHQProcessor"),
@@ -51,8 +51,8 @@ class HfEmbedding:
 
     Attributes:
         features: arguments of the model by name, tensors or lists of tensors, on its device.
-        side: height and width at which the model sees images, padding included.
-        input_size: height and width at which it saw this one, without padding.
+        side: height and width of the input of the model, padding included.
+        input_size: height and width of the resized image, without padding.
         original_size: height and width of the image.
     """
 
@@ -63,27 +63,27 @@ class HfEmbedding:
 
     @property
     def steps(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-        """How masks grow from the decoder's grid to the image: (size to interpolate to, part of it that is kept).
+        """Steps of upsampling from the decoder's grid to the image: (size to interpolate to, part of it to keep).
 
-        A model that keeps the image's proportions pads it, so that the padding has to be cut off on the way.
+        A model that keeps the aspect ratio pads the image, so the padding has to be cropped on the way.
         """
         last = (self.original_size, self.original_size)
         return [last] if self.input_size == self.side else [(self.side, self.input_size), last]
 
 
 class HfPointMasks(NamedTuple):
-    """What the decoder answers to n points: three masks each, in the order sub-part, part, whole.
+    """Decoded masks of n points, three per point: sub-part, part and whole.
 
     Attributes:
         iou: float32 (n, 3) predicted IoU of each mask.
-        masks: float32 (n, 3, h, w) their logits on the decoder's grid.
+        masks: float32 (n, 3, h, w) logits on the decoder's grid.
     """
 
     iou: Tensor
     masks: Tensor
 
     def low_res(self, chosen: Tensor) -> Tensor:
-        """Logits float32 (k, h, w) of the masks ``chosen`` bool (n, 3), point by point."""
+        """Logits float32 (k, h, w) of the masks selected by ``chosen``, bool (n, 3)."""
         return self.masks[chosen]
 
 
@@ -94,8 +94,8 @@ class HfMasks:
         name: what it was loaded from.
         model: transformers' model, float32, in evaluation mode.
         processor: its processor.
-        device: where it runs.
-        precision: ``fp32``, ``bf16`` or ``fp16``, in which it encodes images; decoding is float32.
+        device: device of the model.
+        precision: precision of the image encoder: ``fp32``, ``bf16`` or ``fp16``; decoding is float32.
     """
 
     def __init__(
@@ -116,20 +116,20 @@ class HfMasks:
 
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> HfEmbedding:
-        """Encode an image, the expensive step, once for all its boxes and points.
+        """Encode an image, the expensive step, once for all prompts.
 
         Args:
             image: uint8 (H, W, 3) RGB, of any size and shape.
         """
-        # Thinner, an image would vanish at the model's size.
-        seen = preprocess(self.processor.image_processor, image, self.processor.target_size)
-        pixels = seen["pixel_values"].to(self.device)
+        # The aspect ratio is limited because a thinner image would have no pixel left at the model's size.
+        inputs = preprocess(self.processor.image_processor, image, self.processor.target_size)
+        pixels = inputs["pixel_values"].to(self.device)
         side = (pixels.shape[-2], pixels.shape[-1])
-        height, width = seen["reshaped_input_sizes"][0].tolist() if "reshaped_input_sizes" in seen else side
+        height, width = inputs["reshaped_input_sizes"][0].tolist() if "reshaped_input_sizes" in inputs else side
         with computing(self.device, self.precision):
             found = _float32(self.model.get_image_embeddings(pixels))
         features = {"image_embeddings": found}
-        if isinstance(found, tuple):  # SAM-HQ looks at the encoder's inner layers too
+        if isinstance(found, tuple):  # SAM-HQ also uses inner layers of the encoder
             features = dict(zip(("image_embeddings", "intermediate_embeddings"), found, strict=True))
         return HfEmbedding(features, side, (height, width), (image.shape[0], image.shape[1]))
 
@@ -137,36 +137,35 @@ class HfMasks:
     def decode_boxes(
         self, embedding: HfEmbedding, boxes: np.ndarray, *, multimask: bool = False, chunk: int = 64
     ) -> BoxMasks:
-        """Masks of boxes on the decoder's grid; ``logits`` enlarges those that are needed.
+        """Masks of boxes on the decoder's grid, to be upsampled by ``logits``.
 
-        Where one mask a box is asked for, SAM 2 and 3 give the best of the three levels in the place of a single mask
-        that is not stable; SAM-HQ adds its own mask to every other.
+        Without ``multimask``, SAM 2 and 3 replace an unstable single mask by the best of the three levels; SAM-HQ adds
+        its own mask to each mask.
 
         Args:
             embedding: of the image.
             boxes: float (n, 4) x0 y0 x1 y1 in pixels of the original image.
-            multimask: False for one mask a box (M = 1), True for the three levels sub-part, part and whole (M = 3), in
-                this order.
-            chunk: boxes decoded together, fewer where memory does not suffice.
+            multimask: False for one mask per box (M = 1), True for sub-part, part and whole (M = 3), in this order.
+            chunk: boxes decoded together, fewer if memory runs out.
         """
 
         def decode(part: Tensor) -> BoxMasks:
             return self._decode(embedding.features, {"input_boxes": part[None]}, multimask)
 
         prompts = self._scaled(embedding, np.asarray(boxes, float).reshape(-1, 2, 2)).flatten(1)
-        parts = list(self._boxes.over(prompts, decode, chunk))
-        if not parts:  # a box that nobody asked for tells the grid's size
+        parts = list(self._boxes.map(decode, prompts, chunk))
+        if not parts:  # an arbitrary box yields the size of the grid
             return BoxMasks(*(x[:0] for x in decode(torch.zeros(1, 4, device=self.device))))
         return BoxMasks(torch.cat([p.low_res for p in parts]), torch.cat([p.iou for p in parts]))
 
     @torch.inference_mode()
     def decode_points(self, embedding: HfEmbedding, points: np.ndarray, chunk: int = 64) -> Iterator[HfPointMasks]:
-        """Ask about points of an image, each by itself, ``chunk`` of them at a time.
+        """Decode points of an image independently, ``chunk`` at a time.
 
         Args:
             embedding: of the image.
             points: float (n, 2) x y in pixels of the original image.
-            chunk: points decoded together, fewer where memory does not suffice.
+            chunk: points decoded together, fewer if memory runs out.
         """
 
         def decode(part: Tensor) -> HfPointMasks:
@@ -175,11 +174,11 @@ class HfMasks:
             return HfPointMasks(found.iou, found.low_res)
 
         prompts = self._scaled(embedding, np.asarray(points, float).reshape(-1, 1, 2))
-        yield from self._points.over(prompts, decode, chunk)
+        yield from self._points.map(decode, prompts, chunk)
 
     @torch.inference_mode()
     def upsampled_windows(self, embedding: HfEmbedding, low_res: Tensor, floor: float) -> Iterator[Window]:
-        """Enlarge mask logits (n, h, w) to the image as ``logits`` does, but only where they can be above a floor; see
+        """Upsample mask logits (n, h, w) as ``logits`` does, but only where they can be above a floor; see
         ``upsample.upsampled_windows``."""
         down, across = (
             interpolation_matrix(
@@ -191,14 +190,14 @@ class HfMasks:
 
     @torch.inference_mode()
     def logits(self, embedding: HfEmbedding, low_res: Tensor) -> Tensor:
-        """Enlarge mask logits to the image, as the processor's ``post_process_masks`` does before its threshold.
+        """Upsample mask logits to the image, as the processor's ``post_process_masks`` before its threshold.
 
         Args:
             embedding: of the image.
-            low_res: float32 (n, M, h, w) from ``decode_boxes``, or (n, h, w) where one of the M was chosen.
+            low_res: float32 (n, M, h, w) from ``decode_boxes``, or (n, h, w) after selecting one of the M.
 
         Returns:
-            float32 (n, M, H, W) or (n, H, W) on the model's device: 4 bytes a pixel and mask.
+            float32 (n, M, H, W) or (n, H, W) on the device of the model: 4 bytes per pixel and mask.
         """
         height, width = embedding.original_size
         masks = low_res if low_res.ndim == 4 else low_res[:, None]
@@ -213,7 +212,7 @@ class HfMasks:
         return out.view(*low_res.shape[:-2], height, width)
 
     def _scaled(self, embedding: HfEmbedding, points: np.ndarray) -> Tensor:
-        """Points (..., 2) x y of the image as the model sees them, float32, scaled as the processor does."""
+        """Points (..., 2) x y of the image in the resized image, float32, scaled as by the processor."""
         (h, w), (height, width) = embedding.input_size, embedding.original_size
         return torch.from_numpy(points * (w / width, h / height)).float().to(self.device)
 
@@ -225,7 +224,7 @@ class HfMasks:
 class _LevelsInOrder:
     """SAM-HQ's decoder with its three masks in the order of their levels.
 
-    transformers gives them by falling predicted IoU. The head that predicts it knows the order they had.
+    transformers sorts them by descending predicted IoU; the output of the IoU head has the original order.
     """
 
     def __init__(self, model: nn.Module):
@@ -258,8 +257,8 @@ def load_hf_masks(name: str, device: str | torch.device = "cpu", precision: str 
 
     Args:
         name: a folder as ``save_pretrained`` writes it, or a repository of the hub, ``OWNER/NAME``.
-        device: where to put the model.
-        precision: in which it encodes images.
+        device: device of the model.
+        precision: precision of the image encoder.
 
     Raises:
         WsssError: no such model, a model of another kind, or weights that do not fit.
@@ -268,10 +267,10 @@ def load_hf_masks(name: str, device: str | torch.device = "cpu", precision: str 
     kind = kind_of(folder)
     if kind == "sam3":
         raise CheckpointError(
-            f"{name}: only the part of SAM 3 that finds what a text says; use it with `backend` sam3, or give a "
-            "repository with the tracker too, as facebook/sam3"
+            f"{name}: contains only SAM 3's detector for texts; use it with `backend` sam3, or give a repository that "
+            "includes the tracker, such as facebook/sam3"
         )
     if kind not in KINDS:
-        raise unfit(name, kind, "one that makes masks of boxes", KINDS)
+        raise unfit(name, kind, "one that segments boxes", KINDS)
     model, processor = load(name, folder, *KINDS[kind])
     return HfMasks(model, processor, name, device, precision)

@@ -1,4 +1,4 @@
-"""Images as transformers' processors take them, whatever their shape."""
+"""Preprocessing with image processors of transformers, for images of any shape."""
 
 from typing import Any
 
@@ -6,23 +6,23 @@ import numpy as np
 from PIL import Image
 
 
-def preprocess(processor: Any, image: np.ndarray, thinnest: int | None = None) -> Any:
-    """What an image processor of transformers makes of an image.
+def preprocess(processor: Any, image: np.ndarray, max_aspect_ratio: int | None = None) -> Any:
+    """Preprocess an image with an image processor of transformers.
 
     Args:
         processor: the image processor.
         image: uint8 (H, W, 3).
-        thinnest: an image whose longer side is more than so many times its shorter one is widened to that first, where
-            the model could not look at a strip.
+        max_aspect_ratio: images with a higher ratio of longer to shorter side are stretched to it first, for models
+            that fail on thin strips; None for no limit.
 
     Returns:
-        The processor's tensors by name.
+        Tensors of the processor by name.
     """
-    if thinnest is not None:
+    if max_aspect_ratio is not None:
         height, width = image.shape[:2]
-        least = -(-max(height, width) // thinnest)
+        least = -(-max(height, width) // max_aspect_ratio)
         if min(height, width) < least:
             size = (max(width, least), max(height, least))
             image = np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-    # Unless told, a processor would take an image of 1 or 3 lines for one whose channels come first.
+    # A processor would guess channels first for an image of 1 or 3 rows.
     return processor(images=image, input_data_format="channels_last", return_tensors="pt")

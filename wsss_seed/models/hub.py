@@ -1,5 +1,5 @@
-"""Models of transformers by name: found in a folder or on the hub, recognised, loaded. No other module of this room
-that uses transformers' checkpoints touches the network.
+"""Models of transformers, from a folder or the hub. Of the modules that load transformers' checkpoints, only this one
+accesses the network.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FILES = ("*.json", "*.txt", "model*.safetensors")
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' remarks and progress bars about loading; what matters becomes an error here."""
+    """Suppress transformers' warnings and progress bars while loading; problems become errors here."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -46,11 +46,11 @@ def _quiet() -> Iterator[None]:
 
 
 def folder_of(name: str) -> Path:
-    """The folder of a model: itself, or that of huggingface_hub's cache, fetched into it where need be.
+    """The folder of a model: a local one, or that in huggingface_hub's cache, downloaded if necessary.
 
     Args:
         name: a folder as ``save_pretrained`` writes it, or a repository of the hub, ``OWNER/NAME``. huggingface_hub's
-            settings (``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_ENDPOINT``, its token) hold.
+            settings (``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_ENDPOINT``, its token) apply.
 
     Raises:
         WsssError: no such folder or repository, no access to it, or no network.
@@ -70,16 +70,16 @@ def folder_of(name: str) -> Path:
         ) from None
     except LocalEntryNotFoundError as error:
         kept = huggingface_hub.try_to_load_from_cache(name, "config.json")
-        if isinstance(kept, str):  # other files of the repository are missing, but perhaps none that is needed
+        if isinstance(kept, str):  # some files of the repository are missing, but perhaps not the ones needed
             return Path(kept).parent
-        reason = "HF_HUB_OFFLINE forbids fetching it" if constants.HF_HUB_OFFLINE else one_line(error)
+        reason = "HF_HUB_OFFLINE forbids downloading it" if constants.HF_HUB_OFFLINE else one_line(error)
         raise CheckpointError(
             f"{name}: no such folder, not in the cache {constants.HF_HUB_CACHE}, and {reason}; "
-            f"fetch it with a network (hf download {name}), or give a folder"
+            f"download it while online (hf download {name}), or give a folder"
         ) from None
     except GatedRepoError:
         raise CheckpointError(
-            f"{name}: its owner asks for consent; give it at {_hub()}/{name}, then log in with 'hf auth login'"
+            f"{name}: a gated repository; accept its terms at {_hub()}/{name}, then log in with 'hf auth login'"
         ) from None
     except RepositoryNotFoundError:
         raise CheckpointError(
@@ -87,7 +87,9 @@ def folder_of(name: str) -> Path:
             "'hf auth login' if it is private"
         ) from None
     except (EntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise CheckpointError(f"{name}: cannot be fetched from {_hub()} ({one_line(error)}); try again later") from None
+        raise CheckpointError(
+            f"{name}: cannot be downloaded from {_hub()} ({one_line(error)}); try again later"
+        ) from None
 
 
 def _hub() -> str:
@@ -95,7 +97,7 @@ def _hub() -> str:
 
 
 def kind_of(folder: Path) -> str:
-    """The kind of model in a folder, which its ``config.json`` names as ``model_type``.
+    """The kind of model in a folder: ``model_type`` of its ``config.json``.
 
     Raises:
         WsssError: a damaged file.
@@ -104,44 +106,46 @@ def kind_of(folder: Path) -> str:
     try:
         kind = json.loads(path.read_text("utf-8"))["model_type"]
         if not isinstance(kind, str):
-            raise ValueError("its model_type is no text")
+            raise ValueError("its model_type is not text")
     except UNREADABLE as error:
-        raise CheckpointError(f"{path}: not the configuration of a model ({one_line(error)}); fetch it again") from None
+        raise CheckpointError(
+            f"{path}: not the configuration of a model ({one_line(error)}); download it again"
+        ) from None
     return kind
 
 
 def unfit(name: str, kind: str, role: str, known: Iterable[str]) -> WsssError:
-    """The error for a model of a kind that will not do.
+    """The error for a model of an unsupported kind.
 
     Args:
-        name: what the user wrote.
+        name: name given by the user.
         kind: see ``kind_of``.
-        role: what is looked for.
-        known: the kinds that will do.
+        role: what the model is needed for.
+        known: supported kinds.
     """
     return CheckpointError(f"{name}: a model of kind '{kind}', not {role}; known kinds: {', '.join(sorted(known))}")
 
 
 def load(name: str, folder: Path, model: str, processor: str) -> tuple[nn.Module, Any]:
-    """A model and its processor, by the names of their classes in transformers.
+    """Load a model and its processor.
 
     Args:
-        name: what the user wrote.
+        name: name given by the user.
         folder: see ``folder_of``.
-        model, processor: the classes.
+        model, processor: names of the classes in transformers.
 
     Raises:
-        WsssError: this transformers lacks the classes; weights or other files that are missing, damaged, or do not
-            fit. Nothing is ever unpickled but tensors, and no code of a repository is run.
+        WsssError: this version of transformers lacks the classes, or weights or other files are missing, damaged, or do
+            not fit. Nothing but tensors is ever unpickled, and no code of a repository is run.
     """
     try:
         model_class, processor_class = getattr(transformers, model), getattr(transformers, processor)
     except (AttributeError, ImportError) as error:
         raise CheckpointError(
-            f"{name}: needs {model}, which transformers {transformers.__version__} cannot give ({one_line(error)}); "
+            f"{name}: needs {model}, which transformers {transformers.__version__} lacks ({one_line(error)}); "
             "pip install --upgrade transformers"
         ) from None
-    remedy = "fetch it again, or save it again with save_pretrained"
+    remedy = "download it again, or save it again with save_pretrained"
     plain = {"local_files_only": True, "trust_remote_code": False}
     with _quiet():
         try:

@@ -1,4 +1,4 @@
-"""Promptable segmentation behind one interface: an image is encoded once, then boxes and points become masks."""
+"""Interface of promptable segmentation models: an image is encoded once, then decoded for boxes and points."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .upsample import Window
 
 
 class BoxMasks(NamedTuple):
-    """What the decoder answers to n boxes, M masks each, on the model's device.
+    """Decoded masks of n boxes, M masks each, on the device of the model.
 
     Attributes:
-        low_res: float32 (n, M, h, w) mask logits on the decoder's grid; a pixel belongs to a mask above 0.
-        iou: float32 (n, M) predicted IoU of each mask with what was asked for.
+        low_res: float32 (n, M, h, w) mask logits on the decoder's grid; positive inside a mask.
+        iou: float32 (n, M) predicted IoU of each mask.
     """
 
     low_res: torch.Tensor
@@ -24,7 +24,7 @@ class BoxMasks(NamedTuple):
 
 
 class PointMasks(Protocol):
-    """What a decoder answers to n points: three masks each, in the order sub-part, part, whole."""
+    """Decoded masks of n points, three per point: sub-part, part and whole."""
 
     @property
     def iou(self) -> torch.Tensor:
@@ -32,12 +32,12 @@ class PointMasks(Protocol):
         ...
 
     def low_res(self, chosen: torch.Tensor) -> torch.Tensor:
-        """Logits float32 (k, h, w) on the decoder's grid of the masks ``chosen`` bool (n, 3), point by point."""
+        """Logits float32 (k, h, w) on the decoder's grid of the masks selected by ``chosen``, bool (n, 3)."""
         ...
 
 
 class MaskModel(Protocol):
-    """A frozen promptable segmenter; ``models.sam.Sam`` says what its methods take and give."""
+    """A frozen promptable segmentation model; see ``models.sam.Sam`` for the methods."""
 
     name: str
     device: torch.device

@@ -1,4 +1,4 @@
-"""How exactly models compute, and how much of their work fits into a device's memory at a time."""
+"""Precision of models, and batches that adapt to the memory of the device."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def choose_precision(asked: str, device: str | torch.device) -> str:
     """``fp32``, ``bf16`` or ``fp16``.
 
     Args:
-        asked: one of these, or ``auto``: on a GPU the half precision that it has units for (bf16 from NVIDIA's Ampere
-            on, fp16 on Volta and Turing), else fp32.
-        device: where the models run.
+        asked: one of these, or ``auto``: on a GPU the half precision that it supports in hardware (bf16 from NVIDIA's
+            Ampere on, fp16 on Volta and Turing), else fp32.
+        device: device of the models.
 
     Raises:
-        WsssError: another name.
+        WsssError: unknown name.
     """
     if asked not in PRECISIONS:
         raise unknown_name("precision", asked, PRECISIONS)
@@ -42,9 +42,9 @@ def choose_precision(asked: str, device: str | torch.device) -> str:
 
 @contextmanager
 def computing(device: torch.device, precision: str = "fp32") -> Iterator[None]:
-    """Matrix products and convolutions in a precision; weights, sums and norms stay float32.
+    """Context manager for matrix products and convolutions in a precision; weights, sums and norms remain float32.
 
-    ``fp32`` means float32 throughout: without an autocast around it, and without TF32 in cuDNN's convolutions.
+    ``fp32`` means float32 throughout: no autocast, and no TF32 in cuDNN's convolutions.
     """
     if precision == "fp32":
         cudnn = torch.backends.cudnn
@@ -60,29 +60,29 @@ def computing(device: torch.device, precision: str = "fp32") -> Iterator[None]:
 
 
 class AdaptiveBatch:
-    """How many of something a model takes at a time: as many as asked for, fewer where memory did not suffice.
+    """Processes items in batches whose size is halved when memory runs out.
 
     Args:
-        what: they are, in the plural, for the message.
+        what: name of the items in the plural, for the message.
     """
 
     def __init__(self, what: str) -> None:
         self.what = what
         self.limit: int | None = None
 
-    def over(self, items: torch.Tensor, work: Callable[[torch.Tensor], T], most: int) -> Iterator[T]:
-        """``work`` of all items in order, ``most`` of them or fewer at a time.
+    def map(self, function: Callable[[torch.Tensor], T], items: torch.Tensor, batch_size: int) -> Iterator[T]:
+        """``function`` of all items in order, in batches of at most ``batch_size``.
 
-        What does not fit is tried again with half as many, and all that follows keeps to that.
+        A batch that does not fit into memory is retried with half the size, which later batches keep.
 
         Raises:
-            torch.OutOfMemoryError: a single one does not fit.
+            torch.OutOfMemoryError: a single item does not fit.
         """
         start = 0
         while start < len(items):
-            part = items[start : start + min(most, self.limit or most)]
+            part = items[start : start + min(batch_size, self.limit or batch_size)]
             try:
-                done = work(part)
+                done = function(part)
             except torch.cuda.OutOfMemoryError:
                 if len(part) == 1:
                     raise
@@ -91,7 +91,7 @@ class AdaptiveBatch:
                 start += len(part)
                 yield done
                 continue
-            # Only here, when the error and with it what the failed attempt had allocated are gone.
+            # Only here are the error, and with it the memory of the failed attempt, released.
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            log.warning("out of memory with %d %s at a time; going on with %d", len(part), self.what, self.limit)
+            log.warning("out of memory with %d %s at a time; continuing with %d", len(part), self.what, self.limit)

@@ -1,4 +1,4 @@
-"""Segment Anything through segment_anything: an image is encoded once, then boxes become masks."""
+"""Segment Anything through segment_anything: an image is encoded once, then decoded for boxes and points."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .sam_points import SamPointMasks, decode_points
 from .upsample import Window, interpolation_matrix, upsampled_windows
 from .weight_files import UNREADABLE, check_sizes
 
-# Pixels of float32 logits that are enlarged together: bounds the memory of the enlargement, not its result.
+# Pixels of float32 logits that are upsampled together; bounds memory without changing results.
 _LOGIT_PIXELS = 2**25
 _WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 
@@ -40,8 +40,8 @@ class Embedding:
     """An encoded image.
 
     Attributes:
-        features: float32 (1, C, h, w) on the model's device.
-        input_size: height and width at which the model saw the image, without padding.
+        features: float32 (1, C, h, w) on the device of the model.
+        input_size: height and width of the resized image, without padding.
         original_size: height and width of the image.
     """
 
@@ -56,8 +56,8 @@ class Sam:
     Attributes:
         name: what it was loaded from.
         model: segment_anything's model, float32, in evaluation mode.
-        device: where it runs.
-        precision: ``fp32``, ``bf16`` or ``fp16``, in which it encodes images; decoding is float32.
+        device: device of the model.
+        precision: precision of the image encoder: ``fp32``, ``bf16`` or ``fp16``; decoding is float32.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Sam:
 
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> Embedding:
-        """Encode an image, the expensive step, once for all its boxes.
+        """Encode an image, the expensive step, once for all prompts.
 
-        The image is resized bilinearly by PIL to the model's longest side, normalised, and padded with zeros below
-        and right, as SamPredictor does.
+        The image is resized bilinearly with PIL to the longest side of the model, normalised, and padded with zeros at
+        the bottom and right, as in SamPredictor.
 
         Args:
             image: uint8 (H, W, 3) RGB, of any size and shape.
@@ -93,14 +93,14 @@ class Sam:
     def decode_boxes(
         self, embedding: Embedding, boxes: np.ndarray, *, multimask: bool = False, chunk: int = 64
     ) -> BoxMasks:
-        """Masks of boxes on the decoder's grid; ``logits`` enlarges those that are needed.
+        """Masks of boxes on the decoder's grid, to be upsampled by ``logits``.
 
         Args:
             embedding: of the image.
             boxes: float (n, 4) x0 y0 x1 y1 in pixels of the original image.
-            multimask: False for the one mask (M = 1) of the decoder's dedicated single-mask token; True for the three
-                levels sub-part, part and whole (M = 3), in this order.
-            chunk: boxes decoded together, fewer where memory does not suffice.
+            multimask: False for the mask (M = 1) of the decoder's single-mask token; True for sub-part, part and whole
+                (M = 3), in this order.
+            chunk: boxes decoded together, fewer if memory runs out.
         """
         (h, w), (height, width) = embedding.input_size, embedding.original_size
         boxes = np.asarray(boxes, float).reshape(-1, 4) * (np.array([w / width, h / height] * 2))
@@ -121,30 +121,30 @@ class Sam:
             )
             return result
 
-        for decoded in self._boxes.over(torch.from_numpy(boxes).float().to(self.device), decode, chunk):
+        for decoded in self._boxes.map(decode, torch.from_numpy(boxes).float().to(self.device), chunk):
             low_res.append(decoded[0])
             iou.append(decoded[1])
         return BoxMasks(torch.cat(low_res), torch.cat(iou))
 
     @torch.inference_mode()
     def decode_points(self, embedding: Embedding, points: np.ndarray, chunk: int = 64) -> Iterator[SamPointMasks]:
-        """Ask about points of an image, each by itself, ``chunk`` of them at a time.
+        """Decode points of an image independently, ``chunk`` at a time.
 
-        Gives what SamPredictor gives for each point with ``multimask_output``, up to rounding. An answer holds the
-        predicted IoU of three masks a point and paints those that are then chosen.
+        Equals SamPredictor with ``multimask_output`` for each point, up to rounding. Predicted IoUs of three masks per
+        point come first; logits are computed only for the masks that are then selected.
 
         Args:
             embedding: of the image.
             points: float (n, 2) x y in pixels of the original image.
-            chunk: points decoded together, fewer where memory does not suffice.
+            chunk: points decoded together, fewer if memory runs out.
         """
         (h, w), (height, width) = embedding.input_size, embedding.original_size
         scaled = torch.from_numpy(np.asarray(points, float).reshape(-1, 2) * (w / width, h / height)).to(self.device)
-        yield from self._points.over(scaled, lambda part: decode_points(self.model, embedding.features, part), chunk)
+        yield from self._points.map(lambda part: decode_points(self.model, embedding.features, part), scaled, chunk)
 
     @torch.inference_mode()
     def upsampled_windows(self, embedding: Embedding, low_res: torch.Tensor, floor: float) -> Iterator[Window]:
-        """Enlarge mask logits to the image as ``logits`` does, but only where they can be above a floor; see
+        """Upsample mask logits as ``logits`` does, but only where they can be above a floor; see
         ``upsample.upsampled_windows``.
 
         Args:
@@ -153,14 +153,14 @@ class Sam:
             floor: a logit.
 
         Yields:
-            Cut-outs that together hold every mask once, except those that are nowhere above the floor.
+            Windows that together contain every mask once, except masks that are nowhere above the floor.
         """
         down, across = (self._interpolation_matrix(embedding, axis) for axis in (0, 1))
         yield from upsampled_windows(down, across, low_res, floor)
 
     def _interpolation_matrix(self, embedding: Embedding, axis: int) -> torch.Tensor:
-        """Share of each line of the decoder's grid in each line of the image: float32 (H, h), which is what
-        ``postprocess_masks`` does along one axis."""
+        """Interpolation weights float32 (H, h) from the decoder's grid to the image: ``postprocess_masks`` along one
+        axis."""
         steps = (
             (self.model.image_encoder.img_size, embedding.input_size[axis]),
             (embedding.original_size[axis],) * 2,
@@ -169,16 +169,16 @@ class Sam:
 
     @torch.inference_mode()
     def logits(self, embedding: Embedding, low_res: torch.Tensor) -> torch.Tensor:
-        """Enlarge mask logits to the image, as SamPredictor does: bilinearly to the padded square, cut to the image,
+        """Upsample mask logits to the image as in SamPredictor: bilinearly to the padded square, cropped to the image,
         bilinearly to its original size.
 
         Args:
             embedding: of the image.
-            low_res: float32 (n, M, h, w) from ``decode_boxes``, or (n, h, w) where one of the M was chosen.
+            low_res: float32 (n, M, h, w) from ``decode_boxes``, or (n, h, w) after selecting one of the M.
 
         Returns:
-            float32 (n, M, H, W) or (n, H, W) on the model's device: 4 bytes a pixel and mask, so ask for a few masks at
-            a time of a very large image.
+            float32 (n, M, H, W) or (n, H, W) on the device of the model: 4 bytes per pixel and mask, so pass only a few
+            masks at a time for very large images.
         """
         height, width = embedding.original_size
         masks = low_res if low_res.ndim == 4 else low_res[:, None]
@@ -210,14 +210,14 @@ def load_sam(spec: str | Path, device: str | torch.device = "cpu", precision: st
 
     Args:
         spec: a folder with ``sam.json`` (see ``build_sam``) and ``sam.safetensors`` (any float precision), or a
-            checkpoint of segment_anything's ViT-B, ViT-L or ViT-H (``sam_vit_b_01ec64.pth`` and its like); which of
-            them it is, is read from the weights.
-        device: where to put the model.
-        precision: in which it encodes images.
+            checkpoint of segment_anything's ViT-B, ViT-L or ViT-H (such as ``sam_vit_b_01ec64.pth``), which are told
+            apart by their weights.
+        device: device of the model.
+        precision: precision of the image encoder.
 
     Raises:
-        WsssError: weights that are missing, damaged, of another model, or more than plain tensors (nothing is ever
-            unpickled but tensors).
+        WsssError: weights that are missing, damaged, of another model, or contain more than plain tensors (nothing but
+            tensors is ever unpickled).
     """
     path = Path(spec)
     model = _read_folder(path) if path.is_dir() else _read_checkpoint(path)
@@ -249,7 +249,7 @@ def _read_checkpoint(path: Path) -> modeling.Sam:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(
-            f"{path}: damaged, or holds more than plain tensors and was not opened; {remedy}"
+            f"{path}: damaged, or contains more than plain tensors and was not opened; {remedy}"
         ) from None
     except UNREADABLE as error:
         raise CheckpointError(f"{path}: damaged SAM checkpoint ({one_line(error)}); {remedy}") from None

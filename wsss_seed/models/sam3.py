@@ -1,4 +1,4 @@
-"""SAM 3 through transformers: an image is encoded once, then phrases become masks of all that they name."""
+"""SAM 3 through transformers: an image is encoded once, then all instances of a phrase are segmented."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from .precision import computing
 
 # SAM 3 is published together with its tracker, as a model for videos.
 KINDS = ("sam3", "sam3_video")
-_TOKENS = 32  # of a phrase, [start] and [end] included, to which the processor pads
-_PHRASES = 4096  # phrases whose text features are kept
-_PROBABILITY_PIXELS = 2**25  # enlarged together
+_TOKENS = 32  # per phrase, [start] and [end] included, to which the processor pads
+_PHRASES = 4096  # phrases whose text features are cached
+_PROBABILITY_PIXELS = 2**25  # upsampled together
 
 
 @dataclass(frozen=True)
 class Sam3Embedding:
-    """An encoded image: ``features`` as the model takes them, on its device, and height and width of the image."""
+    """An encoded image: ``features`` for the model, on its device, and height and width of the image."""
 
     features: Any
     original_size: tuple[int, int]
 
 
 class TextMasks(NamedTuple):
-    """What SAM 3 finds of a phrase, one object a row; the order means nothing.
+    """Instances of a phrase that SAM 3 found, in no particular order.
 
     Attributes:
         boxes: float32 (n, 4) x0 y0 x1 y1 in pixels of the image, clipped to it.
-        scores: float32 (n,) in 0..1, that the phrase is in the image times that this is it.
-        low_res: float32 (n, h, w) mask logits on the decoder's grid, on the model's device.
+        scores: float32 (n,) in 0..1, presence score of the phrase times score of the instance.
+        low_res: float32 (n, h, w) mask logits on the decoder's grid, on the device of the model.
     """
 
     boxes: np.ndarray
@@ -52,8 +52,8 @@ class Sam3:
         name: what it was loaded from.
         model: transformers' model, float32, in evaluation mode.
         processor: its processor.
-        device: where it runs.
-        precision: ``fp32``, ``bf16`` or ``fp16``, in which it computes; texts are always float32.
+        device: device of the model.
+        precision: precision of the model: ``fp32``, ``bf16`` or ``fp16``; texts are always float32.
     """
 
     def __init__(
@@ -81,17 +81,17 @@ class Sam3:
 
     @torch.inference_mode()
     def ask(self, embedding: Sam3Embedding, phrase: str, least: float = 0.0) -> TextMasks:
-        """All that a phrase names in an image.
+        """All instances of a phrase in an image.
 
         Boxes and scores are those of the processor's ``post_process_instance_segmentation``.
 
         Args:
             embedding: of the image.
-            phrase: what to look for; its case and full stops make no difference.
-            least: of what has a lower score nothing is said.
+            phrase: phrase to detect, regardless of case and full stops.
+            least: minimum score of instances.
 
         Raises:
-            WsssError: a phrase longer than the text encoder reads.
+            WsssError: the phrase exceeds the length of the text encoder.
         """
         text, mask = self._text(normalised(phrase))
         with computing(self.device, self.precision):
@@ -105,8 +105,8 @@ class Sam3:
 
     @torch.inference_mode()
     def logits(self, embedding: Sam3Embedding, low_res: Tensor) -> Iterator[Tensor]:
-        """Masks at the image's size one after the other: float32 (H, W) logits, above 0 where the processor's
-        ``post_process_instance_segmentation`` sees the mask. Probabilities are enlarged, as it does.
+        """Masks at the size of the image, one after the other: float32 (H, W) logits, positive inside the mask as given
+        by the processor's ``post_process_instance_segmentation``, which upsamples probabilities.
 
         Args:
             embedding: of the image.
@@ -135,8 +135,8 @@ def load_sam3(name: str, device: str | torch.device = "cpu", precision: str = "f
 
     Args:
         name: a folder as ``save_pretrained`` writes it, or a repository of the hub, ``OWNER/NAME``.
-        device: where to put the model.
-        precision: in which it computes.
+        device: device of the model.
+        precision: precision of the model.
 
     Raises:
         WsssError: no such model, a model of another kind, or weights that do not fit.

@@ -1,7 +1,7 @@
-"""SAM's image encoder with fused attention: the library's weights and results without its large attention maps.
+"""SAM's image encoder with fused attention: same weights and results as the library, without its large attention maps.
 
-The library writes out the attention of all heads between all patches, three times 0.8 GB for ViT-B. Here only the
-part that the relative positions add is written out, a few heads at a time, and the rest is torch's fused kernel.
+The library materialises the attention between all patches for all heads, three times 0.8 GB for ViT-B. Here only the
+bias of the relative positions is materialised, a few heads at a time; the rest is torch's fused kernel.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.image_encoder import Attention, get_rel_pos
 from torch.nn import functional as F
 
-# Numbers of the relative positions' part held at a time; at least one head's.
+# Elements of the bias in memory at a time; at least one head's.
 _BIAS = {"cpu": 2**24, "cuda": 2**28}
 
 
 class FusedAttention(Attention):  # type: ignore[misc]  # segment_anything has no annotations
-    """The library's attention, computed otherwise: equal up to rounding."""
+    """Drop-in replacement for the library's attention, equal up to rounding."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Self-attention of windows (B, H, W, C)."""
@@ -41,6 +41,6 @@ class FusedAttention(Attention):  # type: ignore[misc]  # segment_anything has n
 
 
 def fuse_attention(encoder: ImageEncoderViT) -> None:
-    """Let an image encoder compute its attention so. Its weights and their names stay as they are."""
+    """Make an image encoder use ``FusedAttention``. Its weights and their names do not change."""
     for block in encoder.blocks:
         block.attn.__class__ = FusedAttention

@@ -1,12 +1,12 @@
-"""SAM's mask decoder for many single points of one image: the library's weights and results in fewer operations.
+"""SAM's mask decoder for many single points of one image: same weights and results as the library, fewer operations.
 
-A grid of points asks the decoder a thousand times about the same image, mostly for masks that are then thrown away.
-Three things make that cheap, none of which changes a result by more than rounding:
+A grid of points runs the decoder a thousand times on the same image, mostly for masks that are then discarded. Three
+optimizations, none of which changes a result by more than rounding:
 
-- until the points have been looked at, the image is the same for all of them and is held once;
+- before the first cross-attention the image is the same for all points and is held once;
 - the projections of the attention layers are applied to the few tokens of a point instead of the many of the image:
   (q W_q) (W_k x) = (W_k' W_q q) x, a product with fewer rows;
-- the predicted IoU is known before any mask is painted, so only masks that are wanted are.
+- the predicted IoU is known before the masks are computed, so only the selected masks are.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from segment_anything.modeling.transformer import Attention, TwoWayAttentionBloc
 from torch import Tensor
 from torch.nn import functional as F
 
-# Numbers of float32 that the painting of masks holds at a time: few enough to stay in a processor's cache.
-_PAINTED = {"cpu": 2**21, "cuda": 2**26}
+# float32 elements of masks computed together, few enough to stay in the CPU cache.
+_MASK_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}
 
 
 class SamPointMasks:
-    """What the decoder answers to n points: three masks each, in the order sub-part, part, whole.
+    """Decoded masks of n points, three per point: sub-part, part and whole.
 
     Attributes:
         iou: float32 (n, 3) predicted IoU of each mask.
@@ -38,38 +38,38 @@ class SamPointMasks:
         self._grid = model.prompt_encoder.image_embedding_size
 
     def low_res(self, chosen: Tensor) -> Tensor:
-        """Paint masks on the decoder's grid.
+        """Logits of masks on the decoder's grid.
 
         Args:
-            chosen: bool (n, 3), the masks wanted.
+            chosen: bool (n, 3), True for the selected masks.
 
         Returns:
-            float32 (k, h, w) their logits, point by point.
+            float32 (k, h, w), point by point.
         """
         first, norm, act, second, last_act = self._upscaling
         (w1, b1), (w2, b2) = _transposed(first), _transposed(second)
         h, w = self._grid
         points = torch.nonzero(chosen.any(1))[:, 0]
-        portion = max(1, _PAINTED[self.iou.device.type] // (h * w * 4 * len(w2)))
-        painted = [torch.empty(0, 4 * h, 4 * w, device=self.iou.device)]
-        for part in points.split(portion):
+        step = max(1, _MASK_ELEMENTS[self.iou.device.type] // (h * w * 4 * len(w2)))
+        masks_of_parts = [torch.empty(0, 4 * h, 4 * w, device=self.iou.device)]
+        for part in points.split(step):
             x = F.linear(self._image[part], w1, b1).unflatten(-1, (4, -1))
             x = act(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
             x = last_act(F.linear(x, w2, b2)).view(len(part), h * w * 16, second.out_channels)
             masks = (self._kernels[part] @ x.mT)[chosen[part]]
             # Each token became 2 x 2 pixels and each of these 2 x 2 again.
             masks = masks.unflatten(1, (h, w, 2, 2, 2, 2)).permute(0, 1, 3, 5, 2, 4, 6)
-            painted.append(masks.reshape(len(masks), 4 * h, 4 * w))
-        return torch.cat(painted)
+            masks_of_parts.append(masks.reshape(len(masks), 4 * h, 4 * w))
+        return torch.cat(masks_of_parts)
 
 
 def decode_points(model: Sam, features: Tensor, points: Tensor) -> SamPointMasks:
-    """Ask the decoder about points, each by itself.
+    """Decode points independently.
 
     Args:
         model: segment_anything's model.
         features: float32 (1, C, h, w), the encoded image.
-        points: float32 (n, 2) x y in pixels of the model's input, each in what it asks for.
+        points: float32 (n, 2) x y of foreground points, in pixels of the model's input.
     """
     prompt, decoder = model.prompt_encoder, model.mask_decoder
     labels = torch.ones(len(points), 1, device=points.device)
@@ -105,7 +105,7 @@ def _block(
 
 
 def _read_image(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Tokens attend to the image: (n, T, C). The keys' bias is left out, it moves all scores of a token alike."""
+    """Tokens attend to the image: (n, T, C). The bias of the keys cancels in the softmax and is omitted."""
     q = _heads(attention, attention.q_proj(queries))
     wide = torch.einsum("nthd,hdc->nhtc", q, _heads(attention, attention.k_proj.weight.T).permute(1, 2, 0))
     scores = (wide.flatten(1, 2) * q.shape[-1] ** -0.5) @ _shared(keys).mT
@@ -116,7 +116,7 @@ def _read_image(attention: Attention, queries: Tensor, keys: Tensor, values: Ten
 
 
 def _write_image(attention: Attention, image: Tensor, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """The image attends to the tokens and adds what it finds: (n, HW, C)."""
+    """The image attends to the tokens, plus the residual: (n, HW, C)."""
     k, v = _heads(attention, attention.k_proj(keys)), _heads(attention, attention.v_proj(values))
     scale = k.shape[-1] ** -0.5
     wide = torch.einsum("nthd,hdc->nhtc", k * scale, _heads(attention, attention.q_proj.weight.T).permute(1, 2, 0))
@@ -134,7 +134,7 @@ def _heads(attention: Attention, x: Tensor) -> Tensor:
 
 
 def _shared(x: Tensor) -> Tensor:
-    """An image held once as a matrix, with which one large product is made instead of many small ones."""
+    """An image held once as a matrix, for one large product instead of many small ones."""
     return x[0] if len(x) == 1 else x
 
 

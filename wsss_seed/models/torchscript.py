@@ -1,4 +1,4 @@
-"""Weights of a TorchScript archive, the format of OpenAI's CLIP, as plain tensors; no program in it is run."""
+"""Weights of a TorchScript archive, the format of OpenAI's CLIP, as plain tensors, without running code in it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TYPES = {
 
 
 class _Module:
-    """What stands for any object of the archive's own classes: its attributes, and no behaviour."""
+    """Stand-in for objects of the classes in an archive: attributes without behaviour."""
 
 
 def _tensor(storage: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *_: Any) -> Tensor:
@@ -36,7 +36,7 @@ def _plain(value: Any, *_: Any) -> Any:
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler that knows tensors and attribute lists, and refuses everything else."""
+    """An unpickler that supports tensors and attribute lists only."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str):
         super().__init__(archive.open(f"{root}/data.pkl"))
@@ -53,12 +53,12 @@ class _Reader(pickle.Unpickler):
             return _TYPES[name]
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
-        raise pickle.UnpicklingError(f"holds {module}.{name}, which is no tensor")
+        raise pickle.UnpicklingError(f"contains {module}.{name}, which is not a tensor")
 
     def persistent_load(self, pid: Any) -> Tensor:
         kind, dtype, key, *_ = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype):
-            raise pickle.UnpicklingError(f"holds {kind!r}, which is no tensor")
+            raise pickle.UnpicklingError(f"contains {kind!r}, which is not a tensor")
         raw = bytearray(self._archive.read(f"{self._root}/data/{key}"))
         return torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
 
@@ -72,10 +72,10 @@ def is_torchscript(path: Path) -> bool:
 
 
 def read_torchscript(path: Path) -> dict[str, Tensor]:
-    """The tensors of an archive by their names in the module tree, as its ``state_dict`` has them.
+    """The tensors of an archive with the names of its ``state_dict``.
 
     Raises:
-        pickle.UnpicklingError: the archive holds something else than modules of plain attributes and tensors.
+        pickle.UnpicklingError: the archive contains more than modules of plain attributes and tensors.
         zipfile.BadZipFile, KeyError, RuntimeError: a damaged archive.
     """
     with zipfile.ZipFile(path) as archive:

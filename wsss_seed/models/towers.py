@@ -1,7 +1,7 @@
-"""The two towers of an open_clip model taken apart, as class activation maps and learned prompts need them.
+"""The two towers of an open_clip model in parts, for class activation maps and learned prompts.
 
-The image tower takes any size and hands out what enters its last block, so that gradients need only that block; the
-text tower starts from token embeddings, so that some of them can be learned.
+The image tower supports any input size and returns the input of its last block, so that gradients need only that block;
+the text tower starts from token embeddings, so that some of them can be learned.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ..errors import CheckpointError
 
 @dataclass(frozen=True)
 class Tower:
-    """Images after all blocks of the image tower but the last.
+    """Images after all blocks of the image tower except the last.
 
     Attributes:
-        tokens: float32 (N, L, D), the input of the last block; the class token, then the patches row by row.
+        tokens: float32 (N, L, D), the input of the last block: class token, then patches in row-major order.
         grid: rows h and columns w of patches; L = h * w + 1.
-        attention: float32 (N, h * w, h * w) where a record was asked for: mean over the heads and the last blocks,
-            queries in rows, without the class token and so without rows that sum to 1.
+        attention: float32 (N, h * w, h * w) attention averaged over heads and last blocks if requested, queries in
+            rows, without the class token, so rows do not sum to 1.
     """
 
     tokens: torch.Tensor
@@ -35,10 +35,10 @@ class Tower:
 
 
 class ImageTower:
-    """An open_clip vision transformer of plain blocks.
+    """An open_clip vision transformer with plain blocks.
 
     Raises:
-        WsssError: another kind of image tower, which has no patch tokens that share a space with texts.
+        WsssError: another kind of image tower, whose patch tokens do not share a space with texts.
     """
 
     def __init__(self, visual: Any, name: str):
@@ -60,8 +60,8 @@ class ImageTower:
     def positions(self, grid: tuple[int, int]) -> torch.Tensor:
         """The position embedding on a grid of h x w patches, float32 (h * w + 1, D).
 
-        The class token's row stays; the patches' rows are resampled bilinearly (half-pixel centres), or taken as they
-        are on the native grid. The parameter itself is not touched.
+        The row of the class token is kept; those of the patches are resampled bilinearly (half-pixel centres), or kept
+        on the native grid. The parameter itself is not modified.
         """
         table = self.visual.positional_embedding
         native = tuple(self.visual.grid_size)
@@ -73,14 +73,14 @@ class ImageTower:
         return torch.cat([table[:1], resampled.flatten(2).transpose(1, 2)[0]])
 
     def forward(self, pixels: torch.Tensor, attention_blocks: int = 0) -> Tower:
-        """All blocks but the last.
+        """All blocks except the last.
 
         Args:
             pixels: float (N, 3, H, W), normalised; sides are multiples of the patch size.
-            attention_blocks: over how many of the last blocks, the very last included, to average the attention.
+            attention_blocks: number of last blocks, the very last included, over which to average attention.
 
         Raises:
-            ValueError: sides that the patches do not tile.
+            ValueError: sides that are not multiples of the patch size.
         """
         rows, row_rest = divmod(pixels.shape[-2], self.patch_size)
         columns, column_rest = divmod(pixels.shape[-1], self.patch_size)
@@ -95,19 +95,19 @@ class ImageTower:
             x = block(x)
         if not attending:
             return Tower(x.float(), (rows, columns))
-        share = torch.zeros(len(x), x.shape[1], x.shape[1], device=x.device)
+        total = torch.zeros(len(x), x.shape[1], x.shape[1], device=x.device)
         for block in self.blocks[-attending:-1]:
-            x = _finish(block, x, _attend(block.attn, block.ln_1(x), share))
+            x = _finish(block, x, _attend(block.attn, block.ln_1(x), total))
         last = self.blocks[-1]
         q, k, _ = _heads(last.attn, last.ln_1(x))
-        for _ in _weights(q, k, share):
+        for _ in _weights(q, k, total):
             pass
-        return Tower(x.float(), (rows, columns), share[:, 1:, 1:] / (attending * last.attn.num_heads))
+        return Tower(x.float(), (rows, columns), total[:, 1:, 1:] / (attending * last.attn.num_heads))
 
     def features(self, tower: Tower) -> torch.Tensor:
         """Image features of unit length, float32 (N, D): ``ln_post`` of the patch tokens, averaged, projected.
 
-        Not CLIP's own class-token feature, which would give other logits and maps.
+        Unlike CLIP's own feature, which uses the class token.
         """
         return self.pooled(self.blocks[-1](tower.tokens)[:, 1:])
 
@@ -118,17 +118,17 @@ class ImageTower:
 
 
 class LastBlock:
-    """The last block of the image tower, opened at its attention for Grad-CAM.
+    """The last block of the image tower, split at its attention, for Grad-CAM.
 
-    Between A, the output of the block's first LayerNorm, and the features lies attention, whose gradient is written
-    out here, and what follows it, which is left to autograd: with K cotangents the (L, L) attention weights are read K
-    times and never copied, and the second derivative that prompt learning needs is an ordinary first one, since what
-    is written out is linear in the cotangents. The residual stream is a constant: gradients reach A through attention
-    alone, as in FMA-WSSS's released code.
+    Between A, the output of the block's first LayerNorm, and the features are attention, whose gradient is implemented
+    here, and the rest of the block, which is left to autograd: with K cotangents the (L, L) attention weights are read
+    K times and never copied, and the second derivative that prompt learning needs is an ordinary first derivative,
+    because the gradient implemented here is linear in the cotangents. The residual stream is treated as a constant:
+    gradients reach A through attention only.
 
     Attributes:
         activations: A, float32 (N, L, D), class token first.
-        mixed: float32 (N, heads, L - 1, d), what attention gives each patch, head by head.
+        mixed: float32 (N, heads, L - 1, d), output of attention at each patch, per head.
     """
 
     def __init__(self, tower: ImageTower, tokens: Tower):
@@ -147,13 +147,14 @@ class LastBlock:
     def mean_gradient(self, cotangents: torch.Tensor) -> torch.Tensor:
         """The gradient with respect to A, averaged over the patches, float32 (K, N, D).
 
-        The rows of a softmax's gradient sum to 0, which leaves one product with the attention weights a cotangent.
+        The rows of the gradient of a softmax sum to 0, which leaves one product with the attention weights per
+        cotangent.
 
         Args:
             cotangents: (K, N, heads, L - 1, d), with respect to ``mixed``.
         """
         q, k, v, weights = self._q, self._k, self._v, self._weights
-        first = weights[..., :1]  # what each patch gives to the class token
+        first = weights[..., :1]  # attention of each patch to the class token
         along = (cotangents * self.mixed).sum(-1, keepdim=True)
         received = weights.transpose(-1, -2) @ cotangents
         of_first = first * ((cotangents * v[:, :, :1]).sum(-1, keepdim=True) - along)
@@ -166,7 +167,7 @@ class LastBlock:
         """The gradient with respect to A at each patch, float32 (K, N, L - 1, D).
 
         Args:
-            cotangents: as for ``mean_gradient``; K times the attention weights are in memory.
+            cotangents: as for ``mean_gradient``; needs K times the memory of the attention weights.
         """
         q, k, v, weights = self._q, self._k, self._v, self._weights
         along = (cotangents * self.mixed).sum(-1, keepdim=True)
@@ -177,17 +178,17 @@ class LastBlock:
         return self._into_activations(*(g.transpose(-2, -3) for g in (to_q, to_k, to_v)))
 
     def _into_activations(self, to_q: torch.Tensor, to_k: torch.Tensor, to_v: torch.Tensor) -> torch.Tensor:
-        """Through the projections to queries, keys and values; (..., heads, d) each."""
+        """Back-propagate through the projections to queries, keys and values; (..., heads, d) each."""
         gradients = (g.flatten(-2) for g in (to_q * to_q.shape[-1] ** -0.5, to_k, to_v))
         result: torch.Tensor = torch.cat(list(gradients), -1) @ self._block.attn.in_proj_weight
         return result
 
 
 class TextTower:
-    """open_clip's causal text transformer, from token embeddings on.
+    """open_clip's causal text transformer, starting from token embeddings.
 
     Raises:
-        WsssError: a text tower of another library, or one whose sentence feature is not read at the end token.
+        WsssError: a text tower of another library, or one whose feature is not taken at the end token.
     """
 
     def __init__(self, model: Any, name: str):
@@ -196,7 +197,7 @@ class TextTower:
         causal = getattr(text, "attn_mask", None) is not None
         if pool not in ("argmax", "eos") or not causal or getattr(text, "cls_emb", None) is not None:
             raise CheckpointError(
-                f"{name}: its text tower does not read a sentence at its end token as CLIP's does; learned prompts "
+                f"{name}: its text tower does not take the feature at the end token as CLIP's does; learned prompts "
                 "need one that does, for example ViT-B-16-quickgelu:openai"
             )
         self.text = text
@@ -205,12 +206,12 @@ class TextTower:
     def features(self, embeddings: torch.Tensor, eos: torch.Tensor) -> torch.Tensor:
         """Sentence features of unit length, float32 (G, D), differentiable in the embeddings.
 
-        The positions' embedding is added here. What follows the last end token cannot matter under the causal mask and
-        is not computed.
+        The position embedding is added here. Tokens after the last end token have no effect under the causal mask and
+        are not computed.
 
         Args:
             embeddings: float (G, T, Dt) of all tokens in their final order.
-            eos: int64 (G,) places of the end tokens.
+            eos: int64 (G,) indices of the end tokens.
         """
         text = self.text
         length = int(eos.max()) + 1
@@ -231,18 +232,18 @@ def _heads(attention: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor,
     return q * q.shape[-1] ** -0.5, k, v
 
 
-def _weights(q: torch.Tensor, k: torch.Tensor, share: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Attention weights (N, L, L) head by head, each added to ``share``; no two heads' are in memory at once."""
+def _weights(q: torch.Tensor, k: torch.Tensor, total: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Attention weights (N, L, L) of each head, added to ``total``; those of one head are in memory at a time."""
     for i in range(q.shape[1]):
         weights = (q[:, i] @ k[:, i].transpose(-1, -2)).softmax(-1)
-        share += weights
+        total += weights
         yield weights
 
 
-def _attend(attention: Any, x: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """Self-attention (N, L, D) that adds its weights to ``share``."""
+def _attend(attention: Any, x: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
+    """Self-attention (N, L, D) that adds its weights to ``total``."""
     q, k, v = _heads(attention, x)
-    mixed = [weights @ v[:, i] for i, weights in enumerate(_weights(q, k, share))]
+    mixed = [weights @ v[:, i] for i, weights in enumerate(_weights(q, k, total))]
     result: torch.Tensor = attention.out_proj(torch.cat(mixed, -1))
     return result
 

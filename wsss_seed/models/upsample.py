@@ -1,4 +1,4 @@
-"""Masks from a decoder's grid to the image, only where there is something to see."""
+"""Upsampling of mask logits from the decoder's grid to the image, restricted to where masks can be."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 import torch
 
-# Pixels of masks that are enlarged together in a window, few enough to stay in a processor's cache.
+# Pixels of masks that are upsampled together in a window, few enough to stay in the CPU cache.
 WINDOW_PIXELS = {"cpu": 2**19, "cuda": 2**26}
 
 
 class Window(NamedTuple):
-    """A cut-out of enlarged masks, outside of which none of them has a logit above the floor that was asked for.
+    """A window of upsampled masks, outside of which none of them has a logit above a floor.
 
     Attributes:
-        which: int64 (k,) the masks, as places in what was enlarged.
-        top, left: place of the window in the image, in pixels.
-        logits: float32 (k, h, w) on the model's device.
+        which: int64 (k,) indices of the masks.
+        top, left: position of the window in the image, in pixels.
+        logits: float32 (k, h, w) on the device of the model.
     """
 
     which: torch.Tensor
@@ -27,12 +27,12 @@ class Window(NamedTuple):
 
 
 def interpolation_matrix(grid: int, steps: Iterable[tuple[int, int]], device: torch.device) -> torch.Tensor:
-    """Share of each line of a decoder's grid in each line of the image, as bilinear interpolation gives it.
+    """Weights of bilinear interpolation along one axis, from lines of the decoder's grid to lines of the image.
 
     Args:
         grid: lines of the grid.
-        steps: (length, kept) one after the other: interpolate to so many lines, of which the first so many are kept.
-        device: where the masks are.
+        steps: successive (length, kept): interpolate to ``length`` lines and keep the first ``kept`` of them.
+        device: device of the masks.
 
     Returns:
         float32 (H, grid).
@@ -46,10 +46,10 @@ def interpolation_matrix(grid: int, steps: Iterable[tuple[int, int]], device: to
 def upsampled_windows(
     down: torch.Tensor, across: torch.Tensor, low_res: torch.Tensor, floor: float
 ) -> Iterator[Window]:
-    """Enlarge mask logits to the image, but only where they can be above a floor.
+    """Upsample mask logits to the image, but only where they can be above a floor.
 
-    A pixel of an enlarged mask is a mean of the pixels of the decoder's grid around it. So where none of these is
-    above the floor, neither is the pixel, and most of most masks need no enlarging.
+    A pixel of an upsampled mask is a weighted mean of pixels of the decoder's grid. Where none of these is above the
+    floor, neither is the pixel, so most of most masks need no upsampling.
 
     Args:
         down, across: float32 (H, h) and (W, w), see ``interpolation_matrix``.
@@ -57,7 +57,7 @@ def upsampled_windows(
         floor: a logit.
 
     Yields:
-        Cut-outs that together hold every mask once, except those that are nowhere above the floor.
+        Windows that together contain every mask once, except masks that are nowhere above the floor.
     """
     above = low_res > floor
     rows, columns = above.any(2), above.any(1)
@@ -69,14 +69,14 @@ def upsampled_windows(
             yield Window(which, top, left, tall @ low_res[which, lines, places] @ wide.T)
 
 
-def _reach(enlarging: torch.Tensor, marked: torch.Tensor) -> tuple[torch.Tensor, int, slice]:
-    """The part of (H, h) that enlarges what the marked lines of the grid have a share in: its rows from the first to
-    the last of these, the first one's place, and the lines that have a share in any of them."""
-    reached = torch.nonzero((enlarging[:, marked] > 0).any(1))[:, 0]
+def _reach(matrix: torch.Tensor, marked: torch.Tensor) -> tuple[torch.Tensor, int, slice]:
+    """The part of an interpolation matrix (H, h) for lines of the image that depend on marked lines of the grid: its
+    rows from the first to the last of these, the index of the first, and the lines of the grid they depend on."""
+    reached = torch.nonzero((matrix[:, marked] > 0).any(1))[:, 0]
     if not len(reached):
-        return enlarging[:0], 0, slice(0)
+        return matrix[:0], 0, slice(0)
     first, last = int(reached[0]), int(reached[-1])
-    rows = enlarging[first : last + 1]
+    rows = matrix[first : last + 1]
     used = torch.nonzero((rows > 0).any(0))[:, 0]
     lines = slice(int(used[0]), int(used[-1]) + 1)
     return rows[:, lines], first, lines

@@ -1,4 +1,4 @@
-"""What every reader of weights may run into."""
+"""Errors and checks common to all loaders of weights."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from safetensors import safe_open
 
 from ..errors import CheckpointError, one_line
 
-# What reading a wrong or damaged file ends in. json, zipfile, zlib, safetensors, torch and the models' libraries have
-# their own errors, among them a bare Exception where tokenizers cannot read tokenizer.json.
+# Raised for a wrong or damaged file: json, zipfile, zlib, safetensors, torch and the model libraries have errors of
+# their own, and tokenizers raises a bare Exception for an unreadable tokenizer.json.
 UNREADABLE = Exception
 
-_SIDE = 1024  # of images, which need not be a dimension of any tensor
+_SIDE = 1024  # image size, which need not be a dimension of any tensor
 
 
 def check_sizes(config: Any, path: Path, weights: Path) -> None:
-    """See that a configuration describes no model far larger than its weights, before the model is built.
+    """Check that a configuration does not describe a model far larger than its weights, before it is built.
 
-    Widths, depths and vocabularies are dimensions of tensors or smaller. A damaged or malicious one could ask for more
-    memory than there is, and a process that is killed for it leaves no message.
+    Widths, depths and vocabulary sizes do not exceed the dimensions of tensors. A damaged or malicious configuration
+    could allocate more memory than there is, and a process killed for that leaves no message.
 
     Args:
-        config: what was read from ``path``.
-        path: the file, for the message.
-        weights: safetensors; only its header is read.
+        config: contents of ``path``.
+        path: the configuration file, for the message.
+        weights: safetensors file; only its header is read.
 
     Raises:
         WsssError: a number is too large, or the weights cannot be read.
@@ -45,7 +45,7 @@ def check_sizes(config: Any, path: Path, weights: Path) -> None:
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    """The numbers in a JSON value that may be sizes."""
+    """The numbers in a JSON value."""
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _numbers(item)

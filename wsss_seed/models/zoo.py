@@ -1,4 +1,4 @@
-"""Model sets as data: a name leads to three models, their weights and their calibrated settings."""
+"""Model sets: named sets of three models with their weights and calibrated settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["HUB", "ROLES", "TINY", "ModelSet", "ModelSetSpec", "Weights", "find_weights", "home", "model_sets"]
 
 ROLES = ("clip", "sam", "detector")
-HUB = "hf:"  # begins the name of a transformers model: a repository of the hub, or a folder
+HUB = "hf:"  # prefix of transformers models: a repository of the hub, or a folder
 _LIBRARIES = ("torch", "torchvision", "open_clip_torch", "segment-anything", "groundingdino-py", "transformers")
 _HERE = Path(str(files(__package__)))
 TINY = _HERE / "tiny"
@@ -33,7 +33,7 @@ BUNDLED = {"tiny": TINY, "tiny-regions": _HERE / "tiny_regions"}  # model name -
 
 
 def versions() -> dict[str, str]:
-    """Versions of the libraries the models come from."""
+    """Versions of the libraries that provide the models."""
     return {name: version(name) for name in _LIBRARIES}
 
 
@@ -42,10 +42,10 @@ class ModelSetSpec:
     """A named trio of models.
 
     Attributes:
-        title: one line for the user.
+        title: one-line description.
         clip, sam, detector: names of the models.
-        backends: backend name -> role -> the model that this backend takes instead.
-        world: class set the models were trained on, where they know nothing else.
+        backends: backend name -> role -> model that this backend uses instead.
+        world: class set on which the models were exclusively trained; None for photographs.
         settings: backend name -> dotted setting key -> value, calibrated for these weights on a validation split.
     """
 
@@ -58,7 +58,7 @@ class ModelSetSpec:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def models(self) -> list[tuple[str, str, str | None]]:
-        """Role and name of every model, and the backend that alone takes it."""
+        """Role and name of every model, and the backend that alone uses it, or None."""
         rows: list[tuple[str, str, str | None]] = []
         for role in ROLES:
             rows.append((role, getattr(self, role), None))
@@ -74,14 +74,14 @@ def model_sets() -> dict[str, ModelSetSpec]:
 
 @dataclass(frozen=True)
 class Weights:
-    """Where the weights of a model are.
+    """Location of the weights of a model.
 
     Attributes:
-        state: ``bundled``; ``file``, given by its path; one of ``Checkpoint.state`` for a checkpoint known by name;
-            ``library`` where open_clip fetches and keeps them itself; ``hub`` where transformers does.
-        spec: what the loader takes.
-        path: the file, or the folder of a bundled or given model, None under ``library`` and for a repository.
-        checkpoint: the entry of a name.
+        state: ``bundled``; ``file`` for a path; one of ``Checkpoint.state`` for a known checkpoint; ``library`` where
+            open_clip downloads and caches them itself; ``hub`` where transformers does.
+        spec: argument of the loader.
+        path: the file, or the folder of a bundled or given model; None for ``library`` and for repositories.
+        checkpoint: the known checkpoint; None for other models.
     """
 
     state: str
@@ -112,7 +112,7 @@ def find_weights(role: str, name: str) -> Weights:
     checkpoint = find_checkpoint(role, name)
     if checkpoint:
         path = checkpoint.path()
-        # Of OpenAI's checkpoints only the tensors are read, so the architecture goes with the path.
+        # Only tensors are read from OpenAI's checkpoints, so the spec includes the architecture.
         spec = f"{checkpoint.config}:{path}" if role == "clip" else str(path)
         return Weights(checkpoint.state(), spec, path, checkpoint)
     if Path(name).exists():
@@ -130,10 +130,10 @@ def find_weights(role: str, name: str) -> Weights:
 
 
 def _digest(role: str, weights: Weights) -> str | None:
-    """SHA-256 that identifies a model without loading it; None where its files are not there, or not ours to know.
+    """SHA-256 that identifies a model without loading it; None where its files are missing or managed by a library.
 
-    Of a checkpoint known by name it is the published one, for no other is ever used; of a file its own; of a folder
-    that of the names and digests of the files that determine what the model computes.
+    For a known checkpoint it is the published hash, because no other file is ever used; for a file its own; for a
+    folder that of the names and hashes of the files that determine the model.
     """
     if weights.checkpoint and weights.checkpoint.files[0].sha256:
         return weights.checkpoint.files[0].sha256
@@ -152,7 +152,7 @@ def _digest(role: str, weights: Weights) -> str | None:
 
 
 class ModelSet:
-    """Three frozen models on one device, each fetched and loaded when first asked for."""
+    """Three frozen models on one device, each downloaded and loaded at first use."""
 
     def __init__(
         self,
@@ -175,14 +175,14 @@ class ModelSet:
         self.name = name
         asked = {role: self._chosen[role] or getattr(self._spec, role) for role in ROLES}
         self._weights = {role: find_weights(role, n) for role, n in asked.items()}
-        # A checkpoint has one name in what is recorded, whatever it was called.
+        # Records contain the canonical name of a checkpoint, not the alias given.
         self.names = {role: w.checkpoint.name if w.checkpoint else asked[role] for role, w in self._weights.items()}
         self.world = self._spec.world if all(n in BUNDLED for n in self.names.values()) else None
         self._device = device
         self._precision = precision
 
     def for_backend(self, backend: str) -> ModelSet:
-        """The set as a backend takes it: with its own models where the set has such and none was chosen."""
+        """The set for a backend: with the models specific to the backend, unless the user chose others."""
         meant = {r: n for r, n in self._spec.backends.get(backend, {}).items() if self._chosen[r] is None}
         if not meant:
             return self
@@ -190,7 +190,7 @@ class ModelSet:
         return ModelSet(self.name, self._device, precision=self._precision, **models)
 
     def on(self, device: str) -> ModelSet:
-        """The same set on another device, with nothing loaded."""
+        """The same set on another device, without loaded models."""
         if device == self._device:
             return self
         models: Any = self._chosen
@@ -201,25 +201,25 @@ class ModelSet:
         return self._spec.settings.get(backend, {})
 
     def weights(self) -> dict[str, dict[str, str | None]]:
-        """Name and SHA-256 of each model's weights (None where a library keeps the files itself)."""
+        """Name and SHA-256 of the weights of each model (None where a library manages the files)."""
         return {role: {"name": self.names[role], "sha256": _digest(role, w)} for role, w in self._weights.items()}
 
     def identity(self, role: str) -> str:
-        """What identifies a model's weights, wherever they lie: SHA-256, the name where a library keeps the files
-        itself. Nothing is loaded; a large file is read once, then remembered by path, size and time."""
+        """Identifies the weights of a model regardless of their location: SHA-256, or the name where a library manages
+        the files. Nothing is loaded; the hash of a large file is remembered by path, size and modification time."""
         return _digest(role, self._weights[role]) or self.names[role]
 
     def seen(self, dataset: str) -> list[Checkpoint]:
-        """Of the models in use so far those that were trained on annotations of a data set."""
+        """The checkpoints loaded so far that were trained on annotations of a dataset."""
         used = (w.checkpoint for role, w in self._weights.items() if role in self.__dict__)
         return [c for c in used if c and dataset in c.seen]
 
     @cached_property
     def device(self) -> str:
-        """The device the models run on: the one asked for, or the first GPU, or the CPU.
+        """The device of the models: the requested one, or the first GPU, or the CPU.
 
         Raises:
-            WsssError: a device that this machine or this build of torch lacks.
+            WsssError: a device that this machine or this build of torch does not have.
         """
         import torch
 
@@ -234,7 +234,7 @@ class ModelSet:
 
     @cached_property
     def precision(self) -> str:
-        """``fp32``, ``bf16`` or ``fp16``, in which the models compute what bears it; see ``choose_precision``.
+        """Precision of the models, ``fp32``, ``bf16`` or ``fp16``, where they support it; see ``choose_precision``.
 
         Raises:
             WsssError: unknown name, or a device that cannot be used.
@@ -244,17 +244,17 @@ class ModelSet:
         return choose_precision(self._precision, self.device)
 
     def require(self, role: str) -> None:
-        """Fetch a checkpoint of a known name where it is missing, and verify it. Nothing is loaded.
+        """Download a known checkpoint if it is missing, and verify it, without loading it.
 
         Raises:
-            WsssError: it cannot be had, or is not what was published under its name.
+            WsssError: the download failed, or the file is not the published one.
         """
         checkpoint = self._weights[role].checkpoint
         if checkpoint:
             pull(checkpoint)
 
     def _file(self, role: str) -> str:
-        """What the loader takes, once it is there."""
+        """The argument of the loader, after making sure that the weights are there."""
         self.require(role)
         return self._weights[role].spec
 
@@ -263,7 +263,7 @@ class ModelSet:
         from .clip import load_clip
 
         clip = load_clip(self._file("clip"), self.device, self.precision)
-        clip.name = self.names["clip"]  # known by its name, not by where it lies
+        clip.name = self.names["clip"]  # its name rather than its path
         return clip
 
     def prompts(self, class_set: str, task: str) -> Path | None:

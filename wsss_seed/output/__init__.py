@@ -1,1 +1,1 @@
-"""What goes out: index PNGs, the manifest, the run folder."""
+"""Output: index PNGs, the manifest, the run folder, exports and reports."""

@@ -1,4 +1,4 @@
-"""A run folder as its readers see it: what is finished, what failed, what is missing."""
+"""Reading of run folders: finished, failed and missing images."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ class FinishedRun:
 
     Attributes:
         path: the folder.
-        about: what ``run.json`` says.
-        split: name of its list.
-        names: the classes by label, background first.
-        palette: 256 RGB colours, those of its masks.
-        records: of the images that have a mask, in the run's order, each read when it is asked for.
-        failed: records of the images that have none.
-        unfinished: how many images of the dataset the run has not come to; None where that is not known: while it is
-            under way, or after it was killed.
+        about: contents of ``run.json``.
+        split: name of the list.
+        names: classes by label, background first.
+        palette: 256 RGB colours of the masks.
+        records: records of the images with a mask, in the order of the run, each read on access.
+        failed: records of the images without one.
+        unfinished: number of images not processed yet; None if unknown, because the run is in progress or was killed.
     """
 
     path: Path
@@ -43,20 +42,20 @@ class FinishedRun:
 
     @property
     def gaps(self) -> str:
-        """What the run lacks, in words; empty where it is whole."""
+        """What the run lacks, in words; empty if it is complete."""
         parts = [f"{len(self.failed)} failed"] if self.failed else []
         if self.about.get("finished") is None:
-            parts.append("it is under way or was broken off")
+            parts.append("it is in progress or was interrupted")
         elif self.unfinished:
-            parts.append(f"{self.unfinished} have not been done yet")
+            parts.append(f"{self.unfinished} have not been processed yet")
         return ", ".join(parts)
 
 
 def open_run(path: Path) -> FinishedRun:
-    """Read a run folder, whether its run is over, under way or was killed.
+    """Read a run folder, whether its run is finished, in progress or was killed.
 
     Raises:
-        WsssError: no run folder, one of another layout, or one without a single mask.
+        WsssError: not a run folder, another layout, or no masks.
     """
     if not path.is_dir():
         raise RunFolderError(f"{path}: no such folder; give the folder of a run")
@@ -78,7 +77,7 @@ def open_run(path: Path) -> FinishedRun:
         elif os.path.exists(mask_path(path, record.id)) and os.path.exists(image_path(path, record.id)):
             done.append(record.id)
     if not done:
-        raise RunFolderError(f"{path}: no finished mask with its image; let the run make some first")
+        raise RunFolderError(f"{path}: no finished masks; run generate or predict first")
     total = (about.get("totals") or {}).get("images")
     return FinishedRun(
         path=path,
@@ -93,7 +92,7 @@ def open_run(path: Path) -> FinishedRun:
 
 
 class _Records(Sequence[Record]):
-    """Some records of a manifest in order."""
+    """A selection of records of a manifest, in order."""
 
     def __init__(self, manifest: Manifest, ids: Sequence[str]) -> None:
         self._manifest, self._ids = manifest, ids
@@ -121,9 +120,9 @@ def _split(path: Path, about: Mapping[str, Any]) -> str:
 
 
 def _palette(mask: Path) -> tuple[tuple[int, int, int], ...]:
-    """The class set's palette, which a run keeps in its masks only."""
+    """The palette of the class set, which a run stores only in its masks."""
     try:
         given = read_palette(mask)
-    except ImageError:  # the damaged mask itself is reported when its turn comes
+    except ImageError:  # the damaged mask itself is reported when it is read
         given = []
     return (*given, *voc_palette()[len(given) :])

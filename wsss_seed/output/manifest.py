@@ -1,12 +1,12 @@
-"""The manifest: one line of JSON per image, recording what became of it.
+"""The manifest: one line of JSON per image with its result.
 
-While a run is under way, each process appends to a file of its own (``manifest.jsonl``, or
-``manifest.shard-1-of-4.jsonl`` for a shard). At the end they become one ``manifest.jsonl`` in the dataset's order.
-Readers merge whatever is there, so that a killed run needs no repair before it can be read.
+During a run each process appends to a file of its own (``manifest.jsonl``, or ``manifest.shard-1-of-4.jsonl`` for a
+shard). At the end they are merged into one ``manifest.jsonl`` in the order of the dataset. Readers merge all files, so
+that a killed run needs no repair before it can be read.
 
-A manifest can have millions of lines: none of these functions holds more than one of them at a time, and an index holds
-no more than id and place of each. A manifest may also come from elsewhere: a line whose id could lead out of the run
-folder, or whose values have wrong types, counts as damaged, and a damaged line costs that line only.
+A manifest can have millions of lines: no function holds more than one record at a time, and an index holds only id and
+position of each. A manifest may also come from elsewhere: a line whose id could point outside the run folder, or whose
+values have wrong types, counts as damaged, and damaged lines are skipped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -29,29 +29,29 @@ from ..io.stamp import Stamp
 MANIFEST = "manifest.jsonl"
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-"""A number of something, small enough for sums and shares of it to be exact."""
+"""A count, small enough for exact sums and ratios."""
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What became of one image.
+    """Result for one image.
 
     Attributes:
         id: name of the image within its dataset.
         status: ``ok`` or ``failed``.
-        present: names of the classes taken as present.
-        scores: score of each class considered, by name.
+        present: names of the classes considered present.
+        scores: score of each candidate class, by name.
         size: width and height in pixels.
-        pixels: pixels of each class found, by name, background included.
-        ignore: share of the pixels that are ignored (255).
+        pixels: pixels of each class in the label map, by name, background included.
+        ignore: share of ignored pixels.
         seconds: time the seeder took.
-        error: why it failed.
-        notes: remarks for the user.
-        evidence: what led to the seed, as the backend records it.
-        mask: stamp of the mask file as it was written.
-        image: stamp of the image file that was seeded; None where the image was drawn.
-        labels: names of the image-level labels that were given; None without any.
-        settings: fingerprint of the settings that made it.
-        finished: when, in seconds since 1970; of two records of one image the later holds.
+        error: error message of a failed image.
+        notes: messages for the user.
+        evidence: intermediate results recorded by the backend.
+        mask: stamp of the mask file as written.
+        image: stamp of the image file; None if the image was drawn.
+        labels: names of the given image-level labels; None without any.
+        settings: fingerprint of the settings.
+        finished: time in seconds since 1970; the latest record of an image is valid.
     """
 
     id: str
@@ -77,7 +77,7 @@ class Record(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_line(cls, line: bytes) -> Record:
-        """What ``to_line`` made, fields of later versions left out. Raises ValueError for a damaged line."""
+        """Inverse of ``to_line``; unknown fields are ignored. Raises ValueError for a damaged line."""
         try:
             record = _DECODER.decode(line)
             check_id(record.id)
@@ -90,9 +90,9 @@ _DECODER = msgspec.json.Decoder(Record)
 
 
 class Appender:
-    """A manifest file open for appending, from several threads. Cuts off the torn last line that a kill left.
+    """A manifest file open for appending from several threads. Truncates an incomplete last line.
 
-    A link under that name is not followed. Raises OSError.
+    Links are not followed. Raises OSError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -102,12 +102,12 @@ class Appender:
             os.ftruncate(self._descriptor, _end_of_last_line(file))
 
     def append(self, record: Record) -> None:
-        """Add a line. It is in the system's hands when this returns. Raises OSError, leaving no half line behind."""
+        """Append a line and hand it to the operating system. Raises OSError without leaving an incomplete line."""
         line = record.to_line()
         with self._lock:
             end = os.fstat(self._descriptor).st_size
             try:
-                while line:  # a write may stop early, at a full disk for one, and only the next says why
+                while line:  # a write may stop early, e.g. on a full disk, and only the next one raises
                     line = line[os.write(self._descriptor, line) :]
             except OSError:
                 os.ftruncate(self._descriptor, end)
@@ -121,7 +121,7 @@ class Appender:
 
 
 def _end_of_last_line(file: Any, block: int = 2**16) -> int:
-    """Position behind the last line end of a file, 0 without any; read from its end."""
+    """Position after the last newline of a file, 0 if there is none; reads from the end."""
     position = file.seek(0, os.SEEK_END)
     while position > 0:
         start = max(0, position - block)
@@ -135,7 +135,7 @@ def _end_of_last_line(file: Any, block: int = 2**16) -> int:
 
 
 def read_records(folder: Path) -> Iterator[Record]:
-    """Every record of a run folder, superseded ones included, file by file. Raises OSError."""
+    """All records of a run folder, superseded ones included, file by file. Raises OSError."""
     for path in manifest_files(folder):
         with open(path, "rb") as file:
             for _, record in _scan(file):
@@ -143,21 +143,19 @@ def read_records(folder: Path) -> Iterator[Record]:
 
 
 class Manifest(Mapping[str, Record]):
-    """The records of a run folder by id, the later one where an image has several.
+    """The records of a run folder by id, the latest one if an image has several.
 
-    Only id and place of each are held; a record is read from its file when it is asked for. Use as a context manager,
-    or leave the files to be closed with the object. Reading is safe from several threads, also while the run is under
-    way and the files grow or are replaced.
+    Only id and position of each are in memory; records are read on access. Use as a context manager, or let the files
+    be closed with the object. Reading is safe from several threads, also while the run is in progress and files grow
+    or are replaced.
 
-    Raises OSError where the files cannot be read.
+    Raises OSError if the files cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self._lock = threading.Lock()
-        self._files: list[BinaryIO] = []
-        for path in manifest_files(folder):
-            self._files.append(open(path, "rb"))  # noqa: SIM115, closed in close
-        self._places: dict[str, int] = {}  # offset * number of files + file: an int is half of what a tuple takes
+        self._files = [open(path, "rb") for path in manifest_files(folder)]  # noqa: SIM115, closed in close
+        self._places: dict[str, int] = {}  # offset * number of files + file: half the memory of a tuple
         for number, kept in enumerate(self._files):
             with open(kept.name, "rb") as file:
                 for offset, record in _scan(file):
@@ -179,7 +177,7 @@ class Manifest(Mapping[str, Record]):
         return id in self._places
 
     def line(self, id: str) -> tuple[bytes, Record]:
-        """The line of an id as it stands in its file, and what it says."""
+        """The line of an id as stored, and its record."""
         return self._read(self._places[id])
 
     def _read(self, place: int) -> tuple[bytes, Record]:
@@ -205,19 +203,19 @@ class Manifest(Mapping[str, Record]):
 
 
 def manifest_files(folder: Path) -> list[Path]:
-    """The manifest and what shards have written beside it."""
+    """The manifest and the manifests of shards."""
     whole = folder / MANIFEST
     return [*([whole] if whole.exists() else []), *sorted(folder.glob("manifest.shard-*-of-*.jsonl"))]
 
 
 def shard_file(shard: tuple[int, int]) -> str:
-    """Name of the file one process appends to; ``shard`` counts from 0."""
+    """Name of the file to which a process appends; ``shard`` counts from 0."""
     index, count = shard
     return MANIFEST if count == 1 else f"manifest.shard-{index + 1}-of-{count}.jsonl"
 
 
 def compact(folder: Path, lines: Iterable[bytes]) -> None:
-    """Make ``manifest.jsonl`` hold exactly these lines and remove the files of shards. Only for who is alone here.
+    """Replace ``manifest.jsonl`` by these lines and remove the files of shards; needs exclusive access to the folder.
 
     Raises OSError.
     """
@@ -235,9 +233,9 @@ def compact(folder: Path, lines: Iterable[bytes]) -> None:
 
 
 def _scan(file: Iterable[bytes]) -> Iterator[tuple[int, Record]]:
-    """The sound records of a file, each with the place of its line in bytes."""
+    """The valid records of a file, each with the offset of its line in bytes."""
     offset = 0
     for line in file:
-        with suppress(ValueError):  # torn by a kill or damaged; the image is simply done again
+        with suppress(ValueError):  # incomplete or damaged; the image is simply processed again
             yield offset, Record.from_line(line)
         offset += len(line)

@@ -1,13 +1,13 @@
-"""The run folder: a dataset in VOC layout with the record of how it was made.
+"""The run folder: a dataset in VOC layout with a record of how it was generated.
 
 ::
 
     OUT/SegmentationClass/<id>.png            label maps
     OUT/Confidence/<id>.png                   confidence, 0..255
-    OUT/JPEGImages/<id>.jpg                   links to the images, or PNG copies of what the seeder saw
+    OUT/JPEGImages/<id>.jpg                   links to the images, or PNG copies of the seeder's input
     OUT/ImageSets/Segmentation/<split>.txt    ids of the images that have a mask
-    OUT/classes.txt                           one name a line, background first
-    OUT/manifest.jsonl                        a line an image
+    OUT/classes.txt                           one name per line, background first
+    OUT/manifest.jsonl                        one line per image
     OUT/run.json                              settings, versions, totals
 """
 
@@ -50,38 +50,38 @@ if TYPE_CHECKING:
     from ..types import Seed
 
 CONTRACT = 2
-"""Version of the layout above; it changes when an old reader would misread a new folder."""
+"""Version of the layout above; incremented when an old reader would misread a new folder."""
 
 CONFIDENCE, RUN, LOCK = "Confidence", "run.json", ".lock"
 
 LOCK_WAIT = 5.0
 """Seconds to wait for another process to open or close the folder."""
 
-_DEEPEST = 32  # levels of run.json; ours has four
+_MAX_DEPTH = 32  # nesting of run.json; ours has four levels
 
 _NAME_TROUBLE = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ, errno.EINVAL}
 _NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.ENOSYS}
 
 
 class State(enum.IntEnum):
-    """What an earlier run with the same settings left of an image."""
+    """State of an image after earlier runs with the same settings."""
 
     TODO = 0
     DONE = 1
     KEPT = 2
-    """There is a whole mask, but not the one that the run wrote: somebody has edited it."""
+    """There is a valid mask that differs from the one the run wrote: it was edited."""
     REPLACED = 3
-    """There is a mask, but the image file has another content since."""
+    """There is a mask, but the content of the image file has changed since."""
 
 
 @dataclass(frozen=True)
 class Former:
-    """What earlier runs with the same settings left.
+    """Results of earlier runs with the same settings.
 
     Attributes:
-        done: ids of the images that need nothing more, ``kept`` among them.
-        kept: ids whose mask was changed since it was made, in the order asked for.
-        replaced: ids whose image was replaced since its mask was made, likewise.
+        done: ids of finished images, including ``kept``.
+        kept: ids whose mask was edited since it was written, in the given order.
+        replaced: ids whose image was replaced since its mask was written, in the given order.
     """
 
     done: frozenset[str] = frozenset()
@@ -90,22 +90,22 @@ class Former:
 
 
 class RunFolder:
-    """A run folder held by one process, or by one process for each shard. Use as a context manager.
+    """A run folder locked by one process, or by one process per shard. Use as a context manager.
 
-    Opening it checks that it is new or a run with the same settings, and that nobody else is at the same work.
+    Opening it checks that it is new or a run with the same settings, and that no other process does the same work.
     ``save`` and ``fail`` may be called from threads.
 
     Args:
-        path: the folder; made if it is missing.
+        path: the folder; created if missing.
         class_set: names and palette of the label maps.
-        settings: everything that determines the masks, as JSON values; another run's must be equal.
-        about: further facts for ``run.json`` (versions, weight hashes), not compared.
+        settings: everything that determines the masks, as JSON values; must equal that of an existing run.
+        about: further entries of ``run.json`` (versions, weight hashes), not compared.
         split: name of the list file.
-        shard: which of how many equal parts this process does, from 0.
-        overwrite: start a run folder again. A shard starts again its own part only, unless the settings differ.
+        shard: (index from 0, number of shards).
+        overwrite: start over. A shard starts over with its own part only, unless the settings differ.
 
     Raises:
-        WsssError: the folder belongs to something else or cannot be written; the message says what to do.
+        WsssError: the folder contains something else or cannot be written; the message names the remedy.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path}: this file system has no locks, which `shard` needs; use a folder per shard"
             )
-        # Shards start when nobody is there or beside other shards; a whole run only when nobody is there.
+        # Shards may run next to other shards; a run without shards needs exclusive access.
         nobody_else = self._lock.take(shared=False, wait=LOCK_WAIT if self._alone else 0.0)
         if not nobody_else and (self._alone or not self._lock.take(shared=True, wait=LOCK_WAIT)):
             raise RunFolderError(
@@ -207,8 +207,8 @@ class RunFolder:
         }
 
     def _clear(self) -> None:
-        """Remove what a run has written, and nothing else; ``run.json`` stays, so that a kill leaves a run folder."""
-        for path in manifest_files(self.path):  # first of all, for what it lists has to be there
+        """Remove what a run wrote, and nothing else; ``run.json`` stays, so that a kill leaves a run folder."""
+        for path in manifest_files(self.path):  # first, because the files it lists must exist
             path.unlink(missing_ok=True)
         for name in (MASKS, CONFIDENCE, IMAGES, LISTS):
             if (self.path / name).exists():
@@ -216,11 +216,11 @@ class RunFolder:
         (self.path / CLASSES).unlink(missing_ok=True)
 
     def former(self, samples: Sequence[Sample]) -> Former:
-        """What earlier runs with the same settings left of these samples.
+        """Results of earlier runs with the same settings for these samples.
 
         Raises:
-            OSError: it cannot be read.
-            WsssError: finished masks were made with other image-level labels than the samples have now.
+            OSError: the manifest cannot be read.
+            WsssError: finished masks were generated with image-level labels that differ from the current ones.
         """
         place = {sample.id: index for index, sample in enumerate(samples)}
         states, times = bytearray(len(samples)), array("d", [-1.0]) * len(samples)
@@ -251,15 +251,15 @@ class RunFolder:
         mask = mask_path(self.path, record.id)
         try:
             if not record.mask.fits(mask):
-                read_rgb(mask)  # an editor may have made an RGB image of it; evaluation and training will say so
+                read_rgb(mask)  # an editor may have saved it as RGB, which evaluation and training will report
                 return State.KEPT
-        except (OSError, ImageError):  # gone or damaged
+        except (OSError, ImageError):  # missing or damaged
             return State.TODO
         if image is not None and record.image is not None:
             try:
                 if not record.image.fits(image):
                     return State.REPLACED
-            except OSError:  # reading the image will say what is wrong
+            except OSError:  # reading the image will report the problem
                 return State.TODO
         whole = os.path.exists(confidence_path(self.path, record.id))
         return State.DONE if whole and os.path.lexists(image_path(self.path, record.id)) else State.TODO
@@ -270,32 +270,34 @@ class RunFolder:
     def save(
         self, sample: Sample, image: np.ndarray, seed: Seed, seconds: float, source: Stamp | None = None
     ) -> Record:
-        """Write a seed: image link, confidence, mask, and last the line that says it is finished.
+        """Write a seed: image link, confidence, mask, and last the record that marks it as finished.
 
         Args:
-            sample: what was seeded.
-            image: its pixels, uint8 (H, W, 3).
-            seed: what was made of it.
-            seconds: the time that took.
+            sample: the sample.
+            image: its image, uint8 (H, W, 3).
+            seed: its seed.
+            seconds: the time it took.
             source: stamp of the image file as it was read.
 
-        An id the file system cannot hold becomes a failed record. Raises OSError where the folder takes no more, and
-        WsssError where a folder in it is a link.
+        An id that the file system does not support becomes a failed record. Raises OSError if the folder cannot be
+        written to, and WsssError if a folder in it is a link.
         """
         self._refuse_links_to(sample.id)
         try:
             mask = mask_path(self.path, sample.id)
             if os.path.lexists(mask):
-                # A mask that differs from its record counts as edited. So a former one is retracted first: a kill
-                # between writing the new one and its record must not look like an edit.
-                self.fail(sample, "its mask is being made again", 0.0)
+                # A mask that differs from its record counts as edited. So an existing one is retracted first: a kill
+                # between writing the new mask and its record must not look like an edit.
+                self.fail(sample, "its mask is being replaced", 0.0)
             place_image(image_path(self.path, sample.id), sample.image, image)
             write_confidence(confidence_path(self.path, sample.id), seed.confidence)
             stamp = Stamp.of_written(mask, write_mask(mask, seed.labels, self._palette))
         except OSError as error:
             if error.errno not in _NAME_TROUBLE:
                 raise
-            return self.fail(sample, f"{sample.id}: the file system cannot hold this id ({error.strerror})", seconds)
+            return self.fail(
+                sample, f"{sample.id}: the file system does not support this id ({error.strerror})", seconds
+            )
         counts = np.bincount(seed.labels.ravel(), minlength=256)
         names = ("background", *self.class_set.names)
         height, width = seed.labels.shape
@@ -320,17 +322,17 @@ class RunFolder:
         return record
 
     def fail(self, sample: Sample, error: str, seconds: float) -> Record:
-        """Record that an image has no seed, and remove a mask that an earlier run left for it. Raises as ``save``."""
+        """Record that an image has no seed, and remove an existing mask. Raises like ``save``."""
         self._refuse_links_to(sample.id)
         record = Record(
             id=sample.id,
             status="failed",
             seconds=round(seconds, 4),
-            error=" ".join(error.split()).encode("utf-8", "backslashreplace").decode(),  # it may hold any file name
+            error=" ".join(error.split()).encode("utf-8", "backslashreplace").decode(),  # it may contain any file name
             settings=self._fingerprint,
             finished=round(time.time(), 3),
         )
-        self._appender.append(record)  # first, so that what the manifest lists as finished is there
+        self._appender.append(record)  # first, so that finished masks in the manifest always exist
         for path in (mask_path(self.path, sample.id), confidence_path(self.path, sample.id)):
             try:
                 path.unlink(missing_ok=True)
@@ -340,13 +342,13 @@ class RunFolder:
         return record
 
     def finalize(self, order: Sequence[str]) -> bool:
-        """Bring manifest, list and totals up to date, in the dataset's order; ``order`` is every id of the dataset.
+        """Update manifest, list and totals, in the order of the dataset; ``order`` has all ids of the dataset.
 
-        Of several shards only the last to end does so; for the others this returns False. Raises OSError.
+        Of several shards only the last one to finish does so; for the others this returns False. Raises OSError.
         """
         self._appender.close()
         if not self._alone:
-            # Let go before asking: of two shards that end together the later to ask finds the lock free, and all lines.
+            # Release before acquiring: of two shards that finish together, the later one gets the lock and all lines.
             self._release_part()
             self._lock.release()
             if not self._lock.take(shared=False, wait=1.0):
@@ -373,12 +375,12 @@ class RunFolder:
         return True
 
     def _refuse_links_to(self, id: str) -> None:
-        if "/" in id:  # the others lie in folders that were looked at in the beginning
+        if "/" in id:  # the others are in folders that were checked at the start
             for path in (mask_path(self.path, id), confidence_path(self.path, id), image_path(self.path, id)):
                 self._refuse_links(path.parent)
 
     def _refuse_links(self, folder: Path) -> None:
-        """Raise WsssError where a folder below this one, or one on the way to it, is a link: it would be followed."""
+        """Raise WsssError if a folder below this one, or one on the path to it, is a link, which would be followed."""
         if folder in self._own_folders:
             return
         for inner in (folder, *folder.parents):
@@ -386,7 +388,7 @@ class RunFolder:
                 break
             if inner.is_symlink():
                 raise RunFolderError(
-                    f"{inner}: a link, and a run writes into folders of its own only; remove it or choose another `out`"
+                    f"{inner}: a link, but a run writes only into its own folders; remove it or choose another `out`"
                 )
         self._own_folders.add(folder)
 
@@ -407,9 +409,9 @@ class RunFolder:
 
 
 def finalize(path: Path, class_set: ClassSet, split: str, order: Sequence[str]) -> bool:
-    """Bring up to date what shards left that did not come to their end; see ``RunFolder.finalize``.
+    """Finalize the folder after shards that were interrupted; see ``RunFolder.finalize``.
 
-    False where there is nothing yet, or another process is writing to the folder and will do it.
+    Returns False if there is no run yet, or another process is writing to the folder and will do it.
     """
     run = read_run(path)
     if run is None:
@@ -422,30 +424,30 @@ def finalize(path: Path, class_set: ClassSet, split: str, order: Sequence[str]) 
 
 
 def mask_path(folder: Path, name: str) -> Path:
-    """Where a run folder keeps the label map of an id."""
+    """Path of the label map of an id."""
     return folder / MASKS / f"{name}.png"
 
 
 def confidence_path(folder: Path, name: str) -> Path:
-    """Where a run folder keeps the confidence map of an id."""
+    """Path of the confidence map of an id."""
     return folder / CONFIDENCE / f"{name}.png"
 
 
 def image_path(folder: Path, name: str) -> Path:
-    """Where a run folder keeps the image of an id. VOC readers ask for ``.jpg``; decoders go by content."""
+    """Path of the image of an id. VOC readers expect ``.jpg``; decoders detect the format by content."""
     return folder / IMAGES / f"{name}.jpg"
 
 
 def place_image(path: Path, source: Path | None, image: np.ndarray) -> None:
-    """Put an image into the run folder such that every reader sees the pixels the seeder saw.
+    """Put an image into the run folder such that every reader gets the same pixels as the seeder.
 
-    A plain RGB or grey file is linked. What was drawn, turned by its EXIF orientation or converted from something else
-    is written as a PNG, for readers differ in what they make of such files.
+    Plain RGB and grey files are linked. Drawn images, and files with an EXIF orientation or another pixel format, are
+    written as PNG, because readers treat such files differently.
 
     Args:
-        path: where the image is to stand; a link there is replaced, not followed.
-        source: the image file, None if there is none.
-        image: uint8 (H, W, 3) as the seeder saw it.
+        path: destination; a link there is replaced, not followed.
+        source: the image file; None if there is none.
+        image: uint8 (H, W, 3), the input of the seeder.
 
     Raises OSError.
     """
@@ -467,7 +469,7 @@ def place_image(path: Path, source: Path | None, image: np.ndarray) -> None:
 
 
 def write_error(path: Path, error: OSError) -> WsssError:
-    """What a user is told when the folder takes no more."""
+    """The error for a folder that cannot be written to."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         why = {errno.EFBIG: "a file grew beyond the allowed size"}.get(error.errno, "no space left")
         return RunFolderError(f"{path}: {why}; what is finished stays: make room and give the same command again")
@@ -480,20 +482,20 @@ def write_error(path: Path, error: OSError) -> WsssError:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Refuse what is neither missing, nor empty, nor a run folder."""
+    """Raise WsssError unless the path is missing, empty or a run folder."""
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"{path}: not a folder; choose another `out`")
     if not path.is_dir():
         return
     others = any(entry.name != LOCK and not is_part(entry) for entry in path.iterdir())
-    if others and not (path / RUN).exists():  # asked last: another shard may just be making the folder
+    if others and not (path / RUN).exists():  # checked last: another shard may be creating the folder
         raise RunFolderError(f"{path}: not empty and not a run folder; choose another `out`")
 
 
 def read_run(path: Path) -> dict[str, Any] | None:
-    """What ``run.json`` says, None where there is none.
+    """Contents of ``run.json``; None if there is none.
 
-    Raises WsssError for one that is damaged or of another layout.
+    Raises WsssError if it is damaged or has another layout.
     """
     file = path / RUN
     unreadable = RunFolderError(
@@ -501,16 +503,16 @@ def read_run(path: Path) -> dict[str, Any] | None:
     )
     try:
         run = json.loads(file.read_bytes())
-        json.dumps(run, ensure_ascii=False).encode("utf-8", "surrogateescape")  # JSON can hold what UTF-8 cannot
+        json.dumps(run, ensure_ascii=False).encode("utf-8", "surrogateescape")  # JSON can contain what UTF-8 cannot
     except FileNotFoundError:
         return None
     except OSError as error:
         raise RunFolderError(
-            f"{file}: cannot be read ({error.strerror or error}); see to it or choose another `out`"
+            f"{file}: cannot be read ({error.strerror or error}); check it or choose another `out`"
         ) from None
     except (ValueError, RecursionError):
         raise unreadable from None
-    if not isinstance(run, dict) or not isinstance(run.get("settings"), dict) or _deeper(run, _DEEPEST):
+    if not isinstance(run, dict) or not isinstance(run.get("settings"), dict) or _deeper(run, _MAX_DEPTH):
         raise unreadable
     if type(run.get("contract")) is int and run["contract"] != CONTRACT:
         raise RunFolderError(
@@ -529,7 +531,7 @@ class _TotalsOfFile(msgspec.Struct):
 
 
 class _RunFile(msgspec.Struct):
-    """What readers of ``run.json`` rely on."""
+    """Fields of ``run.json`` that readers rely on."""
 
     contract: Literal[2]
     settings: dict[str, Any]
@@ -540,21 +542,21 @@ class _RunFile(msgspec.Struct):
 
 
 def _deeper(value: Any, levels: int) -> bool:
-    """Whether a JSON value is nested deeper than ``levels``, which recursion can handle."""
+    """Whether a JSON value is nested deeper than ``levels``."""
     inner: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return any(levels == 0 or _deeper(item, levels - 1) for item in inner if isinstance(item, dict | list))
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _dotted(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, item in value.items():
-        flat |= _flat(item, f"{prefix}{key}.") if isinstance(item, dict) else {f"{prefix}{key}": item}
+        flat |= _dotted(item, f"{prefix}{key}.") if isinstance(item, dict) else {f"{prefix}{key}": item}
     return flat
 
 
 def settings_difference(old: Any, new: Any, most: int = 8) -> str:
-    """``key old -> new`` for each setting that differs; empty where none does."""
-    before, after = _flat(old), _flat(new)
+    """``key old -> new`` for each setting that differs; empty if none does."""
+    before, after = _dotted(old), _dotted(new)
     keys = [key for key in {**before, **after} if before.get(key, _UNSET) != after.get(key, _UNSET)]
     parts = [f"{key} {_short(before.get(key, _UNSET))} -> {_short(after.get(key, _UNSET))}" for key in keys[:most]]
     return ", ".join([*parts, *([f"and {len(keys) - most} more"] if len(keys) > most else [])])
@@ -573,7 +575,7 @@ def _short(value: Any) -> str:
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
-    """What records keep of the settings that made a mask."""
+    """Hash of the settings of a mask, stored in its record."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,10 +1,10 @@
-"""Label maps as the VOC evaluation server takes them.
+"""Archives of label maps for the VOC evaluation server.
 
-The server unpacks an archive and looks, for each image of VOC's test list, for an index PNG with VOC's colours::
+The server unpacks an archive and expects, for each image of VOC's test list, an index PNG with VOC's palette::
 
     results/VOC2012/Segmentation/comp6_test_cls/2008_000006.png
 
-comp5 is for methods that have seen nothing but VOC, comp6 for all others.
+comp5 is for methods trained on VOC only, comp6 for all others.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ COMPETITIONS: tuple[Competition, ...] = get_args(Competition)
 
 @dataclass(frozen=True)
 class Package:
-    """An archive for the server: its path, how many label maps it holds, and in how many 255 became background."""
+    """An archive for the server: its path, the number of label maps, and the number of those with ignored pixels, which
+    became background."""
 
     path: Path
     images: int
@@ -45,19 +46,19 @@ class Package:
 def pack(run: Path, out: Path, class_set: ClassSet, ids: Sequence[str], competition: str = "comp6") -> Package:
     """Pack the label maps of a run folder for the VOC server.
 
-    A label map may hold no 255 there, so that becomes background. Of two calls with the same label maps the
-    archives have the same bytes. The archive is written whole or not at all.
+    The server does not accept the ignore label, which becomes background. The same label maps give the same bytes.
+    The archive is written atomically.
 
     Args:
         run: the run folder.
-        out: the archive; its suffix says which kind: .tar.gz, .tgz, .tar or .zip.
-        class_set: of the run; must be VOC's.
-        ids: of the list that the server expects; each needs a label map.
+        out: the archive; its suffix determines the format: .tar.gz, .tgz, .tar or .zip.
+        class_set: class set of the run; must be VOC's.
+        ids: ids that the server expects; each needs a label map.
         competition: ``comp5`` or ``comp6``.
 
     Raises:
-        WsssError: not VOC's classes, a label map that is missing, unreadable or beyond the classes, an unknown
-            suffix or competition, or an archive that cannot be written.
+        WsssError: not VOC's classes, a label map that is missing, unreadable or has invalid labels, an unknown suffix
+            or competition, or an archive that cannot be written.
     """
     kind = check(out, class_set, competition)
     if folders := [name for name in ids if "/" in name]:
@@ -90,7 +91,7 @@ def pack(run: Path, out: Path, class_set: ClassSet, ids: Sequence[str], competit
 
 
 def check(out: Path, class_set: ClassSet, competition: str) -> str:
-    """Raise WsssError if ``pack`` could not serve; return the archive's suffix."""
+    """Raise WsssError if the arguments are invalid for ``pack``; return the suffix of the archive."""
     if competition not in COMPETITIONS:
         raise unknown_name("competition", competition, COMPETITIONS)
     voc = load_class_set("voc").names
@@ -104,7 +105,7 @@ def check(out: Path, class_set: ClassSet, competition: str) -> str:
 
 def _write_tar(path: Path, members: Iterable[tuple[str, bytes]], *, gz: bool) -> None:
     with open(path, "xb") as file, ExitStack() as stack:
-        # gzip would note the name and the time
+        # gzip would store name and time
         stream = stack.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0)) if gz else file
         archive = stack.enter_context(tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT))
         for name, data in members:
@@ -116,7 +117,7 @@ def _write_tar(path: Path, members: Iterable[tuple[str, bytes]], *, gz: bool) ->
 def _write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
     with zipfile.ZipFile(path, "x") as archive:
         for name, data in members:
-            archive.writestr(zipfile.ZipInfo(name), data)  # dated 1980, the earliest that zip knows
+            archive.writestr(zipfile.ZipInfo(name), data)  # dated 1980, the earliest date of zip
 
 
 _WRITERS: dict[str, Callable[[Path, Iterable[tuple[str, bytes]]], None]] = {

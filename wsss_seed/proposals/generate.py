@@ -3,9 +3,9 @@
 Sources: segment-anything's automatic mask generation (arXiv 2304.02643), with the levels' bonuses and the filter across
 levels of FMA-WSSS (arXiv 2312.03585) as in its released code.
 
-SAM is asked about a grid of points, on the image and on crops of it, and answers each with three masks, the levels
-sub-part, part and whole. What follows is a sieve, and its order matters: predicted IoU, stability, crop edges,
-duplicates inside a crop, duplicates between crops, repair, duplicates that repair made, overlap between levels.
+SAM is prompted with a grid of points, on the image and on crops of it, and decodes three masks per point, the levels
+sub-part, part and whole. Filters follow, and their order matters: predicted IoU, stability score, crop edges, NMS
+within a crop, NMS between crops, filling of holes and removal of islands, another NMS, overlap between levels.
 """
 
 from __future__ import annotations
@@ -73,15 +73,15 @@ class ProposalSettings:
 
 
 class _PackedMask(NamedTuple):
-    """A mask of a crop, cut to its box and packed: a thousand of them may have to wait for the others."""
+    """A mask cropped to its box and compressed: up to a thousand of them are in memory at a time."""
 
     top: int
     left: int
     shape: tuple[int, int]
     packed: bytes
 
-    def whole(self, size: tuple[int, int]) -> np.ndarray:
-        """As uint8 (H, W) in columns, as COCO's RLE has it."""
+    def decode(self, size: tuple[int, int]) -> np.ndarray:
+        """The mask as uint8 (H, W) in Fortran order, as COCO's RLE needs it."""
         out = np.zeros(size, np.uint8, order="F")
         height, width = self.shape
         bits = np.frombuffer(zlib.decompress(self.packed), np.uint8)
@@ -92,14 +92,14 @@ class _PackedMask(NamedTuple):
 
 @dataclass(frozen=True)
 class _CropMasks:
-    """Masks of a crop that passed its filters. Coordinates are those of the crop."""
+    """Masks of a crop that passed the filters so far, in coordinates of the crop."""
 
     level: np.ndarray
     iou: np.ndarray
     stability: np.ndarray
     point: np.ndarray
     box: np.ndarray
-    cuts: list[_PackedMask]
+    masks: list[_PackedMask]
 
     def take(self, which: np.ndarray) -> _CropMasks:
         return _CropMasks(
@@ -108,7 +108,7 @@ class _CropMasks:
             self.stability[which],
             self.point[which],
             self.box[which],
-            [self.cuts[i] for i in which],
+            [self.masks[i] for i in which],
         )
 
 
@@ -117,13 +117,13 @@ def generate_proposals(sam: MaskModel, image: np.ndarray, settings: ProposalSett
     """The mask proposals of an image.
 
     Args:
-        sam: a ``models.masks.MaskModel``.
+        sam: the model.
         image: uint8 (H, W, 3) RGB at its original size.
-        settings: of the sieve.
+        settings: settings of the grid and the filters.
 
     Returns:
-        In order of level from whole to sub-part, inside a level those that needed no repair first. Without any mask
-        the record is empty.
+        Proposals ordered from whole to sub-part, within a level those that were not changed by
+        ``postprocess_small_regions`` first. Empty if no mask passes the filters.
     """
     settings = settings or ProposalSettings()
     size = (image.shape[0], image.shape[1])
@@ -131,7 +131,7 @@ def generate_proposals(sam: MaskModel, image: np.ndarray, settings: ProposalSett
     parts = []
     for crop, layer in zip(crops, layers, strict=True):
         x0, y0, x1, y1 = crop
-        if x1 <= x0 or y1 <= y0:  # an image of a pixel or two cannot be divided
+        if x1 <= x0 or y1 <= y0:  # images of a pixel or two have empty crops
             continue
         found = _process_crop(sam, image[y0:y1, x0:x1], crop, layer, size, settings)
         parts.append(_to_image(found, crop, size))
@@ -155,59 +155,60 @@ def _process_crop(
     size: tuple[int, int],
     settings: ProposalSettings,
 ) -> _CropMasks:
-    """The masks of one crop without duplicates, best first."""
+    """The masks of one crop after NMS, highest score first."""
     grid = build_point_grid(max(1, int(settings.points_per_side / settings.crop_n_points_downscale_factor**layer)))
     points = grid * (pixels.shape[1], pixels.shape[0])
     embedding = sam.embed(pixels)
     batches: list[_CropMasks] = []
-    for answers in sam.decode_points(embedding, points):
-        batches += _process_points(sam, embedding, answers, points[: len(answers.iou)], settings)
-        points = points[len(answers.iou) :]
+    for decoded in sam.decode_points(embedding, points):
+        batches += _process_points(sam, embedding, decoded, points[: len(decoded.iou)], settings)
+        points = points[len(decoded.iou) :]
     found = _concatenate_masks(batches)
     size_box = [0, 0, size[1], size[0]]
     inside = ~is_box_near_crop_edge(torch.from_numpy(found.box), list(crop), size_box).numpy()
     found = found.take(np.flatnonzero(inside))
-    bonus = np.array(settings.score_nms_offset, np.float32)
-    return found.take(box_nms(found.box, found.iou + bonus[found.level], settings.box_nms_thresh))
+    offsets = np.array(settings.score_nms_offset, np.float32)
+    return found.take(box_nms(found.box, found.iou + offsets[found.level], settings.box_nms_thresh))
 
 
 def above_iou_thresh(iou: torch.Tensor, settings: ProposalSettings) -> torch.Tensor:
-    """The masks whose predicted IoU float32 (n, 3), with the bonus of its level, is high enough: bool (n, 3)."""
+    """Masks whose predicted IoU float32 (n, 3), plus the offset of its level, is high enough: bool (n, 3)."""
     return (
         iou + torch.tensor(settings.score_thresh_offset, dtype=iou.dtype, device=iou.device) > settings.pred_iou_thresh
     )
 
 
 def _process_points(
-    sam: MaskModel, embedding: Any, answers: PointMasks, points: np.ndarray, settings: ProposalSettings
+    sam: MaskModel, embedding: Any, decoded: PointMasks, points: np.ndarray, settings: ProposalSettings
 ) -> Iterator[_CropMasks]:
-    """The masks of n points (n, 2) that are above_iou_thresh and stable, point by point."""
-    chosen = above_iou_thresh(answers.iou, settings)
+    """Masks of n points (n, 2) with sufficient predicted IoU and stability, point by point."""
+    chosen = above_iou_thresh(decoded.iou, settings)
     of_point, level = (x.cpu().numpy() for x in torch.nonzero(chosen, as_tuple=True))
-    iou = answers.iou[chosen].cpu().numpy()
+    iou = decoded.iou[chosen].cpu().numpy()
     offset = settings.stability_score_offset
-    for window in sam.upsampled_windows(embedding, answers.low_res(chosen), -offset):
+    for window in sam.upsampled_windows(embedding, decoded.low_res(chosen), -offset):
         stability = stability_scores(window.logits, offset)
         masks = window.logits > 0
         keep = (stability >= settings.stability_score_thresh) & masks.flatten(1).any(1)
-        places = window.which[keep].cpu().numpy()
-        cuts, boxes = _crop_to_boxes(masks[keep].cpu().numpy(), window.top, window.left)
-        # A copy: torch's small blocks, kept while masks of megabytes come and go, would leave the heap in fragments.
-        stable = stability[keep].cpu().numpy().copy()
-        yield _CropMasks(level[places], iou[places], stable, points[of_point[places]], boxes, cuts)
+        indices = window.which[keep].cpu().numpy()
+        cropped, boxes = _crop_to_boxes(masks[keep].cpu().numpy(), window.top, window.left)
+        # A copy: torch's small blocks, kept while masks of megabytes are freed, would fragment the heap.
+        stable = np.array(stability[keep].cpu())
+        yield _CropMasks(level[indices], iou[indices], stable, points[of_point[indices]], boxes, cropped)
 
 
 def stability_scores(logits: torch.Tensor, offset: float) -> torch.Tensor:
-    """Pixels above ``offset`` per pixel above ``-offset`` of logits (n, h, w): float32 (n,), NaN where there are none.
+    """Stability scores of logits (n, h, w): float32 (n,), NaN where no logit is above ``-offset``.
 
-    The IoU of a mask cut higher and cut lower, as the one lies in the other; segment_anything's stability score.
+    The IoU of a mask binarised at ``offset`` and at ``-offset``; as the first lies inside the second, it is the ratio
+    of their areas.
     """
-    high, low = ((logits > cut).flatten(1).sum(1, dtype=torch.int32) for cut in (offset, -offset))
+    high, low = ((logits > threshold).flatten(1).sum(1, dtype=torch.int32) for threshold in (offset, -offset))
     return high / low
 
 
 def box_nms(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
-    """Greedy NMS on boxes (n, 4): places of those that stay, by falling score and of equals the earlier first."""
+    """Greedy NMS on boxes (n, 4): indices of the boxes kept, in descending order of score, the earlier one in a tie."""
     kept = nms(
         torch.from_numpy(boxes.astype(np.float32)), torch.from_numpy(np.ascontiguousarray(scores, np.float32)), iou
     )
@@ -216,19 +217,19 @@ def box_nms(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
 
 
 def nms_between_crops(proposals: Proposals, iou: float) -> Proposals:
-    """Remove duplicates between crops, where that of the smaller crop stays."""
+    """NMS between crops, where masks of smaller crops rank first."""
     sides = (proposals.crop[:, 2:] - proposals.crop[:, :2]).astype(np.float32)
     return proposals.take(box_nms(mask_boxes(proposals.masks), 1 / (sides[:, 0] * sides[:, 1]), iou))
 
 
 def postprocess_small_regions(proposals: Proposals, min_area: int, iou: float) -> Proposals:
-    """Fill small holes, remove small islands, and remove the duplicates this makes, where a mask that needed no repair
-    stays. Stability and predicted IoU stay those of the mask that was."""
+    """Fill small holes, remove small islands, and apply NMS again, where unchanged masks rank first. Stability
+    and predicted IoU remain those of the original mask."""
     masks, changed = [], []
     for mask in proposals.masks:
         before = rle.decode(mask).astype(bool)
         after = fill_and_clean(before, min_area)
-        # A mask all of whose islands are small counts as repaired even where it is a single one, which then stays.
+        # A mask whose islands are all small counts as changed even if it is a single island, which is kept.
         changed.append(int(after.sum()) < min_area or not np.array_equal(after, before))
         masks.append(rle.encode(np.asfortranarray(after, np.uint8)) if changed[-1] else mask)
     area = np.array([rle.area(mask) for mask in masks], np.int64)
@@ -238,17 +239,17 @@ def postprocess_small_regions(proposals: Proposals, min_area: int, iou: float) -
 
 
 def suppress_across_levels(proposals: Proposals, overlap: float) -> Proposals:
-    """Remove what masks of a higher level say already.
+    """Remove masks that lie inside masks of a higher level.
 
     From the highest level down, a mask is kept if less than ``overlap`` of it lies inside any single mask kept from
-    the levels above; masks of one level are not compared with one another.
+    the levels above; masks of the same level are not compared.
     """
     kept: list[int] = []
     for level in reversed(range(LEVELS)):
         here = np.flatnonzero(proposals.level == level)
         above = [proposals.masks[i] for i in kept]
         if len(here) and above:
-            # With crowds, COCO's IoU is the intersection per area of the first mask.
+            # For crowds, COCO's IoU is the intersection over the area of the first mask.
             covered = rle.iou([proposals.masks[i] for i in here], above, [1] * len(above))
             here = here[np.asarray(covered).max(1) < overlap]
         kept.extend(here)
@@ -256,7 +257,7 @@ def suppress_across_levels(proposals: Proposals, overlap: float) -> Proposals:
 
 
 def mask_boxes(masks: Sequence[dict[str, Any]]) -> np.ndarray:
-    """Boxes of masks: int64 (n, 4) x0 y0 x1 y1 of their outermost pixels, the last two inclusive."""
+    """Bounding boxes of masks: int64 (n, 4) x0 y0 x1 y1, the last two inclusive."""
     if not masks:
         return np.zeros((0, 4), np.int64)
     boxes = np.asarray(rle.toBbox(list(masks))).astype(np.int64)
@@ -265,16 +266,16 @@ def mask_boxes(masks: Sequence[dict[str, Any]]) -> np.ndarray:
 
 
 def _crop_to_boxes(masks: np.ndarray, top: int, left: int) -> tuple[list[_PackedMask], np.ndarray]:
-    """Masks bool (k, h, w), none of them empty, cut to their boxes; and the boxes int64 (k, 4), last two inclusive."""
+    """Non-empty masks bool (k, h, w) cropped to their boxes, and the boxes int64 (k, 4), the last two inclusive."""
     rows, columns = np.asarray(masks.any(2)), np.asarray(masks.any(1))
     y0, x0 = rows.argmax(1), columns.argmax(1)
     y1 = rows.shape[1] - rows[:, ::-1].argmax(1)
     x1 = columns.shape[1] - columns[:, ::-1].argmax(1)
-    cuts = [
+    packed = [
         _PackedMask(top + a, left + c, (b - a, d - c), zlib.compress(np.packbits(mask[a:b, c:d]).data, 1))
         for mask, a, b, c, d in zip(masks, *(x.tolist() for x in (y0, y1, x0, x1)), strict=True)
     ]
-    return cuts, np.stack([left + x0, top + y0, left + x1 - 1, top + y1 - 1], 1).astype(np.int64)
+    return packed, np.stack([left + x0, top + y0, left + x1 - 1, top + y1 - 1], 1).astype(np.int64)
 
 
 def _concatenate_masks(parts: Sequence[_CropMasks]) -> _CropMasks:
@@ -286,7 +287,7 @@ def _concatenate_masks(parts: Sequence[_CropMasks]) -> _CropMasks:
         np.concatenate([part.stability for part in parts]),
         np.concatenate([part.point for part in parts]),
         np.concatenate([part.box for part in parts]),
-        [cut for part in parts for cut in part.cuts],
+        [mask for part in parts for mask in part.masks],
     )
 
 
@@ -294,7 +295,8 @@ def _to_image(found: _CropMasks, crop: Sequence[int], size: tuple[int, int]) -> 
     """Masks of a crop as proposals of the image."""
     x0, y0, _, _ = crop
     masks = [
-        rle.encode(_PackedMask(cut.top + y0, cut.left + x0, cut.shape, cut.packed).whole(size)) for cut in found.cuts
+        rle.encode(_PackedMask(mask.top + y0, mask.left + x0, mask.shape, mask.packed).decode(size))
+        for mask in found.masks
     ]
     return Proposals(
         size,
@@ -318,16 +320,16 @@ def _concatenate_proposals(parts: Sequence[Proposals], size: tuple[int, int]) ->
 
 
 def proposal_store(folder: Path, weights: str, settings: ProposalSettings) -> ProposalStore:
-    """The folder's store of what a SAM and these settings make; ``weights`` identifies the SAM and its precision."""
+    """Store of the proposals of a SAM with these settings; ``weights`` identifies the SAM and its precision."""
     return ProposalStore(folder, asdict(settings), weights)
 
 
 def load_or_generate(
     sam: Callable[[], MaskModel], image: np.ndarray, settings: ProposalSettings, store: ProposalStore
 ) -> Proposals:
-    """The mask proposals of an image: read where they are kept, else made by ``sam()`` and kept.
+    """The mask proposals of an image: read from the store, else generated with ``sam()`` and stored.
 
-    A folder that cannot be written to is no reason to fail: they are made again next time.
+    A store that cannot be written to is not an error: proposals are then generated again next time.
     """
     path = store.path(image)
     found = store.read(path, (image.shape[0], image.shape[1]))
@@ -336,5 +338,5 @@ def load_or_generate(
         try:
             store.write(path, found)
         except OSError as error:
-            log.warning("%s: mask proposals cannot be kept (%s)", store.folder, error.strerror or error)
+            log.warning("%s: mask proposals cannot be stored (%s)", store.folder, error.strerror or error)
     return found

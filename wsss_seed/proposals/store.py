@@ -1,4 +1,4 @@
-"""Mask proposals as a record, and a folder that keeps them for whoever needs them next."""
+"""Mask proposals of an image, and an on-disk store shared by all runs."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _PIXELS = 2**26
 
 @dataclass(frozen=True)
 class Proposals:
-    """The mask proposals of one image, S of them; S may be 0.
+    """The S mask proposals of one image; S may be 0.
 
     Attributes:
         size: height and width of the image.
         masks: COCO's compressed RLE of each, ``{"size": [H, W], "counts": bytes}``.
-        level: int8 (S,), which of the decoder's masks it was: 0 sub-part, 1 part, 2 whole.
-        predicted_iou: float32 (S,) as the decoder gave it.
-        stability: float32 (S,) as measured before the mask was repaired.
-        area: int64 (S,) pixels.
-        point: float32 (S, 2) x y, the point that asked for it.
-        crop: int32 (S, 4) x0 y0 x1 y1, the part of the image that SAM saw then.
+        level: int8 (S,), 0 sub-part, 1 part, 2 whole.
+        predicted_iou: float32 (S,), as predicted by the decoder.
+        stability: float32 (S,) stability score, before holes were filled and islands removed.
+        area: int64 (S,) in pixels.
+        point: float32 (S, 2) x y of the point prompt.
+        crop: int32 (S, 4) x0 y0 x1 y1 of the crop in which it was found.
     """
 
     size: tuple[int, int]
@@ -47,7 +47,7 @@ class Proposals:
         return len(self.masks)
 
     def dense(self, part: slice = slice(None)) -> np.ndarray:
-        """Masks as bool (s, H, W): a byte a pixel, so ask for a part of them where the image is large."""
+        """Masks as bool (s, H, W), one byte per pixel; use ``part`` for large images."""
         from pycocotools import mask as rle
 
         masks = self.masks[part]
@@ -57,28 +57,28 @@ class Proposals:
         return out
 
     def chunks(self, pixels: int = _PIXELS) -> Iterator[tuple[slice, np.ndarray]]:
-        """``dense`` of all masks in order, as many at a time as ``pixels`` allow, at least one."""
+        """``dense`` masks in order, in chunks of at most ``pixels`` pixels but at least one mask."""
         step = max(1, pixels // (self.size[0] * self.size[1]))
         for start in range(0, len(self), step):
             part = slice(start, min(start + step, len(self)))
             yield part, self.dense(part)
 
     def take(self, which: Sequence[int] | np.ndarray) -> Proposals:
-        """Some of them, in the order given."""
-        places = np.asarray(which, np.int64)
+        """A selection of proposals, in the given order."""
+        indices = np.asarray(which, np.int64)
         return Proposals(
             self.size,
-            tuple(self.masks[i] for i in places),
-            self.level[places],
-            self.predicted_iou[places],
-            self.stability[places],
-            self.area[places],
-            self.point[places],
-            self.crop[places],
+            tuple(self.masks[i] for i in indices),
+            self.level[indices],
+            self.predicted_iou[indices],
+            self.stability[indices],
+            self.area[indices],
+            self.point[indices],
+            self.crop[indices],
         )
 
     def to_bytes(self) -> bytes:
-        """A gzip of JSON, whose records are those of segment_anything's generator (``coco_rle``) and their level."""
+        """Gzipped JSON with the records of segment_anything's generator (``coco_rle``), plus the level."""
         height, width = self.size
         records = [
             {
@@ -97,7 +97,7 @@ class Proposals:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Proposals:
-        """What ``to_bytes`` made. Raises ValueError for anything else, runs that are not of the image among them."""
+        """Inverse of ``to_bytes``. Raises ValueError for anything else, including runs that do not fit the image."""
         try:
             value = json.loads(gzip.decompress(data))
             if value["layout"] != LAYOUT:
@@ -107,7 +107,7 @@ class Proposals:
             counts = [r["segmentation"]["counts"].encode("ascii") for r in records]
             for text in counts:
                 if not unpacked(text, height * width)[1:].all():
-                    raise ValueError("runs of no pixel")  # COCO's code, which is to read them, never makes them
+                    raise ValueError("empty runs")  # COCO's decoder never produces them
             boxes = np.array([r["crop_box"] for r in records], np.int32).reshape(-1, 4)
             return cls(
                 (height, width),
@@ -121,37 +121,37 @@ class Proposals:
             )
         except (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise ValueError(f"not mask proposals ({error})") from None
-        except Exception as error:  # zlib.error is its own kind
+        except Exception as error:  # zlib.error is not among them
             raise ValueError(f"not mask proposals ({error})") from None
 
 
 class ProposalStore:
-    """A folder of mask proposals, one file an image, found by what made them.
+    """A folder of mask proposals, one file per image, addressed by content.
 
-    A file's name is a hash of the image's pixels, the settings and SAM's weights. So every run that asks for the same
-    shares it, whatever the image is called, and nothing stale is ever read. Several processes may use one folder.
+    The path of a file is a hash of the pixels of the image, the settings and the weights of SAM. So runs share files
+    regardless of file names, and stale files are never read. Several processes may use the same folder.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], weights: str) -> None:
         """
         Args:
-            folder: made when first written to.
+            folder: created at the first write.
             settings: everything that determines the proposals, as JSON values.
-            weights: hash of SAM's weights.
+            weights: hash of the weights of SAM.
         """
         self.folder = folder
         key = json.dumps({"layout": LAYOUT, "settings": plain(settings), "weights": weights}, sort_keys=True)
         self._key = hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def path(self, image: np.ndarray) -> Path:
-        """Where the proposals of an image uint8 (H, W, 3) are kept."""
+        """Path of the proposals of an image uint8 (H, W, 3)."""
         digest = hashlib.sha256(repr(image.shape).encode())
         digest.update(np.ascontiguousarray(image).data)
         name = digest.hexdigest()[:32]
         return self.folder / self._key / name[:2] / f"{name}.json.gz"
 
     def read(self, path: Path, size: tuple[int, int]) -> Proposals | None:
-        """Proposals of an image of height and width ``size``; None where there are none or the file is damaged."""
+        """Proposals of an image with height and width ``size``; None if there are none or the file is damaged."""
         try:
             found = Proposals.from_bytes(path.read_bytes())
         except (OSError, ValueError):
@@ -159,5 +159,5 @@ class ProposalStore:
         return found if found.size == size else None
 
     def write(self, path: Path, proposals: Proposals) -> None:
-        """Keep proposals: a reader, or a kill at any moment, finds the whole file or none. Raises OSError."""
+        """Store proposals atomically. Raises OSError."""
         write_bytes(path, proposals.to_bytes())

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
 
-from ..errors import WsssError
+from ..errors import UsageError, WsssError
 from ..io.progress import Progress, Reporter
 from ..io.signals import ignore_terminal_signals, on_signal
 
@@ -194,6 +194,6 @@ def _work(task: Task[R], device: str, shard: tuple[int, int], processes: int, pi
         sys.exit(130)
     except Exception as error:
         traceback.print_exc()
-        kind, value = "error", WsssError(f"the process on {device} failed: {type(error).__name__}: {error}")
+        kind, value = "error", UsageError(f"the process on {device} failed: {type(error).__name__}: {error}")
     with suppress(BrokenPipeError):
         report.send(kind, value)

@@ -1,8 +1,7 @@
-"""Backends by name: recipes that build a seeder, found through the entry-point group ``wsss_seed.backends``.
+"""Backends by name, found through the entry-point group ``wsss_seed.backends``.
 
-Our own backends are registered in the same way as a third party's: an entry point whose object is a function
-``build(request: BackendRequest, **options) -> Seeder``. Options that only one backend has, such as the prompts of
-clip-sams, are keyword arguments of its function.
+The backends of this package are registered like third-party ones: an entry point that refers to a function
+``build(request: BackendRequest) -> Seeder``.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ GROUP = "wsss_seed.backends"
 
 @dataclass(frozen=True)
 class BackendRequest:
-    """What a backend is given to build its seeder.
+    """Everything a backend needs to build its seeder.
 
     Attributes:
         class_set: the classes to find.
-        models: the model set; each model is loaded when it is first asked for.
-        settings: the user's settings, dotted key to value, which override those calibrated for the model set.
+        models: the model set; each model is loaded at first use.
+        overrides: the user's settings, dotted key -> value; they take precedence over the model set's calibrated ones.
     """
 
     class_set: ClassSet

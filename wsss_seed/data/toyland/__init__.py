@@ -1,4 +1,4 @@
-"""Toyland: a world drawn from a seed, with exact ground truth and nothing stored."""
+"""Toyland: synthetic scenes drawn from a random seed, with exact ground truth and no files."""
 
 from .background import PLACES
 from .scene import SPLITS, Scene, ToyObject, draw

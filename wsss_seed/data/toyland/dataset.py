@@ -1,4 +1,4 @@
-"""Toyland as a dataset: images drawn when they are asked for."""
+"""Toyland as a dataset: images are drawn on access."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _scene = lru_cache(maxsize=32)(draw)
 
 
 class Toyland(Dataset):
-    """The first images of a toyland split, with exact labels, masks and boxes. Nothing is stored.
+    """The first images of a toyland split, with exact labels, masks and boxes, without files.
 
     Args:
         class_set: toyland's class set, perhaps with other phrases or thresholds.
         split: ``train``, ``val`` or ``test``; they share no image.
-        images: how many.
-        seed: another seed is another world.
-        labelled: whether the samples have image-level labels, which are then exact.
+        images: number of images.
+        seed: random seed of all scenes.
+        labelled: whether the samples have (exact) image-level labels.
 
     Raises:
         WsssError: unknown split, no image, or a seed outside 0..2**32 - 1.
@@ -48,7 +48,7 @@ class Toyland(Dataset):
         self.labels_source = "drawn" if labelled else None
 
     def scene(self, sample: Sample) -> Scene:
-        """All that is known about a sample's image. Shared between calls: not to be written to."""
+        """The scene of a sample. Shared between calls: do not modify it."""
         return _scene(int(sample.id.removeprefix(f"{self.split}_")), self.split, self.seed)
 
     def image(self, sample: Sample) -> np.ndarray:
@@ -71,7 +71,7 @@ class Toyland(Dataset):
 
 
 class _Samples(Sequence[Sample]):
-    """Samples whose labels are known once their image is drawn, so they are made one at a time."""
+    """Samples created on access, because their labels require drawing the image."""
 
     def __init__(self, split: str, size: int, seed: int, labelled: bool):
         self.split, self.size, self.seed, self.labelled = split, size, seed, labelled

@@ -31,9 +31,8 @@ MARKER = "toyland.json"
 def write_tree(out: Path, split: str, images: int, seed: int) -> None:
     """Write the first images of a toyland split as a VOC tree; ``--dataset voc --root OUT`` then reads it.
 
-    Each file is written whole or not at all, and the list comes last: a write that was broken off leaves no split
-    behind and can be repeated. Splits of one seed share a tree. Label maps are exact; the images lose what
-    JPEG loses.
+    Files are written atomically and the list comes last: an interrupted write leaves no split behind and can be
+    repeated. Splits of one seed share a tree. Label maps are exact; images have JPEG artefacts.
 
     Args:
         out: the folder; new, empty, or a toyland tree of the same seed.

@@ -1,7 +1,7 @@
-"""Runs in the formats of other tools.
+"""Export of runs to the formats of other tools.
 
-``mmseg``, ``hf``, ``coco`` and ``yolo`` each have a module with ``write(folder, run, parts)``, which fills a folder
-with the pictures of its parts, and ``USE``, how the folder is read.
+``mmseg``, ``hf``, ``coco`` and ``yolo`` each have a module with ``write(folder, run, parts)``, which writes the
+pictures of the parts to a folder, and ``USE``, which tells how to read the folder.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Exported:
-    """What was exported.
+    """Summary of an export.
 
     Attributes:
         out: the folder.
-        format: of it.
-        images: how many images each part has.
-        gaps: what the run lacks, in words; empty where it is whole.
-        left_out: how many images of the run failed or are not done yet; None where that is not known.
-        failed: id and error of finished images that are of no use.
-        shared: ids that both parts have.
-        use: how the folder is read.
+        format: its format.
+        images: number of images per part.
+        gaps: what the run lacks, in words; empty if it is complete.
+        left_out: number of images of the run that failed or are not processed yet; None if unknown.
+        failed: id and error of finished images that could not be exported.
+        shared: ids that are in both parts.
+        use: how to read the folder.
     """
 
     out: Path
@@ -55,7 +55,7 @@ class Exported:
 
     @property
     def exit_status(self) -> int:
-        """0 all well, 1 some images could not be exported."""
+        """0 success, 1 some images could not be exported."""
         return 1 if self.failed else 0
 
     def to_json(self) -> dict[str, Any]:
@@ -80,21 +80,21 @@ def export(
     overwrite: bool = False,
     progress: Reporter | None = None,
 ) -> Exported:
-    """Write the finished images of a run in another tool's format; they are its training part.
+    """Export the finished images of a run as the training part of a dataset.
 
-    The folder appears when it is complete; until then, and after a failure, there is what was there before.
+    The folder is replaced when the export is complete; until then, and after a failure, it is unchanged.
 
     Args:
         format: one of ``FORMATS``.
         run: the run folder.
         out: the folder to write; new, empty, or an export if ``overwrite``.
         validation: images with label maps on disk, of the same classes, for the validation part.
-        copy: copy the images; without it they are linked where the file system has links.
-        overwrite: replace an export.
-        progress: where to show how far it is.
+        copy: copy images instead of linking them.
+        overwrite: replace an existing export.
+        progress: progress display.
 
     Raises:
-        WsssError: no run, nothing usable in it, other classes in ``validation``, or a folder that cannot be used.
+        WsssError: no run, no images to export, other classes in ``validation``, or a folder that cannot be used.
     """
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)

@@ -1,6 +1,6 @@
-"""A folder that is either whole or not there, and that takes the place of a former one.
+"""Atomic replacement of a folder.
 
-It is made beside its place, under a hidden name that holds a hash of its own. What a reader finds after a kill:
+The new folder is created next to its destination, under a hidden name with a hash. State after a kill at each step:
 
 1. ``.HASH-N.new.part`` is made and filled, the marker last. A kill leaves it; in the place is what was there before.
 2. The former folder is renamed to ``.HASH-N.old.part``. A kill leaves nothing in the place, and both beside it, whole.

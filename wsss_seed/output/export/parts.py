@@ -1,4 +1,4 @@
-"""What an export is made of: pictures in parts."""
+"""Parts of an export and their pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """One image to be exported: its id and where image and label map are."""
+    """One image to be exported: id and paths of image and label map."""
 
     id: str
     image: Path
@@ -34,11 +34,11 @@ class Picture:
     """One image as read.
 
     Attributes:
-        entry: where it comes from.
-        name: the id without folders, unlike every other's of its part.
+        entry: its source.
+        name: the id as a file name without folders, unique within its part.
         image: uint8 (H, W, 3).
         labels: uint8 (H, W); 0 background, 1..K classes, 255 ignore.
-        copy: whether files are copied where they could be linked.
+        copy: whether to copy files instead of linking them.
     """
 
     entry: Entry
@@ -49,11 +49,11 @@ class Picture:
 
     @property
     def suffix(self) -> str:
-        """The suffix that fits the image file's content; a run folder calls all of them ``.jpg``."""
+        """The suffix that matches the content of the image file; in a run folder all are named ``.jpg``."""
         return fitting_suffix(self.entry.image)
 
     def put_image(self, path: Path) -> None:
-        """Link or copy the image; a file that readers would read differently becomes a PNG. Raises OSError."""
+        """Link or copy the image; a file that readers would treat differently becomes a PNG. Raises OSError."""
         place_image(path, self.entry.image.resolve(), self.image)
         if self.copy and (path.is_symlink() or path.stat().st_nlink > 1):
             write_bytes(path, path.read_bytes())
@@ -64,18 +64,18 @@ class Picture:
 
 
 class Part:
-    """The pictures of one split, read while they are asked for. Those that are no use are left out and listed.
+    """The pictures of one split, read while iterating. Invalid ones are skipped and listed.
 
     Args:
         name: ``train`` or ``val``.
-        entries: what belongs to it.
-        classes: how many there are, background included.
-        copy: whether images are copied where they could be linked.
-        progress: where each of them is counted.
+        entries: images of the split.
+        classes: number of classes, background included.
+        copy: whether to copy images instead of linking them.
+        progress: progress display.
 
     Attributes:
-        done: ids that were given out so far.
-        failed: id and error of those that were not.
+        done: ids yielded so far.
+        failed: id and error of skipped images.
     """
 
     def __init__(
@@ -111,9 +111,9 @@ class Part:
 
 
 def flat_names(ids: Iterable[str]) -> dict[str, str]:
-    """Ids as file names without folders: ``a/b`` becomes ``a__b``, with a number behind it where that is taken.
+    """Ids as file names without folders: ``a/b`` becomes ``a__b``, with a number appended if that is taken.
 
-    Some formats take a folder called ``test`` or ``images`` for more than part of a name.
+    In some formats a folder named ``test`` or ``images`` has a special meaning.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()

@@ -1,4 +1,4 @@
-"""One HTML page that shows what a run made: totals, classes, settings, and every image, worst first."""
+"""One HTML page about a run: totals, classes, settings, and images, worst first."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from ...io.progress import Reporter
 
 LIMIT = 2000
-"""Images in a page unless asked for more; two thousand are some 25 MB."""
+"""Default limit on images in a page; two thousand are about 25 MB."""
 
 
 @dataclass(frozen=True)
 class Reported:
-    """What a report says in short.
+    """Summary of a report.
 
     Attributes:
         out: the page.
-        images: how many images the figures are of.
-        shown: how many of them the page shows.
-        gaps: what the run lacks, in words; empty where it is whole.
-        miou: over these images, 255 counted as background; None without ground truth.
+        images: number of images in the metrics.
+        shown: number of images on the page.
+        gaps: what the run lacks, in words; empty if it is complete.
+        miou: mIoU of these images, ignored pixels counted as background; None without ground truth.
         failed: id and error of images that could not be read or compared.
     """
 
@@ -52,7 +52,7 @@ class Reported:
 
     @property
     def exit_status(self) -> int:
-        """0 all well, 1 some images could not be read or compared."""
+        """0 success, 1 some images could not be read or compared."""
         return 1 if self.failed else 0
 
     def to_json(self) -> dict[str, Any]:
@@ -78,15 +78,15 @@ def report(
 ) -> Reported:
     """Write the page of a run.
 
-    Figures are over all finished images; the gallery shows the worst of them: those with the lowest IoU where ground
-    truth is given, else the most doubtful.
+    Figures are over all finished images; the gallery shows the worst of them: those with the lowest IoU if ground
+    truth is given, else those with the highest uncertainty.
 
     Args:
         run: the run folder.
         out: the page; ``report.html`` in the run folder by default.
         truth: ground truth for errors and IoU, a dataset or a folder of index PNGs.
-        limit: how many images to show.
-        progress: where to show how far it is.
+        limit: number of images to show.
+        progress: progress display.
 
     Raises:
         WsssError: no run, no image that can be shown, ground truth of other classes, or a page that cannot be written.
@@ -137,9 +137,9 @@ class _Totals:
         joint: int64 (256, 256) pixels by ground truth and prediction.
         pixels: int64 (256,) pixels by label.
         images_with: int64 (256,) images by label.
-        images: how many there are.
+        images: number of images.
         uncertainty: sum of their uncertainties.
-        compared: how many have ground truth.
+        compared: number of images with ground truth.
     """
 
     joint: np.ndarray
@@ -157,7 +157,7 @@ def _cards(
     failed: list[tuple[str, str]],
     progress: Reporter | None,
 ) -> Iterator[Card]:
-    """The cards in the run's order; sums and failures are added up while they are asked for."""
+    """The cards in the order of the run; updates totals and failures while iterating."""
     workers = min(8, os.cpu_count() or 1)
 
     def make(record: Record) -> Card:
@@ -184,7 +184,7 @@ def _cards(
 
 
 def _sort_key(card: Card) -> tuple[bool, float, str]:
-    """What the worst card has least of. Cards that should have ground truth and do not come first."""
+    """Sort key, worst first. Cards with missing ground truth come first."""
     return (card.trouble == "", -card.uncertainty if card.iou is None else card.iou, card.id)
 
 

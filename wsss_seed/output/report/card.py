@@ -1,4 +1,4 @@
-"""What the page shows of one image: small pictures and a few figures."""
+"""Thumbnails and metrics of one image on the page."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ..manifest import Record
 from ..run_folder import confidence_path, image_path, mask_path
 
 TruthOf = Callable[[str], np.ndarray]
-"""Gives the ground truth of an id, uint8 (H, W). Raises ImageError where there is none."""
+"""Returns the ground truth of an id, uint8 (H, W). Raises ImageError if there is none."""
 
 SIDE = 176
-"""Longest side of a small picture in pixels."""
+"""Longest side of a thumbnail in pixels."""
 
 RIGHT, WRONG, UNDECIDED, UNCOUNTED = range(4)
 ERROR_COLOURS = ((0, 0, 0), (230, 40, 40), (250, 200, 40), (128, 128, 128))
-"""Of pixels that are right (transparent), wrong, predicted 255, and 255 in the ground truth."""
+"""Colours of correct (transparent), wrong, ignored, and void pixels (ignored in ground truth)."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Card:
 
     Attributes:
         id: of the image.
-        uncertainty: 0..1, mean over the pixels of 1 - confidence, where 255 counts as no confidence at all.
-        ignore: share of the pixels that are 255.
+        uncertainty: 0..1, mean over the pixels of 1 - confidence, where ignored pixels have confidence 0.
+        ignore: share of ignored pixels.
         size: width and height of the image in pixels.
         notes: remarks of the run.
         pictures: data URIs by name: image, mask, confidence, truth, errors.
-        labels: the labels in mask or ground truth, without 255.
-        iou: mean IoU over ``labels``, 255 counted as background; None without ground truth.
-        ious: IoU of each of them.
-        trouble: why there is no ground truth although it was asked for.
+        labels: labels in mask or ground truth, without the ignore label.
+        iou: mean IoU over ``labels``, ignored pixels counted as background; None without ground truth.
+        ious: IoU of each label.
+        trouble: why requested ground truth is missing.
         pixels: int64 (256,) pixels by label.
         joint: int64 (256, 256) pixels by ground truth and prediction.
     """
@@ -64,11 +64,11 @@ class Card:
     joint: np.ndarray | None
 
     def without_counts(self) -> Card:
-        """The same for keeping: the histograms are half a megabyte an image."""
+        """A copy without histograms, which take half a megabyte per image."""
         return dataclasses.replace(self, pixels=np.zeros(0), joint=None)
 
     def to_json(self) -> dict[str, Any]:
-        """What the page's script needs."""
+        """Data for the script of the page."""
         return {
             "id": self.id,
             "uncertainty": round(self.uncertainty, 4),
@@ -84,7 +84,7 @@ class Card:
 
 
 def make_card(run: FinishedRun, record: Record, truth_of: TruthOf | None) -> Card:
-    """Read the files of an image. Raises ImageError if image, mask or confidence is no use."""
+    """Read the files of an image. Raises ImageError if image, mask or confidence map is invalid."""
     image = read_rgb(image_path(run.path, record.id))
     labels = _labels(mask_path(run.path, record.id), read_labels, image)
     confidence = _labels(confidence_path(run.path, record.id), read_labels, image)
@@ -143,7 +143,7 @@ def _truth(truth: np.ndarray, labels: np.ndarray, classes: int, name: str) -> np
 
 
 def _ious(joint: np.ndarray, classes: int) -> dict[int, float]:
-    """IoU of the labels in either map, predicted 255 counted as background, ground-truth 255 left out."""
+    """IoU of the labels in either map; ignored predictions count as background, ignored ground truth is excluded."""
     counted = joint[:classes, :classes].copy()
     counted[:, 0] += joint[:classes, IGNORE]
     hits = np.diagonal(counted)
