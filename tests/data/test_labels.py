@@ -333,7 +333,7 @@ def test_auto_passes_over_what_knows_no_image_and_stops_at_what_does_not_fit(tmp
     write(tmp_path / "labels.txt", f"{IDS[0]} 3")
     assert find_image_labels([tmp_path], IDS, VOC) == ({IDS[0]: (3,)}, tmp_path / "labels.txt")
     write(tmp_path / "labels.csv", "image,label\nx,zebra")
-    with pytest.raises(WsssError, match=r"labels\.csv, line 2: unknown class 'zebra'.*--labels none"):
+    with pytest.raises(WsssError, match=r"labels\.csv, line 2: unknown class 'zebra'.*`labels` none"):
         find_image_labels([tmp_path], IDS, VOC)
 
 

@@ -105,7 +105,7 @@ def test_run_folders_and_class_files(folders, tmp_path):
     for folder, masks in ((run, pred), (voc, gt)):
         folder.mkdir()
         (folder / "SegmentationClass").symlink_to(masks)
-    with pytest.raises(WsssError, match=r"no classes\.txt.*--classes"):
+    with pytest.raises(WsssError, match=r"no classes\.txt.*`classes`"):
         evaluate(run, voc)
     (run / "classes.txt").write_text("background\ncat\ndog\n")
     assert evaluate(run, voc).to_json() == expected

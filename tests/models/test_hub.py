@@ -76,7 +76,7 @@ def test_a_model_of_another_kind_lists_those_that_will_do(folder, tmp_path):
 
 def test_sam_3_without_its_tracker_makes_no_masks_of_boxes(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "sam3"}))
-    with pytest.raises(WsssError, match=r"contains only SAM 3's detector for texts; use it with --backend"):
+    with pytest.raises(WsssError, match=r"contains only SAM 3's detector for texts; use it with `backend`"):
         load_hf_masks(str(tmp_path))
 
 

@@ -309,8 +309,8 @@ def test_other_settings_are_refused_and_shown(tmp_path):
         run(out, seeder=NearestColour(5.0), settings=new)
     text = str(error.value)
     assert "settings.contest 20.0 -> 5.0, settings.old 1 -> unset, settings.new unset -> [1, 2]" in text
-    assert "--overwrite" in text
-    assert "--out" in text
+    assert "`overwrite`" in text
+    assert "`out`" in text
     assert "\n" not in text
     assert contents(out) == before
     run(out, seeder=NearestColour(5.0), settings=new, overwrite=True, limit=6)

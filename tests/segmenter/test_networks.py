@@ -139,7 +139,7 @@ def test_encoder_weights_from_a_file(tmp_path):
         with pytest.raises(WsssError, match=name) as error:
             build(settings, CLASSES, str(tmp_path / name))
         assert "\n" not in str(error.value)
-        assert "--encoder-weights" in str(error.value)
+        assert "`encoder_weights`" in str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["segformer", "mask2former"])
@@ -152,7 +152,7 @@ def test_encoder_weights_from_a_folder_of_transformers(tmp_path, kind):
     state = {k: v for k, v in network.state_dict().items() if k.startswith(network.backbone)}
     assert state
     assert all(torch.equal(value, loaded[key]) for key, value in state.items())
-    with pytest.raises(WsssError, match="--encoder-weights"):
+    with pytest.raises(WsssError, match="`encoder_weights`"):
         build(settings, CLASSES, str(tmp_path / "nothing"))
 
 

@@ -167,13 +167,13 @@ def test_a_damaged_checkpoint_is_refused_and_kept(tree, tmp_path):
     content = torch.load(path, weights_only=True)
     for key in ("about", "iteration", "best", "curve"):
         torch.save({**content, "training": {**content["training"], key: [None]}}, path)
-        assert "last.pt: damaged checkpoint; give another --out" in refused(tree, tmp_path / "out", 2)
+        assert "last.pt: damaged checkpoint; give another `out`" in refused(tree, tmp_path / "out", 2)
 
 
 def test_a_folder_of_something_else_is_left_alone(tree, tmp_path):
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "thesis.txt").write_text("important")
-    assert "choose another --out" in refused(tree, tmp_path / "foreign", 2, overwrite=True)
+    assert "choose another `out`" in refused(tree, tmp_path / "foreign", 2, overwrite=True)
     assert (tmp_path / "foreign" / "thesis.txt").read_text() == "important"
     assert "not a folder" in refused(tree, tmp_path / "foreign" / "thesis.txt", 2)
 
@@ -194,7 +194,7 @@ def test_images_that_cannot_be_read_are_left_out_until_none_is_left(tree, tmp_pa
 def test_other_masks_in_the_same_folder_are_another_training(tree, tmp_path):
     train(tree, tmp_path / "out", 2)
     other = damaged(tree, tmp_path / "tree", lambda labels: np.where(labels > 0, 1, labels).astype(np.uint8))
-    assert "digest" in refused(other, tmp_path / "out", 2)
+    assert "masks " in refused(other, tmp_path / "out", 2)
 
 
 def test_the_segmenter_without_its_training_cannot_go_on(tree, tmp_path):

@@ -29,10 +29,10 @@ def export(
 
     The images of the run become the training part. The folder appears when it is complete.
     """
+    from ..api import open_run
     from ..errors import UsageError
     from ..io.progress import Progress
     from ..io.signals import interruptible
-    from ..output.export import export as write
 
     validation = None
     if val is not None:
@@ -44,7 +44,9 @@ def export(
     progress = Progress(show.err, verb="exporting")
     with interruptible():
         try:
-            result = write(format, run, out, validation=validation, copy=copy, overwrite=overwrite, progress=progress)
+            result = open_run(run).export(
+                format, out, val=validation, copy=copy, overwrite=overwrite, progress=progress
+            )
         except KeyboardInterrupt:
             show.error("interrupted; nothing was changed")
             raise typer.Exit(130) from None

@@ -31,10 +31,10 @@ def report(
 
     The page needs nothing beside it. With --gt or --dataset it shows ground truth, errors and IoU.
     """
+    from ..api import open_run
     from ..errors import UsageError
     from ..io.progress import Progress
     from ..io.signals import interruptible
-    from ..output.report import report as write
 
     truth: Any = gt
     if dataset is not None:
@@ -45,7 +45,7 @@ def report(
         truth = open_dataset(dataset, root, split, classes, "none", images, seed)
     with interruptible():
         try:
-            result = write(run, out, truth=truth, limit=limit, progress=Progress(show.err, verb="reading"))
+            result = open_run(run).report(out, gt=truth, limit=limit, progress=Progress(show.err, verb="reading"))
         except KeyboardInterrupt:
             show.error("interrupted; no page was written")
             raise typer.Exit(130) from None

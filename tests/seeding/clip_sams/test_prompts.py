@@ -166,7 +166,7 @@ def test_prompts_of_another_clip_are_refused(clip, saved):
     other = copy.deepcopy(clip.model)
     with torch.no_grad():
         other.visual.proj[0, 0] += 1
-    with pytest.raises(WsssError, match=r"prompts for clip, whose weights are not those of other; .*--clip"):
+    with pytest.raises(WsssError, match=r"prompts for clip, whose weights are not those of other; .*`clip`"):
         load_contexts(saved[0], clip=Clip(other, clip.tokenizer, name="other"), class_set=saved[2])
 
 

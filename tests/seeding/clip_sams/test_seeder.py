@@ -164,7 +164,7 @@ def test_no_class_is_an_image_of_background(make):
 
 
 def test_labels_are_needed_and_must_be_of_the_class_set(make):
-    with pytest.raises(ImageError, match=r"^x: no image-level labels; give --labels FILE"):
+    with pytest.raises(ImageError, match=r"^x: no image-level labels; give `labels` a file"):
         make().seed(loaded(None, name="x"))
     for labels in ((0, 3), (-1,)):
         with pytest.raises(ImageError, match=r"^x: labels .* class set 'custom'"):

@@ -159,7 +159,7 @@ def folder(tmp_path_factory) -> Path:
 
 def test_the_backend_is_found_by_its_name_and_wants_sam_3(tmp_path):
     assert "sam3" in backends(), "install the package again: its entry points have changed"
-    with pytest.raises(WsssError, match=r"backend sam3 needs SAM 3, not SAM 'tiny'; give --sam hf:facebook/sam3"):
+    with pytest.raises(WsssError, match=r"backend sam3 needs SAM 3, not SAM 'tiny'; give `sam` hf:facebook/sam3"):
         build_seeder("sam3", BackendRequest(CLASSES, ModelSet("tiny", "cpu")))
     other = saved(tmp_path / "sam", *sam())
     with pytest.raises(WsssError, match=r"a model of kind 'sam', not SAM 3"):

@@ -16,7 +16,7 @@ from wsss_seed.data.voc import Voc
 from wsss_seed.output.export import export
 from wsss_seed.output.export.mmseg import RECIPES
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "mmsegmentation"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "mmsegmentation"
 
 
 @pytest.fixture(scope="module")

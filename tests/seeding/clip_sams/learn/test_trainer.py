@@ -199,7 +199,7 @@ def test_a_checkpoint_is_read_as_written(tmp_path):
     assert again.curve == progress.curve
     assert torch.equal(again.vectors, progress.vectors)
     assert torch.equal(again.momentum, progress.momentum)
-    with pytest.raises(WsssError, match=r"train\.lr: 0\.1 before, 0\.2 now.*--overwrite"):
+    with pytest.raises(WsssError, match=r"train\.lr: 0\.1 before, 0\.2 now.*`overwrite`"):
         checkpoint.load(path, {**about, "train.lr": 0.2})
 
 

@@ -98,7 +98,7 @@ def test_a_copy_is_no_hard_link(run, tmp_path, monkeypatch):
 def test_an_export_is_replaced_only_when_asked_and_other_content_never(run, tmp_path):
     out = tmp_path / "out"
     export("yolo", run, out)
-    with pytest.raises(WsssError, match="--overwrite"):
+    with pytest.raises(WsssError, match="`overwrite`"):
         export("coco", run, out)
     export("coco", run, out, overwrite=True)
     assert not (out / "data.yaml").exists()
@@ -274,7 +274,7 @@ def test_killed_between_the_renames_the_next_export_puts_the_former_one_back(run
     killed(run, out, "target.endswith('/out')")
     assert not out.exists()
     assert len(beside(out)) == 2
-    with pytest.raises(WsssError, match="use --overwrite"):
+    with pytest.raises(WsssError, match="use `overwrite`"):
         export("yolo", run, out)
     assert (out / "data.yaml").stat().st_ino == before
     assert not beside(out)
