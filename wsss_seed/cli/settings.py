@@ -14,10 +14,10 @@ from . import options, show
 
 SETTINGS = {
     "dino-sam": ("seeding.dino_sam.settings", "Settings"),
-    "clip-sams": ("seeding.clip_sams.settings", "Settings"),
+    "clip-sams": ("seeding.clip_sams.settings", "ClipSamsSettings"),
     "sam3": ("seeding.sam3.settings", "Settings"),
     "learn-prompts": ("seeding.clip_sams.learn.settings", "LearnSettings"),
-    "train-seg": ("segmenter.settings", "Settings"),
+    "train-seg": ("segmenter.settings", "SegmenterSettings"),
     "self-training": ("segmenter.agreement", "AgreementSettings"),
     "predict": ("segmenter.predict", "PredictSettings"),
 }
