@@ -66,7 +66,7 @@ def test_two_processes_leave_what_one_leaves(tmp_path: Path, alone):
     assert process.returncode == 0, messages
     assert contents(out) == alone
     assert f"seeding {IMAGES} images\n{IMAGES} of {IMAGES} images done" in messages
-    assert f"{IMAGES} masks made" in result
+    assert f"{IMAGES} masks generated" in result
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:
@@ -120,7 +120,7 @@ def test_interrupted(tmp_path: Path, kind):
     _, messages = process.communicate()
     assert process.returncode == 130, messages
     assert "Traceback" not in messages
-    assert "run the same command again to go on" in messages
+    assert "run the same command again to resume" in messages
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     assert not list(out.rglob("*.part"))
     assert not list(out.glob("manifest.shard*"))
