@@ -1,4 +1,4 @@
-"""Settings of a backend: frozen dataclasses in groups, read and changed by dotted keys."""
+"""Settings as nested frozen dataclasses, read and overridden by dotted keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, get_arg
 from .errors import UsageError, unknown_name
 
 UnitInterval = Annotated[float, (0.0, 1.0)]
-"""A score, an IoU or a part of something."""
+"""A score, an IoU, a share or a probability."""
 NonNegativeFloat = Annotated[float, (0.0, float("inf"))]
 NonNegativeInt = Annotated[int, (0, float("inf"))]
 PositiveInt = Annotated[int, (1, float("inf"))]
@@ -24,7 +24,7 @@ S = TypeVar("S", bound=_Owned)
 
 
 def flatten(settings: Any) -> dict[str, Any]:
-    """The settings as dotted keys and plain JSON values (tuples become lists)."""
+    """Settings as dotted key -> JSON value (tuples become lists)."""
     flat: dict[str, Any] = {}
     for f in fields(settings):
         value = getattr(settings, f.name)
@@ -34,7 +34,7 @@ def flatten(settings: Any) -> dict[str, Any]:
 
 
 def dotted(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as dotted keys: ``{"detector": {"caption": "joint"}}`` as ``{"detector.caption": "joint"}``."""
+    """Nested tables with dotted keys: ``{"detector": {"caption": "joint"}}`` as ``{"detector.caption": "joint"}``."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         name = f"{prefix}{key}"
@@ -46,12 +46,12 @@ def override(settings: S, values: Mapping[str, Any]) -> S:
     """Settings with some values replaced.
 
     Args:
-        settings: what to start from: a dataclass whose fields are values or groups of values (dataclasses too), with
-            the name under which the user knows it as its class attribute ``OWNER``.
-        values: dotted key to value, e.g. ``{"detector.box_threshold": 0.4}``.
+        settings: a dataclass whose fields are values or groups of values (dataclasses themselves). Its class attribute
+            ``OWNER`` is the name of the backend or command, for error messages.
+        values: dotted key -> value, e.g. ``{"detector.box_threshold": 0.4}``.
 
     Raises:
-        WsssError: unknown key (the nearest known one is named), or a value of the wrong type or range.
+        WsssError: an unknown key (the closest known key is suggested), or a value of the wrong type or range.
     """
     known = flatten(settings)
     changed: Any = settings
@@ -68,7 +68,7 @@ def override(settings: S, values: Mapping[str, Any]) -> S:
 
 
 def _checked(key: str, value: Any, hint: Any) -> Any:
-    """The value in the type of its field, or WsssError."""
+    """The value converted to the type of its field. Raises WsssError if it does not fit."""
     if get_origin(hint) is Annotated:
         kind, (low, high) = get_args(hint)
         right = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
@@ -93,7 +93,7 @@ def _checked(key: str, value: Any, hint: Any) -> Any:
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting as a user reads it: dotted key, default, the values it may take, and what it means."""
+    """Description of a setting: dotted key, default, possible values and meaning."""
 
     key: str
     default: Any
@@ -102,7 +102,7 @@ class Setting:
 
 
 def describe(settings: Any) -> list[Setting]:
-    """Every setting of a settings object, in order; the meanings are those of the ``Attributes`` in the docstrings."""
+    """Every setting of a settings object, in order. The meanings come from ``Attributes`` in the docstrings."""
     found = []
     for f in fields(settings):
         value = getattr(settings, f.name)
@@ -121,7 +121,7 @@ def describe(settings: Any) -> list[Setting]:
 
 
 def _values(hint: Any) -> str:
-    """The values that a type admits, in words."""
+    """The possible values of a type, in words."""
     if get_origin(hint) is Annotated:
         kind, (low, high) = get_args(hint)
         noun = "whole number" if kind is int else "number"

@@ -1,4 +1,4 @@
-"""What every backend takes and gives."""
+"""The interface of backends: their input, their output and the seeder protocol."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .io.png import write_mask
 
 @dataclass(frozen=True)
 class LoadedSample:
-    """A sample with its pixels: ``image`` uint8 (H, W, 3) RGB; ``boxes`` only for seeders that need them."""
+    """A sample with its image, uint8 (H, W, 3) RGB; ``boxes`` are loaded only for seeders that need them."""
 
     sample: Sample
     image: np.ndarray
@@ -28,15 +28,15 @@ class LoadedSample:
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """One object that was found and painted.
+    """One object in the label map.
 
     Attributes:
-        class_id: foreground index.
-        score: in 0..1.
+        class_id: foreground index of its class, 0..K-1.
+        score: score in 0..1.
         xyxy: box x0 y0 x1 y1 in pixels.
-        size: height and width of the image.
-        offset: column and row of the window's upper left pixel.
-        window: bool (h, w), the mask on a window of the image, so that the masks of a large image fit into memory.
+        size: height and width of the image in pixels.
+        offset: column and row of the upper left pixel of the window.
+        window: bool (h, w), the mask within a window of the image, which saves memory on large images.
     """
 
     class_id: int
@@ -48,7 +48,7 @@ class Instance:
 
     @property
     def mask(self) -> np.ndarray:
-        """bool (H, W)."""
+        """The mask on the whole image, bool (H, W)."""
         mask = np.zeros(self.size, bool)
         (x, y), (h, w) = self.offset, self.window.shape
         mask[y : y + h, x : x + w] = self.window
@@ -57,22 +57,22 @@ class Instance:
 
 @dataclass(frozen=True, eq=False)
 class Seed:
-    """The outcome for one image.
+    """The result for one image.
 
-    A backend fills in what comes first; the image and the class set, which ``names``, ``save`` and ``plot`` need, are
-    there in what ``wsss_seed.load`` returns.
+    ``image`` and ``class_set``, which ``names``, ``save`` and ``plot`` need, are set by the seeders of
+    ``wsss_seed.load``; backends leave them out.
 
     Attributes:
-        labels: uint8 (H, W); 0 background, 1..K foreground, 255 ignore.
+        labels: uint8 (H, W) label map; 0 background, 1..K foreground, 255 ignore label.
         confidence: float32 (H, W) in 0..1.
-        present: foreground indices (ascending) taken as present.
-        scores: score of each class considered, by foreground index.
-        evidence: what led to the seed, as plain JSON values.
+        present: foreground indices of the classes in the image, ascending.
+        scores: foreground index -> score, for each class considered.
+        evidence: intermediate results that explain the seed, as JSON values.
         notes: remarks for the user, e.g. why every pixel is ignored.
-        instances: the objects found, where the backend finds objects.
+        instances: the objects in the label map, if the backend finds objects.
         image: uint8 (H, W, 3) RGB.
-        class_set: the classes.
-        path: of the image file, if it was read from one.
+        class_set: the class set.
+        path: path of the image file, if the image was read from a file.
     """
 
     labels: np.ndarray
@@ -88,7 +88,7 @@ class Seed:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the classes present."""
+        """Names of the classes in the image."""
         names = self._classes().names
         return tuple(names[c] for c in self.present)
 
@@ -97,13 +97,13 @@ class Seed:
         write_mask(Path(path), self.labels, self._classes().palette)
 
     def plot(self, opacity: float = 0.5) -> Image.Image:
-        """The label map drawn over the image; ignored pixels are white."""
+        """The label map blended over the image; ignored pixels are white. Raises ValueError without ``image``."""
         if self.image is None:
             raise ValueError("this seed does not have its image")
         return overlay(self.image, self.labels, self._classes().palette, opacity)
 
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows."""
+        """The plot, for display in notebooks."""
         if self.image is None or self.class_set is None:
             return None
         buffer = BytesIO()
@@ -117,11 +117,11 @@ class Seed:
 
 
 class Seeder(Protocol):
-    """Turns images into seeds, each independently of all others."""
+    """Turns images into seeds, each independently of the others."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The effective settings as a flat mapping of dotted keys to plain JSON values."""
+        """The effective settings, dotted key -> JSON value."""
         ...
 
     @property
@@ -130,5 +130,5 @@ class Seeder(Protocol):
         ...
 
     def seed(self, loaded: LoadedSample) -> Seed:
-        """The seed of an image. Raises ImageError when it cannot be seeded."""
+        """Seed one image. Raises ImageError if it cannot be seeded."""
         ...

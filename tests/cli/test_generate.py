@@ -73,7 +73,7 @@ def test_edited_masks_and_replaced_images_are_named(cli, tree, tmp_path: Path):
     shutil.copy(next(photos.glob(f"{first.stem}.*")), next(photos.glob(f"{second.stem}.*")))
     again = cli(*command)
     assert f"kept: 1 mask changed since it was made ({first.stem}); --overwrite" in again.stderr
-    assert f"made again: 1 mask whose image was replaced since it was made ({second.stem})" in again.stderr
+    assert f"regenerated: 1 mask whose image was replaced since it was made ({second.stem})" in again.stderr
     with Image.open(first) as mask:
         assert mask.getpixel((0, 0)) == 255
     third = json.loads(cli(*command, "--json").stdout)
@@ -154,7 +154,7 @@ def test_unusable_ground_truth_is_reported_before_the_work(cli, unscorable: Path
     (warning,) = (line for line in result.stderr.splitlines() if "ground truth" in line)
     first, second = sorted((unscorable / "SegmentationClass").iterdir())[:2]
     assert warning.startswith(f"warning: ground truth of 2 images cannot be used (first: {first}: damaged or truncated")
-    assert warning.endswith("; there will be no mIoU until it is mended")
+    assert warning.endswith("; there will be no mIoU until it is fixed")
     assert result.stderr.index(warning) < result.stderr.index("seeding")
     evaluation = json.loads(result.stdout)["evaluation"]
     assert evaluation["miou"] is None

@@ -99,3 +99,13 @@ def test_values_that_no_setting_has(cli, value):
     assert result.returncode == 2
     assert result.stderr.startswith("error: --set detector.box_threshold: not valid TOML (")
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_settings_lists_every_backend_and_command(cli):
+    result = cli("settings", "--json")
+    assert result.returncode == 0, result.stderr
+    listed = json.loads(result.stdout)
+    assert set(listed) == {"dino-sam", "clip-sams", "sam3", "learn-prompts", "train-seg", "self-training", "predict"}
+    assert "detector.box_threshold" in {setting["key"] for setting in listed["dino-sam"]}
+    assert "sams.background_exponent" in {setting["key"] for setting in listed["clip-sams"]}
+    assert all(setting["meaning"] for settings in listed.values() for setting in settings)

@@ -21,7 +21,7 @@ def test_made_once_and_found_again(cli, tmp_path: Path):
     assert len(list((tmp_path / "store").rglob("*.json.gz"))) == 2
     again = cli(*command)
     assert again.returncode == 0, again.stderr
-    assert "2 in the store before" in again.stdout
+    assert "2 already in the store" in again.stdout
     other = json.loads(cli(*command, "--set", "proposals.level_overlap_thresh=0.5", "--json").stdout)
     assert other["made"] == 2
 

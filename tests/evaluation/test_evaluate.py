@@ -172,7 +172,7 @@ def test_out_of_range_values_below_ground_truth_255_are_wrong_too(folders):
 def test_trouble_with_ground_truth_is_listed(folders):
     pred, gt = folders
     evaluation = evaluate(pred, Truth(gt, without=["a"]))
-    assert evaluation.errors == (("a", "a: no ground truth in truth val; take it off the list"),)
+    assert evaluation.errors == (("a", "a: no ground truth in truth val; remove it from the list"),)
     evaluation = evaluate(pred, gt, names=NAMES, ids=[*IDS[:2], "nobody"])
     assert evaluation.missing == ("nobody",)
     (gt / "a.png").unlink()

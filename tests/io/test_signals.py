@@ -278,4 +278,4 @@ def test_results_that_cannot_be_written_are_an_error():
             process = python("-m", "wsss_seed", "datasets", "list", *more, stdout=full)
         status, messages = ended(process)
         assert status == 2
-        assert messages == "error: stdout: cannot be written (No space left on device); send it elsewhere\n"
+        assert messages == "error: stdout: cannot be written (No space left on device); redirect it elsewhere\n"

@@ -139,7 +139,7 @@ def test_a_checkpoint_is_recorded_by_one_name_and_its_published_hash(home: Path)
 def test_pull_verify_list_and_where(run, mine: Path, server: Server):
     assert json.loads(run("models", "where", "mine", "--json").stdout)["files"] == [{"name": "mine", "path": str(mine)}]
     assert "mine" in run("models", "list").stdout
-    assert run("models", "verify").stdout == "no checkpoint is here yet; wsss-seed models pull base\n"
+    assert run("models", "verify").stdout == "no checkpoints in the cache yet; run wsss-seed models pull base\n"
     pulled = run("models", "pull", "my-sam", "tiny")
     assert pulled.returncode == 0, pulled.stderr
     assert f"mine: {mine}" in pulled.stdout

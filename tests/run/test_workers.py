@@ -66,7 +66,7 @@ def test_two_processes_leave_what_one_leaves(tmp_path: Path, alone):
     assert process.returncode == 0, messages
     assert contents(out) == alone
     assert f"seeding {IMAGES} images\n{IMAGES} of {IMAGES} images done" in messages
-    assert f"{IMAGES} masks made" in result
+    assert f"{IMAGES} masks generated" in result
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:
@@ -95,7 +95,7 @@ def test_a_killed_process_leaves_the_rest_at_work(tmp_path: Path, alone):
     os.kill(children(process)[0], signal.SIGKILL)
     _, messages = process.communicate()
     assert process.returncode == 1, messages
-    assert "not done: the process on cpu was killed (SIGKILL); give the same command again" in messages
+    assert "not seeded: the process on cpu was killed (SIGKILL); run the same command again" in messages
     assert IMAGES // 2 <= masks(out) < IMAGES
     assert (out / "manifest.jsonl").exists()
     assert not list(out.glob("manifest.shard*"))
@@ -120,7 +120,7 @@ def test_interrupted(tmp_path: Path, kind):
     _, messages = process.communicate()
     assert process.returncode == 130, messages
     assert "Traceback" not in messages
-    assert "run the same command again to go on" in messages
+    assert "run the same command again to resume" in messages
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     assert not list(out.rglob("*.part"))
     assert not list(out.glob("manifest.shard*"))
@@ -155,4 +155,4 @@ def test_results_and_ends_of_workers(jobs, capsys):
     assert [w.result for w in workers] == [("first", (1, 6)), None]
     assert [w.begun for w in workers] == [(5, 1), (5, 4)]
     assert workers[1].end == "the process on second ended with status 7"
-    assert capsys.readouterr().err.startswith("seeding 10 images, 5 of them finished before\n7 of 10 images done")
+    assert capsys.readouterr().err.startswith("seeding 10 images, 5 of them already finished\n7 of 10 images done")

@@ -1,4 +1,4 @@
-"""The command line: one module per command, each parses, calls, shows. No algorithm lives here."""
+"""The command line. Each command has a module that parses options, calls the library and prints the result."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from . import (
 
 
 class _Commands(typer.core.TyperGroup):
-    """The commands. What one of them leaves to be interrupted ends here."""
+    """The command group. Turns a KeyboardInterrupt that a command does not handle into exit status 130."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            if os.environ.get("RANK", "0") == "0":  # of several processes the first does the talking
+            if os.environ.get("RANK", "0") == "0":  # only the first of several processes prints
                 show.error("interrupted")
             raise typer.Exit(130) from None
 
@@ -80,8 +80,8 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line. Exit status: 0 well, 1 some images failed, 2 unusable input or usage, 130 interrupted."""
-    # Torch's idle CPU threads are to sleep, not to spin: beside other busy processes spinning took 40 times as long.
+    """Run the command line. Exit status: 0 success, 1 some images failed, 2 wrong usage or input, 130 interrupted."""
+    # Let torch's idle CPU threads sleep: with other processes on the same cores, spinning was 40 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     exit_on_signal()
     try:
@@ -99,6 +99,6 @@ def main() -> None:
             raise
         show.error(remedy)
         sys.exit(2)
-    except OSError as error:  # of a file that nothing more is known of
+    except OSError as error:  # not handled closer to the file, so the name is all we have
         show.error(f"{error.filename or 'a file'}: cannot be read or written ({error.strerror or error})")
         sys.exit(2)

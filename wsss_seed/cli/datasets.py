@@ -1,4 +1,4 @@
-"""``wsss-seed datasets``: what can be read, whether it is sound, and worlds to draw."""
+"""``wsss-seed datasets``: list the supported datasets, check one, draw a synthetic one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import typer
 from ..errors import UsageError, unknown_name
 from . import options, show
 
-app = typer.Typer(help="List, check and make datasets.", no_args_is_help=True)
+app = typer.Typer(help="List, check and draw datasets.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_(json: options.Json = False) -> None:
-    """List the datasets that can be read and the class sets."""
+    """List the supported datasets and the class sets."""
     from ..data import DATASETS
     from ..data.classes import known_class_sets, load_class_set
 
@@ -23,7 +23,7 @@ def list_(json: options.Json = False) -> None:
     if json:
         show.as_json({"datasets": DATASETS, "class_sets": {n: list(c.names) for n, c in sets.items()}})
         return
-    show.table("Datasets", ["name", "what it is"], [[n, text] for n, text in DATASETS.items()])
+    show.table("Datasets", ["name", "description"], [[n, text] for n, text in DATASETS.items()])
     show.table(
         "Class sets",
         ["name", "classes", "names"],
@@ -42,10 +42,10 @@ def check(
     classes: options.Classes = None,
     labels: options.Labels = "auto",
     images: options.Images = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the drawn world (toyland).")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Random seed of toyland's images.")] = 0,
     json: options.Json = False,
 ) -> None:
-    """Read every image, mask and label of a dataset and say what is wrong. Exit status 1 when something is."""
+    """Read every image, mask and label of a dataset and report problems. Exit status 1 if there are any."""
     from ..data import open_dataset
     from ..data.check import check_dataset
 
@@ -67,13 +67,13 @@ def check(
 
 @app.command()
 def make(
-    world: Annotated[str, typer.Argument(help="The world to draw: toyland.")],
+    world: Annotated[str, typer.Argument(help="Dataset to draw: toyland.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
-    split: Annotated[str, typer.Option("--split", help="train, val or test; they share no image.")] = "test",
-    images: Annotated[int, typer.Option("--images", help="How many images.", min=1)] = 100,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed, another world.", min=0)] = 0,
+    split: Annotated[str, typer.Option("--split", help="train, val or test, which have no images in common.")] = "test",
+    images: Annotated[int, typer.Option("--images", help="Number of images.", min=1)] = 100,
+    seed: Annotated[int, typer.Option("--seed", help="Random seed of the images.", min=0)] = 0,
 ) -> None:
-    """Draw a world to disk as a VOC tree, for ``--dataset voc --root OUT --classes toyland``."""
+    """Draw toyland to disk in VOC layout, to be read with --dataset voc --root OUT --classes toyland."""
     from ..data.toyland import SPLITS
     from ..data.toyland.tree import write_tree
 

@@ -1,4 +1,4 @@
-"""``wsss-seed doctor``: is everything here that a run needs, and what to do about what is not."""
+"""``wsss-seed doctor``: check that everything a run needs is installed, and suggest fixes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _PACKAGES = (
     "torch", "torchvision", "transformers", "huggingface_hub", "open_clip_torch", "segment-anything",
     "groundingdino-py", "safetensors", "numpy", "pillow", "pycocotools",
 )  # fmt: skip
-# Modules with compiled parts or system libraries that can be missing though pip is content.
+# Modules whose compiled parts or system libraries can be missing even though pip reports them as installed.
 _IMPORTS = {
     "torch": "pip install --force-reinstall torch",
-    "torchvision": "pip install --force-reinstall torchvision (of the version that goes with torch)",
+    "torchvision": "pip install --force-reinstall torchvision (the version that matches torch)",
     "open_clip": "pip install --force-reinstall open_clip_torch",
     "segment_anything": "pip install --force-reinstall segment-anything",
     "transformers": "pip install --force-reinstall transformers",
@@ -34,14 +34,14 @@ _IMPORTS = {
 
 
 class Finding(NamedTuple):
-    """One thing looked at.
+    """The result of one check.
 
     Attributes:
         topic: ``versions``, ``devices``, ``network``, ``cache``, ``checkpoints`` or ``libraries``.
-        name: what was looked at.
-        state: ``ok``; ``note``, which hinders nothing; ``problem``.
+        name: what was checked.
+        state: ``ok``, ``note`` (harmless) or ``problem``.
         text: what was found.
-        remedy: what to do about it.
+        remedy: how to fix it.
     """
 
     topic: str
@@ -52,9 +52,9 @@ class Finding(NamedTuple):
 
 
 def doctor(json: options.Json = False) -> None:
-    """Look at versions, devices, caches, checkpoints and libraries, and say what to do about what is missing.
+    """Check versions, libraries, devices, network, caches and checkpoints, and suggest fixes.
 
-    Exit status 1: there is a problem.
+    Exit status 1 if there is a problem.
     """
     findings = [*_versions(), *_libraries(), *_devices(), *_network(), *_cache(), *_checkpoints()]
     problems = [f for f in findings if f.state == "problem"]
@@ -67,7 +67,7 @@ def doctor(json: options.Json = False) -> None:
             for f in (f for f in findings if f.topic == topic):
                 mark = {"ok": " ", "note": "-", "problem": "!"}[f.state]
                 show.result(f"  {mark} {f.name}: {f.text}" + (f"; {f.remedy}" if f.remedy else ""))
-        show.result("no problem found" if not problems else f"problems: {len(problems)}, the lines with !")
+        show.result("no problems found" if not problems else f"problems: {len(problems)} (lines marked !)")
     raise typer.Exit(1 if problems else 0)
 
 
@@ -82,7 +82,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _libraries() -> Iterator[Finding]:
-    """Whether the libraries can be imported, which a missing system library prevents."""
+    """Whether the libraries can be imported; a missing system library prevents it."""
     for name, remedy in _IMPORTS.items():
         try:
             importlib.import_module(name)
@@ -104,8 +104,8 @@ def _devices() -> Iterator[Finding]:
     try:
         import torch
     except (ImportError, OSError):
-        return  # said above
-    yield Finding("devices", "cpu", "ok", f"{torch.get_num_threads()} threads of {os.cpu_count()} processors")
+        return  # reported by _libraries
+    yield Finding("devices", "cpu", "ok", f"{torch.get_num_threads()} threads on {os.cpu_count()} processors")
     for i in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(i)
         yield Finding("devices", f"cuda:{i}", "ok", f"{about.name}, {about.total_memory / 2**30:.0f} GiB")
@@ -113,11 +113,11 @@ def _devices() -> Iterator[Finding]:
         driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi")
         if driver:
             yield Finding(
-                "devices", "cuda", "problem", f"there is an NVIDIA driver, but torch {torch.__version__} finds no GPU",
+                "devices", "cuda", "problem", f"an NVIDIA driver is present, but torch {torch.__version__} sees no GPU",
                 "install the torch build for the driver's CUDA version, https://pytorch.org/get-started",
             )  # fmt: skip
         else:
-            yield Finding("devices", "cuda", "note", "no GPU; full-size models take seconds to minutes an image")
+            yield Finding("devices", "cuda", "note", "no GPU; full-size models take seconds to minutes per image")
 
 
 def _network() -> Iterator[Finding]:
@@ -125,12 +125,12 @@ def _network() -> Iterator[Finding]:
 
     forbidden = offline()
     if forbidden:
-        yield Finding("network", "offline", "note", f"{forbidden} is set, nothing is downloaded")
+        yield Finding("network", "offline", "note", f"{forbidden} is set, so nothing is downloaded")
     else:
-        yield Finding("network", "online", "ok", "missing models are downloaded when they are needed")
+        yield Finding("network", "online", "ok", "missing models are downloaded when needed")
     for name in ("WSSS_SEED_MIRROR", "HF_ENDPOINT", "http_proxy", "https_proxy"):
         value = os.environ.get(name) or os.environ.get(name.upper())
-        if value:  # without what may be a password
+        if value:  # drops credentials before the @
             yield Finding("network", name, "ok", value.rpartition("@")[2])
 
 
@@ -138,7 +138,7 @@ def _cache() -> Iterator[Finding]:
     from ..models.zoo import home
 
     folders = [("wsss-seed", home(), "WSSS_SEED_HOME")]
-    with suppress(ImportError):  # said above
+    with suppress(ImportError):  # reported by _libraries
         from huggingface_hub.constants import HF_HUB_CACHE
 
         folders.append(("huggingface_hub", Path(HF_HUB_CACHE), "HF_HOME"))
@@ -168,12 +168,12 @@ def _checkpoints() -> Iterator[Finding]:
         if c.state() == "missing":
             continue
         try:
-            verify(c)  # reads what has not been verified since it changed
+            verify(c)  # reads only files that changed since they were last verified
         except (WsssError, OSError) as error:
             yield Finding("checkpoints", c.name, "problem", str(error))
         else:
             hashed = all(f.sha256 for f in c.files)
-            yield Finding("checkpoints", c.name, "ok", "verified" if hashed else "there; no hash of it is known")
+            yield Finding("checkpoints", c.name, "ok", "verified" if hashed else "present; its hash is not known")
     for name, s in model_sets().items():
         found = {n: find_weights(role, n).state for role, n, _ in s.models()}
         missing = [n for n, state in found.items() if state == "missing"]
@@ -182,5 +182,5 @@ def _checkpoints() -> Iterator[Finding]:
         else:
             remedy = f"wsss-seed models pull {name}"
             if offline():
-                remedy = f"{remedy} where there is a network, and copy the cache's folder here"
+                remedy = f"{remedy} on a machine with network access, and copy its cache folder here"
             yield Finding("checkpoints", f"model set {name}", "note", f"missing: {', '.join(missing)}", remedy)

@@ -1,4 +1,4 @@
-"""``wsss-seed evaluate``: label maps against ground truth."""
+"""``wsss-seed evaluate``: score label maps against ground truth."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 def evaluate(
     pred: Annotated[Path, typer.Option("--pred", help="Folder of index PNGs <id>.png, or a run folder.")],
     gt: Annotated[Path | None, typer.Option("--gt", help="Folder of ground-truth index PNGs.")] = None,
-    list_: Annotated[Path | None, typer.Option("--list", help="File with the ids, one a line.")] = None,
+    list_: Annotated[Path | None, typer.Option("--list", help="File of image ids, one per line.")] = None,
     dataset: Annotated[
-        str | None, options.option("--dataset", "-d", help="Instead of --gt: a dataset with ground truth.")
+        str | None, options.option("--dataset", "-d", help="Dataset with ground truth, instead of --gt.")
     ] = None,
     root: options.Root = None,
     split: options.Split = None,
     classes: options.Classes = None,
     images: options.Images = None,
-    seed: Annotated[int, options.option("--seed", help="Seed of the drawn world (toyland).", min=0)] = 0,
+    seed: Annotated[int, options.option("--seed", help="Random seed of toyland's images.", min=0)] = 0,
     policy: Annotated[
-        str, options.option("--policy", help="What a predicted 255 counts as: background, wrong or skip.")
+        str, options.option("--policy", help="How ignored pixels of a prediction count: background, wrong or skip.")
     ] = "background",
     json: options.Json = False,
     config: options.Config = None,
 ) -> None:
-    """Score label maps: mIoU over the whole list, IoU of each class, pixel accuracy, boundary IoU.
+    """Score label maps: mIoU, per-class IoU, pixel accuracy and boundary IoU over the whole list.
 
-    A missing or unusable prediction is an error that is listed; there is no mIoU over a part of the list.
+    Missing and unusable predictions are listed as errors; mIoU is never computed over part of the list.
     """
     from ..evaluation.evaluate import evaluate as run
     from ..evaluation.evaluate import read_ids
@@ -61,7 +61,7 @@ def evaluate(
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
-    """The figures in per cent as a table, or what kept them from being computed."""
+    """Print the figures in per cent as a table, or the errors that kept them from being computed."""
     problems = [f"{name}: no prediction" for name in evaluation.missing] + [error for _, error in evaluation.errors]
     for problem in problems[:20]:
         show.error(problem)
@@ -78,7 +78,9 @@ def show_evaluation(evaluation: Evaluation) -> None:
         ],
     )
     others = [f"{p} {show.percent(m)}" for p, m in evaluation.miou_by_policy.items() if p != evaluation.policy]
-    show.result(f"mIoU {show.percent(evaluation.miou)} % (255 counted as {evaluation.policy}; {', '.join(others)})")
+    show.result(
+        f"mIoU {show.percent(evaluation.miou)} % (ignored pixels counted as {evaluation.policy}; {', '.join(others)})"
+    )
     show.result(
         f"boundary IoU {show.percent(evaluation.boundary_iou)} %, pixel accuracy "
         f"{show.percent(evaluation.pixel_accuracy)} %, coverage {show.percent(evaluation.coverage)} %"

@@ -1,4 +1,4 @@
-"""``wsss-seed export``: a run in the format of another tool."""
+"""``wsss-seed export``: write a run in the format of another tool."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from . import options, show
 
 
 def export(
-    format: Annotated[str, typer.Argument(metavar="mmseg|hf|coco|yolo", help="What the masks are exported for.")],
+    format: Annotated[str, typer.Argument(metavar="mmseg|hf|coco|yolo", help="Format to export to.")],
     run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
     val: Annotated[
         Path | None,
-        options.option("--val", help="VOC tree or run folder whose label maps become the validation part."),
+        options.option("--val", help="Validation set: a folder in VOC layout, or a run folder."),
     ] = None,
-    val_split: Annotated[str | None, options.option("--val-split", help="Its list. Default: as for --dataset voc.")] = (
-        None
-    ),
+    val_split: Annotated[
+        str | None, options.option("--val-split", help="Split of --val. Default: as for --dataset voc.")
+    ] = (None),
     copy: Annotated[bool, options.option("--copy", help="Copy images instead of linking to them.")] = False,
-    overwrite: Annotated[bool, options.option("--overwrite", help="Replace an export.")] = False,
+    overwrite: Annotated[bool, options.option("--overwrite", help="Replace an existing export.")] = False,
     json: options.Json = False,
 ) -> None:
     """Write the finished masks of a run, with their images, in the format of another tool.
 
-    The images of the run become the training part. The folder appears when it is complete.
+    The images of the run become the training set. The output folder appears only once it is complete.
     """
     from ..api import open_run
     from ..errors import UsageError
@@ -52,9 +52,11 @@ def export(
             raise typer.Exit(130) from None
     show.failures(result.failed)
     if result.gaps:
-        show.warning(f"not all of the run's images are exported: {result.gaps}")
+        show.warning(f"some images of the run are not exported: {result.gaps}")
     if result.shared:
-        show.warning(f"{len(result.shared)} ids, such as {result.shared[0]}, are in training and validation part alike")
+        show.warning(
+            f"{len(result.shared)} ids, such as {result.shared[0]}, are in both the training and the validation set"
+        )
     if json:
         show.as_json(result.to_json())
     else:

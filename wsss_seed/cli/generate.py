@@ -1,4 +1,4 @@
-"""``wsss-seed generate``: images in, pseudo-masks out."""
+"""``wsss-seed generate``: pseudo-masks for a dataset."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation
     from ..run.generate import RunResult
 
-Shard = Annotated[str | None, options.option("--shard", help="I/N: do the I-th (from 1) of N equal parts.")]
+Shard = Annotated[str | None, options.option("--shard", help="I/N: process shard I (1 to N) of N equal shards.")]
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:
-    """``"I/N"`` (1-based) as (index from 0, N); None as (0, 1)."""
+    """``"I/N"`` (1-based) as (0-based index, N); None as (0, 1)."""
     if text is None:
         return 0, 1
     try:
@@ -44,8 +44,8 @@ def generate(
         str | None,
         options.option(
             "--backend",
-            help="How seeds are made: dino-sam, clip-sams or sam3. Default: clip-sams with --prompts, --preset or "
-            "--stage, else dino-sam.",
+            help="Seeding method: dino-sam, clip-sams or sam3. Default: clip-sams if --prompts, --preset or --stage is "
+            "given, else dino-sam.",
         ),
     ] = None,
     labels: options.Labels = "auto",
@@ -54,39 +54,48 @@ def generate(
         str | None,
         options.option(
             "--prompts",
-            help="Prompts of clip-sams: handwritten, a file or folder of learn-prompts. Default: the bundled ones.",
+            help="Prompts of clip-sams: handwritten, or a file or folder written by learn-prompts. Default: bundled "
+            "prompts.",
         ),
     ] = None,
     preset: options.Preset = None,
     stage: Annotated[
         str | None,
         options.option(
-            "--stage", help="Stage of clip-sams's recipe: handwritten, coarse or fine. Default: the prompts' own."
+            "--stage",
+            help="Stage of the clip-sams recipe: handwritten, coarse or fine. Default: the stage the prompts were "
+            "learned for.",
         ),
     ] = None,
     models: options.Models = None,
     clip: options.Clip = None,
     sam: options.Sam = None,
-    detector: Annotated[str | None, options.option("--detector", help="Detector instead of the model set's.")] = None,
+    detector: Annotated[
+        str | None, options.option("--detector", help="Detector to use instead of the model set's.")
+    ] = None,
     device: options.Devices = "auto",
     precision: options.Precision = "auto",
     offline: options.Offline = False,
     out: Annotated[Path | None, options.option("--out", "-o", help="Run folder. Default: seeds/DATASET-SPLIT.")] = None,
     images: options.Images = None,
-    limit: Annotated[int | None, options.option("--limit", help="Do the first N images only.", min=1)] = None,
+    limit: Annotated[int | None, options.option("--limit", help="Process only the first N images.", min=1)] = None,
     shard: Shard = None,
-    overwrite: Annotated[bool, options.option("--overwrite", help="Make finished masks again.")] = False,
-    seed: Annotated[int, options.option("--seed", help="Random seed; for toyland also the world's.", min=0)] = 0,
+    overwrite: Annotated[bool, options.option("--overwrite", help="Regenerate finished masks.")] = False,
+    seed: Annotated[int, options.option("--seed", help="Random seed; also that of toyland's images.", min=0)] = 0,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A backend setting, e.g. detector.box_threshold=0.25."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Backend setting, e.g. detector.box_threshold=0.25; see wsss-seed settings.",
+        ),
     ] = None,
     json: options.Json = False,
     config: options.Config = None,
 ) -> None:
-    """Make a pseudo-mask for every image of a dataset, and score them where ground truth exists.
+    """Generate a pseudo-mask per image of a dataset, and score the masks if there is ground truth.
 
-    Running the same command again goes on where it stopped.
+    Running the same command again resumes an interrupted run.
     """
     from ..data import open_dataset
 
@@ -125,7 +134,7 @@ def generate(
 
 
 def warn_of_truth(data: Dataset, limit: int | None, shard: tuple[int, int]) -> None:
-    """Warn now of ground truth that would leave a run without its figures at the end."""
+    """Warn before the run starts about ground truth that would prevent scoring at the end."""
     if data.drawn or not data.has_masks:
         return
     from ..data.check import truth_faults
@@ -135,24 +144,24 @@ def warn_of_truth(data: Dataset, limit: int | None, shard: tuple[int, int]) -> N
     if faults:
         images = "1 image" if len(faults) == 1 else f"{len(faults)} images"
         show.warning(
-            f"ground truth of {images} cannot be used (first: {faults[0]}); there will be no mIoU until it is mended"
+            f"ground truth of {images} cannot be used (first: {faults[0]}); there will be no mIoU until it is fixed"
         )
 
 
 def conclude(result: RunResult, data: Dataset, json: bool, more: dict[str, str] | None = None) -> None:
-    """Tell what a run did, score its masks where ground truth exists, and exit.
+    """Report the result of a run, score its masks if there is ground truth, and exit.
 
     Args:
-        result: of the run.
-        data: what it worked on.
-        json: whether the result is to be one JSON object.
-        more: further results, each with its name.
+        result: result of the run.
+        data: its dataset.
+        json: print the result as one JSON object.
+        more: further results by name.
     """
     show.failures(result.failed, more=f"; see {result.out / 'manifest.jsonl'}")
     if result.kept:
-        show.message(f"kept: {_masks(result.kept, 'changed since')}; --overwrite makes every mask again")
+        show.message(f"kept: {_masks(result.kept, 'changed since')}; --overwrite regenerates every mask")
     if result.replaced:
-        show.message(f"made again: {_masks(result.replaced, 'whose image was replaced since')}")
+        show.message(f"regenerated: {_masks(result.replaced, 'whose image was replaced since')}")
     evaluation = None
     if data.has_masks and not result.interrupted:
         from ..evaluation.evaluate import evaluate
@@ -165,12 +174,12 @@ def conclude(result: RunResult, data: Dataset, json: bool, more: dict[str, str] 
         for name, text in (more or {}).items():
             show.result(f"{name}: {text}")
     if result.interrupted:
-        show.error("interrupted; run the same command again to go on")
+        show.error("interrupted; run the same command again to resume")
     raise typer.Exit(result.exit_status)
 
 
 def _masks(ids: Sequence[str], changed: str) -> str:
-    """How many masks were changed since they were made, and which; of many only the first."""
+    """How many masks changed since they were made, and the ids of the first five."""
     several = len(ids) > 1
     made = "they were made" if several else "it was made"
     return f"{len(ids)} mask{'s' * several} {changed} {made} ({', '.join(ids[:5])}{', ...' * (len(ids) > 5)})"
@@ -192,9 +201,9 @@ def _as_json(result: RunResult, evaluation: Evaluation | None) -> dict[str, Any]
 
 
 def _show(result: RunResult, evaluation: Evaluation | None) -> None:
-    before = f", {result.skipped} finished before" if result.skipped else ""
+    before = f", {result.skipped} already finished" if result.skipped else ""
     failed = f", {len(result.failed)} failed" if result.failed else ""
     if evaluation is not None:
         show_evaluation(evaluation)
-    show.result(f"{result.made} masks made{before}{failed}, in {result.seconds:.1f} s")
+    show.result(f"{result.made} masks generated{before}{failed}, in {result.seconds:.1f} s")
     show.result(f"masks: {result.out / 'SegmentationClass'}")

@@ -1,4 +1,4 @@
-"""``wsss-seed learn-prompts``: image-level labels in, prompts for clip-sams out."""
+"""``wsss-seed learn-prompts``: learn prompts for clip-sams from image-level labels."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ def learn_prompts(
         str,
         options.option(
             "--task",
-            help="cls (from image-level labels), seg (from seeds), or both: cls, coarse seeds, seg.",
+            help="cls (learn from image-level labels), seg (learn from seeds), or both (cls, coarse seeds, seg).",
         ),
     ] = "both",
     labels: options.Labels = "auto",
     classes: options.Classes = None,
     seeds: Annotated[
-        Path | None, options.option("--seeds", help="For --task seg: a run folder, or label maps <id>.png.")
+        Path | None,
+        options.option("--seeds", help="Seeds for --task seg: a run folder, or a folder of label maps <id>.png."),
     ] = None,
     preset: options.Preset = None,
     models: options.Models = None,
@@ -35,15 +36,14 @@ def learn_prompts(
     offline: options.Offline = False,
     out: Annotated[Path | None, options.option("--out", "-o", help="Folder. Default: prompts/DATASET-SPLIT.")] = None,
     images: options.Images = None,
-    overwrite: Annotated[bool, options.option("--overwrite", help="Begin again.")] = False,
-    seed: Annotated[int, options.option("--seed", help="Random seed; for toyland also the world's.", min=0)] = 0,
+    overwrite: Annotated[bool, options.option("--overwrite", help="Start over.")] = False,
+    seed: Annotated[int, options.option("--seed", help="Random seed; also that of toyland's images.", min=0)] = 0,
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="A setting of learning, e.g. train.max_iters=600, seg.train.lr=0.002, "
-            "coarse.sams.background_exponent=0.5.",
+            help="Training setting, e.g. train.max_iters=600, seg.train.lr=0.002, coarse.sams.background_exponent=0.5.",
         ),
     ] = None,
     json: options.Json = False,
@@ -51,8 +51,8 @@ def learn_prompts(
 ) -> None:
     """Learn the prompts of clip-sams from images with image-level labels.
 
-    Running the same command again goes on where it stopped. With several GPUs: accelerate launch -m wsss_seed
-    learn-prompts ... (the micro-batches of an iteration are shared between them).
+    Running the same command again resumes interrupted training. On several GPUs: accelerate launch -m wsss_seed
+    learn-prompts ... (each GPU processes a share of the micro-batches of an iteration).
     """
     from ..data import open_dataset
 
@@ -109,9 +109,9 @@ def learn_prompts(
     else:
         for name, losses in result.losses.items():
             values = ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in losses.items())
-            show.result(f"{name}: {values} over the last tenth; curve: {result.out / name}.png")
+            show.result(f"{name}: {values} (mean over the last tenth); curve: {result.out / name}.png")
         for path in result.prompts.values():
             show.result(f"prompts: {path}")
     if result.interrupted:
-        show.error("interrupted; run the same command again to go on")
+        show.error("interrupted; run the same command again to resume")
     raise typer.Exit(130 if result.interrupted else 1 if result.failed else 0)

@@ -1,4 +1,4 @@
-"""``wsss-seed models``: the model sets and their checkpoints, which are there, and getting those that are not."""
+"""``wsss-seed models``: list, download and verify model sets and their checkpoints."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List, download and verify models.", no_args_is_help=True)
 
 _WHAT = "model sets (base), checkpoints (vit_b), MODEL:PRETRAINED of open_clip, or hf:REPOSITORY"
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help=f"What: {_WHAT}.")]
-SomeNames = Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Model sets or checkpoints.")]
+Names = Annotated[list[str], typer.Argument(metavar="NAME", help=f"Any of: {_WHAT}.")]
+SomeNames = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Model sets or checkpoints.")]
 
 
 @app.command("list")
 def list_(json: options.Json = False) -> None:
-    """List the model sets and the checkpoints known by name, and whether they are there."""
+    """List the model sets and the known checkpoints, and which of them are in the cache."""
     from ..models.checkpoints import known_checkpoints
     from ..models.zoo import find_weights, model_sets
 
@@ -51,21 +51,23 @@ def list_(json: options.Json = False) -> None:
             show.result(f"  {role:9} {n}{only} ({find_weights(role, n).state})")
     show.result("checkpoints:")
     for c in checkpoints:
-        seen = f"; saw annotations of {' and '.join(c.seen)}" if c.seen else ""
+        seen = f"; trained on annotations of {' and '.join(c.seen)}" if c.seen else ""
         show.result(f"  {c.role:9} {c.name:29} {c.size / 1e6:5.0f} MB, {c.licence} ({c.state()}){seen}")
-    show.result("CLIP also: any MODEL:PRETRAINED of open_clip; detector and sam also: hf:REPOSITORY of transformers")
+    show.result(
+        "also for clip: any MODEL:PRETRAINED of open_clip; also for detector and sam: hf:REPOSITORY of transformers"
+    )
 
 
 @app.command()
 def pull(names: Names) -> None:
-    """Download models into the cache and verify them. What is there is not downloaded again."""
+    """Download models into the cache and verify them. Cached files are not downloaded again."""
     for role, name in _resolve(names):
         _pull(role, name)
 
 
 @app.command()
 def verify(names: SomeNames = None, json: options.Json = False) -> None:
-    """Read the checkpoints that are there and compare them with the published hashes. Exit status 1: one is wrong."""
+    """Compare the cached checkpoints with their published hashes. Exit status 1 if one differs."""
     from ..models.checkpoints import known_checkpoints
     from ..models.checkpoints import verify as check
 
@@ -79,17 +81,19 @@ def verify(names: SomeNames = None, json: options.Json = False) -> None:
             faults[c.name] = str(error)
             show.error(str(error))
         if not json and faults[c.name] is None:
-            show.result(f"{c.name}: {'verified' if all(f.sha256 for f in c.files) else 'no published hash is known'}")
+            show.result(
+                f"{c.name}: {'verified' if all(f.sha256 for f in c.files) else 'its published hash is not known'}"
+            )
     if json:
         show.as_json({"checkpoints": [{**_as_json(c), "fault": faults[c.name]} for c in wanted]})
     elif not wanted:
-        show.result("no checkpoint is here yet; wsss-seed models pull base")
+        show.result("no checkpoints in the cache yet; run wsss-seed models pull base")
     raise typer.Exit(1 if any(faults.values()) else 0)
 
 
 @app.command()
 def where(names: SomeNames = None, json: options.Json = False) -> None:
-    """Print the cache's folder, or the paths that checkpoints have in it."""
+    """Print the cache folder, or the paths of checkpoints in it."""
     from ..models.zoo import home
 
     found = [(c.name, c.path(f)) for c in _checkpoints(names or []) for f in c.files]
@@ -117,7 +121,7 @@ def _as_json(c: Checkpoint) -> dict[str, Any]:
 
 
 def _resolve(names: list[str]) -> list[tuple[str, str]]:
-    """Role and name of each model meant, those of a set one by one; role "" for what a library fetches itself."""
+    """Role and name of each model, with model sets expanded. Role ``hub`` is a repository of the Hugging Face Hub."""
     from ..models.checkpoints import find_checkpoint, known_checkpoints
     from ..models.zoo import HUB, ROLES, model_sets
 
@@ -140,7 +144,7 @@ def _resolve(names: list[str]) -> list[tuple[str, str]]:
 
 
 def _checkpoints(names: list[str]) -> list[Checkpoint]:
-    """The entries of the names; what is bundled, and what libraries keep themselves, has none."""
+    """The checkpoint entries of the names. Bundled models, and models that libraries cache themselves, have none."""
     from ..models.checkpoints import find_checkpoint
 
     found = [find_checkpoint(role, name) for role, name in _resolve(names) if role != "hub"]

@@ -1,6 +1,6 @@
-"""Options that several commands share, and where their values come from.
+"""Options that several commands share.
 
-Precedence: option, then the environment (``WSSS_SEED_<OPTION>``), then ``--config FILE.toml``, then the default.
+Precedence, highest first: command line, environment (``WSSS_SEED_<OPTION>``), ``--config FILE.toml``, default.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ..errors import UsageError, unknown_name
 
 
 def option(*names: str, help: str, **kwargs: Any) -> Any:
-    """A typer option that can also be set by ``WSSS_SEED_<NAME>``."""
+    """A typer option that can also be set through the environment variable ``WSSS_SEED_<NAME>``."""
     long = next(n for n in names if n.startswith("--"))
     env = "WSSS_SEED_" + long.split("/")[0].lstrip("-").replace("-", "_").upper()
     return typer.Option(*names, help=help, envvar=env, show_envvar=False, **kwargs)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """``key=value`` of ``--set``; the value is read as TOML where it is TOML, else as a string."""
+    """``key=value`` of ``--set``; the value is parsed as TOML if possible, else taken as a string."""
     key, sep, value = text.partition("=")
     if not sep or not key:
         raise UsageError(f"--set {text}: expected KEY=VALUE, e.g. --set detector.box_threshold=0.25")
@@ -34,7 +34,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
     except (ValueError, RecursionError):
-        pass  # TOML, but nothing to be used; parse_toml says why
+        pass  # TOML with an unusable value; parse_toml raises the error that says why
     return key.strip(), parse_toml(f"v = {value}", f"--set {key.strip()}")["v"]
 
 
@@ -48,7 +48,7 @@ def _load_config(ctx: typer.Context, path: Path | None) -> Path | None:
     table = parse_toml(read_text(path), str(path))
     settings = table.pop("settings", {})
     if not isinstance(settings, dict):
-        raise UsageError(f"{path}: settings must be a table: a line [settings], and a line below it for each")
+        raise UsageError(f"{path}: settings must be a table: a line [settings], followed by a line per setting")
     ctx.obj = dotted(settings)
     known = {p.name.replace("_", "-"): p.name for p in ctx.command.params if p.name}
     defaults: dict[str, Any] = {}
@@ -61,7 +61,7 @@ def _load_config(ctx: typer.Context, path: Path | None) -> Path | None:
 
 
 def settings_of(ctx: typer.Context, pairs: list[str]) -> dict[str, Any]:
-    """The backend settings of ``[settings]`` in the config file, with ``--set`` going before them."""
+    """The settings of ``[settings]`` in the config file, overridden by those of ``--set``."""
     return {**(ctx.obj or {}), **dict(parse_setting(p) for p in pairs)}
 
 
@@ -74,51 +74,59 @@ def _forbid_network(ctx: typer.Context, wanted: bool) -> bool:
 
 
 Dataset = Annotated[str, option("--dataset", "-d", help="voc, coco, folder or toyland.")]
-Root = Annotated[Path | None, option("--root", help="Folder of the dataset; toyland needs none.")]
+Root = Annotated[Path | None, option("--root", help="Folder of the dataset; not needed for toyland.")]
 Split = Annotated[
     str | None,
     option(
-        "--split", help="Split or list name. Default: train for voc, the first annotations for coco, test for toyland."
+        "--split",
+        help="Name of the split. Default: train for voc, the first annotation file for coco, test for toyland.",
     ),
 ]
 Classes = Annotated[
-    str | None, option("--classes", help='Class set: voc, coco, toyland, a file, or names as in "cat, dog".')
+    str | None,
+    option("--classes", help='Class set: voc, coco, toyland, a file, or a list of names such as "cat, dog".'),
 ]
 Labels = Annotated[
-    str, option("--labels", help="Image-level labels: auto (look beside the dataset), none (label-free), or a file.")
+    str,
+    option(
+        "--labels", help="Image-level labels: auto (look for them beside the dataset), none (label-free), or a file."
+    ),
 ]
 Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]
 Devices = Annotated[
-    str, option("--device", help="auto, cpu, cuda or cuda:N; several (cuda:0,cuda:1) share the work, a process each.")
+    str,
+    option(
+        "--device", help="auto, cpu, cuda or cuda:N; several (cuda:0,cuda:1) share the work, with one process each."
+    ),
 ]
 Precision = Annotated[
     str,
     option(
         "--precision",
-        help="fp32, bf16, fp16, or auto: half on a GPU that has it, else fp32. Class activation maps are always fp32.",
+        help="fp32, bf16, fp16, or auto (half precision on a GPU, else fp32). Class activation maps are always fp32.",
     ),
 ]
 Models = Annotated[str | None, option("--models", help="Model set. Default: tiny for toyland, else base.")]
-Clip = Annotated[str | None, option("--clip", help="CLIP instead of the model set's.")]
-Sam = Annotated[str | None, option("--sam", help="SAM instead of the model set's.")]
+Clip = Annotated[str | None, option("--clip", help="CLIP model to use instead of the model set's.")]
+Sam = Annotated[str | None, option("--sam", help="SAM model to use instead of the model set's.")]
 Offline = Annotated[
-    bool, option("--offline", help="Never use the network; a missing model is an error.", callback=_forbid_network)
+    bool, option("--offline", help="Do not use the network; a missing model is an error.", callback=_forbid_network)
 ]
 Preset = Annotated[
     str | None,
     option(
         "--preset",
-        help="Recipe of clip-sams: fma-voc, fma-coco or toyland, with the models it is meant for. "
-        "Default: that of the class set, with those of --models.",
+        help="Recipe of clip-sams, with its models: fma-voc, fma-coco or toyland. Default: the recipe for the class "
+        "set, with the models of --models.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Images = Annotated[int | None, option("--images", help="How many images of toyland to draw (default 100).", min=1)]
+Images = Annotated[int | None, option("--images", help="Number of toyland images to draw (default 100).", min=1)]
 Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="TOML file with any of these options, and [settings] for the backend.",
+        help="TOML file with any of these options, and settings in a table [settings].",
         is_eager=True,
         callback=_load_config,
         envvar="WSSS_SEED_CONFIG",
@@ -130,7 +138,7 @@ Config = Annotated[
 def model_set(
     name: str | None, class_set: str, device: str, precision: str = "auto", *, preset: str | None = None, **chosen: Any
 ) -> Any:
-    """The model set asked for, with a warning where it knows another world only; see ``run.plan.choose_models``."""
+    """The chosen model set; warns if it was trained on another domain. See ``run.plan.choose_models``."""
     from ..run.plan import choose_models
 
     models = choose_models(name, class_set, device, precision, chosen=chosen, preset=preset)
@@ -139,7 +147,7 @@ def model_set(
 
 
 def warn_of_world(models: Any, class_set: str) -> None:
-    """Warn of models that know another world only."""
+    """Warn about models that were trained on another domain than the class set's."""
     from ..run.plan import world_warning
     from . import show
 

@@ -1,4 +1,4 @@
-"""``wsss-seed predict``: a trained segmenter's label maps, in the same kind of folder as the seeds'."""
+"""``wsss-seed predict``: label maps by a trained segmenter, written to a run folder."""
 
 from __future__ import annotations
 
@@ -21,55 +21,64 @@ if TYPE_CHECKING:
 def predict(
     ctx: typer.Context,
     checkpoint: Annotated[
-        Path, typer.Argument(help="What train-seg wrote: best.pt, last.pt, or their folder.", show_default=False)
+        Path, typer.Argument(help="Output of train-seg: best.pt, last.pt, or their folder.", show_default=False)
     ],
     images: Annotated[
         str | None,
-        options.option("--images", help="Folder of images; with --dataset toyland, how many to draw."),
+        options.option("--images", help="Folder of images; with --dataset toyland, the number of images to draw."),
     ] = None,
     dataset: Annotated[
-        str | None, options.option("--dataset", "-d", help="Instead of a folder: voc, coco or toyland.")
+        str | None,
+        options.option("--dataset", "-d", help="Dataset instead of a folder of images: voc, coco or toyland."),
     ] = None,
     root: options.Root = None,
     split: options.Split = None,
     classes: options.Classes = None,
     scales: Annotated[
         str | None,
-        options.option("--scales", help='Sizes at which an image is seen, averaged: "0.5, 1, 1.5". Default: 1.'),
+        options.option("--scales", help='Scale factors of multi-scale prediction, e.g. "0.5, 1, 1.5". Default: 1.'),
     ] = None,
-    flip: Annotated[bool, options.option("--flip", help="Average with the mirrored image.")] = False,
+    flip: Annotated[
+        bool, options.option("--flip", help="Average with the prediction of the horizontally flipped image.")
+    ] = False,
     window: Annotated[
         int | None,
-        options.option("--window", help="What is larger is seen through a sliding window of this side (2048).", min=1),
+        options.option(
+            "--window", help="Side in pixels of the sliding window for larger images. Default: 2048.", min=1
+        ),
     ] = None,
-    sharpen: Annotated[bool, options.option("--sharpen", help="Let SAM's mask proposals decide on outlines.")] = False,
+    sharpen: Annotated[bool, options.option("--sharpen", help="Refine outlines with SAM's mask proposals.")] = False,
     sam: options.Sam = None,
     device: options.Device = "auto",
     out: Annotated[
         Path | None, options.option("--out", "-o", help="Run folder. Default: predictions/DATASET-SPLIT.")
     ] = None,
-    limit: Annotated[int | None, options.option("--limit", help="Do the first N images only.", min=1)] = None,
+    limit: Annotated[int | None, options.option("--limit", help="Process only the first N images.", min=1)] = None,
     shard: Shard = None,
-    overwrite: Annotated[bool, options.option("--overwrite", help="Make finished label maps again.")] = False,
-    seed: Annotated[int, options.option("--seed", help="Random seed of toyland's world.", min=0)] = 0,
+    overwrite: Annotated[bool, options.option("--overwrite", help="Regenerate finished label maps.")] = False,
+    seed: Annotated[int, options.option("--seed", help="Random seed of toyland's images.", min=0)] = 0,
     voc_archive: Annotated[
         Path | None,
-        options.option("--voc-archive", help="Pack the label maps for the VOC server: .tar.gz, .tgz, .tar or .zip."),
+        options.option(
+            "--voc-archive",
+            help="Archive of the label maps for the VOC evaluation server: .tar.gz, .tgz, .tar or .zip.",
+        ),
     ] = None,
     competition: Annotated[
-        str, options.option("--competition", help="Of the VOC server: comp5 (nothing but VOC was used) or comp6.")
+        str,
+        options.option("--competition", help="Competition of the VOC server: comp5 (trained on VOC only) or comp6."),
     ] = "comp6",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. overlap=0.5, sharpen.background_exponent=2."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Setting, e.g. overlap=0.5, sharpen.background_exponent=2."),
     ] = None,
     offline: options.Offline = False,
     json: options.Json = False,
     config: options.Config = None,
 ) -> None:
-    """Make the label map of every image with a trained segmenter, and score them where ground truth exists.
+    """Predict a label map per image with a trained segmenter, and score the maps if there is ground truth.
 
-    Running the same command again goes on where it stopped.
+    Running the same command again resumes an interrupted run.
     """
     part = parse_shard(shard)
     values = _values(options.settings_of(ctx, set_ or []), scales, flip, window)
@@ -86,7 +95,7 @@ def predict(
     of_proposals = {key: values.pop(key) for key in [*values] if key.startswith("proposals.")}
     settings = override(PredictSettings(), values)
     if not sharpen and (of_proposals or sam or any(key.startswith("sharpen.") for key in values)):
-        raise UsageError("--sam and settings of sharpen and proposals are for --sharpen")
+        raise UsageError("--sam and the settings of sharpen and proposals need --sharpen")
     segmenter = load_segmenter(checkpoint)
     data = _open(images, dataset, root, split, classes, seed, segmenter.class_set)
     require_classes(checkpoint, segmenter.class_set, data.class_set)
@@ -131,24 +140,26 @@ def predict(
     )
     more = {}
     if voc_archive is not None and result.exit_status:
-        show.error("no archive: not every image has a label map")
+        show.error("no archive was written: some images have no label map")
     elif voc_archive is not None:
         from ..output.voc_server import pack
 
         packed = pack(out, voc_archive, data.class_set, [sample.id for sample in data], competition)
         more["archive"] = str(packed.path)
         if packed.with_ignore:
-            show.warning(f"255 in {packed.with_ignore} label maps became background in {packed.path}")
+            show.warning(f"ignored pixels of {packed.with_ignore} label maps became background in {packed.path}")
     conclude(result, data, json, more)
 
 
 def _values(values: dict[str, Any], scales: str | None, flip: bool, window: int | None) -> dict[str, Any]:
-    """The settings asked for; options go before --set."""
+    """The settings; options override --set."""
     if scales is not None:
         try:
             values["scales"] = [float(part) for part in scales.split(",")]
         except ValueError:
-            raise UsageError(f'--scales {scales}: expected numbers between commas, such as "0.5, 1, 1.5"') from None
+            raise UsageError(
+                f'--scales {scales}: expected numbers separated by commas, such as "0.5, 1, 1.5"'
+            ) from None
     if flip:
         values["flip"] = True
     if window is not None:
@@ -165,7 +176,7 @@ def _open(
     seed: int,
     class_set: ClassSet,
 ) -> Dataset:
-    """The images to look at; a folder of images has the segmenter's classes."""
+    """The dataset to predict; a folder of images takes the segmenter's classes."""
     from ..data import open_dataset
     from ..data.folder import Folder
 
@@ -174,11 +185,11 @@ def _open(
         if folder is None:
             raise UsageError("predict needs --images FOLDER, or --dataset NAME")
         if (images is not None and root is not None) or split not in (None, Folder.split):
-            raise UsageError("--root and --split are for --dataset; give a folder of images with --images alone")
+            raise UsageError("--root and --split need --dataset; give a folder of images with --images alone")
         return Folder(Path(folder), class_set)
     count = None
     if images is not None:
         if dataset != "toyland" or not images.isdecimal() or int(images) < 1:
-            raise UsageError(f"--images {images}: beside --dataset it is how many images of toyland to draw")
+            raise UsageError(f"--images {images}: with --dataset it is the number of toyland images to draw")
         count = int(images)
     return open_dataset(dataset or "", root, split, classes, "none", count, seed)

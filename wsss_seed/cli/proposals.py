@@ -1,4 +1,4 @@
-"""``wsss-seed proposals``: SAM's masks of whole images, made once and kept for every run that needs them."""
+"""``wsss-seed proposals``: generate SAM's mask proposals once and store them for later runs."""
 
 from __future__ import annotations
 
@@ -25,25 +25,24 @@ def proposals(
     offline: options.Offline = False,
     out: Annotated[
         Path | None,
-        options.option("--out", "-o", help="Folder of the store. Default: the one that generate looks into."),
+        options.option("--out", "-o", help="Folder of the proposal store. Default: the store that generate uses."),
     ] = None,
     images: options.Images = None,
-    limit: Annotated[int | None, options.option("--limit", help="Do the first N images only.", min=1)] = None,
+    limit: Annotated[int | None, options.option("--limit", help="Process only the first N images.", min=1)] = None,
     shard: Shard = None,
-    overwrite: Annotated[bool, options.option("--overwrite", help="Make those in the store again.")] = False,
-    seed: Annotated[int, options.option("--seed", help="Random seed of toyland's world.", min=0)] = 0,
+    overwrite: Annotated[bool, options.option("--overwrite", help="Regenerate stored proposals.")] = False,
+    seed: Annotated[int, options.option("--seed", help="Random seed of toyland's images.", min=0)] = 0,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. proposals.points_per_side=16."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Setting, e.g. proposals.points_per_side=16."),
     ] = None,
     json: options.Json = False,
     config: options.Config = None,
 ) -> None:
-    """Make the mask proposals of a dataset, as clip-sams needs them, and keep them.
+    """Generate and store the mask proposals that clip-sams uses.
 
-    A run of generate makes those that are missing, so this command is for making them beforehand: in shards, or on
-    another machine. Running it again goes on where it stopped. Files are found by the image's content, the settings
-    and SAM's weights.
+    generate makes missing proposals itself; this command makes them beforehand, for example in shards or on another
+    machine. Running it again resumes. Stored proposals are looked up by image content, settings and SAM weights.
     """
     from ..data import open_dataset
 
@@ -91,11 +90,11 @@ def proposals(
             }
         )
     else:
-        before = f", {result.skipped} in the store before" if result.skipped else ""
+        before = f", {result.skipped} already in the store" if result.skipped else ""
         failed = f", {len(result.failed)} failed" if result.failed else ""
-        show.result(f"mask proposals of {result.made} images made{before}{failed}, in {result.seconds:.1f} s")
-        show.result(f"{result.masks} masks in all; {result.empty} images have none")
+        show.result(f"mask proposals of {result.made} images generated{before}{failed}, in {result.seconds:.1f} s")
+        show.result(f"{result.masks} masks in total; {result.empty} images have none")
         show.result(f"store: {folder}")
     if result.interrupted:
-        show.error("interrupted; run the same command again to go on")
+        show.error("interrupted; run the same command again to resume")
     raise typer.Exit(result.exit_status)

@@ -1,4 +1,4 @@
-"""``wsss-seed report``: a run as one HTML page."""
+"""``wsss-seed report``: write an HTML report of a run."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from . import options, show
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
     out: Annotated[
-        Path | None, options.option("--out", "-o", help="Page to write. Default: report.html in the run folder.")
+        Path | None, options.option("--out", "-o", help="HTML file to write. Default: report.html in the run folder.")
     ] = None,
     gt: Annotated[Path | None, typer.Option("--gt", help="Folder of ground-truth index PNGs.")] = None,
     dataset: Annotated[
-        str | None, options.option("--dataset", "-d", help="Instead of --gt: a dataset with ground truth.")
+        str | None, options.option("--dataset", "-d", help="Dataset with ground truth, instead of --gt.")
     ] = None,
     root: options.Root = None,
     split: options.Split = None,
     classes: options.Classes = None,
     images: options.Images = None,
-    seed: Annotated[int, options.option("--seed", help="Seed of the drawn world (toyland).", min=0)] = 0,
-    limit: Annotated[int, options.option("--limit", help="Show the N worst images; figures are of all.", min=1)] = 2000,
+    seed: Annotated[int, options.option("--seed", help="Random seed of toyland's images.", min=0)] = 0,
+    limit: Annotated[
+        int, options.option("--limit", help="Show only the N worst images; the figures cover all.", min=1)
+    ] = 2000,
     json: options.Json = False,
 ) -> None:
-    """Show a run as one HTML page: totals, classes, settings, and the images with their masks, worst first.
+    """Write a run as one HTML page: totals, classes, settings, and the images with their masks, worst first.
 
-    The page needs nothing beside it. With --gt or --dataset it shows ground truth, errors and IoU.
+    The page is self-contained. With --gt or --dataset it also shows ground truth, errors and IoU.
     """
     from ..api import open_run
     from ..errors import UsageError
@@ -51,7 +53,7 @@ def report(
             raise typer.Exit(130) from None
     show.failures(result.failed)
     if result.gaps:
-        show.warning(f"not all of the run's images are in the report: {result.gaps}")
+        show.warning(f"some images of the run are not in the report: {result.gaps}")
     if json:
         show.as_json(result.to_json())
     else:

@@ -1,4 +1,4 @@
-"""``wsss-seed settings``: what can be set."""
+"""``wsss-seed settings``: list the settings of backends and commands."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SETTINGS = {
     "self-training": ("segmenter.agreement", "AgreementSettings"),
     "predict": ("segmenter.predict", "PredictSettings"),
 }
-"""Name -> module and class, so that only what is asked for is imported."""
+"""Name -> module and class; only the requested ones are imported."""
 
 
 def settings(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="Backend or command: dino-sam, clip-sams, sam3, learn-prompts, train-seg, self-training or predict. "
             "Default: all of them.",
             show_default=False,
@@ -36,9 +36,9 @@ def settings(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """List the settings that --set and [settings] take: default, possible values and meaning.
+    """List the settings of --set and [settings]: default, possible values and meaning.
 
-    Presets, recipes and model sets replace some defaults; run.json has the values that a run used.
+    Presets, recipes and model sets override some defaults; run.json records the values of a run.
     """
     if name is not None and name not in SETTINGS:
         raise unknown_name("backend or command", name, SETTINGS)

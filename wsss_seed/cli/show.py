@@ -1,4 +1,4 @@
-"""What goes to the terminal: results on standard output, messages on standard error."""
+"""Terminal output: results on standard output, messages on standard error."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rich.table import Table
 
 from ..errors import UsageError, on_command_line
 
-_GONE = {errno.EPIPE, errno.EIO}  # the reader has ended, the terminal is closed
+_GONE = {errno.EPIPE, errno.EIO}  # the reader exited or the terminal was closed
 
 
 class _Stream:
-    """A standard stream for as long as somebody is there to read it. After that it takes everything and keeps nothing:
-    the work that it reports continues, and has its own exit status."""
+    """A standard stream that discards its output once the reader has gone, so that the command can finish and return
+    its own exit status."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -29,11 +29,11 @@ class _Stream:
 
     @property
     def rich_proxied_file(self) -> _Stream:
-        """While a progress bar is shown rich asks for what is behind its own stand-in for the stream: this."""
+        """rich asks for this while a progress bar replaces the stream with a proxy."""
         return self
 
     def _stream(self) -> Any:
-        stream = getattr(sys, self._name)  # looked up each time, for it can be redirected
+        stream = getattr(sys, self._name)  # looked up each time because it can be redirected
         return getattr(stream, "rich_proxied_file", stream)
 
     def write(self, text: str) -> int:
@@ -51,10 +51,10 @@ class _Stream:
 
     def _leave(self, error: OSError) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream().fileno())  # or Python would try to write its buffer again, and complain
+        os.dup2(nowhere, self._stream().fileno())  # otherwise Python would retry writing its buffer at exit and fail
         os.close(nowhere)
         if error.errno not in _GONE:
-            raise UsageError(f"{self._name}: cannot be written ({error.strerror}); send it elsewhere") from None
+            raise UsageError(f"{self._name}: cannot be written ({error.strerror}); redirect it elsewhere") from None
 
 
 _stdout = _Stream("stdout")
@@ -75,12 +75,12 @@ def error(text: str) -> None:
 
 
 def failures(failed: Sequence[tuple[str, str]], *, before: str = "", more: str = "") -> None:
-    """Tell of the images that failed, each by its id and error; of many only the first.
+    """Print the first 20 failed images with their errors, and the number of the others.
 
     Args:
-        failed: id and error.
-        before: begins each line.
-        more: ends the line about those that are not told of.
+        failed: id and error per image.
+        before: prefix of each line.
+        more: suffix of the line that counts the others.
     """
     for name, text in failed[:20]:
         error(before + (text if name in text else f"{name}: {text}"))
@@ -97,7 +97,7 @@ def as_json(value: Any) -> None:
 
 
 def finish() -> None:
-    """Hand over what is still in a buffer. Raises WsssError if standard output does not take it."""
+    """Flush standard output. Raises WsssError if it cannot be written."""
     _stdout.flush()
 
 
@@ -106,7 +106,7 @@ def percent(fraction: float | None) -> str:
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table; columns of figures are right-aligned."""
+    """Print a table; numeric columns are right-aligned."""
     t = Table(title=title, title_justify="left")
     for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
         figures = all(c == "-" or c.replace(".", "", 1).isdigit() for c in cells)

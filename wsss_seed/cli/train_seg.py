@@ -1,4 +1,4 @@
-"""``wsss-seed train-seg``: pseudo-masks in, a trained segmenter out."""
+"""``wsss-seed train-seg``: train a segmenter on pseudo-masks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def train_seg(
     ctx: typer.Context,
     masks: Annotated[
         Path,
-        typer.Argument(metavar="RUN_OR_VOC_TREE", help="A run folder, or any tree in VOC layout.", show_default=False),
+        typer.Argument(
+            metavar="RUN_OR_VOC_TREE", help="A run folder, or any folder in VOC layout.", show_default=False
+        ),
     ],
     split: options.Split = None,
     classes: options.Classes = None,
@@ -28,7 +30,7 @@ def train_seg(
         options.option(
             "--recipe",
             help="mask2former-voc, mask2former-coco, deeplabv3plus-voc, deeplabv3plus-coco, tiny, or a TOML file. "
-            "Default: tiny for toyland, else deeplabv3plus with the schedule for the class set.",
+            "Default: tiny for toyland, deeplabv3plus-coco for COCO's classes, else deeplabv3plus-voc.",
         ),
     ] = None,
     network: Annotated[
@@ -36,47 +38,58 @@ def train_seg(
         options.option("--network", help="deeplabv3plus, upernet, segformer, hf-segformer or mask2former."),
     ] = None,
     encoder: Annotated[
-        str | None, options.option("--encoder", help="Its encoder, e.g. resnet50, mit_b2, tu-convnext_tiny, swin-tiny.")
+        str | None,
+        options.option("--encoder", help="Encoder of the network, e.g. resnet50, mit_b2, tu-convnext_tiny, swin-tiny."),
     ] = None,
     encoder_weights: Annotated[
-        str | None, options.option("--encoder-weights", help="imagenet, none, or a file. Default: the recipe's.")
+        str | None,
+        options.option(
+            "--encoder-weights", help="Weights of the encoder: imagenet, none, or a file. Default: as in the recipe."
+        ),
     ] = None,
     val_dataset: Annotated[
-        str | None, options.option("--val-dataset", help="Ground truth to evaluate on: voc, coco or toyland.")
+        str | None, options.option("--val-dataset", help="Validation dataset with ground truth: voc, coco or toyland.")
     ] = None,
-    val_root: Annotated[Path | None, options.option("--val-root", help="Its folder.")] = None,
-    val_split: Annotated[str | None, options.option("--val-split", help="Its split. Default: val.")] = None,
+    val_root: Annotated[Path | None, options.option("--val-root", help="Folder of the validation dataset.")] = None,
+    val_split: Annotated[
+        str | None, options.option("--val-split", help="Split of the validation dataset. Default: val.")
+    ] = None,
     val_images: Annotated[
-        int | None, options.option("--val-images", help="How many images of toyland to draw (default 100).", min=1)
+        int | None,
+        options.option("--val-images", help="Number of toyland images to draw for validation (default 100).", min=1),
     ] = None,
     rounds: Annotated[
         int,
         options.option(
             "--rounds",
-            help="Self-training: train so many times, from the second on from what the seeds and the segmenter before "
-            "agree on.",
+            help="Rounds of self-training; from the second on, train on the labels on which the seeds and the previous "
+            "segmenter agree.",
             min=1,
         ),
     ] = 1,
     device: options.Device = "auto",
-    workers: Annotated[int, options.option("--workers", help="Processes that make crops; 0 for none.", min=0)] = 2,
+    workers: Annotated[
+        int, options.option("--workers", help="Data-loading processes; 0 loads in the main process.", min=0)
+    ] = 2,
     out: Annotated[
         Path | None,
-        options.option("--out", "-o", help="Folder. Default: segmenters/NAME-SPLIT, NAME that of the masks."),
+        options.option(
+            "--out", "-o", help="Output folder. Default: segmenters/NAME-SPLIT, with the name of the mask folder."
+        ),
     ] = None,
-    overwrite: Annotated[bool, options.option("--overwrite", help="Begin again.")] = False,
+    overwrite: Annotated[bool, options.option("--overwrite", help="Start over.")] = False,
     seed: Annotated[int, options.option("--seed", help="Random seed.", min=0)] = 0,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting, e.g. train.max_iters=2000, optimizer.lr=0.005."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Setting, e.g. train.max_iters=2000, optimizer.lr=0.005."),
     ] = None,
     offline: options.Offline = False,
     json: options.Json = False,
     config: options.Config = None,
 ) -> None:
-    """Train an off-the-shelf segmenter on pseudo-masks; 255 is ignored.
+    """Train an off-the-shelf segmenter on pseudo-masks; ignored pixels do not contribute to the loss.
 
-    Running the same command again goes on where it stopped. With several GPUs: accelerate launch -m wsss_seed
+    Running the same command again resumes interrupted training. On several GPUs: accelerate launch -m wsss_seed
     train-seg ...
     """
     from ..data import open_dataset
@@ -106,13 +119,13 @@ def train_seg(
     if rounds > 1:
         _in_rounds(data, out, chosen, rounds, of_rounds, common, json)
     if of_rounds:
-        raise UsageError(f"setting {next(iter(of_rounds))} is for self-training; give --rounds 2 or more")
+        raise UsageError(f"setting {next(iter(of_rounds))} applies to self-training; give --rounds 2 or more")
     result = train_segmenter(data, out, chosen, **common)
     if not result.first:
         raise typer.Exit(130 if result.interrupted else 0)
     if result.empty:
         shown = ", ".join(result.empty[:5]) + (", ..." if len(result.empty) > 5 else "")
-        show.warning(f"{len(result.empty)} masks are 255 throughout and were left out: {shown}")
+        show.warning(f"{len(result.empty)} masks contain only ignored pixels and were left out: {shown}")
     if json:
         show.as_json(
             {
@@ -137,14 +150,14 @@ def train_seg(
         show.result(f"{result.iterations} iterations, {result.seconds:.1f} s; curves: {result.out / 'metrics.png'}")
         show.result(f"segmenter: {result.best or result.last}")
     if result.interrupted:
-        show.error("interrupted; run the same command again to go on")
+        show.error("interrupted; run the same command again to resume")
     raise typer.Exit(130 if result.interrupted else 0)
 
 
 def _in_rounds(
     data: Dataset, out: Path, recipe: Recipe, rounds: int, values: dict[str, Any], common: dict[str, Any], json: bool
 ) -> NoReturn:
-    """Self-training; tells what each round did, and exits."""
+    """Run self-training, report each round, and exit."""
     from ..config import override
     from ..data.voc import Voc
     from ..run.rounds import train_rounds
@@ -188,14 +201,14 @@ def _in_rounds(
             ],
         )
     if result.interrupted:
-        show.error("interrupted; run the same command again to go on")
+        show.error("interrupted; run the same command again to resume")
     raise typer.Exit(130 if result.interrupted else 1 if any(r["failed"] for r in rows) else 0)
 
 
 def _validation(
     masks: Path, classes: str | None, name: str | None, root: Path | None, split: str | None, images: int | None
 ) -> Dataset | None:
-    """The dataset with ground truth that the options name; None where they name none."""
+    """The validation dataset that the options name; None if they name none."""
     from ..data import open_dataset
     from ..output.run_folder import RUN
 
@@ -203,6 +216,8 @@ def _validation(
         return None
     if name in (None, "voc") and root is None:
         if (masks / RUN).exists():
-            raise UsageError(f"{masks}: a run folder has no ground truth; give its folder with --val-root")
+            raise UsageError(
+                f"{masks}: a run folder has no ground truth; give a folder with ground truth with --val-root"
+            )
         root = masks
     return open_dataset(name or "voc", root, split or (None if name == "coco" else "val"), classes, "none", images)

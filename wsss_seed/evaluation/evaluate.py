@@ -190,7 +190,7 @@ def ground_truth(gt: Dataset | Path) -> tuple[Callable[[str], np.ndarray], Calla
         def of_dataset(name: str) -> np.ndarray:
             mask = gt.mask(samples[name]) if name in samples else None
             if mask is None:
-                raise ImageError(f"{name}: no ground truth in {gt.name} {gt.split}; take it off the list")
+                raise ImageError(f"{name}: no ground truth in {gt.name} {gt.split}; remove it from the list")
             return mask
 
         return of_dataset, lambda: list(samples)

@@ -1,4 +1,4 @@
-"""What training measured in each iteration, as a table and as a picture."""
+"""Training curves, written as a CSV table and as a PNG plot."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _COLOURS = ("#1f6fb4", "#d1602f", "#3a8f4d")
 
 
 def write_curve(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
-    """Write ``path``.csv, a line an iteration, and ``path``.png.
+    """Write ``path``.csv, one row per iteration, and ``path``.png, the plot.
 
     Args:
         path: without suffix.
-        columns: name -> value of each iteration, NaN where there is none; what begins with ``loss`` or ``miou`` is
-            drawn.
+        columns: name -> one value per iteration, NaN where there is none; columns whose names begin with ``loss`` or
+            ``miou`` are plotted.
 
     Raises:
         OSError: the files cannot be written.
@@ -43,7 +43,7 @@ def write_curve(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
 
 
 def draw_curve(curves: Mapping[str, Sequence[float]]) -> Image.Image:
-    """Curves over iterations: single values pale, their running mean (over 2 % of the values) strong."""
+    """Plot of values over iterations: single values pale, their running mean (over 2 % of the values) bold."""
     image = Image.new("RGB", _SIZE, "white")
     canvas, font = ImageDraw.Draw(image), ImageFont.load_default(14)
     n = max((len(values) for values in curves.values()), default=0)

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic writes: a file is either complete or absent."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
-"""For ``os.open``: fail on a link instead of following it, where the system can."""
+"""For ``os.open``: fail on a symbolic link instead of following it, where the platform supports it."""
 
 _PART = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, finds the former file or the whole new one.
+    """Write a file atomically: even after a kill, it has either its old or its complete new content.
 
-    A link that stands at ``path`` is replaced, never written through. Folders are made. Raises OSError.
+    A symbolic link at ``path`` is replaced, not followed. Parent folders are created. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -37,7 +37,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def atomic_replace(path: Path, make: Callable[[Path], object]) -> None:
     """Let ``make`` create a temporary file beside ``path`` and rename it to ``path``."""
-    # A name of fixed length: one that holds the file's own name could be too long where that name just fits.
+    # Of fixed length: with the file's own name in it, a name near the length limit would become too long.
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         make(part)
@@ -48,7 +48,7 @@ def atomic_replace(path: Path, make: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """``write_bytes`` of UTF-8; undecodable bytes of file names pass through unchanged."""
+    """``write_bytes`` of UTF-8; undecodable bytes from file names are written unchanged."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
@@ -58,21 +58,21 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def is_part(path: Path) -> bool:
-    """Whether a file is the unfinished rest of a write that was killed."""
+    """Whether a file is the temporary file of an interrupted write."""
     return _PART.fullmatch(path.name) is not None
 
 
 def remove_parts(folders: Iterable[Path]) -> None:
-    """Remove what killed writes left in the folders. Only for who is alone in them."""
+    """Remove the temporary files of interrupted writes. Only safe if no other process is writing to the folders."""
     for folder in folders:
-        for parent, _, names in os.walk(folder):  # rglob takes ten times as long, and there may be millions of files
+        for parent, _, names in os.walk(folder):  # rglob is ten times slower, and there may be millions of files
             for name in names:
                 if _PART.fullmatch(name):
                     Path(parent, name).unlink(missing_ok=True)
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it: numpy values as numbers and lists, tuples as lists, NaN and infinities as null."""
+    """A value in JSON types: numpy values as numbers and lists, tuples and sets as lists, NaN and infinity as null."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

@@ -1,4 +1,4 @@
-"""Locks on files and folders, so that processes do not get in each other's way."""
+"""Advisory locks on files and folders, for processes that share a folder."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from .files import NO_FOLLOW
 
 try:
     import fcntl
-except ImportError:  # Windows has other locks; there a run goes without, and shards are refused
+except ImportError:  # Windows: runs are not locked, and shards in one folder are refused
     fcntl = None  # type: ignore[assignment]
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class Lock:
-    """An advisory lock on a file. The system frees it when the process ends, however it ends.
+    """An advisory lock on a file. The operating system releases it when the process ends, even if killed.
 
-    Raises OSError where the file cannot be made, or is a link.
+    Raises OSError if the file cannot be created or is a symbolic link.
     """
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666)
 
     def take(self, *, shared: bool, wait: float = 0.0) -> bool:
-        """Take the lock, or change it from exclusive to shared. False if it stays taken for ``wait`` seconds.
+        """Take the lock, or change it from exclusive to shared. False if another process holds it for ``wait`` seconds.
 
-        Where the system has no locks the answer is True; ask ``works`` where that is not enough.
+        Also True where the file system does not support locks; use ``works`` to distinguish the two.
         """
         end = time.monotonic() + wait
         while not self._try(shared):
@@ -39,11 +39,11 @@ class Lock:
         return True
 
     def works(self) -> bool:
-        """Whether the file system has locks."""
+        """Whether the file system supports locks."""
         return self._call("LOCK_SH") is not None
 
     def release(self) -> None:
-        """Let go of the lock; the file stays open for another ``take``."""
+        """Release the lock; the file stays open for another ``take``."""
         self._call("LOCK_UN")
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ class Lock:
         return self._call("LOCK_SH" if shared else "LOCK_EX") is not False
 
     def _call(self, kind: str) -> bool | None:
-        """True: taken. False: another process has it. None: there are no locks here."""
+        """True: taken. False: held by another process. None: locks are not supported."""
         if fcntl is None:
             return None
         try:
@@ -68,9 +68,9 @@ class Lock:
 
 
 class FolderLock(Lock):
-    """An advisory lock on a folder itself, which needs no file. Use as a context manager.
+    """An advisory lock on a folder itself, without a lock file. Use as a context manager.
 
-    Raises OSError where the folder cannot be opened.
+    Raises OSError if the folder cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -89,5 +89,5 @@ class FolderLock(Lock):
     def _call(self, kind: str) -> bool | None:
         try:
             return super()._call(kind)
-        except OSError:  # network file systems that lock files lock no folders, and say so in many ways
+        except OSError:  # some network file systems lock files but not folders, with various error codes
             return None

@@ -17,7 +17,7 @@ def overlay(
     opacity: float = 0.5,
     ignore: int = 255,
 ) -> Image.Image:
-    """An image under its label map: classes in the palette's colours, ignored pixels white, background as it is.
+    """A label map blended over its image: classes in palette colours, ignored pixels white, background unchanged.
 
     Args:
         image: uint8 (H, W, 3) RGB.

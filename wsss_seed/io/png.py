@@ -14,14 +14,14 @@ from .files import write_bytes
 
 
 def write_mask(path: Path, labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> str:
-    """Write a label map as a PNG (``mask_bytes``) and return the file's SHA-256. Raises OSError, and ValueError."""
+    """Write a label map as a PNG (see ``mask_bytes``). Returns the file's SHA-256. Raises OSError and ValueError."""
     data = mask_bytes(labels, palette)
     write_bytes(path, data)
     return hashlib.sha256(data).hexdigest()
 
 
 def mask_bytes(labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> bytes:
-    """A label map as a mode P PNG with 256 palette entries; the same labels give the same bytes.
+    """A label map as a mode P PNG with 256 palette entries; equal labels give equal bytes.
 
     Args:
         labels: uint8 (H, W); 0 background, 1..K foreground, 255 ignore.
@@ -32,7 +32,7 @@ def mask_bytes(labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> b
     if labels.dtype != np.uint8 or labels.ndim != 2 or not labels.size:
         raise ValueError(f"a label map is uint8 (H, W), not {labels.dtype} {labels.shape}")
     if len(palette) != 256:
-        # Pillow packs few colours into few bits: with 21 entries 255 would come back as 15.
+        # Pillow packs short palettes into fewer bits: with 21 entries, 255 would be read back as 15.
         raise ValueError(f"a palette has 256 colours, not {len(palette)}")
     image = Image.fromarray(labels)
     image.putpalette(bytes(value for colour in palette for value in colour))
@@ -46,7 +46,7 @@ def write_confidence(path: Path, confidence: np.ndarray) -> None:
 
 
 def write_rgb(path: Path, image: np.ndarray) -> None:
-    """Write uint8 (H, W, 3) as a PNG, without loss, whatever the suffix of ``path``. Raises OSError."""
+    """Write uint8 (H, W, 3) as a PNG, regardless of the suffix of ``path``. Raises OSError."""
     write_bytes(path, _png(Image.fromarray(image)))
 
 

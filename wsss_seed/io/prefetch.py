@@ -1,4 +1,4 @@
-"""Prefetching and background writing in threads, with bounded queues."""
+"""Reading ahead and writing behind in threads, with bounded queues."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R = TypeVar("R")
 def prefetch_map(
     function: Callable[[T], R], items: Iterable[T], *, workers: int, depth: int
 ) -> Generator[tuple[T, Future[R]], None, None]:
-    """``(item, future of function(item))`` in order, while up to ``depth`` later items are processed in threads.
+    """``(item, future of function(item))`` in order, while threads process up to ``depth`` later items.
 
     At most ``depth`` + 1 results exist at a time. Close the iterator to cancel the remaining items.
     """
@@ -28,16 +28,16 @@ def prefetch_map(
                 ready = waiting.popleft()
                 waiting.extend((item, pool.submit(function, item)) for item in islice(todo, 1))
                 yield ready
-                del ready  # or the item's result would live until the next one is asked for
+                del ready  # frees the result before the next one is requested
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 class BackgroundWriter(Generic[R]):
-    """Runs submitted functions in threads; ``submit`` blocks while ``depth`` of them are pending.
+    """Runs functions in threads; ``submit`` blocks while ``depth`` of them are pending.
 
-    The first error is raised at the next ``submit`` or at the end. Leaving the context waits for everything submitted,
-    also after an error.
+    The first error is raised by the next ``submit`` or at the end of the context. Leaving the context, even by an
+    error, waits for everything submitted.
     """
 
     def __init__(self, *, workers: int, depth: int) -> None:

@@ -1,4 +1,4 @@
-"""How far a run is, on standard error: a bar at a terminal, two lines elsewhere."""
+"""Progress on standard error: a bar in a terminal, a line at start and end elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Rate(ProgressColumn):
 
 
 class Reporter(Protocol):
-    """Who is told how far a run is; see ``Progress``."""
+    """Receives the progress of a run; see ``Progress``."""
 
     def start(self, total: int, finished: int) -> None: ...
 
@@ -32,8 +32,13 @@ class Reporter(Protocol):
 
 
 class Progress:
-    """Images (or what else ``unit`` names) done, rate, time left and failures so far. ``step`` may be called from
-    threads."""
+    """Shows the number of finished items, rate, remaining time and failures. ``step`` may be called from threads.
+
+    Args:
+        console: where to print; standard error by default.
+        verb: what is being done.
+        unit: singular noun of the items.
+    """
 
     def __init__(self, console: Console | None = None, verb: str = "seeding", unit: str = "image") -> None:
         self._verb, self._unit = verb, unit
@@ -44,10 +49,10 @@ class Progress:
         self._warned: set[str] = set()
 
     def start(self, total: int, finished: int) -> None:
-        """Begin with ``total`` of them, of which ``finished`` need nothing more."""
+        """Begin with ``total`` items, ``finished`` of which are already done."""
         self._total, self._done, self._failed, self._start = total, finished, 0, time.monotonic()
         if not self._console.is_terminal:
-            before = f", {finished} of them finished before" if finished else ""
+            before = f", {finished} of them already finished" if finished else ""
             self._say(f"{self._verb} {total} {self._unit}s{before}")
             return
         self._bar = Bar(
@@ -64,20 +69,20 @@ class Progress:
         self._bar.start()
 
     def warn(self, text: str) -> None:
-        """Say something that the user is to know, once."""
+        """Print a warning, each text only once."""
         if text not in self._warned:
             self._warned.add(text)
             self._console.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def step(self, *, failed: bool = False) -> None:
-        """One more is through."""
+        """Count a finished item."""
         self._done += 1
         self._failed += failed
         if self._bar is not None:
             self._bar.update(self._task, advance=1, failures=f"{self._failed} failed" if self._failed else "")
 
     def stop(self) -> None:
-        """End, however the run ended."""
+        """End, also after an error or an interrupt."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

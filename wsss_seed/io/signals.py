@@ -1,8 +1,8 @@
-"""Being asked to end: by Ctrl-C, by a scheduler's SIGTERM, by the SIGHUP of a terminal that is closed.
+"""Handling of Ctrl-C, of a scheduler's SIGTERM, and of the SIGHUP of a closed terminal.
 
-A signal that the process was started to ignore stays ignored: ``nohup`` does so with SIGHUP, a shell with the SIGINT of
-what it runs in the background. Of several signals only the first counts, for closing a terminal sends more than one;
-but a second Ctrl-C is a user who does not want to wait.
+Signals that were ignored when the process started stay ignored: ``nohup`` ignores SIGHUP, and a shell ignores SIGINT
+for background jobs. Only the first signal counts, because closing a terminal sends several; the exception is a second
+Ctrl-C, which ends the process at once.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from contextlib import contextmanager, suppress
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 TERMINAL_SIGNALS = tuple(kind for kind in SIGNALS if kind != signal.SIGTERM)
-"""Those that a terminal sends to every process in it, not only to the one the user started."""
+"""The signals that a terminal sends to all of its processes, not only to the one the user started."""
 
-_asked = False  # whether this process was asked to end and attends to it
-_watched = False  # whether a thread sees to a second Ctrl-C
-_ending = threading.Lock()  # of two threads that would end the process one does
+_asked = False  # a signal came, and on_signal is handling it
+_watched = False  # a thread waits for the second Ctrl-C
+_ending = threading.Lock()  # so that only one thread ends the process
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Signals interrupt with KeyboardInterrupt.
+    """Signals raise KeyboardInterrupt.
 
-    Yields a function that says whether one has come: libraries have been seen to swallow the exception.
+    Yields a function that returns whether a signal has come, because some libraries swallow the exception.
     """
     heard = False
 
@@ -43,9 +43,9 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def deferred_stop() -> Iterator[Callable[[], bool]]:
-    """Signals only note that the work is to stop, for work that must not be left halfway.
+    """Signals only set a flag, for work that must reach a safe point before it stops.
 
-    Yields what tells whether it is to stop. A second Ctrl-C interrupts at once.
+    Yields a function that returns whether to stop. A second Ctrl-C raises KeyboardInterrupt at once.
     """
     asked = False
 
@@ -61,7 +61,7 @@ def deferred_stop() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def on_signal(handler: Callable[[], None]) -> Iterator[None]:
-    """The first signal and every further Ctrl-C call ``handler`` and interrupt nothing here."""
+    """The first signal and every further Ctrl-C call ``handler`` instead of raising KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -88,7 +88,7 @@ def on_signal(handler: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def ignore_terminal_signals() -> Iterator[None]:
-    """Processes started here ignore what a terminal sends to all; the process that starts them tells them to end."""
+    """Processes started in this context ignore the terminal's signals; their parent ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -101,22 +101,22 @@ def ignore_terminal_signals() -> Iterator[None]:
 
 
 def leave_signals_to_parent() -> None:
-    """For a process that works for another: ignore what a terminal sends to all of them."""
+    """In a worker process: ignore the terminal's signals, which the parent handles."""
     for kind in TERMINAL_SIGNALS:
         signal.signal(kind, signal.SIG_IGN)
 
 
 def _launched() -> bool:
-    """Whether a launcher has started several of this process. It hands on the Ctrl-C that all of them have heard."""
+    """Whether a launcher started several such processes. It forwards a Ctrl-C that they have already received."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def exit_on_signal() -> None:
-    """From now on signals end this process, a command line, with status 130 and one line.
+    """From now on signals end this process with status 130 and a one-line message. For command lines.
 
-    Work that has to be brought to an end first handles them itself (``interruptible`` and the others). Everywhere else
-    nothing is lost, because every file is written whole or not at all, and no library gets a chance to swallow an
-    exception, to show its traceback, or to wait for its threads. A second Ctrl-C always ends the process.
+    Code that must finish something first handles signals itself (``interruptible`` and the others). Anywhere else it is
+    safe to exit at once, because files are written atomically, and it keeps libraries from swallowing the exception,
+    printing a traceback or waiting for their threads. A second Ctrl-C always ends the process.
     """
     global _asked, _watched
     if threading.current_thread() is not threading.main_thread():
@@ -132,18 +132,18 @@ def exit_on_signal() -> None:
             signal.signal(kind, handle)
     if _launched():
         return
-    # Handlers run when Python comes to them, which may be minutes away in a library's code; this thread need not wait.
+    # Python runs handlers between bytecodes, and a library call may take minutes; this thread does not have to wait.
     listening, signalled = socket.socketpair()
     signalled.setblocking(False)
     former = signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
-    if former != -1:  # somebody else listens already
+    if former != -1:  # already in use
         signal.set_wakeup_fd(former)
         return
-    # A forked process shares the socket, and its signals are not this one's.
+    # A forked child shares the socket; its signals must not end this process.
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
     _watched = True
-    # The thread keeps both ends open.
+    # The arguments keep both ends of the socket alive.
     threading.Thread(target=_exit_at_second_interrupt, args=(listening, signalled), daemon=True).start()
 
 
@@ -157,8 +157,7 @@ def _exit_at_second_interrupt(listening: socket.socket, _: socket.socket) -> Non
 
 
 def _end() -> None:
-    """End this process and those it started, but for the one call that comes while another is at it. Nothing here waits
-    for a lock that the main thread may hold."""
+    """End this process and its children. Only the first call acts. Takes no lock that the main thread may hold."""
     if not _ending.acquire(blocking=False):
         return
     workers = sys.modules.get("multiprocessing.process")
@@ -166,6 +165,6 @@ def _end() -> None:
         for worker in workers.active_children() if workers else ():
             worker.kill()
     with suppress(OSError):
-        # A progress bar hides the cursor, and stands in the line that Ctrl-C was echoed to.
+        # Restores the cursor that a progress bar hides, and leaves the line to which ^C was echoed.
         os.write(2, b"\r\n\x1b[?25herror: interrupted\n" if os.isatty(2) else b"error: interrupted\n")
     os._exit(130)

@@ -1,4 +1,4 @@
-"""What identifies the content of a file, such that an unchanged file need not be read to be recognised."""
+"""File stamps: size, modification time and digest, so that unchanged files are recognised without reading them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Stamp(msgspec.Struct, frozen=True):
     Attributes:
         bytes: size of the file.
         mtime_ns: modification time in nanoseconds since 1970.
-        sha256: of the content, in hexadecimal.
+        sha256: digest of the content, in hexadecimal.
     """
 
     bytes: int
@@ -24,7 +24,7 @@ class Stamp(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, path: Path) -> Stamp:
         """Stamp a file by reading it. Raises OSError."""
-        before = path.stat()  # taken first, so that a file replaced while it is read differs at the next look
+        before = path.stat()  # first, so that a file replaced while being read is noticed at the next check
         with open(path, "rb") as file:
             return cls(before.st_size, before.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
 
@@ -35,7 +35,7 @@ class Stamp(msgspec.Struct, frozen=True):
         return cls(now.st_size, now.st_mtime_ns, sha256)
 
     def fits(self, path: Path) -> bool:
-        """Whether a file has the same content. It is read only where size or time differ. Raises OSError."""
+        """Whether a file has the same content. Reads it only if its modification time differs. Raises OSError."""
         now = path.stat()
         if (now.st_size, now.st_mtime_ns) == (self.bytes, self.mtime_ns):
             return True

@@ -1,4 +1,4 @@
-"""Small text files as people write them: with or without byte order mark, with any line ends."""
+"""Readers of small text files, with or without byte order mark and with any line endings."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from ..errors import DataError, one_line
 
-_DEEPEST = 64  # levels of a TOML file: far more than anybody writes, far fewer than recursion bears
-_LONGEST = 2**63  # TOML's own limit of whole numbers
+_DEEPEST = 64  # nesting of a TOML file: far more than anyone writes, far below the recursion limit
+_LONGEST = 2**63  # the limit of TOML integers
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 text file without byte order mark, its lines ended by ``\\n``.
+    """The content of a UTF-8 text file, without byte order mark and with ``\\n`` as line ending.
 
     Raises:
         WsssError: the file cannot be read or is not UTF-8.
@@ -28,13 +28,13 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """The lines that are not blank, stripped, each with its number from 1. Raises as ``read_text``."""
+    """The non-blank lines, stripped, with their line numbers from 1. Raises the errors of ``read_text``."""
     lines = ((n, line.strip()) for n, line in enumerate(read_text(path).split("\n"), 1))
     return [(n, line) for n, line in lines if line]
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file.
+    """The value of a JSON file.
 
     Raises:
         WsssError: the file cannot be read, is not UTF-8 or not JSON.
@@ -51,7 +51,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     """TOML as nested tables.
 
     Raises:
-        WsssError: not TOML, nested too deeply, or a whole number of more than 64 bits; ``where`` names the file.
+        WsssError: invalid TOML, nested too deeply, or an integer of more than 64 bits; ``where`` names the file.
     """
     try:
         table = tomllib.loads(text)
@@ -62,7 +62,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
 
 
 def _check_values(table: dict[str, Any]) -> None:
-    """Raise ValueError for values that Python's reader takes but code that uses or prints them does not expect."""
+    """Raise ValueError or RecursionError for values that Python's parser accepts but TOML or later code does not."""
     level: list[Any] = [table]
     for _ in range(_DEEPEST):
         inner: list[Any] = []

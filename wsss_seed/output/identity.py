@@ -1,11 +1,11 @@
-"""What determines the outcome of a run, declared once for seeding, predicting, learning and training.
+"""The identity of a run: everything that determines its outcome, for seeding, prediction, learning and training.
 
-A run folder or a checkpoint that has another identity is refused, with the difference shown. So everything counts by
-content: a class set by its names and phrases rather than by its file, weights by their digest rather than by their
-path, labels by the classes they name. What has no influence on the outcome is not part of it.
+A run folder or checkpoint with another identity is refused, and the difference is shown. Inputs are therefore
+identified by content: a class set by its names and phrases rather than its file, weights by their digest rather than
+their path, labels by the classes they name. Anything that does not influence the outcome is left out.
 
-Image-level labels are part of each image's record (``output.run_folder``) rather than of the run's identity: new images
-with their labels may join a run, while an image whose labels changed since its mask was made is refused.
+Image-level labels belong to the record of each image (``output.run_folder``) and not to the identity of the run: new
+images with their labels may be added to a run, but changed labels of a finished image are refused.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def identity(
 
 
 PROMPTING = ("names", "prompts", "background")
-"""What of a class set determines learned prompts."""
+"""The parts of a class set that determine learned prompts."""
 
 
 def class_set_content(class_set: ClassSet, keys: Iterable[str] | None = None) -> dict[str, Any]:
-    """All of a class set but its name, which is that of its file; or those of its ``keys``."""
+    """The content of a class set as JSON values, without its name (its file name), optionally reduced to ``keys``."""
     by_name = dict(zip(class_set.names, zip(class_set.phrases, class_set.prompts, strict=True), strict=True))
     palette = class_set.palette[: len(class_set.names) + 1]
     content: dict[str, Any] = {
@@ -78,7 +78,7 @@ def class_set_content(class_set: ClassSet, keys: Iterable[str] | None = None) ->
 
 
 def labels_digest(samples: Iterable[Sample]) -> str:
-    """SHA-256, shortened, of ids and image-level labels in their order."""
+    """Shortened SHA-256 of ids and image-level labels, in order."""
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(f"{sample.id}\0{sample.labels}\n".encode("utf-8", "surrogateescape"))
@@ -86,11 +86,11 @@ def labels_digest(samples: Iterable[Sample]) -> str:
 
 
 def files_digest(paths: Iterable[Path]) -> str:
-    """SHA-256, shortened, of the content of files in their order; a file that cannot be read counts as empty."""
+    """Shortened SHA-256 of the contents of files, in order; unreadable files count as empty."""
     digest = hashlib.sha256()
     for path in paths:
         try:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-        except OSError:  # reading it as a label map will say what is wrong
+        except OSError:  # reported when it is read as a label map
             digest.update(b"\0")
     return digest.hexdigest()[:16]

@@ -1,1 +1,1 @@
-"""Many images: order, resume, shards, errors, progress."""
+"""Runs over datasets: order, resume, shards, devices, errors, progress."""

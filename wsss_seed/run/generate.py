@@ -1,4 +1,4 @@
-"""The loop that turns a dataset into a run folder."""
+"""Seeding a dataset into a run folder."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from .loop import process_samples
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
         out: the run folder.
-        ids: the images this run was to do, in the dataset's order (its shard, up to its limit).
-        skipped: how many of them were finished before.
-        made: how many were seeded now.
-        failed: id and error of those that have no mask.
-        kept: ids of masks that were edited since they were made, which were left as they are.
-        replaced: ids of images that were replaced since their masks were made, which were seeded again.
+        ids: the images of this run, in the dataset's order (within limit and shard).
+        skipped: number of images that an earlier run had finished.
+        made: number of images seeded by this run.
+        failed: id and error of the images that have no mask.
+        kept: ids of masks that were edited after they were made; they are left unchanged.
+        replaced: ids of images that were replaced after their masks were made; they are seeded again.
         seconds: wall time.
-        interrupted: whether it was stopped before its end.
-        finalized: whether manifest, list and totals are up to date; of several shards the last to end sees to that.
+        interrupted: whether the run was interrupted.
+        finalized: whether manifest, list and totals are up to date; with several shards, the last one updates them.
     """
 
     out: Path
@@ -52,7 +52,7 @@ class RunResult:
 
     @property
     def exit_status(self) -> int:
-        """0 all well, 1 some images failed, 130 interrupted."""
+        """0 success, 1 some images failed, 130 interrupted."""
         if self.interrupted:
             return 130
         return 1 if self.failed else 0
@@ -72,40 +72,39 @@ def generate(
     progress: Reporter | None = None,
     prefetch: int = 2,
 ) -> RunResult:
-    """Seed a dataset into a run folder, going on where an earlier run with the same settings stopped.
+    """Seed a dataset into a run folder, resuming an earlier run with the same settings.
 
-    Images decode ahead and PNGs are written behind, in threads with bounded queues. An image that cannot be read or
-    seeded becomes a line in the manifest and is tried again by the next run. On Ctrl-C, SIGTERM or SIGHUP the writes
-    under way are finished and the result says ``interrupted``. Each image is seeded by itself, so the masks do not
-    depend on where a run was interrupted or how it was divided.
+    Threads with bounded queues decode images ahead and write PNGs behind. An image that cannot be read or seeded is
+    recorded in the manifest and retried by the next run. On Ctrl-C, SIGTERM or SIGHUP, pending writes are finished and
+    the result is marked ``interrupted``. Each image is seeded independently, so the masks depend neither on
+    interruptions nor on shards.
 
-    A finished mask that was edited since is kept, and an image file that was replaced since is seeded again; the result
-    names both.
+    A finished mask that was edited is kept, and an image file that was replaced is seeded again; the result lists both.
 
-    With the same settings, processor and number of threads all bytes are the same but times. Another number of threads
-    (which ``OMP_NUM_THREADS`` sets, and which is smaller where several processes share the work) or another processor
-    adds float32 products in another order. That moves a detector's boxes by some 1e-5 pixels and, where a crop of one
-    then has a grey value more or less, CLIP's probabilities by up to 4e-4. Of 300 images of toyland, seeded label-free,
-    with labels and by clip-sams, with 1 and 2 threads and with the instructions of AVX2 and AVX-512, every mask was the
-    same; confidence differed by one grey level in at most 1 of 6,000 pixels, and scores by less than 0.001. A pixel or
-    a box that lies on a threshold may fall to the other side, so equal masks are likely, not certain. Rounding first
-    would not change that: it moves the thresholds and makes the steps larger.
+    With the same settings, processor and number of threads, all outputs but the times are identical byte for byte.
+    Another processor or number of threads (set by ``OMP_NUM_THREADS``, lower when several processes share the work)
+    sums float32 products in another order. That shifts detector boxes by about 1e-5 pixels and, where this changes a
+    grey value of a crop, CLIP's probabilities by up to 4e-4. On 300 toyland images, seeded label-free, with labels and
+    by clip-sams, with 1 and 2 threads and with AVX2 and AVX-512 instructions, all masks were identical; confidence
+    differed by one grey level in at most 1 of 6,000 pixels, and scores by less than 0.001. Pixels or boxes at a
+    threshold may still flip, so identical masks are likely but not guaranteed. Rounding intermediate values would not
+    help: it only moves the thresholds and enlarges the steps.
 
     Args:
-        dataset: the images; ``image`` and ``boxes`` are called from threads.
-        seeder: makes the seeds.
+        dataset: the images; its ``image`` and ``boxes`` are called from threads.
+        seeder: the seeder.
         out: the run folder.
         settings: everything that determines the masks, as JSON values.
         about: further facts for ``run.json``.
         split: name of the list file; the dataset's split by default.
-        limit: do the first so many images of the dataset.
-        shard: do every n-th of them, (index from 0, n).
-        overwrite: make finished masks again, and allow other settings.
-        progress: where to show how far it is.
-        prefetch: how many images to decode ahead.
+        limit: process only the first ``limit`` images of the dataset.
+        shard: process only every n-th of them, (0-based index, n).
+        overwrite: regenerate finished masks, and accept changed settings.
+        progress: receives the progress.
+        prefetch: number of images to decode ahead.
 
     Raises:
-        WsssError: the folder cannot be used, or the seeder says that no image can be seeded.
+        WsssError: the folder cannot be used, or the seeder fails in a way that would affect every image.
     """
     start = time.monotonic()
     index, count = shard
@@ -122,10 +121,10 @@ def generate(
         try:
             former = Former() if overwrite else folder.former(samples)
         except OSError as error:
-            raise RunFolderError(f"{out}: what is finished cannot be read ({error.strerror or error})") from error
+            raise RunFolderError(f"{out}: the finished part cannot be read ({error.strerror or error})") from error
         todo = [sample for sample in samples if sample.id not in former.done]
 
-        def through(record: Record) -> None:
+        def count_record(record: Record) -> None:
             nonlocal made
             with counting:
                 if record.status == "ok":
@@ -147,10 +146,10 @@ def generate(
 
         def save(loaded: tuple[LoadedSample, Stamp | None], seed: Seed, seconds: float) -> None:
             sample, stamp = loaded
-            through(folder.save(sample.sample, sample.image, seed, seconds, stamp))
+            count_record(folder.save(sample.sample, sample.image, seed, seconds, stamp))
 
         def fail(sample: Sample, error: str, seconds: float) -> None:
-            through(folder.fail(sample, error, seconds))
+            count_record(folder.fail(sample, error, seconds))
 
         try:
             if progress is not None:
@@ -182,7 +181,7 @@ def generate(
 
 
 def _stamp(sample: Sample) -> Stamp | None:
-    """The stamp of an image file; None where there is none, or none that can be read, which reading it will say."""
+    """The stamp of an image file; None without a file, or if it cannot be read (then ``load`` fails later)."""
     try:
         return None if sample.image is None else Stamp.of(sample.image)
     except OSError:
@@ -190,7 +189,7 @@ def _stamp(sample: Sample) -> Stamp | None:
 
 
 def _refuse_own_images(samples: Sequence[Sample], out: Path) -> None:
-    """A run folder that lay among its own images would be fed with its own output."""
+    """Refuse a run folder that contains the dataset's images, or it would read its own output."""
     folder = out.absolute()
     for sample in samples:
         if sample.image is not None and folder in sample.image.absolute().parents:
@@ -200,13 +199,13 @@ def _refuse_own_images(samples: Sequence[Sample], out: Path) -> None:
 
 
 def _check(seed: Seed, image: np.ndarray, classes: int) -> None:
-    """Raise ValueError unless the seed keeps its promises; a wrong mask on disk would be found too late."""
+    """Raise ValueError if a seed is malformed, before it is written to disk."""
     shape = image.shape[:2]
     if seed.labels.dtype != np.uint8 or seed.labels.shape != shape:
-        raise ValueError(f"the seeder gave labels {seed.labels.dtype} {seed.labels.shape}, not uint8 {shape}")
+        raise ValueError(f"the seeder returned labels {seed.labels.dtype} {seed.labels.shape}, not uint8 {shape}")
     if ((seed.labels > classes) & (seed.labels != IGNORE)).any():
-        raise ValueError(f"the seeder gave labels beyond the {classes} classes")
+        raise ValueError(f"the seeder returned labels beyond the {classes} classes")
     if seed.confidence.shape != shape or not np.isfinite(seed.confidence).all():
-        raise ValueError(f"the seeder gave confidence {seed.confidence.shape} or not finite, not {shape}")
+        raise ValueError(f"the seeder returned confidence {seed.confidence.shape}, expected finite {shape}")
     if any(not 0 <= c < classes for c in (*seed.present, *seed.scores)):
-        raise ValueError(f"the seeder named classes beyond the {classes} of the class set")
+        raise ValueError(f"the seeder returned classes beyond the {classes} of the class set")

@@ -1,4 +1,4 @@
-"""Learning prompts over a dataset: the tasks in their order, with the coarse seeds between them."""
+"""Prompt learning over a dataset: the tasks in order, with coarse seeding in between."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from ..config import flatten, override
 from ..data.base import Dataset, Sample
 from ..data.images import read_labels
-from ..errors import DataError, ImageError, RunFolderError, UsageError, unknown_name
+from ..errors import DataError, ImageError, UsageError, unknown_name
 from ..evaluation.evaluate import mask_folder
 from ..io.curve import write_curve
 from ..io.files import is_part
@@ -36,14 +36,14 @@ TASKS: Mapping[str, tuple[Task, ...]] = {"cls": ("cls",), "seg": ("seg",), "both
 
 @dataclass(frozen=True)
 class LearnResult:
-    """What a learning run did.
+    """The result of prompt learning.
 
     Attributes:
-        out: its folder.
-        prompts: task -> file of its prompts, of the tasks that are finished.
+        out: the output folder.
+        prompts: finished task -> file of its prompts.
         losses: task -> name of a loss -> mean over the last tenth of the iterations.
-        failed: id and error of images that got no coarse seed.
-        interrupted: whether it was stopped before its end.
+        failed: id and error of images without a coarse seed.
+        interrupted: whether learning was interrupted.
     """
 
     out: Path
@@ -67,29 +67,29 @@ def learn_prompts(
     processes: Processes | None = None,
     progress: Callable[[str, str], Progress] | None = None,
 ) -> LearnResult:
-    """Learn the prompts of clip-sams, going on where an earlier run with the same settings stopped.
+    """Learn the prompts of clip-sams, resuming an earlier run with the same settings.
 
     ``cls`` learns from image-level labels and writes OUT/cls.safetensors. ``seg`` learns from seeds and writes
-    OUT/seg.safetensors. ``both`` learns cls, makes coarse seeds of the same images with it (OUT/coarse, a run folder),
-    and learns seg from them. Beside each file lie its losses, as table and picture, and its checkpoint.
+    OUT/seg.safetensors. ``both`` learns cls, generates coarse seeds of the same images with it (OUT/coarse, a run
+    folder), and learns seg from them. Each task also writes its loss curve (CSV and PNG) and its checkpoint.
 
     Args:
-        dataset: the images and their labels; images without a class are left out.
+        dataset: the images and their labels; images without any class are left out.
         models: CLIP, and SAM for the coarse seeds.
         task: ``cls``, ``seg`` or ``both``.
         out: the folder.
         preset: the recipe.
-        overrides: dotted key to value, before the preset's: ``train.lr`` for all tasks, ``cls.train.lr`` for one,
-            ``coarse.sams.background_exponent`` for the coarse seeds.
+        overrides: settings that override the preset, dotted key -> value: ``train.lr`` for all tasks, ``cls.train.lr``
+            for one, ``coarse.sams.background_exponent`` for the coarse seeds.
         seeds: for ``seg`` alone: a run folder, or a folder of label maps ``<id>.png``.
-        seed: of first vectors, order and augmentation.
-        overwrite: begin again.
-        processes: those that share the work.
-        progress: makes what shows how far a step is, from its verb and unit.
+        seed: random seed of initialisation, image order and augmentation.
+        overwrite: start over.
+        processes: the processes that share the work.
+        progress: makes a progress display from verb and unit.
 
     Raises:
-        WsssError: no labels, no seeds, unknown settings, an unusable folder or one that another call is writing to, or
-            a checkpoint of other settings.
+        WsssError: no labels, no seeds, unknown settings, a checkpoint with other settings, or a folder that cannot be
+            used or that another process is writing to.
     """
     settings, of_coarse = _settings(task, preset, overrides or {})
     if seeds is not None and task != "seg":
@@ -107,7 +107,7 @@ def learn_prompts(
 
     with _held(out, processes):
         if task == "both":
-            models.require("sam")  # rather now than after hours of learning
+            models.require("sam")  # fail now rather than after hours of learning
         for name in TASKS[task]:
             folder = None
             if name == "seg":
@@ -153,9 +153,9 @@ def learn_prompts(
 
 @contextmanager
 def _held(out: Path, processes: Processes) -> Iterator[None]:
-    """Hold the folder for this call: the first process locks it for all that ``accelerate launch`` started."""
+    """Lock the folder; with ``accelerate launch``, the first process locks it for all."""
     if not processes.first:
-        processes.wait()  # until the first one has it
+        processes.wait()  # until the first process holds the lock
         yield
         return
     try:
@@ -165,8 +165,8 @@ def _held(out: Path, processes: Processes) -> Iterator[None]:
         raise write_error(out, error) from error
     try:
         if not lock.take(shared=False):
-            raise RunFolderError(f"{out}: another learn-prompts is writing here; let it end or choose another `out`")
-        for part in filter(is_part, out.iterdir()):  # not those of the coarse seeds, whose folder has its own lock
+            raise UsageError(f"{out}: another learn-prompts is writing here; let it end or choose another `out`")
+        for part in filter(is_part, out.iterdir()):  # not in the run folder of the coarse seeds, which has its own lock
             part.unlink(missing_ok=True)
         processes.wait()
         yield
@@ -175,20 +175,20 @@ def _held(out: Path, processes: Processes) -> Iterator[None]:
 
 
 def processes_for(task: str, preset: Preset, overrides: Mapping[str, Any]) -> Processes:
-    """The processes of this launch, which must not be more than the micro-batches they share.
+    """The processes of this launch.
 
     Raises:
-        WsssError: they are, or the settings are wrong.
+        WsssError: more processes than micro-batches per iteration, or wrong settings.
     """
     settings, _ = _settings(task, preset, overrides)
     return Processes.launched(min(s.train.gradient_accumulation_steps for s in settings.values()))
 
 
 def labelled(dataset: Dataset) -> list[Sample]:
-    """The samples with at least one class in their image-level labels.
+    """The samples whose image-level labels have at least one class.
 
     Raises:
-        WsssError: there are none.
+        WsssError: no such sample.
     """
     samples = [s for s in dataset if s.labels] if dataset.labels_source is not None else []
     if not samples:
@@ -201,7 +201,7 @@ def labelled(dataset: Dataset) -> list[Sample]:
 def _settings(
     task: str, preset: Preset, overrides: Mapping[str, Any]
 ) -> tuple[dict[Task, LearnSettings], dict[str, Any]]:
-    """Settings of each task, and the user's settings of the coarse seeds."""
+    """The settings of each task, and the user's settings for the coarse seeds."""
     if task not in TASKS:
         raise unknown_name("task", task, TASKS)
     groups: dict[str, dict[str, Any]] = {name: {} for name in (*TASKS["both"], "coarse", "")}
@@ -301,7 +301,7 @@ def _coarse_seeds(
     processes: Processes,
     progress: Callable[[str, str], Progress] | None,
 ) -> Any:
-    """A run of clip-sams with the prompts just learned, each process doing its part."""
+    """Run clip-sams with the prompts just learned, one shard per process."""
     options = {"preset": preset.name, "prompts": str(prompts), "stage": "coarse"}
     seeder = build_seeder("clip-sams", BackendRequest(dataset.class_set, models, overrides), options)
     return generate(
@@ -317,7 +317,7 @@ def _coarse_seeds(
 
 
 def _reader(folder: Path, dataset: Dataset) -> Callable[[Sample], np.ndarray]:
-    """Reads the seed of a sample and checks that it fits."""
+    """A function that reads the seed of a sample and checks its labels."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of seeds; give `seeds` a run folder")
     masks, classes = mask_folder(folder), len(dataset.class_set.names)

@@ -1,4 +1,4 @@
-"""The loop over many images: read ahead, made one by one, written behind, and a bad one does not stop it."""
+"""The loop over many images: read ahead, process one by one, write behind, and isolate images that fail."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def process_samples(
     *,
     prefetch: int = 2,
 ) -> None:
-    """``make`` something of every sample, while later ones are loaded and earlier ones saved in threads.
+    """Process every sample with ``make``, while threads load later samples and save earlier results.
 
-    Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt here, after the writes under way are finished.
+    Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt once pending writes are finished.
 
     Args:
-        samples: in this order.
+        samples: the samples, processed in this order.
         load: reads a sample; called from threads.
-        make: works on it; called from this thread only.
-        save: is given what was loaded, what was made and the seconds it took; called from threads.
-        fail: is given a sample that could not be loaded or made, why, and the seconds; called from threads.
-        prefetch: how many samples to load ahead.
+        make: processes a loaded sample; called from this thread only.
+        save: called from threads with the loaded sample, the result of ``make``, and the seconds it took.
+        fail: called from threads with a sample that could not be loaded or processed, the error, and the seconds.
+        prefetch: number of samples to load ahead.
 
     Raises:
-        WsssError: what is wrong is not about one image, so the others would end the same way.
+        WsssError: an error that would affect every image.
         OSError: from ``save`` or ``fail``.
     """
-    # Nothing is written from this thread, so that an interrupt cannot tear a line.
+    # Only the writer's threads write, so an interrupt of this thread cannot truncate a line.
     with (
         interruptible() as asked,
         BackgroundWriter[None](workers=2, depth=4) as writer,

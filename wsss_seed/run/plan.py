@@ -1,4 +1,4 @@
-"""A run as data, from which every process that does a part of it builds what it needs."""
+"""A run as data: each process that takes part in it loads its models from the plan."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from .workers import on_devices
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run is to do; nothing is loaded yet, and it can be sent to another process.
+    """Description of a run. It loads nothing and can be pickled for other processes.
 
     Attributes:
         dataset: the images.
-        models: the model set, as the backend takes it.
+        models: the model set, adapted to the backend.
         backend: name of the backend.
-        settings: the user's settings of the backend, dotted key to value.
+        settings: the user's settings of the backend, dotted key -> value.
         out: the run folder.
-        options: what the backend alone takes, e.g. the prompts of clip-sams.
-        devices: one process per device, in this process if there is only one.
-        limit: seed the first images only.
+        options: options that only this backend has, e.g. the prompts of clip-sams.
+        devices: one process runs per device; a single device is used in this process.
+        limit: seed only the first ``limit`` images.
         overwrite: seed finished images again.
         command: the command line, for the record.
     """
@@ -67,15 +67,15 @@ def plan_run(
     overwrite: bool = False,
     command: str = "",
 ) -> RunPlan:
-    """Choose what is not given: the backend, the models, the folder.
+    """Make a plan, with defaults for backend, models and folder.
 
     Args:
         dataset: the images.
         backend: ``clip-sams`` by default where one of its options is given, else ``dino-sam``.
         models: name of the model set; see ``choose_models``.
-        chosen: role (``clip``, ``sam``, ``detector``) to a model in place of the set's.
-        options: of the backend alone: ``prompts``, ``preset`` and ``stage`` of clip-sams.
-        settings: of the backend, dotted key to value.
+        chosen: role (``clip``, ``sam``, ``detector``) -> model to use instead of the model set's.
+        options: options that only this backend has: ``prompts``, ``preset`` and ``stage`` of clip-sams.
+        settings: settings of the backend, dotted key -> value.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, or several, separated by commas.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
         out: ``seeds/DATASET-SPLIT`` by default.
@@ -116,12 +116,12 @@ def choose_models(
     """The model set for a class set.
 
     Args:
-        name: of the set; None for ``tiny`` with toyland's classes, else ``base``.
+        name: name of the model set; None for ``tiny`` with toyland's classes, else ``base``.
         class_set: name of the class set.
-        device: where it runs.
-        precision: in which it computes.
-        chosen: role to a model in place of the set's.
-        preset: a recipe of clip-sams, whose models replace the set's where no set is named.
+        device: device to run on.
+        precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
+        chosen: role -> model to use instead of the model set's.
+        preset: a recipe of clip-sams; if ``name`` is None, its models replace those of the default set.
 
     Raises:
         WsssError: unknown names.
@@ -146,17 +146,17 @@ def choose_models(
 
 
 def world_warning(models: ModelSet, class_set: str) -> str | None:
-    """What to tell whoever uses models on images of another world than the one that they were trained on."""
+    """The warning for models that were trained on another domain than the class set's; None if there is no reason."""
     if not models.world or models.world == class_set:
         return None
     return (
-        f"the models of '{models.name}' were trained on {models.world} and know nothing else: these masks show that "
-        "the installation works, not what the method can do; use the model set base for photographs"
+        f"the models of '{models.name}' were trained on {models.world} only: these masks show that the installation "
+        "works, not how good the method is; use the model set base for photographs"
     )
 
 
 def split_devices(text: str) -> list[str]:
-    """The devices of ``cuda:0,cuda:1``."""
+    """The devices of a comma-separated list, e.g. ``cuda:0,cuda:1``."""
     devices = [part.strip() for part in text.split(",")]
     if not all(devices):
         raise UsageError(f"`device` {text}: expected a device, or several as in cuda:0,cuda:1")
@@ -164,7 +164,7 @@ def split_devices(text: str) -> list[str]:
 
 
 def run_shard(plan: RunPlan, device: str, shard: tuple[int, int], progress: Reporter | None) -> RunResult:
-    """Load the models on a device and seed every n-th image, (index from 0, n).
+    """Load the models on a device and seed a shard, (0-based index, n): every n-th image.
 
     Raises:
         WsssError: unusable models or settings, or see ``generate``.
@@ -174,8 +174,8 @@ def run_shard(plan: RunPlan, device: str, shard: tuple[int, int], progress: Repo
     for checkpoint in models.seen(data.name):
         if progress is not None:
             progress.warn(
-                f"{checkpoint.name} was trained on annotations of {data.name} ({checkpoint.data}): figures on "
-                f"{data.name} that it has a part in are neither label-free nor weakly supervised"
+                f"{checkpoint.name} was trained on annotations of {data.name} ({checkpoint.data}): results on "
+                f"{data.name} that use it are neither label-free nor weakly supervised"
             )
     return generate(
         data,
@@ -198,10 +198,10 @@ def run_shard(plan: RunPlan, device: str, shard: tuple[int, int], progress: Repo
 
 
 def execute(plan: RunPlan, shard: tuple[int, int] = (0, 1), progress: Progress | None = None) -> RunResult:
-    """Seed every n-th image, (index from 0, n), in this process, or on several devices with one process per device.
+    """Seed a shard, (0-based index, n), in this process, or with one process per device if there are several.
 
-    The processes share the folder as shards do. Images that one left undone when it died are failed; the next run seeds
-    them.
+    The processes share the run folder as shards do. If one dies, its remaining images are reported as failed, and the
+    next run seeds them.
 
     Raises:
         WsssError: see ``run_shard``.
@@ -228,7 +228,7 @@ def execute(plan: RunPlan, shard: tuple[int, int] = (0, 1), progress: Progress |
         for place, worker in enumerate(workers):
             if worker.result is None:
                 left = (name for name in ids[place :: len(devices)] if name not in done)
-                failed |= dict.fromkeys(left, f"not done: {worker.end}; give the same command again")
+                failed |= dict.fromkeys(left, f"not seeded: {worker.end}; run the same command again")
     return RunResult(
         out=plan.out,
         ids=tuple(ids),

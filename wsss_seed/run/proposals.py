@@ -1,4 +1,4 @@
-"""The loop that fills a store with the mask proposals of a dataset."""
+"""Generating and storing the mask proposals of a dataset."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProposalRun:
-    """What a run over a dataset did.
+    """The result of ``propose``.
 
     Attributes:
-        out: the store.
-        images: how many images it was to do.
-        skipped: how many of them had their proposals in the store.
-        made: how many were given theirs now.
-        empty: how many of all these have none, because no mask was good enough.
-        masks: proposals of all images together.
-        failed: id and error of the others.
+        out: folder of the store.
+        images: number of images of this run.
+        skipped: number of images whose proposals were already stored.
+        made: number of images whose proposals were generated.
+        empty: number of images without proposals, because no mask passed the filters.
+        masks: number of proposals of all images.
+        failed: id and error of the images that failed.
         seconds: wall time.
-        interrupted: whether it was stopped before its end.
+        interrupted: whether the run was interrupted.
     """
 
     out: Path
@@ -50,7 +50,7 @@ class ProposalRun:
 
     @property
     def exit_status(self) -> int:
-        """0 all well, 1 some images failed, 130 interrupted."""
+        """0 success, 1 some images failed, 130 interrupted."""
         if self.interrupted:
             return 130
         return 1 if self.failed else 0
@@ -75,22 +75,22 @@ def propose(
     progress: Progress | None = None,
     prefetch: int = 2,
 ) -> ProposalRun:
-    """Make the mask proposals of a dataset's images, but for those that the store has.
+    """Generate the mask proposals that are not stored yet.
 
-    The store is found by what made its content, so there is no state of a run to keep: a run that was stopped goes on,
-    a file that was damaged is made again, other settings do not meet these.
+    Stored proposals are addressed by image content, weights and settings, so a run needs no state of its own: an
+    interrupted run resumes, a damaged file is regenerated, and different settings never mix.
 
     Args:
-        dataset: the images; ``image`` is called from threads.
-        sam: gives the model; asked only for an image that the store does not have.
-        weights: what identifies the model.
-        settings: of the proposals.
+        dataset: the images; its ``image`` is called from threads.
+        sam: returns the model; called only for images without stored proposals.
+        weights: identifies the model's weights.
+        settings: settings of the proposals.
         out: folder of the store.
-        limit: do the first so many images of the dataset.
-        shard: do every n-th of them, (index from 0, n).
-        overwrite: make those again that the store has.
-        progress: where to show how far it is.
-        prefetch: how many images to decode ahead.
+        limit: process only the first ``limit`` images of the dataset.
+        shard: process only every n-th of them, (0-based index, n).
+        overwrite: regenerate stored proposals.
+        progress: receives the progress.
+        prefetch: number of images to decode ahead.
 
     Raises:
         WsssError: the folder cannot be written to.

@@ -1,4 +1,4 @@
-"""Self-training: a segmenter judges the masks it was trained on, and the next one is trained on what is left."""
+"""Self-training: each round trains a segmenter on the labels that its predecessor did not contradict."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Round:
     """A round of self-training.
 
     Attributes:
-        masks: the folder whose masks it learned from.
-        training: what its training did.
-        kept: share of the pixels of these masks that is not 255; None for the first round.
-        agreed: share of the pixels on which the seeds and the segmenter of the round before agreed; None for the first.
-        failed: id and error of images that are left out of it, but not of the round before.
+        masks: folder of the masks it was trained on.
+        training: result of the training.
+        kept: share of the pixels of these masks that are not ignored; None for the first round.
+        agreed: share of the pixels on which the seeds and the previous segmenter agree; None for the first round.
+        failed: id and error of images that were dropped after the previous round.
     """
 
     masks: Path
@@ -49,7 +49,7 @@ class Round:
 
 @dataclass(frozen=True)
 class RoundsResult:
-    """What self-training did: the rounds so far, and whether it was stopped before its end."""
+    """The result of self-training: the rounds so far, and whether it was interrupted."""
 
     rounds: tuple[Round, ...]
     interrupted: bool
@@ -71,32 +71,31 @@ def train_rounds(
     progress: Callable[[str, str], Progress] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> RoundsResult:
-    """Train a segmenter in rounds, going on where an earlier call with the same settings stopped.
+    """Train a segmenter in rounds of self-training, resuming an earlier call with the same settings.
 
-    The first round learns from the seeds. Each further one learns, from its own first weights, from what the seeds and
-    the segmenter of the round before say together (``segmenter.agreement``). It is always the seeds that are fused, not
-    the masks of the round before, so that a mistake is not handed on from round to round.
+    The first round trains on the seeds. Each later round trains, again from the initial weights, on the seeds fused
+    with the predictions of the previous segmenter (``segmenter.agreement``). Predictions are always fused with the
+    original seeds and not with the fused masks of the previous round, so that errors do not accumulate.
 
     ::
 
         OUT/round-1/               the first training: last.pt, best.pt, ...
-        OUT/round-1/predictions/   what its segmenter says about the training images; a run folder
-        OUT/round-1/fused/         what the second round learns from; a run folder
+        OUT/round-1/predictions/   predictions on the training images, a run folder
+        OUT/round-1/fused/         training masks of the second round, a run folder
         OUT/round-2/               the second training
 
-    Every step goes on where it was stopped, and one that is finished is only looked at; more rounds than before add to
-    those there are.
+    Interrupted steps resume, finished steps are skipped, and more rounds than before continue from the existing ones.
 
     Args:
         data: images and seeds.
         out: the folder.
-        recipe: of every training.
-        rounds: how many trainings, at least 1.
-        settings: of fusing.
+        recipe: recipe of every training.
+        rounds: number of trainings, at least 1.
+        settings: settings of the fusion.
         weights, val, seed, device, workers, overwrite, progress, say: see ``train_segmenter``.
 
     Raises:
-        WsssError: as ``train_segmenter`` and ``generate``, or a whole round has no mask left.
+        WsssError: see ``train_segmenter`` and ``generate``; or a round has no usable mask left.
     """
     settings = settings or AgreementSettings()
     if settings.disagreement == "weigh" and not recipe.settings.train.confidence_weighting:
@@ -105,7 +104,7 @@ def train_rounds(
     folder, now = data.root, data
     for number in range(1, rounds + 1):
         home = out / f"round-{number}"
-        say(f"round {number} of {rounds}: learning from {folder}")
+        say(f"round {number} of {rounds}: training on {folder}")
         training = train_segmenter(
             now,
             home,
@@ -139,7 +138,7 @@ def _fuse(
     overwrite: bool,
     progress: Callable[[str, str], Progress] | None,
 ) -> RunResult:
-    """Predict the training images and fuse the predictions with the seeds, each process its part."""
+    """Predict the training images and fuse the predictions with the seeds, one shard per process."""
     from accelerate import PartialState
 
     processes = PartialState()
@@ -167,7 +166,7 @@ def _fuse(
         return result
     fuser = AgreementFilter(
         lambda sample: seed_of(data, sample),
-        lambda sample: _opinion(read_labels(mask_path(home / PREDICTIONS, sample.id)), home / PREDICTIONS, sample),
+        lambda sample: _soft_labels(read_labels(mask_path(home / PREDICTIONS, sample.id)), home / PREDICTIONS, sample),
         settings,
         {"segmenter": predictor.settings["segmenter"]},
     )
@@ -175,21 +174,21 @@ def _fuse(
 
 
 def seed_of(data: Voc, sample: Sample) -> SoftLabels:
-    """The seed of a sample; where its tree keeps no confidence, all that is not 255 is sure."""
+    """The seed of a sample; without confidence maps, every labelled pixel has confidence 1."""
     labels = data.mask(sample)
     if labels is None:
-        raise ImageError(f"{sample.id}: no label map in {data.name} {data.split}; take it off the list")
-    return _opinion(labels, data.root, sample)
+        raise ImageError(f"{sample.id}: no label map in {data.name} {data.split}; remove it from the list")
+    return _soft_labels(labels, data.root, sample)
 
 
-def _opinion(labels: np.ndarray, root: Path, sample: Sample) -> SoftLabels:
+def _soft_labels(labels: np.ndarray, root: Path, sample: Sample) -> SoftLabels:
     if (root / CONFIDENCE).is_dir():
         return SoftLabels(labels, read_labels(confidence_path(root, sample.id)).astype(np.float32) / 255)
     return SoftLabels(labels, (labels != IGNORE).astype(np.float32))
 
 
 def _round(folder: Path, training: TrainResult, number: int) -> Round:
-    """What is to be told about a round; the first one's masks are the seeds."""
+    """The result of a round; the masks of the first round are the seeds."""
     if number == 1:
         return Round(folder, training)
     pixels: list[int] = []

@@ -1,4 +1,4 @@
-"""One process a device, all at one task: each does its part and tells this process how far it is."""
+"""One worker process per device, each processing a shard and reporting its progress to this process."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Task = Callable[[str, tuple[int, int], Reporter], R]
 
 @dataclass
 class Worker(Generic[R]):
-    """What is known of the process of a device.
+    """State of the worker process of a device.
 
     Attributes:
         device: its device.
-        shard: its part, (index from 0, n).
-        result: what the task returned; None if it did not come so far.
-        begun: how many images it was to do, and how many of them needed nothing more; None before it knows.
-        steps: for each image that it worked off since whether it failed.
-        exit_code: of the process; negative if a signal ended it.
+        shard: its shard, (0-based index, n).
+        result: return value of the task; None if it did not return.
+        begun: number of images of its shard, and how many of them were already finished; None until reported.
+        steps: for each image processed since, whether it failed.
+        exit_code: exit code of the process; negative if a signal ended it.
     """
 
     device: str
@@ -53,24 +53,24 @@ class Worker(Generic[R]):
 def on_devices(
     task: Task[R], devices: Sequence[str], shard: tuple[int, int], progress: Progress
 ) -> tuple[list[Worker[R]], bool]:
-    """Do a task on several devices at once, each in a process of its own.
+    """Run a task on several devices, with one process per device.
 
-    A process that dies leaves the others at work. Ctrl-C, SIGTERM and SIGHUP interrupt all, which finish what they are
-    writing; a second Ctrl-C kills them.
+    If a process dies, the others continue. Ctrl-C, SIGTERM and SIGHUP interrupt all of them once their pending writes
+    are finished; a second Ctrl-C kills them.
 
     Args:
-        task: is given a device, a shard and where to report; picklable, as is what it returns.
-        devices: one process for each, also where it is named twice.
-        shard: what part of the whole all of them together do, (index from 0, n).
-        progress: shows how far they are together.
+        task: called with a device, a shard and a reporter; it and its return value must be picklable.
+        devices: the devices; a device that is listed twice gets two processes.
+        shard: the shard that the processes divide among themselves, (0-based index, n).
+        progress: shows their combined progress.
 
     Returns:
         The workers, and whether they were interrupted.
 
     Raises:
-        WsssError: one of them met what is not about one image; the others were interrupted.
+        WsssError: a process failed in a way that would affect every image; the others were interrupted.
     """
-    context = multiprocessing.get_context("spawn")  # a fork would inherit threads, locks and the GPU's context
+    context = multiprocessing.get_context("spawn")  # a forked process would inherit threads, locks and the CUDA context
     processes: list[SpawnProcess] = []
     interrupts = 0
 
@@ -91,7 +91,7 @@ def on_devices(
             process = context.Process(target=_work, args=(task, device, worker.shard, len(devices), there), daemon=True)
             with ignore_terminal_signals():
                 process.start()
-            there.close()  # else its end would not be seen here
+            there.close()  # otherwise the end of the process would not close the pipe
             processes.append(process)
             workers[here] = worker
         shown = _SharedProgress(workers.values(), progress)
@@ -123,7 +123,7 @@ def on_devices(
 
 
 class _SharedProgress:
-    """The progress of several workers as one, which begins when all know what they have to do."""
+    """Combined progress of several workers, shown once all of them have reported their totals."""
 
     def __init__(self, workers: Any, progress: Progress) -> None:
         self._waiting = {id(worker): worker for worker in workers}
@@ -131,7 +131,7 @@ class _SharedProgress:
         self._progress = progress
 
     def receive(self, worker: Worker[Any], kind: str, value: Any) -> None:
-        """Take down what a worker reports."""
+        """Process a report of a worker."""
         if kind == "start":
             worker.begun = value
             self.stop_waiting(worker)
@@ -145,7 +145,7 @@ class _SharedProgress:
             worker.result = value
 
     def stop_waiting(self, worker: Worker[Any]) -> None:
-        """Wait for it no longer."""
+        """Stop waiting for the total of a worker."""
         if self._waiting.pop(id(worker), None) is None or self._waiting:
             return
         begun = [w.begun for w in self._workers if w.begun]
@@ -156,7 +156,7 @@ class _SharedProgress:
 
 
 class _Report:
-    """Progress that is shown by another process."""
+    """Reporter that sends progress to the parent process."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe, self._lock = pipe, threading.Lock()
@@ -179,7 +179,7 @@ class _Report:
 
 
 def _work(task: Task[R], device: str, shard: tuple[int, int], processes: int, pipe: Connection) -> None:
-    """The life of a process. A parent that is gone ends it: the next report finds the pipe broken."""
+    """Main function of a worker. If the parent dies, the next report fails on the broken pipe and ends the worker."""
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))

@@ -1,7 +1,8 @@
-"""Backends by name, found through the entry-point group ``wsss_seed.backends``.
+"""Backends by name, discovered through the entry-point group ``wsss_seed.backends``.
 
-The backends of this package are registered like third-party ones: an entry point that refers to a function
-``build(request: BackendRequest) -> Seeder``.
+Built-in and third-party backends are registered alike: an entry point refers to a function
+``build(request: BackendRequest, **options) -> Seeder``. Options that only one backend has, such as the prompts of
+clip-sams, are keyword-only arguments of its function.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ GROUP = "wsss_seed.backends"
 
 @dataclass(frozen=True)
 class BackendRequest:
-    """Everything a backend needs to build its seeder.
+    """The input from which a backend builds its seeder.
 
     Attributes:
         class_set: the classes to find.
-        models: the model set; each model is loaded at first use.
-        overrides: the user's settings, dotted key -> value; they take precedence over the model set's calibrated ones.
+        models: the model set; each model is loaded on first use.
+        settings: the user's settings, dotted key -> value; they override those calibrated for the model set.
     """
 
     class_set: ClassSet
@@ -46,12 +47,12 @@ def build_seeder(name: str, request: BackendRequest, options: Mapping[str, str] 
     """Build the seeder of a backend.
 
     Args:
-        name: of the backend.
-        request: what every backend is given.
-        options: of this backend alone, e.g. ``{"prompts": "handwritten"}`` for clip-sams.
+        name: name of the backend.
+        request: input that all backends take.
+        options: options that only this backend has, e.g. ``{"prompts": "handwritten"}`` for clip-sams.
 
     Raises:
-        WsssError: no such backend, it cannot be imported, or it has no such option.
+        WsssError: an unknown backend, one that cannot be imported, or an option it does not have.
     """
     known = backends()
     if name not in known:
@@ -60,7 +61,7 @@ def build_seeder(name: str, request: BackendRequest, options: Mapping[str, str] 
         build = known[name].load()
     except ImportError as error:
         raise UsageError(
-            f"backend '{name}' cannot be imported ({error}); install the package that provides it again"
+            f"backend '{name}' cannot be imported ({error}); reinstall the package that provides it"
         ) from error
     known_options = [p.name for p in signature(build).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options or {}:

@@ -57,7 +57,7 @@ def check_masks(data: Dataset, *, confidence: bool = False, step: Callable[[], N
         where = sample.mask or sample.id
         labels = data.mask(sample)
         if labels is None:
-            raise ImageError(f"{sample.id}: no label map in {data.name} {data.split}; take it off the list")
+            raise ImageError(f"{sample.id}: no label map in {data.name} {data.split}; remove it from the list")
         size = data.image(sample).shape[1::-1] if sample.image is None else image_size(sample.image)
         if labels.shape[::-1] != size:
             raise ImageError(

@@ -184,7 +184,7 @@ def score(segmenter: Segmenter, data: Dataset, share: tuple[int, int] = (0, 1), 
         sample = data[i]
         truth = data.mask(sample)
         if truth is None:
-            raise RunFolderError(f"{sample.id}: no ground truth in {data.name} {data.split}; take it off the list")
+            raise RunFolderError(f"{sample.id}: no ground truth in {data.name} {data.split}; remove it from the list")
         [logits] = segmenter.logits([data.image(sample)])
         labels = logits.argmax(0).to(torch.uint8).cpu().numpy()
         if labels.shape != truth.shape:

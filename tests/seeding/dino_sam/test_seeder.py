@@ -213,7 +213,7 @@ def test_no_given_class_is_an_image_of_background(make):
     check(seed, (80, 100))
     assert (seed.labels == 0).all()
     assert (seed.confidence == 1).all()
-    assert seed.notes == ("no class is given: all background",)
+    assert seed.notes == ("no class given: all pixels are background",)
 
 
 def test_label_given_needs_labels(make):

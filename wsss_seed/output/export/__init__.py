@@ -147,7 +147,7 @@ def _parts(run: FinishedRun, validation: Dataset | None, copy: bool, progress: R
         entries = []
         for sample in validation:
             if sample.image is None or sample.mask is None:
-                raise RunFolderError(f"{sample.id}: has no label map for validation; take it off the list")
+                raise RunFolderError(f"{sample.id}: has no label map for validation; remove it from the list")
             entries.append(Entry(sample.id, sample.image, sample.mask))
         parts.append(Part("val", entries, classes, copy, progress))
     return parts

@@ -1,1 +1,1 @@
-"""Label-free seeding by detection, which dino-sam and sam3 share: classify, detect, filter, verify, segment, fuse."""
+"""The detection pipeline of dino-sam and sam3: classify, detect, filter, verify, segment and fuse."""

@@ -1,7 +1,7 @@
-"""Box-prompted segmentation: one mask for each box, cut off at it and cleaned.
+"""Box-prompted segmentation: one mask per box, clipped to the box and cleaned.
 
-Sources: SAM (arXiv 2304.02643), used inside boxes as in dino-sam's paper (arXiv 2405.06586). How far a mask may leave
-its box and which masks are dropped is ours.
+Sources: SAM (arXiv 2304.02643), prompted with boxes as in the paper behind dino-sam (arXiv 2405.06586). The rules for
+clipping and dropping masks are our own.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
     from ...models.masks import MaskModel
 
-_LOGIT_PIXELS = 2**25  # of float32 logits held at once
+_LOGIT_PIXELS = 2**25  # upper limit of float32 logits in memory at once
 
 CORE = 0.50
-"""Middle part of each side of a box that becomes ambiguous in place of a dropped mask."""
+"""Central share of each side of a box; this core becomes ambiguous if the mask is dropped."""
 
 
 @dataclass(frozen=True, eq=False)
 class BoxMask:
-    """A mask on a window of the image, so that many masks of a large photograph fit into memory.
+    """A mask within a window of the image, so that many masks of a large image fit into memory.
 
     Attributes:
         x, y: upper left pixel of the window.
         mask: bool (h, w).
-        probability: float16 (h, w), sigmoid of SAM's logits (before cleaning, also outside the mask).
-        iou: SAM's predicted IoU; None where a model predicts none.
-        valid: False where SAM's mask was dropped and ``mask`` is the core of the box instead.
+        probability: float16 (h, w), sigmoid of the mask logits, before cleaning and also outside the mask.
+        iou: predicted IoU; None if the model does not predict it.
+        valid: False if the mask was dropped and replaced by the core of the box.
     """
 
     x: int
@@ -48,14 +48,14 @@ class BoxMask:
 
 
 def grow(box: np.ndarray, part: float) -> np.ndarray:
-    """A box x0 y0 x1 y1 moved outwards by ``part`` of its width or height at each side (inwards where negative)."""
+    """A box x0 y0 x1 y1 expanded by ``part`` of its width or height at each side, or shrunk if negative."""
     x0, y0, x1, y1 = box.astype(np.float64)
     dx, dy = part * (x1 - x0), part * (y1 - y0)
     return np.array([x0 - dx, y0 - dy, x1 + dx, y1 + dy])
 
 
 def pixel_window(box: np.ndarray, shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The pixels x0 y0 x1 y1 (ends excluded) whose centres lie in a box, at least one each way."""
+    """The pixel range x0 y0 x1 y1 (ends excluded) whose centres lie in a box; at least one pixel wide and high."""
     window = []
     for low, high, size in ((box[0], box[2], shape[1]), (box[1], box[3], shape[0])):
         start, stop = (int(np.clip(np.ceil(v - 0.5), 0, size)) for v in (low, high))
@@ -70,14 +70,14 @@ def pixel_window(box: np.ndarray, shape: tuple[int, int]) -> tuple[int, int, int
 def predict_box_masks(
     sam: MaskModel, embedding: Any, boxes: np.ndarray, shape: tuple[int, int], settings: SamSettings
 ) -> list[BoxMask]:
-    """SAM's mask of each box.
+    """The SAM mask of each box.
 
     Args:
         sam: the model.
-        embedding: the image, encoded once.
+        embedding: image embedding.
         boxes: float32 (n, 4) x0 y0 x1 y1 in pixels.
         shape: height and width of the image.
-        settings: which of SAM's masks, and what is done to it.
+        settings: selection of the output mask, clipping and filtering.
     """
     found = _logits(sam, embedding, boxes, shape, settings.output)
     return trim_masks(found, boxes, shape, settings, settings.pred_iou_thresh)
@@ -90,14 +90,14 @@ def trim_masks(
     settings: MaskSettings,
     pred_iou_thresh: float = 0.0,
 ) -> list[BoxMask]:
-    """Masks cut off at their boxes and cleaned; in place of a mask that is dropped stands the core of its box.
+    """Clip masks to their boxes and clean them; a dropped mask is replaced by the core of its box.
 
     Args:
-        found: for each box the logits (H, W), and the predicted IoU, if there is one.
+        found: logits (H, W) per box, and the predicted IoU, if any.
         boxes: float32 (n, 4) x0 y0 x1 y1 in pixels.
         shape: height and width of the image.
-        settings: how far a mask may leave its box, and when it is dropped.
-        pred_iou_thresh: a mask with a lower predicted IoU is dropped too.
+        settings: clipping margin, cleaning and minimum coverage.
+        pred_iou_thresh: masks with a lower predicted IoU are dropped.
     """
     result = []
     for box, (logits, iou) in zip(boxes, found, strict=True):
@@ -119,7 +119,7 @@ def trim_masks(
 def _logits(
     sam: MaskModel, embedding: Any, boxes: np.ndarray, shape: tuple[int, int], output: str
 ) -> Iterator[tuple[torch.Tensor, float]]:
-    """For each box the logits (H, W) of the mask that ``output`` names, and its predicted IoU."""
+    """Per box, the logits (H, W) of the mask selected by ``output``, and its predicted IoU."""
     low_res, iou = sam.decode_boxes(embedding, boxes, multimask=output != "single")
     ious = to_numpy(iou)
     chosen = ious.argmax(1) if output == "best" else np.full(len(boxes), 2 if output == "whole" else 0)

@@ -1,7 +1,8 @@
-"""Which classes are in an image, from CLIP's global and local views.
+"""Image classification with CLIP on global and local views.
 
-dino-sam's paper (arXiv 2405.06586) replaces image-level labels by CLIP's classification, but no code of it is released.
-Views, templates and thresholds are ours: half-overlapping windows, in which small objects fill more of what CLIP sees.
+The paper behind dino-sam (arXiv 2405.06586) replaces image-level labels by CLIP's classification, but its code is not
+released. Views, templates and thresholds are our own. The local views are half-overlapping windows, in which small
+objects fill more of CLIP's input.
 """
 
 from __future__ import annotations
@@ -19,32 +20,30 @@ if TYPE_CHECKING:
 
 
 def to_numpy(x: Any) -> np.ndarray:
-    """A model's tensor, on whichever device, as a float32 array."""
+    """A tensor on any device as a float32 array."""
     return np.asarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x, np.float32)
 
 
 def negatives(class_set: ClassSet) -> tuple[str, ...]:
-    """The background phrases that name no foreground class: "keyboard" is background on VOC, a class on COCO."""
+    """Background phrases that name no foreground class ("keyboard" is background on VOC, but a class on COCO)."""
     foreground = {p.casefold() for p in (*class_set.names, *(p for ps in class_set.phrases for p in ps))}
     return tuple(p for p in class_set.background if p.casefold() not in foreground)
 
 
 def text_features(clip: Clip, phrases: Sequence[Sequence[str]], templates: Sequence[str]) -> np.ndarray:
-    """One text feature for each group of phrases.
-
-    The sentence embeddings, each of unit length, are averaged over the templates and the phrases of a group and
-    brought back to unit length.
+    """One text feature per group of phrases: the normalised mean of the normalised embeddings of all its sentences, one
+    for each phrase and template.
 
     Args:
         clip: the model.
         phrases: groups of synonyms.
-        templates: sentences with ``{}`` for the phrase.
+        templates: sentences with the placeholder ``{}`` for the phrase.
 
     Returns:
         float32 (len(phrases), D), rows of unit length.
 
     Raises:
-        WsssError: no template, or one without ``{}``.
+        WsssError: no templates, or one without ``{}``.
     """
     if not templates or any("{}" not in t for t in templates):
         raise UsageError("clip.templates: expected at least one sentence, each with {} for the phrase")
@@ -57,10 +56,10 @@ def text_features(clip: Clip, phrases: Sequence[Sequence[str]], templates: Seque
 
 
 def view_boxes(height: int, width: int, grids: Sequence[int] = (2, 3)) -> np.ndarray:
-    """The views of an image: all of it, then for each g in ``grids`` the g x g windows row by row.
+    """The views of an image: the whole image, then for each g in ``grids`` its g x g windows, row by row.
 
-    A window measures 2/(g+1) of each side and the stride is 1/(g+1), so that neighbours overlap by half and together
-    they cover the image.
+    Windows measure 2/(g+1) of each side with a stride of 1/(g+1), so neighbours overlap by half and together they cover
+    the image.
 
     Returns:
         float32 (1 + sum of g * g, 4) x0 y0 x1 y1 in pixels.
@@ -72,12 +71,12 @@ def view_boxes(height: int, width: int, grids: Sequence[int] = (2, 3)) -> np.nda
 
 
 def probabilities(views: np.ndarray, text: np.ndarray, scale: float) -> np.ndarray:
-    """Softmax over all text features, foreground and background, of scale times the cosine.
+    """Softmax of the scaled cosine similarities over all text features, foreground and background.
 
     Args:
         views: (V, D) image features of unit length.
         text: (G, D) text features of unit length.
-        scale: 100 for OpenAI's CLIP.
+        scale: logit scale; 100 for OpenAI's CLIP.
 
     Returns:
         float32 (V, G), rows summing to 1.
@@ -93,11 +92,11 @@ def class_scores(probs: np.ndarray, local_weight: float = 0.5) -> tuple[np.ndarr
 
     Args:
         probs: (V, K) probabilities of the foreground classes, the global view first.
-        local_weight: part of the local score in the ranking score.
+        local_weight: weight of the local score in the ranking score.
 
     Returns:
-        Three float32 (K,): the global view's probability, the maximum over the local views (the global view's again
-        where there are none), and their weighted mean.
+        Three arrays float32 (K,): the probability in the global view, the maximum over the local views (the global
+        view if there are none), and their weighted mean.
     """
     glob = probs[0]
     loc = probs[1:].max(0) if len(probs) > 1 else glob
@@ -112,10 +111,10 @@ def candidates(
     tau_loc: np.ndarray | float,
     limit: int,
 ) -> tuple[int, ...]:
-    """The classes worth asking the detector for: rather one too many, since boxes and crops prune later.
+    """Candidate classes for the detector; generous, because boxes and crops prune them later.
 
-    A class is a candidate if its global or its local score reaches its threshold. The ``limit`` best by ranking score
-    stay (the lower class first among equals); where there is none, the best class of all is taken.
+    A class is a candidate if its global or local score reaches its threshold. The ``limit`` best by ranking score are
+    kept (ties: the lower index first). If no class qualifies, the class with the best ranking score is taken.
 
     Returns:
         Foreground indices, ascending.
@@ -128,9 +127,9 @@ def candidates(
 
 
 def relative_decision(score: np.ndarray) -> tuple[int, ...]:
-    """The present classes by CLIP alone: those above the middle between the lowest and the highest score.
+    """The present classes according to CLIP alone: those above the midpoint of the lowest and the highest score.
 
-    This is the rule of TagCLIP's released code (arXiv 2312.12828), on our scores. Where all scores are equal the first
+    The rule of TagCLIP's released code (arXiv 2312.12828), applied to our scores. If all scores are equal, the first
     class is taken.
 
     Returns:

@@ -1,6 +1,6 @@
-"""CLIP's second look: each box as a crop, to accept, relabel or re-weight its detection.
+"""Verification of boxes: CLIP classifies the crop of each box, to accept, reject, relabel or re-score the detection.
 
-This step is ours: asked for a class that is absent, an open-vocabulary detector often finds a box all the same.
+This step is our own: open-vocabulary detectors often return a box even for a class that is absent.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import numpy as np
 from .settings import VerifySettings
 
 UNVERIFIED_FACTOR = 0.9
-"""Factor of the score of boxes that are too small to be verified, so that verified ones come before them."""
+"""Factor on the scores of boxes too small to be verified, so that verified boxes rank higher."""
 
 PROBABILITY_FLOOR = 0.01
-"""The crop probability counts for at least this, so that verification alone cannot make a score vanish."""
+"""Lower bound of the crop probability, so that verification alone cannot reduce a score to zero."""
 
 
 def crop_boxes(boxes: np.ndarray, shape: tuple[int, int], context: float) -> np.ndarray:
-    """The part of the image that CLIP sees of each box.
+    """The crop of each box that CLIP classifies.
 
-    The box grows by ``context`` of its width and height at each side and is clipped to the image. Then its short side
-    grows to the length of the long one, about the same centre but moved into the image where it would leave it: real
-    context, no padding. Where the image itself is shorter, the crop ends there.
+    The box is expanded by ``context`` of its width and height at each side and clipped to the image. Then its shorter
+    side is extended to the length of the longer one around the same centre, shifted to stay inside the image, so that
+    the crop contains image content instead of padding. It is not extended beyond the size of the image.
 
     Args:
         boxes: (n, 4) x0 y0 x1 y1 in pixels.
@@ -47,17 +47,17 @@ def verify(
     accept_threshold: np.ndarray,
     settings: VerifySettings,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which boxes CLIP accepts, and as which class, where no labels are given.
+    """Accept, relabel or reject boxes of images without labels.
 
-    In this order: a box is relabelled to CLIP's best foreground class if that is another one, a candidate of the image,
-    has at least ``relabel_threshold``, and the box's own class is below ``relabel_below``; else it is accepted if its
-    class reaches its ``accept_threshold`` or is among the ``accept_top_k`` foreground classes; else it is rejected.
+    A box is relabelled to CLIP's best foreground class if that class differs from its own, is a candidate of the image
+    and reaches ``relabel_threshold``, while its own class is below ``relabel_below``. Otherwise it is accepted if its
+    class reaches ``accept_threshold`` or is among the ``accept_top_k`` best foreground classes, and rejected if not.
 
     Args:
         probs: (n, K) crop probabilities of all foreground classes.
         classes: (n,) foreground indices.
-        candidates: bool (K,), the image's candidate classes.
-        accept_threshold: float32 (K,), of each class.
+        candidates: bool (K,), candidate classes of the image.
+        accept_threshold: float32 (K,), threshold per class.
         settings: the other thresholds.
 
     Returns:

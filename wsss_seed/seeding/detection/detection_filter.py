@@ -1,7 +1,7 @@
-"""The steps that decide which detections contribute to the seed, each from detections to detections.
+"""Filters that decide which detections contribute to the seed; each takes and returns ``Detections``.
 
-All of them are ours unless a docstring names a source: detectors answer with duplicates, boxes around crowds or around
-nearly the whole image, and boxes of absent classes, each of which would paint wrong pixels.
+Detectors return duplicates, boxes around groups or around nearly the whole image, and boxes of absent classes, all of
+which would paint wrong pixels. The filters are our own unless a docstring names a source.
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ from .detections import Detections, Reason, Role, area, box_iou, lies_inside
 from .settings import BoxSettings
 
 INSIDE = 0.90
-"""Share of a box's area from which it lies inside another box."""
+"""A box lies inside another box if at least this share of its area does."""
 
 GROUP_COVERAGE = 0.80
-"""Share of a group box's area that the boxes inside it cover."""
+"""Smallest share of a group box that the boxes inside it cover together."""
 
 
 def drop_small(d: Detections, shape: tuple[int, int], settings: BoxSettings) -> Detections:
-    """Without boxes that have a side shorter than ``min_side`` pixels or less than ``min_area`` of the image (H, W)."""
+    """Drop boxes with a side shorter than ``min_side`` pixels or an area below ``min_area`` of the image (H, W)."""
     return d.drop(Reason.TOO_SMALL, lambda d: too_small(d, shape, settings))
 
 
 def drop_large(d: Detections, shape: tuple[int, int], settings: BoxSettings, *, label_free: bool) -> Detections:
-    """Without doubtful boxes around nearly the whole image.
+    """Drop doubtful boxes around nearly the whole image.
 
-    Where its phrase is absent a detector tends to answer with a very large box. A box that covers more than
-    ``max_area`` of the image with a score below ``large_threshold`` is dropped if a confident box of its class lies
-    inside it, and label-free in any case. The weakest are judged first, and one that is dropped is no reason to drop
-    another.
+    For absent phrases, detectors tend to return a very large box. A box that covers more than ``max_area`` of the image
+    with a score below ``large_threshold`` is dropped if a confident box of its class lies inside it; without labels it
+    is always dropped. Boxes are checked from the lowest score up, and a dropped box does not count against others.
     """
 
     def rule(d: Detections) -> np.ndarray:
@@ -51,7 +50,7 @@ def drop_large(d: Detections, shape: tuple[int, int], settings: BoxSettings, *, 
 
 
 def nms(d: Detections, iou_threshold: float) -> Detections:
-    """Without boxes that overlap a better one of their class by more than the IoU (non-maximum suppression)."""
+    """Non-maximum suppression: drop boxes whose IoU with a better box of their class exceeds the threshold."""
 
     def rule(d: Detections) -> np.ndarray:
         rivals = (box_iou(d.boxes, d.boxes) > np.float32(iou_threshold)) & (d.classes[:, None] == d.classes)
@@ -61,12 +60,11 @@ def nms(d: Detections, iou_threshold: float) -> Detections:
 
 
 def drop_group_boxes(d: Detections) -> Detections:
-    """Without boxes around a crowd whose members have boxes of their own.
+    """Drop boxes around a group whose members have boxes of their own.
 
-    A box is dropped if at least two other boxes of its class lie inside it, they cover together at least
-    ``GROUP_COVERAGE`` of its area, and one of them scores higher. Small boxes are judged first; one that is dropped is
-    no member any more. For a semantic map the members say all that the group box says, without the background between
-    them.
+    A box is dropped if at least two other boxes of its class lie inside it, together cover at least ``GROUP_COVERAGE``
+    of its area, and one of them scores higher. Boxes are checked from small to large, and dropped boxes do not count as
+    members. In a label map the members replace the group box, without the background between them.
     """
 
     def rule(d: Detections) -> np.ndarray:
@@ -82,16 +80,16 @@ def drop_group_boxes(d: Detections) -> Detections:
 
 
 def add_rescued(d: Detections, found: Detections, missing: Sequence[int], threshold: float, iou: float) -> Detections:
-    """With the best box of each given class that has no confident one, if it scores at least ``threshold``.
+    """Add the best box of each given class without a confident box, if its score is at least ``threshold``.
 
-    It is confident from now on and takes the place of the boxes of its class that it overlaps by more than ``iou``.
+    The added box becomes confident and replaces boxes of its class whose IoU with it is above ``iou``.
 
     Args:
         d: the detections so far.
-        found: what was found for the missing classes, in canonical order.
-        missing: the given classes without a confident box.
+        found: detections of the missing classes, in canonical order.
+        missing: given classes without a confident box.
         threshold: lowest score of a rescued box.
-        iou: of NMS.
+        iou: IoU threshold of NMS.
     """
     rescued = []
     for c in missing:
@@ -108,10 +106,10 @@ def add_rescued(d: Detections, found: Detections, missing: Sequence[int], thresh
 
 
 def cross_class_nms(d: Detections, iou_threshold: float, given: Sequence[int] = ()) -> Detections:
-    """Of boxes of different classes with at least this IoU only the one with the higher detector score times crop
-    probability (1 where not verified): an object has one class.
+    """Drop the weaker of two boxes of different classes whose IoU reaches the threshold, as an object has one class.
 
-    A given class whose last box would be dropped keeps its best one, demoted.
+    Boxes are ranked by detector score times crop probability (1 if not verified). If all boxes of a given class would
+    be dropped, its best box is kept but demoted.
     """
     value = d.scores * np.where(np.isnan(d.crop_probs), np.float32(1), d.crop_probs)
     before = d.kept
@@ -132,7 +130,7 @@ def cross_class_nms(d: Detections, iou_threshold: float, given: Sequence[int] = 
 
 
 def limit_detections(d: Detections, max_detections: int, given: Sequence[int] = ()) -> Detections:
-    """Only the best by detector score, and the best box of each given class."""
+    """Keep the ``max_detections`` best boxes by detector score, and the best box of each given class."""
 
     def rule(d: Detections) -> np.ndarray:
         order = d.order()
@@ -146,16 +144,15 @@ def limit_detections(d: Detections, max_detections: int, given: Sequence[int] = 
 
 
 def present_classes(d: Detections) -> tuple[int, ...]:
-    """The classes of an image whose labels are not given, ascending: those that own a confident box which survived."""
+    """The classes of an image without given labels, ascending: those with a confident box that was kept."""
     return tuple(sorted(set(d.classes[d.kept & d.confident].tolist())))
 
 
 def keep_fallback(d: Detections, threshold: float) -> Detections:
-    """Where no confident box survived, only the box with the best combined score, one that CLIP rejected included,
-    provided that its detector score reaches the threshold; it is confident from now on.
+    """The fallback if no confident box was kept: keep only the box with the best combined score and make it confident.
 
-    An image must not become all background for want of a box, which would teach a segmenter that its objects are
-    background.
+    Boxes that CLIP rejected are eligible, but the detector score must reach the threshold. Without the fallback, the
+    image would become all background and teach a segmenter that its objects are background.
     """
     usable = (d.kept | (d.reason == Reason.REJECTED)) & (d.scores >= np.float32(threshold))
     dropped = d.with_reason(d.kept, Reason.NO_SURVIVOR)
@@ -174,18 +171,18 @@ def assign_roles(
     score_floor: np.ndarray,
     given: Sequence[int] | None,
 ) -> Detections:
-    """Decide which detections paint and which only make pixels ambiguous.
+    """Decide which detections paint their class and which only make pixels ambiguous.
 
-    Confident: kept, confident by the detector's score, not demoted, and with a combined score that reaches its class's
-    threshold. Ambiguous: the others whose combined score reaches the ambiguous threshold. A given class keeps at least
-    its best box, and so does an image without given classes: verification may re-weight what is known to be there but
-    not take it away.
+    Confident: kept boxes that are confident by their detector scores, not demoted, and reach the threshold of their
+    class with their combined scores. Ambiguous: other kept boxes whose combined scores reach the ambiguous threshold. A
+    given class, or an image without given classes, keeps at least its best box as ambiguous: verification may lower the
+    score of a class that is known to be present, but not remove it.
 
     Args:
         d: the detections.
         confident_threshold, ambiguous_threshold: (K,) thresholds of the combined score.
-        score_floor: (K,) detector score below which a box that is not confident counts for nothing.
-        given: the given classes; None where labels are not given.
+        score_floor: (K,) lowest detector score of an ambiguous box that is not confident.
+        given: the given classes; None if labels are not given.
     """
     classes, kept = d.classes, d.kept
     high = kept & d.confident & ~d.demoted & (d.combined >= confident_threshold[classes])
@@ -200,7 +197,7 @@ def assign_roles(
 
 
 def too_small(d: Detections, shape: tuple[int, int], settings: BoxSettings) -> np.ndarray:
-    """bool (n,): see ``drop_small``; a box without area is always too small."""
+    """bool (n,), the boxes that ``drop_small`` drops; empty boxes are always too small."""
     narrow = (d.boxes[:, 2:] - d.boxes[:, :2]).min(1)
     result: np.ndarray = (
         (narrow <= 0) | (narrow < settings.min_side) | (area(d.boxes) < settings.min_area * shape[0] * shape[1])
@@ -209,7 +206,7 @@ def too_small(d: Detections, shape: tuple[int, int], settings: BoxSettings) -> n
 
 
 def _suppressed(rivals: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Greedy suppression: in the given order, one that stays drops its rivals further down."""
+    """Greedy suppression: in the given order, each remaining detection drops its later rivals. Returns bool (n,)."""
     drop = np.zeros(len(order), bool)
     for rank, i in enumerate(order, 1):
         if not drop[i]:
@@ -218,7 +215,7 @@ def _suppressed(rivals: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def _union_area(boxes: np.ndarray, frame: np.ndarray) -> float:
-    """Area of the union of boxes within a frame, exact: summed over the cells between all their edges."""
+    """Exact area of the union of boxes within a frame, summed over the grid cells between their edges."""
     b = boxes.clip(frame[[0, 1, 0, 1]], frame[[2, 3, 2, 3]]).astype(np.float64)
     xs, ys = np.unique(b[:, ::2]), np.unique(b[:, 1::2])
     covered = np.zeros((len(ys) - 1, len(xs) - 1), bool)

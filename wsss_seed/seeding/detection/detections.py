@@ -1,6 +1,6 @@
-"""Detections: boxes with a class, their scores, and what has become of each. They are never changed in place.
+"""Detections: boxes with classes, scores, and the decisions of the filters. They are immutable.
 
-What goes by rank takes the canonical order, so that no outcome depends on the order of the detector's queries.
+All rankings use the canonical order, so that results do not depend on the order of the detector's queries.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ Rows = np.ndarray | list[int] | int
 
 
 class Role(IntEnum):
-    """What a detection contributes to the seed."""
+    """The contribution of a detection to the seed."""
 
     UNDECIDED = 0
     CONFIDENT = 1
     """It paints its class."""
     AMBIGUOUS = 2
-    """It makes pixels ignored that nothing else paints."""
+    """Its pixels are ignored unless another mask paints them."""
     DROPPED = 3
 
 
 class Reason(IntEnum):
-    """Why a detection was dropped, or does not paint."""
+    """Why a detection was dropped or does not paint its class."""
 
     NONE = 0
     TOO_SMALL = 1
@@ -34,18 +34,18 @@ class Reason(IntEnum):
     NMS = 3
     GROUP_BOX = 4
     REJECTED = 5
-    """CLIP sees something else in the crop."""
+    """CLIP classifies the crop differently."""
     CROSS_CLASS_NMS = 6
     MAX_DETECTIONS = 7
     NO_SURVIVOR = 8
-    """No confident box survived, and another one was kept."""
+    """No confident box was left, and another box was kept as the fallback."""
     LOW_SCORE = 9
     INVALID_MASK = 10
     DUPLICATE_MASK = 11
 
     @property
     def text(self) -> str:
-        """As the evidence has it; empty for ``NONE``."""
+        """The name used in the evidence; empty for ``NONE``."""
         return "" if self is Reason.NONE else self.name.lower()
 
 
@@ -57,13 +57,13 @@ class Detections:
         boxes: float32 (n, 4) x0 y0 x1 y1 in pixels of the original image.
         classes: int64 (n,) foreground indices.
         scores: float32 (n,) detector scores.
-        query: int64 (n,) places in the detector's output (only the fusion order ``detector`` depends on them).
-        confident: bool (n,), whether the detector's score entitles the box to paint.
-        crop_probs: float32 (n,), CLIP's probability of the class in the box's crop; NaN where it was not verified.
-        combined: float32 (n,), the combined score s'; the detector's score where nothing was verified.
+        query: int64 (n,) indices in the detector's output (used only by the fusion order ``detector``).
+        confident: bool (n,), whether the detector score is high enough to paint.
+        crop_probs: float32 (n,), CLIP's probability of the class on the crop of the box; NaN if not verified.
+        combined: float32 (n,), combined score of detector and CLIP; the detector score if nothing was verified.
         reason: int8 (n,) ``Reason``.
         role: int8 (n,) ``Role``.
-        demoted: bool (n,), may not paint whatever its score.
+        demoted: bool (n,), whether the box may not paint regardless of its score.
     """
 
     boxes: np.ndarray
@@ -81,7 +81,7 @@ class Detections:
     def of(
         cls, boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray, query: np.ndarray, confident: np.ndarray
     ) -> Detections:
-        """Detections of which nothing is known but what the detector says."""
+        """Detections as they come from the detector, before any filter."""
         n = len(scores)
         return cls(
             boxes,
@@ -100,45 +100,45 @@ class Detections:
         return len(self.scores)
 
     def __getitem__(self, rows: np.ndarray) -> Detections:
-        """The detections of an index array or a boolean mask."""
+        """The rows selected by an index array or a boolean mask."""
         return Detections(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     @staticmethod
     def concatenate(parts: Sequence[Detections]) -> Detections:
-        """The detections of several lists in one."""
+        """Concatenate detections."""
         return Detections(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Detections)))
 
     @property
     def kept(self) -> np.ndarray:
-        """bool (n,): not dropped."""
+        """bool (n,), the detections that are not dropped."""
         kept: np.ndarray = self.reason == Reason.NONE
         return kept
 
     def order(self, value: np.ndarray | None = None) -> np.ndarray:
-        """int64 (n,), the canonical order: highest value (default: score) first, equals by class, x0, y0, x1, y1."""
+        """int64 (n,), the canonical order: by descending value (default: score), ties by class, x0, y0, x1, y1."""
         x0, y0, x1, y1 = self.boxes.T
         return np.lexsort((y1, x1, y0, x0, self.classes, -(self.scores if value is None else value)))
 
     def best(self, rows: np.ndarray, value: np.ndarray | None = None) -> int:
-        """Of some rows (bool, at least one), that of the highest value (default: s'); of equals the first in canonical
-        order."""
+        """The row with the highest value (default: combined score) among ``rows`` (bool, at least one); ties as in
+        ``order``."""
         order = self.order(self.combined if value is None else value)
         return int(order[rows[order]][0])
 
     def with_reason(self, rows: Rows, reason: Reason) -> Detections:
-        """The same detections, some rows with another reason."""
+        """A copy with the reason of some rows replaced."""
         changed = self.reason.copy()
         changed[rows] = reason
         return replace(self, reason=changed)
 
     def with_role(self, rows: Rows, role: Role) -> Detections:
-        """The same detections, some rows with another role."""
+        """A copy with the role of some rows replaced."""
         changed = self.role.copy()
         changed[rows] = role
         return replace(self, role=changed)
 
     def drop(self, reason: Reason, rule: Callable[[Detections], np.ndarray]) -> Detections:
-        """Without those of the kept detections for which the rule, given them alone, is true: bool (m,)."""
+        """Drop kept detections by a rule, which maps the m kept detections to bool (m,), True to drop."""
         rows = np.flatnonzero(self.kept)
         return self.with_reason(rows[rule(self[rows])], reason)
 
@@ -151,17 +151,17 @@ def assign_classes(
     box_threshold: np.ndarray,
     shape: tuple[int, int],
 ) -> Detections:
-    """Queries as detections, in canonical order.
+    """Convert queries to detections, in canonical order.
 
-    The class of a query is the one with the highest class score, the lower index among equals; its score is the
-    maximum over all real tokens, and it is confident above its class's threshold. Boxes are clipped to the image.
+    The class of a query is the class with the highest class score (ties: the lower index). Its score is the maximum
+    over all text tokens, and it is confident above the threshold of its class. Boxes are clipped to the image.
 
     Args:
         boxes: (n, 4) x0 y0 x1 y1 in pixels.
         scores: (n,) detector scores.
-        class_scores: (n, C) scores of the C classes asked for.
-        classes: their C foreground indices, ascending.
-        box_threshold: float32 (K,) threshold of each foreground class.
+        class_scores: (n, C) scores of the C queried classes.
+        classes: foreground indices of the C classes, ascending.
+        box_threshold: float32 (K,) threshold per foreground class.
         shape: height and width of the image.
     """
     height, width = shape
@@ -178,7 +178,7 @@ def area(boxes: np.ndarray) -> np.ndarray:
 
 
 def intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(n, m) areas that the boxes ``a`` (n, 4) and ``b`` (m, 4) share."""
+    """(n, m) intersection areas of the boxes ``a`` (n, 4) and ``b`` (m, 4)."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     result: np.ndarray = (high - low).clip(0).prod(2)
@@ -194,7 +194,7 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def lies_inside(boxes: np.ndarray, share: float) -> np.ndarray:
-    """bool (n, n): whether at least ``share`` of box j's area lies in box i; no box lies inside itself."""
+    """bool (n, n): whether at least ``share`` of the area of box j lies in box i; False on the diagonal."""
     own = area(boxes)
     part = np.divide(intersection(boxes, boxes), own[None], out=np.zeros((len(own),) * 2, np.float32), where=own > 0)
     inside: np.ndarray = part >= np.float32(share)

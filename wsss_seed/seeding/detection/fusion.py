@@ -1,8 +1,8 @@
-"""Fusion of many masks into one label map, with ignored pixels where the evidence is ambiguous.
+"""Fusion of masks into one label map, with ignored pixels where the evidence is ambiguous.
 
-The released code of Sun et al. (arXiv 2305.01586) paints masks in the detector's order and ignores no pixels: the order
-``detector``. The other orders and the rules for ignored pixels are ours: the outcome must not depend on the order of
-the detector's queries, and a wrong label harms training more than an ignored pixel.
+The released code of Sun et al. (arXiv 2305.01586) paints masks in the order of the detector and ignores no pixels; this
+is the order ``detector``. The other orders and the rules for ignored pixels are our own: results must not depend on the
+order of the detector's queries, and a wrong label harms training more than an ignored pixel.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from ...data.classes import IGNORE
 from .settings import FusionSettings, IgnoreSettings
 
 CONTAINED = 0.80
-"""Share of a mask from which it counts as lying on another one."""
+"""A mask lies on another mask if at least this share of its area does."""
 
-_UNCERTAIN = 1 / (1 + np.exp(1.0)), 1 / (1 + np.exp(-1.0))  # probabilities of the logits -1 and 1
+_UNCERTAIN = 1 / (1 + np.exp(1.0)), 1 / (1 + np.exp(-1.0))  # probabilities at logits -1 and 1
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredMask:
-    """A mask on a window of the image, with a class and a score.
+    """A mask within a window of the image, with class and score.
 
     Attributes:
         cls: foreground index.
-        score: combined score s'.
+        score: combined score.
         box: x0 y0 x1 y1 in pixels.
         x, y: upper left pixel of the window.
         mask: bool (h, w).
-        probability: float16 (h, w), SAM's probability, also outside the mask.
-        query: place in the detector's output, for the order ``detector``.
+        probability: float16 (h, w), mask probability, also outside the mask.
+        query: index in the detector's output, for the order ``detector``.
     """
 
     cls: int
@@ -46,23 +46,23 @@ class ScoredMask:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the window."""
+        """Row and column slices of the window."""
         h, w = self.mask.shape
         return slice(self.y, self.y + h), slice(self.x, self.x + w)
 
     @property
     def key(self) -> tuple[float, ...]:
-        """Class and box: what makes every order of instances definite."""
+        """Class and box, the tie-breaker of all orders."""
         return (self.cls, *self.box)
 
     @property
     def evidence(self) -> np.ndarray:
-        """float32 (h, w): score times SAM's probability."""
+        """float32 (h, w), score times mask probability."""
         return np.float32(self.score) * self.probability.astype(np.float32)
 
 
 def overlaps(instances: Sequence[ScoredMask]) -> np.ndarray:
-    """int64 (n, n): pixels that two masks share; the diagonal has the areas."""
+    """int64 (n, n), pixels in the intersection of two masks; the diagonal has their areas."""
     n = len(instances)
     shared = np.zeros((n, n), np.int64)
     for i, a in enumerate(instances):
@@ -78,10 +78,10 @@ def overlaps(instances: Sequence[ScoredMask]) -> np.ndarray:
 
 
 def duplicate_masks(instances: Sequence[ScoredMask], iou_threshold: float) -> list[bool]:
-    """Which instances describe an object that a better instance gives another class.
+    """Which instances duplicate a better instance of another class, that is, reach the mask IoU threshold with it.
 
-    That is, their mask IoU reaches the threshold. Best score first, equals in the order of their keys; a dropped
-    instance drops no other. Instances of one class may overlap: their union is painted.
+    Instances are processed by descending score, ties by key, and dropped instances do not suppress others. Instances of
+    the same class may overlap, because their union is painted.
     """
     shared = overlaps(instances)
     drop = [False] * len(instances)
@@ -99,11 +99,11 @@ def duplicate_masks(instances: Sequence[ScoredMask], iou_threshold: float) -> li
 
 
 def painting_order(instances: Sequence[ScoredMask], order: str) -> list[ScoredMask]:
-    """The instances as they are painted, later over earlier.
+    """The instances in painting order; later ones are painted over earlier ones.
 
-    ``area`` and ``area_score``: largest first, so that small objects end on large ones (bottle on table, rider on
-    horse); equals by rising score, then by key. ``score``: by rising score, then by key. ``detector``: in the
-    detector's order, which is arbitrary.
+    ``area`` and ``area_score``: by descending area, so that small objects are painted over large ones (a bottle on a
+    table), ties by ascending score, then by key. ``score``: by ascending score, then by key. ``detector``: in the order
+    of the detector's output, which is arbitrary.
     """
     keys = {
         "area": lambda i: (-np.count_nonzero(i.mask), i.score, i.key),
@@ -124,25 +124,25 @@ def fuse(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Label map and confidence map of an image.
 
-    Confident instances are painted. Ignored are then: pixels that only ambiguous instances cover, contested pixels, all
-    uncovered pixels where a class known to be present has no mask, and a band of uncertain pixels along the outlines.
-    All others are background. The order ``detector`` is the bare reference, without ignored pixels.
+    Confident instances are painted. Then these pixels are ignored: pixels covered only by ambiguous instances,
+    contested pixels, uncertain pixels in a band along outlines, and, if a class known to be present has no mask, all
+    uncovered pixels. All other pixels are background. The order ``detector`` ignores no pixels, like the reference.
 
-    The confidence of a painted pixel is the score of the mask that painted it times SAM's probability there; of a
-    background pixel 1 minus the largest such product of any mask whose window has the pixel; of an ignored pixel 0.
+    The confidence of a painted pixel is the score of its mask times the mask probability there; of a background pixel,
+    1 minus the largest such product over all masks whose windows contain it; of an ignored pixel, 0.
 
     Args:
-        confident: instances that are painted, duplicates removed.
-        ambiguous: instances whose pixels are ignored where nothing is painted.
+        confident: instances to paint, without duplicates.
+        ambiguous: instances whose pixels are ignored unless painted by a confident one.
         shape: height and width of the image.
-        fusion: see ``painting_order``. With ``area_score`` a smaller mask is not painted over one of another class that
-            scores higher unless at least ``CONTAINED`` of it lies on that mask. With ``per_pixel`` score times SAM's
-            probability decides each pixel that masks share.
+        fusion: see ``painting_order``. With ``area_score``, a smaller mask is painted over a higher-scoring mask of
+            another class only if at least ``CONTAINED`` of it lies on that mask. With ``per_pixel``, the mask with the
+            highest score times mask probability wins each pixel of an overlap.
         ignore: ``contest_margin`` (see ``contested``) and ``boundary``.
         missing: whether a class known to be present has no mask.
 
     Returns:
-        labels uint8 (H, W) with 0 background, 1..K, 255 ignore; confidence float32 (H, W) in 0..1.
+        Labels uint8 (H, W) with 0 background, 1..K foreground, 255 ignore label; confidence float32 (H, W) in 0..1.
     """
     instances = painting_order(confident, fusion.order)
     shared = overlaps(instances)
@@ -198,24 +198,24 @@ def fuse(
 def contested(
     instances: Sequence[ScoredMask], shared: np.ndarray, shape: tuple[int, int], margin: float
 ) -> np.ndarray | None:
-    """Pixels on which two classes have an equal claim.
+    """Pixels that two classes claim with similar scores.
 
-    Of the instances on a pixel, the best one and the best one of another class contest it if their scores differ by
-    less than ``margin`` and neither mask has at least ``CONTAINED`` of the other on it (a bottle on a table is no
-    contest).
+    A pixel is contested between the best instance on it and the best instance of another class on it if their scores
+    differ by less than ``margin``, unless at least ``CONTAINED`` of one mask lies on the other (a bottle on a table).
 
     Args:
-        instances: the confident ones.
-        shared: their overlaps.
+        instances: the confident instances.
+        shared: their ``overlaps``.
         shape: height and width of the image.
+        margin: difference of scores.
 
     Returns:
-        bool (H, W), or None where there is no such pair.
+        bool (H, W), or None if no two instances compete.
     """
     n = len(instances)
     classes, scores = np.array([i.cls for i in instances], int), np.array([i.score for i in instances], np.float32)
     area = np.diagonal(shared)
-    rivals = np.zeros((n + 1, n + 1), bool)  # the last row and column stand for "nothing there"
+    rivals = np.zeros((n + 1, n + 1), bool)  # the last row and column stand for "no instance"
     rivals[:n, :n] = (
         (classes[:, None] != classes)
         & (np.abs(scores[:, None] - scores) < np.float32(margin))
@@ -244,8 +244,8 @@ def _is_uncertain(probability: np.ndarray) -> np.ndarray:
 
 
 def _outline(mask: np.ndarray, width: int) -> np.ndarray:
-    """Pixels within ``width`` steps (up, down, left, right) of the outline, on both sides of it."""
-    import cv2  # here, since it takes long to import and the default has no boundary
+    """Pixels within ``width`` steps (4-connected) of the outline, on both sides of it."""
+    import cv2  # slow to import, and not needed by default
 
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     inside, outside = (cv2.dilate(m.astype(np.uint8), cross, iterations=width) for m in (mask, ~mask))

@@ -1,8 +1,8 @@
-"""The seeder that dino-sam and sam3 share: classify, detect, filter, verify, segment and fuse.
+"""The shared seeder of dino-sam and sam3: classify, detect, filter, verify, segment and fuse.
 
-Here the steps are only put together; each is a function of its own module. The pipeline is that of arXiv 2405.06586, of
-which no code is released; steps and thresholds that it leaves open are ours or those of its relatives (Sun et al.,
-arXiv 2305.01586), as each module says.
+This module only composes the steps; each step has its own module. The pipeline follows arXiv 2405.06586, whose code is
+not released. Steps and thresholds that the paper leaves open are our own or follow related work (Sun et al.,
+arXiv 2305.01586), as noted in each module.
 """
 
 from __future__ import annotations
@@ -55,25 +55,25 @@ if TYPE_CHECKING:
 Step = Callable[[Detections], Detections]
 
 MOSTLY_IGNORED = 0.60
-"""Share of ignored pixels above which the user is notified: such a mask teaches a segmenter little."""
+"""Share of ignored pixels above which a note is added, because such a mask is of little use for training."""
 
 
 class DetectionSeeder(ABC):
-    """Seeds images by classification, detection and a mask for each box; CLIP proposes the classes and verifies each
-    box on its crop. Which models find the boxes and their masks is left to the subclass.
+    """Seeds images by classification, detection and a mask per box: CLIP proposes classes and verifies the crop of each
+    box. Subclasses provide the models that find the boxes and their masks.
 
-    Modes: ``label_given`` (image-level labels are known; every given class keeps at least its best box, since
-    verification may re-weight but not take away what is known to be there), ``label_free`` (CLIP proposes the classes,
-    boxes and crops prune them), ``boxes_given`` (ground-truth boxes, to bound SAM's error: nothing is filtered or
-    verified, and equal scores are no contest), and ``auto``.
+    Modes: ``label_given`` (image-level labels are known, and every given class keeps at least its best box, because
+    verification may only lower its score), ``label_free`` (CLIP proposes classes, which boxes and crops prune),
+    ``boxes_given`` (ground-truth boxes, as an upper bound for the masks: nothing is filtered, verified or contested),
+    and ``auto`` (label-given if the labels of an image are known, else label-free).
 
     Args:
         class_set: the classes to find.
-        clip: the model.
-        settings: mode, thresholds and policies.
+        clip: the CLIP model.
+        settings: the settings.
 
     Raises:
-        WsssError: the class set's own thresholds do not fit.
+        WsssError: invalid per-class thresholds in the class set.
     """
 
     def __init__(self, class_set: ClassSet, clip: Clip, settings: DetectionSettings):
@@ -93,21 +93,21 @@ class DetectionSeeder(ABC):
         ]
 
     joint = False
-    """Whether classes share a caption and so compete; a class that found nothing is then asked for again, alone."""
+    """Whether classes share a caption and therefore compete; classes without a box are then queried again, alone."""
 
     @abstractmethod
     def _detect_phrases(self, image: np.ndarray, phrases: Sequence[Sequence[str]], *, joint: bool) -> Queries:
-        """Everything found of some classes, given by their phrases; see ``Detector.detect``."""
+        """All detections of some classes, given by their phrases; see ``Detector.detect``."""
 
     @abstractmethod
     def _segment(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
-        """The mask of each detection; ``d.query`` are places in what ``_detect_phrases`` returned for this image."""
+        """The mask of each detection; ``d.query`` are indices in the output of ``_detect_phrases`` for this image."""
 
     def seed(self, loaded: LoadedSample) -> Seed:
-        """The seed of an image.
+        """Seed one image.
 
         Raises:
-            ImageError: labels or boxes that the mode needs are not known for this image.
+            ImageError: the mode needs labels or boxes, but this image has none.
         """
         image, sample = loaded.image, loaded.sample
         if self._set.mode == "boxes_given":
@@ -130,7 +130,7 @@ class DetectionSeeder(ABC):
             if self._set.clip.decision == "classifier":
                 asked = given = relative_decision(scores)
         if not asked:
-            return self._empty(image, 0, (), evidence, "no class is given: all background")
+            return self._empty(image, 0, (), evidence, "no class given: all pixels are background")
 
         d = self._detect(image, asked)
         for step in self._filter(image, d, asked, given):
@@ -148,12 +148,12 @@ class DetectionSeeder(ABC):
 
     @cached_property
     def _text(self) -> np.ndarray:
-        """(K + Kb, D) text features of the classes and of the background phrases."""
+        """(K + B, D) text features of the K classes and the B background phrases."""
         phrases = [*self.class_set.phrases, *((p,) for p in negatives(self.class_set))]
         return text_features(self._clip, phrases, self._set.clip.templates)
 
     def _classify(self, image: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
-        """Candidate classes and the ranking score (K,) of every class."""
+        """Candidate classes, and the ranking scores (K,) of all classes."""
         c = self._set.clip
         height, width = image.shape[:2]
         views = to_numpy(self._clip.encode_views(image, view_boxes(height, width, c.grids)))
@@ -188,8 +188,7 @@ class DetectionSeeder(ABC):
     def _filter(
         self, image: np.ndarray, found: Detections, asked: tuple[int, ...], given: tuple[int, ...] | None
     ) -> list[Step]:
-        """The steps from all that was ``found`` to the boxes that count, in order. ``given`` is None where labels are
-        not given."""
+        """The filters that reduce ``found`` to the boxes to use, in order. ``given`` is None without given labels."""
         s, shape = self._set, image.shape[:2]
         return [
             self._above_floor(given),
@@ -204,15 +203,15 @@ class DetectionSeeder(ABC):
         ]
 
     def _above_floor(self, given: tuple[int, ...] | None) -> Step:
-        """Without what is too weak to count for anything, which is not even recorded."""
+        """Removes boxes below every threshold; these do not appear in the evidence."""
         floor = self._score_floor
         if given is None:
             floor = np.minimum(floor, np.float32(self._set.thresholds.fallback_threshold))
         return lambda d: d[d.scores >= floor[d.classes]]
 
     def _rescue(self, d: Detections, image: np.ndarray, found: Detections, given: tuple[int, ...] | None) -> Detections:
-        """For each given class without a confident box, the best box that is found if it is asked for alone: in a
-        caption of its own it does not compete with the other classes."""
+        """For each given class without a confident box, add its best box when queried separately, so that it does not
+        compete with the other classes."""
         missing = [c for c in given or () if not (d.kept & d.confident & (d.classes == c)).any()]
         if not missing:
             return d
@@ -224,7 +223,7 @@ class DetectionSeeder(ABC):
     def _verify(
         self, d: Detections, image: np.ndarray, asked: tuple[int, ...], given: tuple[int, ...] | None
     ) -> Detections:
-        """Crop probabilities and combined scores; where labels are not given, rejections and new classes too."""
+        """Set crop probabilities and combined scores; without given labels, also reject and relabel boxes."""
         s = self._set.verify
         if not s.enabled or (given is not None and len(given) == 1):
             return d
@@ -254,7 +253,7 @@ class DetectionSeeder(ABC):
         return replace(d, crop_probs=crop_probs, combined=combined)
 
     def _with_fallback(self, d: Detections) -> tuple[Detections, list[str]]:
-        """The detections, or one of them alone where no confident box survived; and what to note of that."""
+        """Apply the fallback if no confident box was kept. Returns the detections and notes for the user."""
         if present_classes(d):
             return d, []
         d = keep_fallback(d, self._set.thresholds.fallback_threshold)
@@ -262,7 +261,7 @@ class DetectionSeeder(ABC):
         if not len(rows):
             return d, []
         name = self.class_set.names[d.classes[rows[0]]]
-        return d, [f"no box survived; kept the best one ({name}, {d.combined[rows[0]]:.2f})"]
+        return d, [f"no confident box left; kept the best one ({name}, {d.combined[rows[0]]:.2f})"]
 
     def _with_roles(self, d: Detections, given: tuple[int, ...] | None) -> Detections:
         key = "confident_threshold_label_free" if given is None else "confident_threshold"
@@ -274,7 +273,7 @@ class DetectionSeeder(ABC):
     def _empty(
         self, image: np.ndarray, label: int, asked: tuple[int, ...], evidence: dict[str, Any], note: str
     ) -> Seed:
-        """A seed of one label."""
+        """A seed whose pixels all have one label."""
         shape = image.shape[:2]
         confidence = np.full(shape, 0 if label == IGNORE else 1, np.float32)
         return Seed(np.full(shape, label, np.uint8), confidence, (), dict.fromkeys(asked, 0.0), evidence, (note,))
@@ -289,7 +288,7 @@ class DetectionSeeder(ABC):
         evidence: dict[str, Any],
         notes: list[str],
     ) -> Seed:
-        """Segment the boxes that count and fuse their masks."""
+        """Segment the confident and ambiguous boxes and fuse their masks."""
         s, shape = self._set, (image.shape[0], image.shape[1])
         order = d.order(d.combined)
         rows = order[d.role[order] != Role.DROPPED].tolist()
@@ -324,7 +323,7 @@ class DetectionSeeder(ABC):
         return Seed(labels, confidence, present, scores, evidence, tuple(notes), instances)
 
     def _describe(self, d: Detections, masks: Mapping[int, BoxMask]) -> list[dict[str, Any]]:
-        """The detections as plain JSON values, best first."""
+        """The detections as JSON values, best first."""
 
         def rounded(value: float | None, digits: int = 6) -> float | None:
             return None if value is None or np.isnan(value) else round(float(value), digits)
@@ -345,7 +344,7 @@ class DetectionSeeder(ABC):
 
 
 def _without_invalid(d: Detections, masks: Mapping[int, BoxMask]) -> Detections:
-    """A box whose mask is not valid makes the core of it ambiguous."""
+    """Make boxes without a valid mask ambiguous; their mask is the core of the box."""
     invalid = [row for row, mask in masks.items() if not mask.valid]
     return d.with_role(invalid, Role.AMBIGUOUS).with_reason(invalid, Reason.INVALID_MASK)
 

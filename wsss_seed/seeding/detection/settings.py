@@ -1,4 +1,4 @@
-"""The settings that dino-sam and sam3 share, with their defaults and the values they may take."""
+"""The shared settings of dino-sam and sam3, with defaults and value ranges."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ TEMPLATES = (
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """Label-free classification, and the scale of every CLIP softmax.
+    """Label-free classification, and the logit scale of all CLIP softmaxes.
 
     Attributes:
-        templates: prompt templates of the text features, ``{}`` standing for the phrase.
-        logit_scale: factor of the cosine similarities; belongs to the weights (100 for OpenAI's).
-        grids: local views beside the global one; g adds g x g half-overlapping windows.
-        local_weight: weight of the best local view in the ranking score; the global view has the rest.
+        templates: prompt templates of the text features, with ``{}`` for the phrase.
+        logit_scale: factor on the cosine similarities, specific to the weights (100 for OpenAI's).
+        grids: local views in addition to the global view; g adds g x g half-overlapping windows.
+        local_weight: weight of the best local view in the ranking score; the rest is that of the global view.
         global_threshold: a class whose probability in the global view reaches this is a candidate.
         local_threshold: a class whose probability in any local view reaches this is a candidate.
-        max_candidates: most candidates per image; 0 takes the class set's number.
-        decision: what decides which classes are present: ``detector`` (a candidate needs a surviving box) or
+        max_candidates: largest number of candidates per image; 0 takes that of the class set.
+        decision: how the present classes are decided: ``detector`` (candidates with a confident box) or
             ``classifier`` (CLIP's scores alone, by TagCLIP's relative rule; an ablation).
     """
 
@@ -54,11 +54,11 @@ class DetectorSettings:
     """Score thresholds of the model that finds boxes.
 
     Attributes:
-        part_phrases: also detect the class set's part phrases.
-        box_threshold: a box above this score is confident: it may paint its class.
-        ambiguous_threshold: a box from this score on may at least make pixels ambiguous.
-        rescue_threshold: lowest score of the best box of a given class that has no confident one.
-        fallback_threshold: lowest score of the one box kept where no label-free candidate survives.
+        part_phrases: whether to also detect the part phrases of the class set.
+        box_threshold: score above which a box is confident and may paint its class.
+        ambiguous_threshold: lowest score of a box that makes its pixels ambiguous.
+        rescue_threshold: lowest score of the best box of a given class without a confident box.
+        fallback_threshold: lowest score of the only box kept if label-free filtering leaves no confident box.
     """
 
     part_phrases: bool = False
@@ -73,8 +73,8 @@ class NmsSettings:
     """Non-maximum suppression of boxes.
 
     Attributes:
-        iou_threshold: of two boxes of one class with a higher IoU the weaker is dropped.
-        cross_class_iou_threshold: of two boxes of different classes with at least this IoU the weaker is dropped.
+        iou_threshold: IoU above which the weaker of two boxes of the same class is dropped.
+        cross_class_iou_threshold: IoU from which the weaker of two boxes of different classes is dropped.
     """
 
     iou_threshold: UnitInterval = 0.70
@@ -83,14 +83,14 @@ class NmsSettings:
 
 @dataclass(frozen=True)
 class BoxSettings:
-    """Geometry of acceptable boxes.
+    """Size and number of boxes.
 
     Attributes:
-        min_side: shortest acceptable side in pixels.
-        min_area: smallest acceptable share of the image (0.0002 suits VOC, 0.0001 COCO).
-        max_area: a box that covers a larger share of the image is a large box.
-        large_threshold: a large box with a lower score is doubtful.
-        max_detections: most boxes per image, the best ones.
+        min_side: shortest side of a box in pixels.
+        min_area: smallest area of a box as a share of the image (0.0002 suits VOC, 0.0001 COCO).
+        max_area: share of the image above which a box is considered large.
+        large_threshold: score below which a large box is doubtful.
+        max_detections: largest number of boxes per image; the best are kept.
     """
 
     min_side: NonNegativeInt = 4
@@ -105,14 +105,14 @@ class VerifySettings:
     """Verification of each box by CLIP on its crop.
 
     Attributes:
-        enabled: verify boxes at all.
-        context: context added at each side, as a share of the box's width or height.
-        min_side: boxes with a shorter side in pixels are not verified.
-        accept_threshold: crop probability that accepts a box.
-        accept_top_k: a box whose class is among CLIP's k best foreground classes is accepted as well.
-        relabel_threshold: crop probability of another candidate class from which the box is relabelled ...
-        relabel_below: ... where the crop probability of the box's own class stays below this.
-        weight: exponent of the crop probability in the combined score; the detector's score has the rest.
+        enabled: whether to verify boxes.
+        context: context around the box in its crop, as a share of its width or height at each side.
+        min_side: boxes with a shorter side, in pixels, are not verified.
+        accept_threshold: crop probability from which a box is accepted.
+        accept_top_k: boxes whose class is among CLIP's k best foreground classes are also accepted.
+        relabel_threshold: lowest crop probability of another candidate class to which a box is relabelled.
+        relabel_below: crop probability of its own class below which a box may be relabelled.
+        weight: exponent of the crop probability in the combined score; the detector score has 1 minus it.
     """
 
     enabled: bool = True
@@ -130,9 +130,9 @@ class MaskSettings:
     """The mask of each box.
 
     Attributes:
-        box_expand: a mask may leave its box by this share of the width or height at each side.
-        min_region_area: holes and islands of fewer pixels are filled and removed.
-        min_box_coverage: a mask that covers less of its box is dropped.
+        box_expand: margin at each side by which a mask may exceed its box, as a share of the width or height.
+        min_region_area: pixels below which holes are filled and islands removed.
+        min_box_coverage: share of its box below which a mask is dropped.
     """
 
     box_expand: UnitInterval = 0.05
@@ -142,12 +142,12 @@ class MaskSettings:
 
 @dataclass(frozen=True)
 class SamSettings(MaskSettings):
-    """SAM's mask of each box.
+    """The SAM mask of each box.
 
     Attributes:
-        output: ``single`` (the decoder's own token for unambiguous prompts), ``best`` (highest predicted IoU of three)
-            or ``whole`` (the third of three).
-        pred_iou_thresh: a mask with a lower predicted IoU is dropped.
+        output: output mask of SAM: ``single`` (single-mask output), ``best`` (highest predicted IoU of the three
+            multimask outputs) or ``whole`` (the third multimask output).
+        pred_iou_thresh: predicted IoU below which a mask is dropped.
     """
 
     output: Literal["single", "best", "whole"] = "single"
@@ -159,11 +159,11 @@ class FusionSettings:
     """Fusion of the masks into one label map.
 
     Attributes:
-        order: which mask is painted over which: ``area`` (small over large), ``score`` (high over low), ``area_score``
-            (small over large except where the higher score should win) or ``detector`` (the detector's order, without
-            ignored pixels; for comparison only).
-        iou_threshold: of two masks of different classes with at least this IoU the weaker becomes ambiguous.
-        per_pixel: where masks overlap, decide each pixel by score times mask probability instead of by the order.
+        order: painting order: ``area`` (small over large), ``score`` (high over low), ``area_score`` (small over large
+            unless the large mask scores higher and does not contain the small one) or ``detector`` (the order of the
+            detector, without ignored pixels; for comparison only).
+        iou_threshold: mask IoU from which the weaker of two masks of different classes becomes ambiguous.
+        per_pixel: whether score times mask probability, instead of the order, decides each pixel of an overlap.
     """
 
     order: Literal["area", "score", "area_score", "detector"] = "area"
@@ -173,14 +173,14 @@ class FusionSettings:
 
 @dataclass(frozen=True)
 class IgnoreSettings:
-    """What paints, what is only ambiguous, and which pixels are ignored.
+    """Which boxes paint, which are only ambiguous, and which pixels are ignored.
 
     Attributes:
-        confident_threshold: combined score from which a box paints, where labels are given.
-        confident_threshold_label_free: combined score from which a box paints, where labels are not given.
+        confident_threshold: combined score from which a box paints if labels are given.
+        confident_threshold_label_free: combined score from which a box paints if labels are not given.
         ambiguous_threshold: combined score from which a box that does not paint makes its pixels ignored.
-        contest_margin: pixels that two classes claim with scores closer than this are ignored.
-        boundary: half-width in pixels of the band along outlines that is ignored where SAM is unsure; 0 for none.
+        contest_margin: difference of scores below which pixels claimed by two classes are ignored.
+        boundary: half-width in pixels of the band along outlines in which uncertain pixels are ignored; 0 for none.
     """
 
     confident_threshold: UnitInterval = 0.30
@@ -192,12 +192,12 @@ class IgnoreSettings:
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """The settings that the shared seeder reads; a backend adds its modes and the groups of its detector and masks."""
+    """The settings of the shared seeder; backends add their modes and the groups of their detector and masks."""
 
     OWNER: ClassVar[str]
     DETECTOR: ClassVar[str]
-    """Name of the group of the detector's settings. It differs between backends, since a class set may have thresholds
-    of its own, and scores of different detectors do not compare."""
+    """Name of the group of detector settings. It differs between backends because class sets may set these thresholds,
+    and scores of different detectors are not comparable."""
 
     mode: str = "auto"
     clip: ClipSettings = field(default_factory=ClipSettings)
@@ -209,12 +209,12 @@ class DetectionSettings:
 
     @property
     def thresholds(self) -> DetectorSettings:
-        """The group of the detector's settings."""
+        """The group of detector settings."""
         group: DetectorSettings = getattr(self, self.DETECTOR)
         return group
 
     def per_class_keys(self) -> tuple[str, ...]:
-        """The settings that a class set may override for single classes."""
+        """The settings that a class set may override per class."""
         return (
             "clip.global_threshold",
             "clip.local_threshold",
@@ -228,10 +228,10 @@ class DetectionSettings:
 
 
 def per_class(settings: DetectionSettings, key: str, class_set: ClassSet) -> np.ndarray:
-    """A setting of every class, float32 (K,): the class set's own value where it has one, else the common one.
+    """A setting per class, float32 (K,): the value of the class set if it has one, else the common value.
 
     Raises:
-        WsssError: the class set names an unknown class, or gives a value of the wrong type or range.
+        WsssError: an unknown class in the class set, or a value of the wrong type or range.
     """
     values = np.full(len(class_set.names), flatten(settings)[key], np.float32)
     for name, value in class_set.thresholds.get(key, {}).items():
@@ -242,17 +242,17 @@ def per_class(settings: DetectionSettings, key: str, class_set: ClassSet) -> np.
 
 
 def check_thresholds(settings: DetectionSettings, class_set: ClassSet) -> None:
-    """Refuse a class set that overrides a setting of this backend which cannot differ between classes.
+    """Check that the class set overrides only settings that may differ between classes.
 
-    Keys that the backend does not know are left to the backends that do.
+    Keys that this backend does not have are skipped; they may belong to another backend.
 
     Raises:
-        WsssError: such a key.
+        WsssError: a setting of this backend that cannot differ between classes.
     """
     known: dict[str, Any] = flatten(settings)
     for key in class_set.thresholds:
         if key in known and key not in settings.per_class_keys():
             raise DataError(
-                f"class set '{class_set.name}': {key} cannot differ between classes; those that can: "
+                f"class set '{class_set.name}': {key} cannot differ between classes; the settings that can: "
                 + ", ".join(settings.per_class_keys())
             )
