@@ -89,9 +89,9 @@ def out_of_memory(error: BaseException) -> str | None:
     a GPU's. Their messages have many lines or none.
     """
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be imported for this
-        return "the GPU's memory does not suffice; try `precision` bf16, smaller models or `device` cpu"
+        return "out of GPU memory; try `precision` bf16, smaller models or `device` cpu"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)):
-        return "the computer's memory does not suffice; close other programs, use smaller images or smaller models"
+        return "out of memory; close other programs, use smaller images or smaller models"
     return None
 
 

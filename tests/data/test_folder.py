@@ -181,9 +181,9 @@ def test_labels_beside_a_folder(tmp_path: Path):
     ("options", "message"),
     [
         ({"name": "vco"}, "unknown dataset 'vco'; known: coco, folder, toyland, voc. Did you mean 'voc'"),
-        ({"name": "voc"}, "dataset voc needs the folder it is in; give --root"),
-        ({"name": "coco"}, "give --root"),
-        ({"name": "folder", "classes": "cat,"}, "give --root"),
+        ({"name": "voc"}, "dataset voc needs the folder it is in; give `root`"),
+        ({"name": "coco"}, "give `root`"),
+        ({"name": "folder", "classes": "cat,"}, "give `root`"),
         ({"name": "folder", "root": "."}, "folder needs class names"),
         ({"name": "folder", "root": "nowhere", "classes": "cat,"}, "nowhere: no such folder"),
         ({"name": "folder", "root": ".", "classes": "cat,"}, "no image below it; known suffixes are .jpg"),
