@@ -126,9 +126,9 @@ def test_several_processes_learn_what_one_does(launch, program, tmp_path: Path):
 @pytest.mark.parametrize(
     ("args", "parts"),
     [
-        (["--labels", "none"], ["no image-level labels", "--labels FILE"]),
+        (["--labels", "none"], ["no image-level labels", "--labels a file"]),
         (["--task", "segg"], ["Did you mean 'seg'?"]),
-        (["--task", "seg"], ["--seeds DIR", "--task both"]),
+        (["--task", "seg"], ["--seeds a folder", "--task both"]),
         (["--task", "seg", "--seeds", "nowhere"], ["nowhere", "--seeds"]),
         (["--task", "cls", "--seeds", "."], ["--seeds is for --task seg"]),
         (["--preset", "fma-vok"], ["Did you mean 'fma-voc'?"]),

@@ -87,7 +87,7 @@ def test_accumulated_parts_make_one_step(tree, tmp_path):
         hook.remove()
     assert len(steps) == 3
     assert len((tmp_path / "out" / "metrics.csv").read_text().splitlines()) == 4
-    assert "train.batch_size=3" in refused(tree, tmp_path / "odd", 3, train__gradient_accumulation_steps=3)
+    assert "`train.batch_size`=3" in refused(tree, tmp_path / "odd", 3, train__gradient_accumulation_steps=3)
     assert "batch normalisation" in refused(tree, tmp_path / "single", 3, train__gradient_accumulation_steps=4)
 
 
