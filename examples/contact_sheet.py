@@ -1,4 +1,4 @@
-"""Draw image, ground truth, seed and confidence of some images of a run side by side, as one PNG.
+"""Contact sheet of a run: image, ground truth, seed and confidence of the first images, as one PNG.
 
 python examples/contact_sheet.py seeds sheet.png --dataset toyland --images 100 --columns 8
 """
@@ -19,7 +19,7 @@ CELL = 160
 
 
 def cell(pixels: np.ndarray) -> Image.Image:
-    """An image fitted into a white square of CELL pixels."""
+    """An image scaled to fit into a white square of CELL pixels."""
     picture = Image.fromarray(pixels).convert("RGB")
     picture.thumbnail((CELL - 8, CELL - 8), Image.Resampling.LANCZOS)
     square = Image.new("RGB", (CELL, CELL), "white")
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path)
     parser.add_argument("--split")
     parser.add_argument("--classes", help="class set, as for generate")
-    parser.add_argument("--images", type=int, help="how many images of toyland the run drew")
+    parser.add_argument("--images", type=int, help="number of toyland images in the run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--columns", type=int, default=8)
     args = parser.parse_args()

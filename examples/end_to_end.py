@@ -1,11 +1,10 @@
-"""From photographs to a trained segmenter, and what weak supervision costs: mIoU on toyland's val split.
+"""From images to a trained segmenter: mIoU on toyland's val split, compared with full supervision.
 
     python end_to_end.py [--out end_to_end] [--train 1500] [--val 200] [--rows label-free ...] [--seeds 0 1 2]
 
-Seeds of toyland's train split by each backend, a segmenter trained on each, its label maps of the val split, and their
-mIoU; beside it the same network trained on ground truth, which is 100 %. Trainings with several random seeds are
-averaged. Each step is a command that is printed before it runs; the same command again skips what is finished. No
-checkpoint is chosen by looking at the val split: the last one is taken.
+Seeds toyland's train split with each backend, trains a segmenter on the seeds and on ground truth (100 %), predicts the
+val split and computes the mIoU. Results are averaged over random seeds. Each step is a command that is printed before
+it runs; rerunning the script skips finished steps. The last checkpoint is used, so none is selected on the val split.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ ROWS = {
 
 
 def wsss_seed(*arguments: object) -> dict[str, Any]:
-    """Run a command and return what it says as JSON."""
+    """Run a command and return its JSON output."""
     words = [str(a) for a in arguments]
     print("$ wsss-seed", shlex.join(words), file=sys.stderr, flush=True)
     done = subprocess.run([sys.executable, "-m", "wsss_seed", *words, "--json"], stdout=subprocess.PIPE, text=True)
-    if done.returncode not in (0, 1):  # 1: some images failed; the rest is there
+    if done.returncode not in (0, 1):  # 1: some images failed, the others are complete
         sys.exit(done.returncode)
     return dict(json.loads(done.stdout))
 
 
 def draw(world: Path, split: str, images: int, seed: int) -> None:
-    """Ground truth as a VOC tree."""
+    """Draw images and ground truth in VOC layout, unless they exist."""
     if not (world / "ImageSets" / "Segmentation" / f"{split}.txt").exists():
         from wsss_seed.data.toyland.tree import write_tree
 
@@ -47,14 +46,14 @@ def draw(world: Path, split: str, images: int, seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("end_to_end"), help="everything is written there")
+    parser.add_argument("--out", type=Path, default=Path("end_to_end"), help="output folder")
     parser.add_argument("--train", type=int, default=1500, help="images to train on")
     parser.add_argument("--val", type=int, default=200, help="images to evaluate on")
-    parser.add_argument("--rows", nargs="*", default=[], help="parts of names of rows; all without it")
-    parser.add_argument("--prompts", help="of clip-sams; a folder of learn-prompts. Default: the bundled ones")
+    parser.add_argument("--rows", nargs="*", default=[], help="parts of row names; default: all rows")
+    parser.add_argument("--prompts", help="prompts of clip-sams, a folder of learn-prompts; default: bundled")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="random seeds of training")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of train-seg")
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="setting of train-seg")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args()
     world = args.out / "toyland"
     draw(world, "train", args.train, 0)
@@ -81,7 +80,7 @@ def main() -> None:
         figures[name] = {"seeds": quality, "val": found}
 
     whole = mean(figures[TRUTH]["val"])
-    print(f"mIoU in % after {args.train} images of train, on {args.val} images of val\n")
+    print(f"mIoU in % on {args.val} val images, trained on {args.train} train images\n")
     print(
         "| trained on | mIoU of the masks | mIoU of the segmenter | of fully supervised |\n| --- | ---: | ---: | ---: |"
     )

@@ -1,12 +1,12 @@
-"""What every step of clip-sams adds: mIoU on toyland with the bundled miniatures, image labels given.
+"""Ablation of clip-sams: mIoU on toyland after each step, with the bundled miniatures and image labels.
 
     python ladder.py [--images 200] [--split test] [--prompts FOLDER ...]
 
-Rows: the maps alone, thresholded; refined by attention affinity; the vote of mask proposals, all three with
-hand-written prompts; then with prompts learned from image-level labels (coarse seeds) and from coarse seeds (fine
-seeds); the first three again with Grad-CAM's channel weights, as published; beside them dino-sam, and the oracle that
-gives each mask proposal its true class. FOLDERs are outputs of ``wsss-seed learn-prompts``, one a random seed, and give
-the mean and the range; without one the bundled prompts are taken. The settings are those of the preset.
+Rows: with hand-written prompts, the thresholded maps, their refinement by attention affinity, and the vote of mask
+proposals; the vote with prompts learned from image-level labels (coarse seeds) and from coarse seeds (fine seeds); the
+first three rows again with Grad-CAM's channel weights, as published; for comparison, dino-sam and an oracle that
+assigns each mask proposal its true class. FOLDERs are outputs of ``wsss-seed learn-prompts``, one per random seed, of
+which mean and range are shown; by default, the bundled prompts are used. The settings are those of the preset.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from wsss_seed.seeding.clip_sams import cached_proposals, proposal_settings
 from wsss_seed.seeding.clip_sams.sams import overlay_order, runs_of
 from wsss_seed.types import LoadedSample, Seeder
 
-# How maps are thresholded and refined where no proposals vote was chosen on 200 images of the val split.
+# Exponents and refinement without the vote of proposals were chosen on 200 images of the val split.
 PIXELS = {"stage": "handwritten", "sams.vote": False}
 WIDE = {
     "affinity.sinkhorn_iters": 1,
@@ -63,7 +63,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class Score:
-    """Confusion over images."""
+    """Confusion matrix over images."""
 
     def __init__(self, classes: int):
         self.classes, self.histogram = classes, np.zeros((256, 256), np.int64)
@@ -77,7 +77,7 @@ class Score:
 
 
 def oracle(masks: Any, levels: Any, truth: np.ndarray) -> np.ndarray:
-    """Each proposal with the class most of its pixels have, painted as SAMS paints; purity stands for confidence."""
+    """Each proposal with the majority class of its pixels, painted as in SAMS, with purity in place of confidence."""
     flat, painted = truth.reshape(-1), np.zeros(truth.size, np.uint8)
     runs = [runs_of(m) for m in masks]
     votes = [np.bincount(np.concatenate([flat[a:b] for a, b in zip(*r, strict=True)]), minlength=1) for r in runs]
@@ -95,9 +95,9 @@ def main() -> None:
     parser.add_argument("--models", default="tiny")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--prompts", nargs="*", type=Path, default=[])
-    parser.add_argument("--rows", nargs="*", default=[], help="parts of names of rows; all without it")
-    parser.add_argument("--margin", type=float, default=0.0, help="turn pixels with a smaller margin into 255")
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--rows", nargs="*", default=[], help="parts of row names; default: all rows")
+    parser.add_argument("--margin", type=float, default=0.0, help="ignore pixels with a smaller margin")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args()
 
     classes, models = load_class_set("toyland"), ModelSet(args.models, args.device)

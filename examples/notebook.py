@@ -1,9 +1,9 @@
-"""A tour of the Python API in cells, for Jupyter, VS Code or Spyder; as a script it runs from top to bottom.
+"""A tour of the Python API in notebook cells, for Jupyter, VS Code or Spyder; also runs as a script.
 
 jupytext --to ipynb examples/notebook.py
 """
 
-# %% Load a backend once. The bundled miniature models know toyland's drawings; for photographs take models="base".
+# %% Load a backend once. The bundled miniature models were trained on toyland; for photographs, use models="base".
 import tempfile
 from pathlib import Path
 
@@ -12,36 +12,36 @@ import wsss_seed as ws
 folder = Path(tempfile.mkdtemp())
 seeder = ws.load("dino-sam", classes="toyland", models="tiny")
 
-# %% A drawn image stands for a photograph: a path, a PIL image or an array uint8 (H, W, 3) will do.
+# %% Seed one image: a path, a PIL image or a uint8 array (H, W, 3). Here, an image of toyland.
 world = ws.open_dataset("toyland", images=8)
 image = world.image(world[0])
 seed = seeder(image)
 print(seed.names, seed.labels.shape, f"{(seed.labels == 255).mean():.1%} ignored")
 seed.plot()
 
-# %% What was found: boxes, scores and masks, each with its class.
+# %% The objects found, with class, score, box and mask.
 for instance in seed.instances:
     name = seeder.class_set.names[instance.class_id]
     print(f"{name}: {instance.score:.2f}, box {instance.xyxy}, {instance.mask.sum()} pixels")
 
-# %% Where the classes of an image are known, give them: nothing else is looked for.
+# %% If the classes in an image are known, pass them, and only these are searched for.
 known = seeder(image, labels=[world.class_set.names[c] for c in world[0].labels])
 known.save(folder / "mask.png")
 known.plot().save(folder / "overlay.png")
 
-# %% Settings have the names of `wsss-seed settings dino-sam`, in groups.
+# %% Settings are passed in groups; `wsss-seed settings dino-sam` lists them.
 strict = ws.load("dino-sam", classes="toyland", models="tiny", detector={"box_threshold": 0.6})
 print(len(seed.instances), "objects,", len(strict(image).instances), "with a strict detector")
 
-# %% A whole dataset becomes a run folder, which resumes where it was interrupted.
+# %% Seed a dataset into a run folder; an interrupted run resumes.
 run = ws.generate("toyland", images=8, out=folder / "seeds", progress=False)
 print(f"mIoU {run.evaluate().miou:.1%}")
 
-# %% Any tool reads the run folder; mmsegmentation, Hugging Face datasets, COCO and YOLO have formats of their own.
+# %% The run folder has VOC layout; export to mmsegmentation, Hugging Face datasets, COCO or YOLO, or write a report.
 exported = run.export("coco", folder / "coco")
 page = run.report()
 print(exported.out, page.out)
 
-# %% Later, or in another process.
+# %% Open the run later or in another process.
 again = ws.open_run(folder / "seeds")
 print(len(again.records), "masks of", again.content.names)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A small DeepLabV3+ for a CPU: the exported configuration with ResNet-18 from random weights, narrow heads, small crops
-# and 40 iterations. That is minutes of work and shows that everything fits together; it teaches the network nothing yet.
+# A small DeepLabV3+ for a CPU: the exported configuration with a randomly initialised ResNet-18, narrow heads, small
+# crops and 40 iterations. It takes minutes and tests the setup; it is far too short to train the network.
 #
 #     PYTHON=venv/bin/python ./run.sh EXPORT WORK_DIR
 set -euo pipefail

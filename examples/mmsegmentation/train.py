@@ -1,9 +1,9 @@
 """mmsegmentation's own tools/train.py on top of mmcv-lite, for networks that need no compiled operator.
 
-python train.py EXPORT/deeplabv3plus.py [whatever tools/train.py takes]
+python train.py EXPORT/deeplabv3plus.py [arguments of tools/train.py]
 
-mmcv's compiled operators do not build against current versions of PyTorch. mmsegmentation imports them all, but most of
-its networks never call one: here a placeholder stands in their place, which says so if one is called after all.
+mmcv's compiled operators do not build against current versions of PyTorch. mmsegmentation imports all of them, but most
+of its networks never call one. This script replaces them by placeholders that raise an error when called.
 """
 
 import runpy
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 class Placeholder(types.ModuleType):
-    """Has a function of every name."""
+    """A module in which every name is a function that raises RuntimeError."""
 
     def __getattr__(self, name: str):
         if name.startswith("__"):
@@ -27,10 +27,10 @@ class Placeholder(types.ModuleType):
 
 
 def put_placeholder() -> None:
-    """Let mmcv's operators be imported."""
+    """Make mmcv's operators importable."""
     import mmcv
 
-    # mmsegmentation refuses versions beyond those it knows, so this is the one that it asks for, without operators.
+    # mmsegmentation rejects newer versions of mmcv; this is the latest that it accepts, without operators.
     assert mmcv.__version__ == "2.1.0", f"mmcv-lite 2.1.0 is needed, not {mmcv.__version__}"
     placeholder = Placeholder("mmcv._ext")
     placeholder.__spec__ = ModuleSpec("mmcv._ext", None)

@@ -1,4 +1,4 @@
-"""A backend of one's own in one file: pixels far from the image's mean colour get the first present class.
+"""A custom backend in one file: pixels far from the mean colour of the image get the first of its labels.
 
 pip install examples/own_backend
 wsss-seed generate --dataset toyland --backend saliency

@@ -1,10 +1,10 @@
-"""Choose the settings of one stage of clip-sams that suit a model set, on toyland's val split.
+"""Calibrate the settings of a clip-sams stage for a model set, on toyland's val split.
 
     python calibrate_clip_sams.py handwritten|coarse|fine [--prompts FILE] [--images 150] [--rounds 2] [--no-vote]
 
-One setting after the other is moved to the value of its list with the best mIoU; ties stay. It begins with the preset's
-values; the image tower and the mask proposals are remembered. At the end what differs from the published recipe's
-defaults is printed as TOML, for the preset's file.
+Coordinate search: each setting in turn takes the value of its list with the best mIoU and keeps its value on ties. The
+search starts from the preset; image features and mask proposals are cached. Finally, the settings that differ from the
+defaults of the published recipe are printed as TOML for the preset.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ GRID: dict[str, list[Any]] = {
 
 
 class Remembered:
-    """A CLIP whose image tower runs once an image."""
+    """A CLIP that caches the output of its image tower per image."""
 
     def __init__(self, clip: Any):
         self._clip, self._towers = clip, {}  # type: ignore[var-annotated]
@@ -71,9 +71,9 @@ def main() -> None:
     parser.add_argument("--prompts")
     parser.add_argument("--models", default="tiny")
     parser.add_argument("--images", type=int, default=150)
-    parser.add_argument("--rounds", type=int, default=2, help="passes over all settings; 0 only measures")
-    parser.add_argument("--keys", nargs="*", default=list(GRID), help="settings to move; all without it")
-    parser.add_argument("--no-vote", action="store_true", help="pixel by pixel, without mask proposals")
+    parser.add_argument("--rounds", type=int, default=2, help="passes over all settings; 0 only evaluates")
+    parser.add_argument("--keys", nargs="*", default=list(GRID), help="settings to calibrate; default: all")
+    parser.add_argument("--no-vote", action="store_true", help="label each pixel by the maps, without mask proposals")
     args = parser.parse_args()
 
     models, classes = ModelSet(args.models, "cpu").for_backend("clip-sams"), load_class_set("toyland")

@@ -1,11 +1,11 @@
-"""Choose the thresholds of dino-sam that suit a model set, on toyland's val split.
+"""Calibrate the thresholds of dino-sam for a model set, on toyland's val split.
 
     python calibrate_dino_sam.py [--models tiny] [--images 300] [--rounds 2] [--start FILE.toml]
 
-One setting after the other is moved to the value of its list with the best mIoU (255 counting as background), the mean
-of the mode with given labels and the label-free mode; ties go to the earlier value, the list beginning with the current
-one. The models' outputs are remembered, so a setting that no model sees costs next to nothing. At the end the settings
-are printed as TOML, for the model set's file.
+Coordinate search: each setting in turn takes the value of its list with the best mIoU (ignored pixels count as
+background), averaged over the label-given and the label-free mode. On ties the earlier value wins; the current value
+comes first. Model outputs are cached, so settings that do not affect the models are fast to test. Finally, the settings
+are printed as TOML for the model set.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ GRID: dict[str, list[Any]] = {
 
 
 class Remembered:
-    """A model set that answers each question once."""
+    """A model set that caches the outputs of its models."""
 
     def __init__(self, models: ModelSet):
         self.clip, self.sam, self.detector = models.clip, models.sam, models.detector
@@ -109,7 +109,7 @@ class Remembered:
 def measure(
     settings: Settings, models: Any, samples: list[LoadedSample], truth: list[np.ndarray]
 ) -> dict[str, dict[str, float]]:
-    """mIoU under each policy for 255, and the part of 255, in each mode."""
+    """For each mode, mIoU under each policy for ignored pixels, and the share of ignored pixels."""
     classes = load_class_set("toyland")
     figures = {}
     for mode in MODES:
@@ -122,7 +122,7 @@ def measure(
 
 
 def objective(figures: Mapping[str, Mapping[str, float]]) -> float:
-    """What calibration maximises."""
+    """The objective of the calibration."""
     return sum(figures[mode]["background"] for mode in MODES) / len(MODES)
 
 
@@ -137,8 +137,8 @@ def main() -> None:
     parser.add_argument("--models", default="tiny")
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--split", default="val")
-    parser.add_argument("--rounds", type=int, default=2, help="passes over all settings; 0 only measures")
-    parser.add_argument("--keys", nargs="*", default=list(GRID), help="the settings to go through; all without it")
+    parser.add_argument("--rounds", type=int, default=2, help="passes over all settings; 0 only evaluates")
+    parser.add_argument("--keys", nargs="*", default=list(GRID), help="settings to calibrate; default: all")
     parser.add_argument("--start", type=Path, help="TOML file of dotted keys to start from")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()

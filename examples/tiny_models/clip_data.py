@@ -1,9 +1,9 @@
-"""What the miniature CLIP learns from: views of toyland scenes, each with the caption of what can be seen in it.
+"""Training data of the miniature CLIP: views of toyland scenes with captions of their visible objects.
 
-A view is a box of a scene, stretched to a square. Three kinds: whole scenes and windows, captioned with every class
-that is well visible; crops round one object, which stand for photographs of one object; windows without any object,
-captioned with the place alone. Boxes and instance maps serve to cut and to know what is visible; neither reaches the
-model.
+A view is a box of a scene, resized to a square. There are three kinds: whole scenes and windows, captioned with all
+clearly visible classes; crops around one object, in place of photographs of one object; and windows without objects,
+captioned with the place alone. Boxes and instance maps are used only to crop and to determine visibility; the model is
+not trained on them.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ PLURAL = ("a photo of many {}.", "a photo of {}", "{}", "a picture of two {}", "
 
 _FILLERS = tuple(w for w in WORDS if w not in {*CONCEPTS, *PLURALS.values()})
 _CLEAR = 0.35  # share of an object's visible pixels inside a view from which the caption names it
-_FAINT = 0.05  # below it the object counts as absent; between the two the caption says nothing of its class
+_FAINT = 0.05  # below it the object counts as absent; in between, the class counts neither way
 
 
 def sentence(rng: np.random.Generator, concept: str) -> str:
     """A random wording of one phrase of a caption."""
-    if rng.random() < 0.2:  # any words before or behind the name, as learned context vectors will stand there
+    if rng.random() < 0.2:  # random words around the name, in place of learned context vectors
         words = " ".join(rng.choice(_FILLERS, rng.integers(4, 17)))
         return f"{words} {concept}." if rng.random() < 0.7 else f"{concept} {words}."
     if concept in PLURALS and rng.random() < 0.1:
@@ -91,7 +91,7 @@ class Views:
         return None
 
     def crop(self, i: int, j: int, factor: float, shift: Sequence[float] = (0, 0)) -> np.ndarray:
-        """A square round object ``j``, ``factor`` times its longer side, as square as the scene allows."""
+        """A square around object ``j``, ``factor`` times its longer side, as square as the scene allows."""
         h, w = map(int, self.data["sizes"][i])
         x0, y0, x1, y1 = self.data["boxes"][i, j].astype(float)
         side = factor * max(x1 - x0, y1 - y0, 12)

@@ -11,7 +11,7 @@ from torchvision.ops import nms
 
 
 class Found(NamedTuple):
-    """What a detector says of one image and what is true: boxes float (n, 4) xyxy; scores (n,); class_scores (n, C);
+    """Predictions and ground truth of one image: boxes float (n, 4) xyxy; scores (n,); class_scores (n, C);
     true_boxes (m, 4); true_classes int (m,)."""
 
     boxes: np.ndarray
@@ -32,8 +32,8 @@ def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def average_precision(found: Sequence[Found], cls: int, iou: float = 0.5, suppress: float = 0.7) -> tuple[float, float]:
     """Area under the interpolated precision-recall curve of one class, and its final recall.
 
-    Per-class NMS at ``suppress``; every kept box is ranked by its score for the class over all images; a box is right
-    when it overlaps a not yet taken object of the class by at least ``iou`` (the one it overlaps most).
+    Per-class NMS at ``suppress``; boxes of all images are ranked by their scores for the class. A box is correct if its
+    IoU with an unmatched object of the class is at least ``iou``; it matches the object with the highest IoU.
     """
     ranked, objects = [], 0
     for f in found:
@@ -58,10 +58,10 @@ def average_precision(found: Sequence[Found], cls: int, iou: float = 0.5, suppre
 
 
 def figures(results: Iterable[Found], classes: int) -> dict[str, float]:
-    """AP50 (mean over classes), recall of all boxes whatever their class at IoU 0.5, and class accuracy.
+    """AP50 (mean over classes), class-agnostic recall at IoU 0.5, and class accuracy.
 
-    Class accuracy is over all objects: of the boxes that overlap the object by at least 0.5 the one of highest score is
-    its best box; an object without one counts as wrong.
+    Class accuracy is over all objects: the best box of an object is the highest-scoring box whose IoU with it is at
+    least 0.5; objects without one count as wrong.
     """
     found = list(results)
     right = covered = objects = 0

@@ -12,7 +12,7 @@ from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObject
 
 from wsss_seed.data.toyland import CLASSES, PLACES
 
-# Both libraries take these four for the ends of a phrase, by the numbers they have in bert-base-uncased.
+# Both libraries split phrases at these four tokens, which they identify by their ids in bert-base-uncased.
 CLS, SEP, DOT, QUESTION = 101, 102, 1012, 1029
 UNK, MASK = 100, 103
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1) * 255
@@ -25,9 +25,9 @@ PIECES = [*"abcdefghijklmnopqrstuvwxyz0123456789-'", *(f"##{c}" for c in "abcdef
 
 
 def vocabulary() -> list[str]:
-    """The 1030 words in their order: toyland's words, single letters to spell any other, and BERT's special tokens.
+    """The 1030 tokens in order: toyland's words, single letters for all other words, and BERT's special tokens.
 
-    Places 101, 102, 1012 and 1029 hold what they hold in bert-base-uncased; unused places are filled up.
+    Ids 101, 102, 1012 and 1029 are the same tokens as in bert-base-uncased; unused ids are filled up.
     """
     special = {0: "[PAD]", UNK: "[UNK]", CLS: "[CLS]", SEP: "[SEP]", MASK: "[MASK]", DOT: ".", QUESTION: "?"}
     words = iter(dict.fromkeys([*CLASSES, *PLACES, *OTHER_WORDS, *PIECES]))
@@ -66,8 +66,8 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Augmented batches. Images of nearly one aspect ratio are brought to one shape, so nothing is ever padded,
-    as nothing is when the detector later sees a single image."""
+    """Augmented batches. Images of similar aspect ratio are resized to one shape, so that nothing is padded, as in
+    inference on single images."""
 
     def __init__(self, world: dict[str, np.ndarray], size: int, neighbours: int = 300):
         self.world, self.size, self.neighbours = world, size, neighbours
@@ -98,7 +98,7 @@ class Batches:
         return Batch(pixels, torch.stack([i for _, i in rows]), classes, boxes)
 
     def _hidden(self, on: torch.Tensor, index: int, k: int) -> bool:
-        """Whether too little of an object is left after the crop: under 20 pixels or a third of what there was."""
+        """Whether too little of an object is left after the crop: under 20 pixels or a third of its area."""
         whole = int((self.world["instances"][index] == k + 1).sum())
         return int(on.sum()) < max(20, 0.33 * whole * on.numel() / int(self.sizes[index].prod()))
 

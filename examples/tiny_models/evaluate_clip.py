@@ -1,8 +1,8 @@
-"""How good the miniature CLIP is on toyland, and which settings of dino-sam suit it.
+"""Evaluate the miniature CLIP on toyland, and help choose settings of dino-sam for it.
 
     python evaluate_clip.py [--clip FOLDER] [--split test --images 1000] [--calibrate]
 
-Figures on the test split; ``--calibrate`` on the val split prints what to choose thresholds by.
+Prints metrics on the test split, or with ``--calibrate`` statistics of the val split for choosing thresholds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from wsss_seed.seeding.dino_sam.settings import TEMPLATES
 
 @dataclass
 class Features:
-    """Image features, rows of unit length, and the truth about them.
+    """Image features, rows of unit length, and their ground truth.
 
     Attributes:
         views: (n, 14, D), the global view first.
@@ -54,7 +54,7 @@ class Features:
 
 
 def features(clip: Clip, split: str, images: int, seed: int = 0, classes: int = 12) -> Features:
-    """Features of the first ``images`` scenes of a split, at their own size."""
+    """Features of the first ``images`` scenes of a split, at their original size."""
     rng = np.random.default_rng(0)
     views, crops, boxes, owners, found, empty = [], [], [], [], [], []
     present = np.zeros((images, classes), bool)
@@ -96,7 +96,7 @@ def scores(f: Features, text: np.ndarray, scale: float, weight: float = 0.5) -> 
 
 
 def figures(f: Features, text: np.ndarray, scale: float) -> dict[str, float]:
-    """What is recorded: crop accuracy, and the mAP of every way to score a scene."""
+    """Crop accuracy, and the mAP of each way to score a scene."""
     k = f.present.shape[1]
     glob, loc, both = scores(f, text, scale)
     return {
@@ -111,7 +111,7 @@ def figures(f: Features, text: np.ndarray, scale: float) -> dict[str, float]:
 
 
 def calibrate(f: Features, text: np.ndarray, learned: float) -> None:
-    """Print, for several softmax scales, what candidates and verification would do."""
+    """Print the effect of candidate selection and verification for several softmax scales."""
     k = f.present.shape[1]
     for scale in (learned, 20.0, 30.0, 50.0, 100.0):
         glob, loc, _ = scores(f, text, scale)

@@ -1,4 +1,4 @@
-"""Figures of a detector on toyland at the images' own size, through groundingdino as the package uses it.
+"""Evaluate a detector on toyland at the original image size, with groundingdino as in the package.
 
 python evaluate_detector.py --detector ../../wsss_seed/models/tiny --split test --images 1000
 """
@@ -18,7 +18,7 @@ from wsss_seed.models.grounding_dino import GroundingDino, load_grounding_dino
 
 
 def look(detector: GroundingDino, split: str, count: int, joint: bool = True) -> list[Found]:
-    """The detector's boxes on the first images of a split, asked for all classes."""
+    """The detections on the first images of a split, for all classes."""
     out = []
     for i in range(count):
         scene = draw(i, split)
@@ -32,7 +32,7 @@ if __name__ == "__main__":
     parser.add_argument("--detector", default=str(Path(__file__).parents[2] / "wsss_seed/models/tiny"))
     parser.add_argument("--split", default="test")
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--per-class", action="store_true", help="a caption for each class instead of one for all")
+    parser.add_argument("--per-class", action="store_true", help="one caption per class instead of one for all")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

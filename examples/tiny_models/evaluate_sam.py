@@ -1,9 +1,9 @@
-"""How good a SAM model is on toyland, at the images' own size.
+"""Evaluate a SAM model on toyland, at the original image size.
 
     python evaluate_sam.py --sam ../../wsss_seed/models/tiny
 
-Prints one JSON object: IoU from boxes and points over the objects of the test split, and the recall of automatic masks
-with the thresholds that suit the weights on the val split.
+Prints one JSON object: IoU with box and point prompts over the objects of the test split, and the recall of automatic
+masks with thresholds calibrated on the val split.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torchvision.ops import nms
 from wsss_seed.data.toyland import Scene, draw
 from wsss_seed.models.sam import Sam, load_sam
 
-GRID, NMS, OFFSET = 16, 0.7, 0.5  # points a side, IoU of duplicate boxes, logit offset of the stability score
+GRID, NMS, OFFSET = 16, 0.7, 0.5  # points per side, IoU of duplicate boxes, logit offset of the stability score
 QUALITIES, STABILITIES = np.arange(0.1, 0.91, 0.05), np.arange(0.0, 0.96, 0.05)
 
 
@@ -32,7 +32,7 @@ def masks_of(scene: Scene) -> np.ndarray:
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Every IoU between masks (n, H, W) and masks (m, H, W), as (n, m)."""
+    """IoU (n, m) between masks (n, H, W) and masks (m, H, W)."""
     a, b = (m.reshape(len(m), -1).astype(np.float32) for m in (a, b))
     both = a @ b.T
     return both / np.maximum(a.sum(1)[:, None] + b.sum(1)[None] - both, 1)
@@ -48,10 +48,11 @@ def central_pixel(mask: np.ndarray) -> tuple[int, int]:
 def prompted(sam: Sam, images: int, split: str = "test") -> dict[str, float]:
     """Mean IoU over the objects of a split.
 
-    ``box``: exact box, single-mask token; ``box_loose``: each side of the box up to a tenth off; ``box_best``: the best
-    predicted of three; ``box_whole``: the whole level. ``point``: most central pixel, best predicted of three;
-    ``point_whole``: the whole level; ``point_single``: the single-mask token; ``point_anywhere``: as ``point`` from a
-    random pixel of the object. ``quality_error``: mean absolute error of the predicted IoU of ``box``.
+    ``box``: exact box, single-mask output; ``box_loose``: each side of the box perturbed by up to a tenth;
+    ``box_best``: highest predicted IoU of the three masks; ``box_whole``: the whole level. ``point``: most central
+    pixel, highest predicted IoU of the three masks; ``point_whole``: the whole level; ``point_single``: the single-mask
+    output; ``point_anywhere``: as ``point``, at a random pixel of the object. ``quality_error``: mean absolute error of
+    the predicted IoU of ``box``.
     """
     rng = np.random.default_rng(0)
     found: dict[str, list[float]] = defaultdict(list)
@@ -94,8 +95,8 @@ def prompted(sam: Sam, images: int, split: str = "test") -> dict[str, float]:
 
 
 def calibrate(sam: Sam, images: int) -> dict[str, float]:
-    """Thresholds of automatic masks on the val split: of all pairs whose recall at IoU 0.5 and at 0.75 is within half a
-    point of the best pair's, that with the fewest masks."""
+    """Thresholds of automatic masks on the val split: the pair with the fewest masks among those whose recall at IoU
+    0.5 and 0.75 is within half a point of the best pair."""
     predictor = SamPredictor(sam.model)
     recall = np.zeros((len(QUALITIES), len(STABILITIES), 2))
     masks_kept = np.zeros((len(QUALITIES), len(STABILITIES)))
@@ -147,7 +148,7 @@ def automatic(sam: Sam, images: int, thresholds: dict[str, float]) -> dict[str, 
         scene = draw(index, "test")
         try:
             answers = [a["segmentation"] for a in generator.generate(scene.image)]
-        except IndexError:  # the generator cannot handle an image without any mask
+        except IndexError:  # the generator fails on images without any mask
             answers = []
         count += len(answers)
         best += iou(masks_of(scene), np.stack(answers)).max(1).tolist() if answers else [0.0] * len(scene.objects)

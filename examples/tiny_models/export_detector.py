@@ -1,4 +1,4 @@
-"""Bring a detector trained with transformers under groundingdino's names and write it as the package bundles it.
+"""Convert a detector trained with transformers to groundingdino's names and write it in the bundled format.
 
     python export_detector.py --checkpoint runs/detector/checkpoint.pt --out ../../wsss_seed/models/tiny
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from wsss_seed.models.grounding_dino import build_grounding_dino, build_tokenizer, load_weights
 
-# Applied one after the other to each name; what transformers calls q, k and v is one tensor in groundingdino.
+# Applied in order to each name; transformers' q, k and v are one tensor in groundingdino.
 _IN = r"^model\.backbone\.conv_encoder\.model\."
 _SWIN = (
     (_IN + r"hidden_states_norms\.stage1\.", "backbone.0.norm0."),
@@ -76,7 +76,7 @@ def to_groundingdino(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     out: dict[str, Tensor] = {}
     split: dict[str, dict[str, Tensor]] = {}
     for name, tensor in weights.items():
-        if ".swin.layernorm." in name:  # of a pooled output that a detector does not have
+        if ".swin.layernorm." in name:  # belongs to a pooled output that the detector does not use
             continue
         if name.startswith("model.text_backbone."):
             out[name.replace("model.text_backbone.", "bert.", 1)] = tensor
@@ -132,7 +132,7 @@ def export(weights: Mapping[str, Tensor], out: Path) -> None:
     for name, tensor in model.state_dict().items():
         if "pooler" in name or not tensor.is_floating_point():
             continue
-        if tensor.data_ptr() not in seen:  # the box head has several names
+        if tensor.data_ptr() not in seen:  # the box head is stored under several names
             seen.add(tensor.data_ptr())
             kept[name] = tensor.half().contiguous()
     (out / "detector.json").write_text(json.dumps(config, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Write the weights of a train_sam.py checkpoint as the package bundles them: configuration and half-precision tensors.
+"""Export a checkpoint of train_sam.py in the bundled format: configuration and half-precision tensors.
 
 python export_sam.py --checkpoint runs/sam/checkpoint.pt --out ../../wsss_seed/models/tiny
 """
@@ -19,7 +19,7 @@ def export(checkpoint: Path, out: Path) -> None:
     weights = torch.load(checkpoint, weights_only=True)["model"]
     out.mkdir(parents=True, exist_ok=True)
     save_file({name: w.half().contiguous() for name, w in weights.items()}, out / "sam.safetensors")
-    (out / "sam.safetensors").chmod(0o644)  # safetensors keeps its files to their owner
+    (out / "sam.safetensors").chmod(0o644)  # safetensors creates files that only the owner can read
     (out / "sam.json").write_text(json.dumps(CONFIG, indent=2) + "\n", "utf-8")
     print(f"{out / 'sam.safetensors'}: {(out / 'sam.safetensors').stat().st_size / 1e6:.2f} MB")
 

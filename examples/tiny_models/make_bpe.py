@@ -1,8 +1,8 @@
-"""Learn the miniature CLIP's byte-pair vocabulary, in the file format of open_clip's SimpleTokenizer.
+"""Train the byte-pair vocabulary of the miniature CLIP, in the file format of open_clip's SimpleTokenizer.
 
     python make_bpe.py [OUT.txt.gz]
 
-Every word of the captions becomes one token; any other text falls back to pieces and single letters.
+Every caption word becomes one token; any other text is split into subwords and single letters.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def learn(words: tuple[str, ...]) -> list[str]:
 def write(path: Path) -> int:
     """Write the vocabulary, byte for byte the same each time; returns the number of merges."""
     merges = learn(WORDS)
-    text = "\n".join(["#version: 0.2", *merges])  # the reader drops the first line and wants no empty last one
+    text = "\n".join(["#version: 0.2", *merges])  # the reader skips the first line and expects no empty last line
     path.write_bytes(gzip.compress(text.encode(), mtime=0))
     return len(merges)
 

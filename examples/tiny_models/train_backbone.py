@@ -1,12 +1,12 @@
-"""First stage of the miniature detector: its Swin backbone learns toyland's classes cell by cell.
+"""First stage of the miniature detector: train its Swin backbone to classify toyland's objects per feature-map cell.
 
-A published Grounding DINO starts from a backbone trained on ImageNet. This is the miniature's counterpart: linear heads
-on every feature level predict each cell's class shares and the box of the object that covers most of it. The heads are
-thrown away.
+The published Grounding DINO starts from a backbone trained on ImageNet. This is its counterpart for the miniature:
+linear heads on every feature level predict the class shares of each cell and the box of the object that covers most of
+it. The heads are discarded.
 
     python train_backbone.py --world runs/world --out runs/detector --steps 1500
 
-Interrupt it and run it again: it goes on from its last checkpoint.
+Running it again after an interruption resumes from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ if __name__ == "__main__":
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # acts on the CPU's plain attention as well
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # also affects unfused attention on the CPU
     rng = np.random.default_rng(0)
     batches = Batches(arrays("train", args.images, args.world), args.batch)
     swin = build().model.backbone.conv_encoder.model
@@ -104,7 +104,7 @@ if __name__ == "__main__":
     parts = [swin, heads, *optimizers]
     args.out.mkdir(parents=True, exist_ok=True)
     checkpoint, first = args.out / "backbone_checkpoint.pt", 0
-    if checkpoint.exists():  # interrupted before: go on
+    if checkpoint.exists():  # resume
         state = torch.load(checkpoint, weights_only=True)
         first = state["step"]
         rng.bit_generator.state = json.loads(state["rng"])

@@ -1,12 +1,12 @@
-"""Train the miniature CLIP on views of toyland and their captions alone.
+"""Train the miniature CLIP on views of toyland and their captions.
 
     python train_clip.py --world DIR --out DIR
     python train_clip.py --out DIR --export ../../wsss_seed/models/tiny
 
-Three stages: small crops of one object, then scenes, windows and crops at two larger sizes. A batch's captions are
-taken apart into their phrases; the image-text loss is a softmax over the batch's different phrases, where an image has
-as many positives as its caption has phrases, in both directions. A class or place that a caption leaves open
-counts neither way. Stopped at any time, the same command goes on from the last checkpoint.
+Three stages: small crops of one object, then scenes, windows and crops at two larger sizes. Captions are
+split into phrases. The image-text loss is a softmax, in both directions, over the distinct phrases of the batch, in
+which an image has one positive per phrase of its caption. Classes and places whose presence is unknown count neither
+way. Running the same command again after an interruption resumes from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def evaluate(model: CLIP, tokenizer: SimpleTokenizer, views: Views) -> tuple[flo
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint in one piece."""
+    """Write a checkpoint atomically."""
     part = path.with_suffix(".part")
     torch.save(state, part)
     os.replace(part, path)
@@ -214,7 +214,7 @@ def update(
 
 
 def begin(number: int, stage: Stage, state: dict[str, Any], tokenizer: SimpleTokenizer, device: torch.device):
-    """Model, optimizers, random generator and step with which a stage starts, or goes on from a checkpoint."""
+    """Model, optimizers, random generator and step with which a stage starts or resumes from a checkpoint."""
     torch.manual_seed(0)
     model = build(stage.size, tokenizer)
     if state:
@@ -238,7 +238,7 @@ def train(
     device: torch.device = CPU,
     minutes: float = 5.0,
 ) -> None:
-    """Run what is left of the stages; a checkpoint and a line of the curve every ``minutes`` and after each stage."""
+    """Run the remaining stages; writes a checkpoint and a line of the curve every ``minutes`` and after each stage."""
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = SimpleTokenizer(bpe_path=str(BUNDLED), context_length=CONTEXT)
     last = out / "last.pt"
@@ -291,8 +291,8 @@ if __name__ == "__main__":
     parser.add_argument("--images", type=int, default=40000, help="training scenes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=5.0, help="between checkpoints")
-    parser.add_argument("--length", type=float, default=1.0, help="factor of every stage's steps")
+    parser.add_argument("--minutes", type=float, default=5.0, help="minutes between checkpoints")
+    parser.add_argument("--length", type=float, default=1.0, help="factor on the number of steps of every stage")
     parser.add_argument("--export", type=Path, help="only write the last checkpoint of --out to this folder")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

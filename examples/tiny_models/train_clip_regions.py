@@ -1,20 +1,20 @@
-"""Teach the miniature CLIP that a patch speaks for what it shows, as maps of where a class is need it.
+"""Fine-tune the miniature CLIP so that each patch token represents its own region, as class activation maps require.
 
     python train_clip_regions.py --world DIR --out DIR
     python train_clip_regions.py --out DIR --export ../../wsss_seed/models/tiny_regions
 
-Starts from the bundled CLIP, whose captions taught its class token alone: the mean of its patches is a poor classifier,
-any patch may carry what another shows, and little of it passes through the last block's attention, which is all that
-Softmax-GradCAM sees. Three things mend that; still no box and no mask enters the loss:
+Starts from the bundled CLIP, whose training used only its class token: the mean of its patches is a poor classifier,
+a patch may represent the content of another one, and little of it passes through the attention of the last block, which
+is all that Softmax-GradCAM uses. Three changes fix this, again without boxes or masks in the loss:
 
-- Mosaics. An image is one view, or 2 x 2 or 4 x 4 views, each with its own caption, and the mean of a tile's patches
-  is told from the captions of all tiles (as in CLIM, arXiv 2312.11376). The grid is shifted at random, so that borders
-  must be seen and not learned.
-- The same loss again without the last block's residual stream, so that its attention alone suffices.
-- Half of the patches are left out (as in FLIP, arXiv 2212.00794), so that few cannot speak for all; it also halves the
-  time.
+- Mosaics: an image consists of 1, 2 x 2 or 4 x 4 views with separate captions, and the mean of the patches of a tile
+  is classified among the captions of all tiles (as in CLIM, arXiv 2312.11376). The grid is shifted at random, so that
+  its borders cannot be memorised.
+- The same loss is applied a second time without the residual stream of the last block, so that its attention suffices.
+- Half of the patches are dropped (as in FLIP, arXiv 2212.00794), so that no few patches represent the whole image; this
+  also halves the training time.
 
-Stopped at any time, the same command goes on from the last checkpoint.
+Running the same command again after an interruption resumes from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from wsss_seed.data.toyland import CLASSES
 
 SIZE, GRID = 128, 16
 KEPT = GRID * GRID // 2
-# tiles a side: share of the batches, images a batch, share of one-object crops, of empty views, of whole scenes
+# tiles per side: share of the batches, batch size, shares of one-object crops, of empty views and of whole scenes
 MOSAICS = {1: (0.3, 32, 0.4, 0.05, 0.5), 2: (0.35, 24, 0.6, 0.1, 0.5), 4: (0.35, 16, 0.85, 0.1, 0.2)}
 PLACES = 0.5
 CYCLES = [3000, 4000]
@@ -68,7 +68,7 @@ def mosaic(views: Views, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarr
     """A random batch of n images of m x m tiles.
 
     Returns:
-        pixels uint8 (n, 128, 128, 3), facts int8 (n * m * m, 20) a tile, and the tile of each patch, int (256,).
+        pixels uint8 (n, 128, 128, 3), facts int8 (n * m * m, 20) per tile, and the tile of each patch, int (256,).
     """
     shares = np.array([share for share, *_ in MOSAICS.values()])
     m = int(rng.choice(list(MOSAICS), p=shares / shares.sum()))
@@ -90,7 +90,7 @@ def two_ways(model: CLIP, pixels: torch.Tensor, kept: torch.Tensor) -> tuple[tor
 
     Args:
         pixels: float32 (n, 3, 128, 128).
-        kept: int64 (n, kept), patches to look at.
+        kept: int64 (n, kept), the patches that are not dropped.
     """
     visual = model.visual
     x = visual._embeds(pixels)
@@ -136,12 +136,12 @@ def update(
         features = F.normalize(tokens @ model.visual.proj, dim=-1)
         return loss_of(model.logit_scale.exp() * features @ text.T, facts.to(device))
 
-    # a sum over a tile's patches serves for their mean: features are of unit length
+    # the sum over a tile's patches replaces their mean, because features are normalised
     full, bare = (
         loss((of_tile.transpose(1, 2) @ way[:, 1:].float()).flatten(0, 1)[seen.to(device)], truth[seen]) for way in ways
     )
     total = 0.4 * full + 0.6 * bare
-    if len(facts) == len(pixels):  # the class token speaks for a whole view
+    if len(facts) == len(pixels):  # the class token represents the whole view
         total = 0.4 * loss(ways[0][:, 0].float(), truth) + 0.6 * total
     for opt in opts:
         opt.zero_grad(set_to_none=True)
@@ -174,10 +174,10 @@ def patch_map(model: CLIP, tokenizer: SimpleTokenizer, views: Views) -> float:
 def train(
     train_views: Views, val: Views, out: Path, cycles: list[int], device: torch.device = CPU, minutes: float = 5.0
 ) -> None:
-    """Run what is left; a checkpoint and a line of the curve every ``minutes`` and at the end of a cycle.
+    """Run the remaining steps; writes a checkpoint and a line of the curve every ``minutes`` and after each cycle.
 
     Args:
-        cycles: steps of each; the learning rates fall to 0 over a cycle and start again.
+        cycles: number of steps per cycle; the learning rates decay to 0 over a cycle and restart.
     """
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = SimpleTokenizer(bpe_path=str(BUNDLED), context_length=CONTEXT)
@@ -213,7 +213,7 @@ def train(
             "patch_map": round(patch_map(model, tokenizer, val), 4),
         }
         state = {
-            "stage": 2,  # of train_clip's, whose image size this has
+            "stage": 2,  # the stage of train_clip with the same image size
             "step": step + 1,
             "model": model.state_dict(),
             "optimizers": [opt.state_dict() for opt in opts],
@@ -230,10 +230,10 @@ if __name__ == "__main__":
     parser.add_argument("--world", type=Path, default=Path("runs/world"), help="folder of world.py's arrays")
     parser.add_argument("--out", type=Path, default=Path("runs/clip_regions"), help="checkpoint and curve")
     parser.add_argument("--images", type=int, default=40000, help="training scenes")
-    parser.add_argument("--cycles", type=int, nargs="+", default=CYCLES, help="steps of each fall of the learning rate")
+    parser.add_argument("--cycles", type=int, nargs="+", default=CYCLES, help="steps of each learning-rate cycle")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=5.0, help="between checkpoints")
+    parser.add_argument("--minutes", type=float, default=5.0, help="minutes between checkpoints")
     parser.add_argument("--export", type=Path, help="only write the last checkpoint of --out to this folder")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

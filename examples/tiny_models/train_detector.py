@@ -1,9 +1,9 @@
-"""Second stage of the miniature detector: the whole Grounding DINO learns toyland's boxes from captions.
+"""Second stage of the miniature detector: train the whole Grounding DINO to detect toyland's objects from captions.
 
     python train_detector.py --world runs/world --out runs/detector --backbone runs/detector/backbone.pt
 
-Interrupt it and run it again: it goes on from its last checkpoint. ``--finish N`` lets the learning rate of a running
-schedule fall to zero within the next N steps instead.
+Running it again after an interruption resumes from the last checkpoint. ``--finish N`` ends the schedule early: the
+learning rate decays to zero within N steps from the checkpoint.
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ from wsss_seed.data.toyland import CLASSES
 WORD = {w: i for i, w in enumerate(vocabulary())}
 LETTERS = [i for w, i in WORD.items() if w.startswith("##") or (len(w) == 1 and w.isalpha())]
 NO_PHRASE = -1
-APART = ("bias", "bbox_embed", "reference_points_head", "sampling_offsets", "attention_weights")  # not for Muon
+APART = (
+    "bias",
+    "bbox_embed",
+    "reference_points_head",
+    "sampling_offsets",
+    "attention_weights",
+)  # not optimised with Muon
 
 
 # Model ------------------------------------------------------------------------------------------------------------
@@ -41,8 +47,8 @@ def start(model: nn.Module, backbone: Path | None) -> None:
     """Set the first weights: the trained backbone, and a prior of about sigmoid(-4) for all dot products with texts.
 
     The prior lies in channel 0 of the texts' last LayerNorm, of the proposals' and of each decoder layer's last. The
-    decoder's closing norm must stay as it is: boxes are refined from the state before it and read off after it, by the
-    same head.
+    final norm of the decoder must stay unchanged, because the same head refines boxes before it and predicts them after
+    it.
     """
     if backbone is not None:
         model.model.backbone.conv_encoder.model.load_state_dict(torch.load(backbone, weights_only=True))
@@ -82,8 +88,8 @@ def forward(model: nn.Module, pixels: Tensor, ids: Tensor) -> tuple[Tensor, Tens
 
 
 def captions(classes: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """A caption for every image: half of them name all classes in random order, the others some that are there and some
-    that are not; now and then a word that means nothing.
+    """A caption per image: half of them name all classes in random order, the others some present and some absent
+    classes; some captions contain a meaningless word.
 
     Returns:
         ids int64 (b, tokens), padded with 0; place int64 (b, 4), the token of each object, NO_PHRASE if not named.
@@ -134,7 +140,8 @@ def box_loss(predicted: Tensor, target: Tensor, count: float) -> Tensor:
 def assign(cost: Tensor, valid: Tensor) -> Tensor:
     """The cheapest one-to-one assignment of queries to at most four objects, exactly and for the whole batch at once.
 
-    An object's query is among its four cheapest, as the others can take three of them: 4^4 choices are compared.
+    The query of an object is among its four cheapest, because the other objects can take at most three of them: 4^4
+    choices are compared.
 
     Args:
         cost: (layers, b, q, 4); valid: bool (b, 4), objects that need a query.
@@ -233,7 +240,7 @@ def loss(model: nn.Module, batch: Batch, ids: Tensor, place: Tensor) -> tuple[Te
 
 @torch.no_grad()
 def look(model: nn.Module, world: dict[str, np.ndarray], count: int) -> list[Found]:
-    """The model's boxes on the first images of a split, with all classes in the caption, an image at a time."""
+    """The model's boxes on the first images of a split, with all classes in the caption, one image at a time."""
     ids = torch.tensor([[CLS, *[t for c in CLASSES for t in (WORD[c], DOT)], SEP]])
     out = []
     for i in range(count):
@@ -289,7 +296,7 @@ def save(path: Path, state: dict) -> None:
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # acts on the CPU's plain attention as well
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # also affects unfused attention on the CPU
     rng = np.random.default_rng(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     train, val = arrays("train", args.images, args.world), arrays("val", 500, args.world)
@@ -304,7 +311,7 @@ def main(args: argparse.Namespace) -> None:
     else:
         state = None
         start(model, args.backbone)
-    mean_model = copy.deepcopy(model).eval()  # running mean of the weights, what is measured and kept
+    mean_model = copy.deepcopy(model).eval()  # running mean of the weights, which is evaluated and exported
     optims = optimizers(model, args)
     if state is not None:
         mean_model.load_state_dict(state["mean"])
@@ -312,7 +319,7 @@ def main(args: argparse.Namespace) -> None:
             o.load_state_dict(s)
         rng.bit_generator.state = json.loads(state["rng"])
         schedule, step, spent = tuple(state["schedule"]), state["step"], state["spent"]
-        print(f"goes on from step {step}", flush=True)
+        print(f"resuming from step {step}", flush=True)
     if args.finish:
         schedule = (step, step + args.finish, rate(step, schedule))
     weights, means = list(model.parameters()), list(mean_model.parameters())
@@ -366,19 +373,21 @@ def main(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", type=Path, default=Path("runs/world"), help="where world.py drew its arrays")
+    parser.add_argument("--world", type=Path, default=Path("runs/world"), help="folder of world.py's arrays")
     parser.add_argument("--out", type=Path, default=Path("runs/detector"))
-    parser.add_argument("--backbone", type=Path, help="weights of train_backbone.py; without it from nothing")
+    parser.add_argument("--backbone", type=Path, help="weights of train_backbone.py; default: random weights")
     parser.add_argument("--images", type=int, default=40000)
     parser.add_argument("--steps", type=int, default=3100)
-    parser.add_argument("--finish", type=int, default=0, help="end within so many steps from the checkpoint")
+    parser.add_argument("--finish", type=int, default=0, help="end within N steps from the checkpoint")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=8e-4, help="AdamW's learning rate")
     parser.add_argument("--muon", type=float, default=2.5e-3, help="Muon's learning rate; 0: AdamW for everything")
     parser.add_argument("--backbone-rate", type=float, default=0.5, help="the backbone's share of the learning rates")
     parser.add_argument("--small", type=int, default=92, help="smallest longest side in the first 70 % of the schedule")
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
-    parser.add_argument("--measure", type=int, default=500, help="steps between figures on val; a multiple of --every")
+    parser.add_argument(
+        "--measure", type=int, default=500, help="steps between evaluations on val; a multiple of --every"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     main(parser.parse_args())

@@ -1,9 +1,9 @@
-"""Train the bundled miniature of Segment Anything on toyland: segment_anything's own classes, only smaller.
+"""Train the bundled miniature of Segment Anything on toyland, with segment_anything's own classes.
 
     python train_sam.py --world runs/world --out runs/sam --iterations 11500
 
-Run it again to go on after an interruption. The learning rate rises, stays, and falls linearly over the last
-``DECAY`` of the iterations, so --iterations may be changed on the way: a smaller number ends the training sooner.
+Running it again after an interruption resumes. The learning rate warms up, stays constant, and decays linearly over the
+last ``DECAY`` of the iterations, so --iterations can be lowered during training to end it sooner.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ CONFIG = {
     "pixel_mean": [123.675, 116.28, 103.53],
     "pixel_std": [58.395, 57.12, 57.375],
 }
-BATCH, POINTS, BOXES = 8, 4, 2  # images of a step, prompts of an image
+BATCH, POINTS, BOXES = 8, 4, 2  # images per step, prompts per image
 MATRIX_LR, OTHER_LR, WARMUP, DECAY = 1.5e-3, 1e-3, 200, 0.6
-SMALLEST = 12  # pixels below which no mask is asked for
-# How much a mask token counts: the single-mask token, then levels 0 (sub-part), 1 (part) and 2 (whole).
+SMALLEST = 12  # pixels below which a mask is not used as a target
+# Loss weights of the mask tokens: the single-mask token, then levels 0 (sub-part), 1 (part) and 2 (whole).
 POINT_WEIGHTS, BOX_WEIGHTS = (0.5, 0.2, 0.2, 1.0), (1.0, 0.1, 0.1, 0.3)
 # A part's predicted IoU looks mostly at the whole object, because that is what a single point usually asks for.
 WHOLE_SHARE = 0.7
@@ -91,7 +91,7 @@ def levels_at(instances: np.ndarray, parts: np.ndarray, y: int, x: int) -> np.nd
 
 
 def loose_box(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The box of a mask, x0 y0 x1 y1: exact in four of ten cases, else up to a tenth of its sides off."""
+    """The box of a mask, x0 y0 x1 y1: exact in four of ten cases, else with sides perturbed by up to a tenth."""
     y, x = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
     box = np.array([x[0], y[0], x[-1] + 1, y[-1] + 1], np.float32)
     if rng.random() < 0.6:
@@ -133,7 +133,7 @@ def prompts(
 
 
 def batch(data: dict[str, np.ndarray], rows: np.ndarray, rng: np.random.Generator) -> Batch:
-    """Images (float, not yet normalised) and prompts; half of the images mirrored, each with a gain of its own."""
+    """Images (float, not yet normalised) and prompts; half of the images mirrored, each with a random gain."""
     images = np.zeros((len(rows), SIDE, SIDE, 3), np.float32)
     inside = np.zeros((len(rows), 1, SIDE, SIDE), np.float32)
     points, boxes, of_points, of_boxes = [], [], [], []
@@ -169,8 +169,8 @@ def encode(sam: Sam, images: Tensor, inside: Tensor) -> Tensor:
 def decode(sam: Sam, embeddings: Tensor, image_of: Tensor, points: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """All four masks of prompts on several images: logits (n, 4, SIDE / 2, SIDE / 2) and predicted IoU (n, 4).
 
-    The decoder takes one image's embedding and a dense prompt for each mask, and adds them: what differs between
-    images goes in as the dense prompt.
+    The decoder adds one image embedding to a dense prompt per mask; differences between the images are passed as dense
+    prompts.
     """
     sparse = []
     if len(points):
@@ -270,7 +270,7 @@ def optimizers(sam: Sam) -> list[torch.optim.Optimizer]:
 
 
 def save(path: Path, state: object) -> None:
-    """Write so that an interruption never leaves half a file."""
+    """Write a file atomically."""
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     partial.replace(path)
@@ -290,11 +290,11 @@ def train(world: Path, out: Path, iterations: int, images: int, seed: int = 0) -
         for opt, s in zip(opts, state["optimizers"], strict=True):
             opt.load_state_dict(s)
         start, spent = state["iteration"], state["seconds"]
-        print(f"going on at iteration {start}", flush=True)
+        print(f"resuming at iteration {start}", flush=True)
     clock = time.process_time() - spent
     mean: dict[str, float] = {}
     for it in range(start, iterations):
-        # The random stream of an iteration is its own: an interrupted training sees what an undisturbed one sees.
+        # Each iteration has its own random stream, so that resumed training sees the same data.
         rng = np.random.default_rng((seed, it))
         rate = min(1.0, (it + 1) / WARMUP, (iterations - it) / (DECAY * iterations))
         for opt, lr in zip(opts, (MATRIX_LR, OTHER_LR), strict=True):
@@ -331,7 +331,7 @@ def train(world: Path, out: Path, iterations: int, images: int, seed: int = 0) -
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", type=Path, default=Path("runs/world"), help="where world.py keeps its arrays")
+    parser.add_argument("--world", type=Path, default=Path("runs/world"), help="folder of world.py's arrays")
     parser.add_argument("--out", type=Path, default=Path("runs/sam"))
     parser.add_argument("--iterations", type=int, default=11500)
     parser.add_argument("--images", type=int, default=40000, help="training images")

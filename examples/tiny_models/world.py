@@ -1,4 +1,4 @@
-"""Toyland as arrays for training: every image resized to a longest side of 128 and padded, drawn once and kept on disk.
+"""Toyland as training arrays on disk: images drawn once, resized to a longest side of 128 and padded.
 
 python world.py --images 40000 --out DIR
 """
@@ -17,7 +17,7 @@ from wsss_seed.data.toyland import CLASSES, PLACES, draw
 
 SIDE = 128
 MAX_OBJECTS = 4
-NONE = 255  # fills the places of absent objects in ``classes``
+NONE = 255  # padding value of ``classes``
 
 
 def scaled(height: int, width: int, side: int = SIDE) -> tuple[int, int]:
@@ -51,7 +51,7 @@ def one(index: int, split: str, seed: int) -> dict[str, np.ndarray]:
 
 
 def arrays(split: str, images: int, folder: Path, seed: int = 0, workers: int = 2) -> dict[str, np.ndarray]:
-    """Draw a split, or open what was drawn before, as memory-mapped arrays.
+    """Open the memory-mapped arrays of a split, drawing them if they do not exist.
 
     Returns:
         images uint8 (n, 128, 128, 3), padded below and right with 0; instances and parts uint8 (n, 128, 128);

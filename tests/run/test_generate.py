@@ -47,7 +47,7 @@ def test_output_contract(tmp_path):
     out = tmp_path / "run"
     result = run(out)
     assert (result.made, result.skipped, result.failed, result.exit_status) == (12, 0, (), 0)
-    assert result.concluded
+    assert result.finalized
     assert (out / "classes.txt").read_text() == "background\nred\ngreen\nblue\n"
     ids = (out / "ImageSets/Segmentation/val.txt").read_text().split()
     assert ids == [sample.id for sample in Painted(12)] == list(result.ids)
@@ -285,7 +285,7 @@ def test_what_is_no_seed_fails_alone(tmp_path):
     }.items():
         assert words in errors[number]
     assert errors[8] == "RuntimeError: out of memory"
-    assert "try --precision bf16" in errors[9]
+    assert "try `precision` bf16" in errors[9]
     assert errors[10].startswith("out of memory")
     assert result.made == 12 - len(ways)
 
@@ -451,7 +451,7 @@ def test_an_id_the_file_system_cannot_hold_fails_alone(tmp_path):
 
     result = run(tmp_path / "run", dataset=Long())
     assert [name[:5] for name, _ in result.failed] == ["odd/x"]
-    assert "cannot hold this id" in result.failed[0][1]
+    assert "does not support this id" in result.failed[0][1]
     assert result.made == 2
 
 

@@ -37,12 +37,12 @@ def identity(
     Args:
         data: the images.
         backend: name and effective settings of what produces the masks, prompts or weights.
-        models: the frozen models in use, if any.
-        roles: which of them.
-        class_keys: what of the class set matters; all of it by default.
-        labels: digest of the image-level labels where they determine the outcome as a whole. By default only whether
-            there are any, since the record of each image has its own.
-        more: what else determines the outcome.
+        models: the frozen models, if any.
+        roles: the roles of the models that are used.
+        class_keys: parts of the class set that determine the outcome; by default all of it.
+        labels: digest of the image-level labels, where the outcome as a whole depends on them. By default only whether
+            there are labels is recorded, because the record of each image has its own.
+        more: anything else that determines the outcome.
     """
     world = {"seed": data.seed} if data.drawn else {}
     return {

@@ -206,6 +206,6 @@ def _check(seed: Seed, image: np.ndarray, classes: int) -> None:
     if ((seed.labels > classes) & (seed.labels != IGNORE)).any():
         raise ValueError(f"the seeder returned labels beyond the {classes} classes")
     if seed.confidence.shape != shape or not np.isfinite(seed.confidence).all():
-        raise ValueError(f"the seeder returned confidence {seed.confidence.shape}, expected finite {shape}")
+        raise ValueError(f"the seeder returned confidence that is not finite or not of shape {shape}")
     if any(not 0 <= c < classes for c in (*seed.present, *seed.scores)):
         raise ValueError(f"the seeder returned classes beyond the {classes} of the class set")
