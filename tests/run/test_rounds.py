@@ -104,7 +104,7 @@ def test_each_round_has_its_folder(undisturbed: Path, seeds: Path):
         assert [line["status"] for line in lines] == ["ok"] * IMAGES
     assert not (undisturbed / "round-2" / "predictions").exists()  # nobody would learn from it
     trained = [json.loads((undisturbed / f"round-{i}" / "training.json").read_text()) for i in (1, 2)]
-    assert trained[0]["settings"]["digest"] != trained[1]["settings"]["digest"]
+    assert trained[0]["settings"]["masks"] != trained[1]["settings"]["masks"]
     for i in range(IMAGES):
         seed, prediction, fused = (
             read_labels(mask_path(folder, f"{i:02}")) for folder in (seeds, first / "predictions", first / "fused")
