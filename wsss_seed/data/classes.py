@@ -3,7 +3,9 @@
 A class set file looks like this; only ``classes`` and the names are required::
 
     max_candidates = 6                       # most classes that label-free classification may predict per image
-    background = ["grass", "sky"]            # background phrases; by default those of VOC
+    background = ["grass", "sky"]            # background phrases; by default those of VOC and common objects
+    negatives = ["toy cat"]                  # what is easily mistaken for a class and is none
+    assume_present = false                   # whether every image shows at least one of the classes
     palette = [[0, 0, 0], [128, 0, 0]]       # RGB of labels 0, 1, ...; the others have VOC's colours
     classes = [                              # in label order 1..K
       { name = "sofa", phrases = ["couch", "sofa"], prompt = "sofa", parts = ["cushion"] },
@@ -40,6 +42,11 @@ class ClassSet:
         phrases: phrases of each class, the readable name first, then synonyms (CLIP classification, detector captions).
         prompts: name of each class for prompt learning and CLIP-ES.
         background: background phrases.
+        distractors: common objects that compete with the classes in label-free classification; none for the bundled
+            sets, whose background phrases were chosen for them.
+        negatives: phrases of what is easily mistaken for a class and is none.
+        assume_present: whether every image is known to show at least one of the classes, as in VOC and COCO. If not, an
+            image without any of them becomes all background.
         palette: 256 RGB colours.
         part_phrases: additional detector phrases by class name, for the object definitions of benchmarks at the expense
             of precision (off by default).
@@ -56,6 +63,9 @@ class ClassSet:
     part_phrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     max_candidates: int = 6
+    distractors: tuple[str, ...] = ()
+    negatives: tuple[str, ...] = ()
+    assume_present: bool = False
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -88,8 +98,9 @@ def load_class_set(spec: str | Path | Sequence[str] | Mapping[str, Sequence[str]
     Args:
         spec: a class set; a list of names; a mapping of names to phrases; ``voc``, ``coco`` or ``toyland``; the path of
             a TOML file (see this module) or of a text file with one name per line, ``name`` or ``name: phrase,
-            phrase``, optionally with ``background`` as its first line; or names separated by commas, ``"cat, dog"``. A
-            text file or list that merely repeats the names of a known class set is that class set, phrases included.
+            phrase``, optionally with ``background`` as its first line; or names separated by commas, ``"cat, dog, -toy
+            cat"``. A text file or list that merely repeats the names of a known class set is that class set, phrases
+            included.
 
     Raises:
         WsssError: none of these, or names that are empty, repeated or more than 254.
@@ -143,6 +154,13 @@ def _known(name: str) -> ClassSet:
     return _from_toml(file.read_text("utf-8"), name, file.name)
 
 
+@cache
+def _objects() -> tuple[str, ...]:
+    """Common objects, of which the names of classes are distractors to any other class."""
+    file = resources.files(__package__) / "classsets" / "objects.toml"
+    return tuple(parse_toml(file.read_text("utf-8"), file.name)["objects"])
+
+
 def _from_text(path: Path) -> ClassSet:
     entries: list[tuple[str, tuple[str, ...]]] = []
     for _, line in read_lines(path):
@@ -154,24 +172,36 @@ def _from_text(path: Path) -> ClassSet:
 
 
 def class_set_of(name: str, entries: Sequence[tuple[str, Sequence[str]]], where: str) -> ClassSet:
-    """A class set from names with phrases; the bundled one if only its names are given.
+    """A class set from names with phrases; the bundled one if only its names are given. Names that begin with a minus
+    sign are negative phrases.
 
     Raises:
         WsssError: names that are empty, repeated or more than 254; ``where`` names their source.
     """
+    negatives = [n[1:].strip() for n, _ in entries if n.startswith("-")]
+    entries = [(n, phrases) for n, phrases in entries if not n.startswith("-")]
     names = tuple(n for n, _ in entries)
-    if not any(phrases for _, phrases in entries):
+    if not negatives and not any(phrases for _, phrases in entries):
         for known in known_class_sets():
             if _known(known).names == names:
                 return _known(known)
-    return _build({"classes": [{"name": n, "phrases": list(p)} for n, p in entries]}, name, where)
+    table: dict[str, Any] = {"classes": [{"name": n, "phrases": list(p)} for n, p in entries]}
+    return _build(table | ({"negatives": negatives} if negatives else {}), name, where)
 
 
 def _from_toml(text: str, name: str, where: str) -> ClassSet:
     return _build(parse_toml(text, where), name, where)
 
 
-_KEYS = {"classes": list, "background": list, "palette": list, "thresholds": dict, "max_candidates": int}
+_KEYS = {
+    "classes": list,
+    "background": list,
+    "negatives": list,
+    "assume_present": bool,
+    "palette": list,
+    "thresholds": dict,
+    "max_candidates": int,
+}
 _CLASS_KEYS = {"name": str, "phrases": list, "prompt": str, "parts": list}
 
 
@@ -203,6 +233,10 @@ def _build(table: Mapping[str, Any], name: str, where: str) -> ClassSet:
         raise DataError(f"{where}: {len(names)} classes; a label map has room for {MAX_CLASSES}")
     foreground = {w.casefold() for ws in (*phrases, names) for w in ws}
     background = _words(table.get("background", []), where) if "background" in table else _known("voc").background
+    negatives = _words(table.get("negatives", []), where)
+    both = [n for n in negatives if n.casefold() in foreground]
+    if both:
+        raise DataError(f"{where}: {both[0]!r} is a class and a negative phrase")
     max_candidates = table.get("max_candidates", 6)
     if max_candidates < 1:
         raise DataError(f"{where}: max_candidates must be at least 1")
@@ -216,6 +250,9 @@ def _build(table: Mapping[str, Any], name: str, where: str) -> ClassSet:
         part_phrases=parts,
         thresholds=_thresholds(table.get("thresholds", {}), names, where),
         max_candidates=max_candidates,
+        distractors=() if "background" in table else tuple(o for o in _objects() if o.casefold() not in foreground),
+        negatives=negatives,
+        assume_present=table.get("assume_present", False),
     )
 
 
@@ -223,7 +260,7 @@ def _check_keys(table: Mapping[str, Any], known: Mapping[str, type], where: str)
     for key, value in table.items():
         if key not in known:
             raise DataError(f"{where}: {unknown_name('key', key, known)}")
-        if not isinstance(value, known[key]) or isinstance(value, bool):
+        if not isinstance(value, known[key]) or (isinstance(value, bool) and known[key] is not bool):
             raise DataError(f"{where}: {key} must be a {known[key].__name__}")
 
 

@@ -71,6 +71,9 @@ def class_set_content(class_set: ClassSet, keys: Iterable[str] | None = None) ->
         "background": list(class_set.background),
         "parts": {name: list(phrases) for name, phrases in class_set.part_phrases.items()},
         "thresholds": {key: dict(values) for key, values in class_set.thresholds.items()},
+        "distractors": list(class_set.distractors),
+        "negatives": list(class_set.negatives),
+        "assume_present": class_set.assume_present,
         "max_candidates": class_set.max_candidates,
         "palette": ["#{:02x}{:02x}{:02x}".format(*colour) for colour in palette],
     }

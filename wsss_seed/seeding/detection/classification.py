@@ -30,6 +30,13 @@ def negatives(class_set: ClassSet) -> tuple[str, ...]:
     return tuple(p for p in class_set.background if p.casefold() not in foreground)
 
 
+def far_from(features: np.ndarray, classes: np.ndarray, cosine: float) -> np.ndarray:
+    """bool (n,), the text features (n, D) whose cosine with every class (K, D) is at most ``cosine``: a word too near a
+    class would take its images."""
+    result: np.ndarray = (features @ classes.T).max(1) <= np.float32(cosine)
+    return result
+
+
 def text_features(clip: Clip, phrases: Sequence[Sequence[str]], templates: Sequence[str]) -> np.ndarray:
     """One text feature per group of phrases: the normalised mean of the normalised embeddings of all its sentences, one
     for each phrase and template.
@@ -110,18 +117,21 @@ def candidates(
     tau_glob: np.ndarray | float,
     tau_loc: np.ndarray | float,
     limit: int,
+    *,
+    assume_present: bool,
 ) -> tuple[int, ...]:
     """Candidate classes for the detector; generous, because boxes and crops prune them later.
 
     A class is a candidate if its global or local score reaches its threshold. The ``limit`` best by ranking score are
-    kept (ties: the lower index first). If no class qualifies, the class with the best ranking score is taken.
+    kept (ties: the lower index first). If no class qualifies, there is none, or with ``assume_present`` the class with
+    the best ranking score.
 
     Returns:
         Foreground indices, ascending.
     """
     found = np.flatnonzero((glob >= np.float32(tau_glob)) | (loc >= np.float32(tau_loc)))
     if not len(found):
-        return (int(score.argmax()),)
+        return (int(score.argmax()),) if assume_present else ()
     best = found[np.argsort(-score[found], kind="stable")[:limit]]
     return tuple(sorted(best.tolist()))
 

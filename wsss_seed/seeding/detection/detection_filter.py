@@ -79,6 +79,19 @@ def drop_group_boxes(d: Detections) -> Detections:
     return d.drop(Reason.GROUP_BOX, rule)
 
 
+def drop_distractors(d: Detections, classes: int, iou_threshold: float) -> Detections:
+    """Remove boxes of distractors, whose class indices start at ``classes``, and drop lower-scoring boxes of classes
+    on the same object (IoU at least ``iou_threshold``)."""
+    distractor = d.classes >= classes
+    if not distractor.any():
+        return d
+    others = d[distractor]
+    d = d[~distractor]
+    same: np.ndarray = box_iou(d.boxes, others.boxes) >= np.float32(iou_threshold)
+    better = np.asarray((same & (others.scores > d.scores[:, None])).any(1))
+    return d.with_reason(better, Reason.DISTRACTOR)
+
+
 def add_rescued(d: Detections, found: Detections, missing: Sequence[int], threshold: float, iou: float) -> Detections:
     """Add the best box of each given class without a confident box, if its score is at least ``threshold``.
 
@@ -170,26 +183,30 @@ def assign_roles(
     ambiguous_threshold: np.ndarray,
     score_floor: np.ndarray,
     given: Sequence[int] | None,
+    *,
+    assume_present: bool = True,
 ) -> Detections:
     """Decide which detections paint their class and which only make pixels ambiguous.
 
     Confident: kept boxes that are confident by their detector scores, not demoted, and reach the threshold of their
     class with their combined scores. Ambiguous: other kept boxes whose combined scores reach the ambiguous threshold. A
-    given class, or an image without given classes, keeps at least its best box as ambiguous: verification may lower the
-    score of a class that is known to be present, but not remove it.
+    given class, or an image that shows at least one of the classes, keeps at least its best box as ambiguous:
+    verification may lower the score of a class that is known to be present, but not remove it.
 
     Args:
         d: the detections.
         confident_threshold, ambiguous_threshold: (K,) thresholds of the combined score.
         score_floor: (K,) lowest detector score of an ambiguous box that is not confident.
         given: the given classes; None if labels are not given.
+        assume_present: whether an image without given labels is known to show at least one of the classes.
     """
     classes, kept = d.classes, d.kept
+    known = [kept & (classes == c) for c in given] if given is not None else [kept] * assume_present
     high = kept & d.confident & ~d.demoted & (d.combined >= confident_threshold[classes])
     low = (
         kept & ~high & (d.combined >= ambiguous_threshold[classes]) & (d.confident | (d.scores >= score_floor[classes]))
     )
-    for own in [kept] if given is None else [kept & (classes == c) for c in given]:
+    for own in known:
         if own.any() and not (own & (high | low)).any():
             low[d.best(own)] = True
     role = np.where(high, Role.CONFIDENT, np.where(low, Role.AMBIGUOUS, Role.DROPPED)).astype(np.int8)

@@ -42,6 +42,8 @@ class Reason(IntEnum):
     LOW_SCORE = 9
     INVALID_MASK = 10
     DUPLICATE_MASK = 11
+    DISTRACTOR = 12
+    """The detector prefers the phrase of a distractor for this object."""
 
     @property
     def text(self) -> str:

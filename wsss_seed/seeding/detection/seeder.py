@@ -23,6 +23,7 @@ from .box_masks import BoxMask
 from .classification import (
     candidates,
     class_scores,
+    far_from,
     negatives,
     probabilities,
     relative_decision,
@@ -35,6 +36,7 @@ from .detection_filter import (
     add_rescued,
     assign_roles,
     cross_class_nms,
+    drop_distractors,
     drop_group_boxes,
     drop_large,
     drop_small,
@@ -56,6 +58,10 @@ Step = Callable[[Detections], Detections]
 
 MOSTLY_IGNORED = 0.60
 """Share of ignored pixels above which a note is added, because such a mask is of little use for training."""
+
+
+TOO_NEAR = 0.9
+"""Cosine of text features above which a distractor is too near a class to compete with it."""
 
 
 class DetectionSeeder(ABC):
@@ -82,6 +88,8 @@ class DetectionSeeder(ABC):
         self.settings: Mapping[str, Any] = flatten(settings)
         self.needs_boxes = settings.mode == "boxes_given"
         self._set = settings
+        present = settings.assume_present
+        self._assume_present = class_set.assume_present if present == "auto" else present == "yes"
         self._clip = clip
         self._per_class = {key: per_class(settings, key, class_set) for key in settings.per_class_keys()}
         self._box_threshold, self._score_floor = (
@@ -120,26 +128,29 @@ class DetectionSeeder(ABC):
             mode = "label_free" if sample.labels is None else "label_given"
         evidence: dict[str, Any] = {"mode": mode}
         given: tuple[int, ...] | None = None
+        rivals: tuple[str, ...] = ()
         if mode == "label_given":
             if sample.labels is None:
                 raise ImageError(f"{sample.id}: no image-level labels; give `labels` a file or set mode = label_free")
             asked = given = tuple(sorted(set(sample.labels)))
         else:
-            asked, scores = self._classify(image)
+            asked, scores, rivals = self._classify(image)
             evidence["clip"] = [round(float(s), 6) for s in scores]
+            asked = self._with_detected(image, asked, rivals)
             if self._set.clip.decision == "classifier":
                 asked = given = relative_decision(scores)
         if not asked:
-            return self._empty(image, 0, (), evidence, "no class given: all pixels are background")
+            note = "no class given" if given is not None else "no class found"
+            return self._empty(image, 0, (), evidence, f"{note}: all pixels are background")
 
-        d = self._detect(image, asked)
+        d = self._detect(image, asked, rivals=() if given is not None else rivals)
         for step in self._filter(image, d, asked, given):
             d = step(d)
         notes: list[str] = []
-        if given is None:
+        if given is None and self._assume_present:
             d, notes = self._with_fallback(d)
         present = present_classes(d) if given is None else given
-        if not present:
+        if not present and self._assume_present:
             evidence["detections"] = self._describe(d, {})
             return self._empty(image, IGNORE, asked, evidence, "no candidate class has a box: all pixels are ignored")
         return self._paint(image, self._with_roles(d, given), asked, given, present, evidence, notes)
@@ -147,21 +158,49 @@ class DetectionSeeder(ABC):
     # classes
 
     @cached_property
-    def _text(self) -> np.ndarray:
-        """(K + B, D) text features of the K classes and the B background phrases."""
-        phrases = [*self.class_set.phrases, *((p,) for p in negatives(self.class_set))]
-        return text_features(self._clip, phrases, self._set.clip.templates)
+    def _words(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """Distractors, then negative phrases; and the text features (K + B, D) of the K classes, these B' words and the
+        other background phrases."""
+        classes = text_features(self._clip, self.class_set.phrases, self._set.clip.templates)
+        words = self.class_set.distractors
+        kept: np.ndarray = classes[:0]
+        if words:
+            features = text_features(self._clip, [(w,) for w in words], self._set.clip.templates)
+            far = far_from(features, classes, TOO_NEAR)
+            words, kept = tuple(w for w, f in zip(words, far, strict=True) if f), features[far]
+        others = [(p,) for p in (*self.class_set.negatives, *negatives(self.class_set))]
+        background = text_features(self._clip, others, self._set.clip.templates) if others else kept[:0]
+        return (*words, *self.class_set.negatives), np.concatenate([classes, kept, background])
 
-    def _classify(self, image: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
-        """Candidate classes, and the ranking scores (K,) of all classes."""
+    @property
+    def _text(self) -> np.ndarray:
+        """(K + B, D) text features of the K classes and of everything that competes with them."""
+        return self._words[1]
+
+    def _classify(self, image: np.ndarray) -> tuple[tuple[int, ...], np.ndarray, tuple[str, ...]]:
+        """Candidate classes, the ranking scores (K,) of all classes, and the distractors for the detector's caption."""
         c = self._set.clip
         height, width = image.shape[:2]
         views = to_numpy(self._clip.encode_views(image, view_boxes(height, width, c.grids)))
-        probs = probabilities(views, self._text, c.logit_scale)[:, : len(self.class_set.names)]
+        everything = probabilities(views, self._text, c.logit_scale)
+        k, words, fixed = len(self.class_set.names), self._words[0], self.class_set.negatives
+        seen = everything[:, k : k + len(words) - len(fixed)].max(0)
+        rivals = (*(words[i] for i in np.argsort(-seen, kind="stable")[: c.distractors]), *fixed)
+        probs = everything[:, :k]
         glob, loc, score = class_scores(probs, c.local_weight)
         limit = c.max_candidates or self.class_set.max_candidates
         thresholds = self._per_class["clip.global_threshold"], self._per_class["clip.local_threshold"]
-        return candidates(glob, loc, score, *thresholds, limit), score
+        return candidates(glob, loc, score, *thresholds, limit, assume_present=self._assume_present), score, rivals
+
+    def _with_detected(self, image: np.ndarray, asked: tuple[int, ...], rivals: Sequence[str]) -> tuple[int, ...]:
+        """The candidates and the classes that the detector finds when asked for all of them at once: CLIP's global and
+        local views overlook objects that are small or out of place, which a detector does not."""
+        threshold = self._set.thresholds.candidate_threshold
+        if threshold >= 1 or len(asked) == len(self.class_set.names):
+            return asked
+        d = self._detect(image, range(len(self.class_set.names)), rivals=rivals)
+        found = d.classes[d.kept & (d.scores >= np.float32(threshold))]
+        return tuple(sorted({*asked, *found.tolist()}))
 
     # boxes
 
@@ -179,11 +218,17 @@ class DetectionSeeder(ABC):
         d = drop_small(d, (height, width), without_limits)
         return d.with_role(d.kept, Role.CONFIDENT).with_role(~d.kept, Role.DROPPED)
 
-    def _detect(self, image: np.ndarray, classes: Sequence[int], *, joint: bool | None = None) -> Detections:
-        phrases = [self._phrases[c] for c in classes]
+    def _detect(
+        self, image: np.ndarray, classes: Sequence[int], *, joint: bool | None = None, rivals: Sequence[str] = ()
+    ) -> Detections:
+        phrases = [*(self._phrases[c] for c in classes), *((r,) for r in rivals)]
+        k = len(self.class_set.names)
         queries = self._detect_phrases(image, phrases, joint=self.joint if joint is None else joint)
         boxes, scores, by_class = (to_numpy(x) for x in (queries.boxes, queries.scores, queries.class_scores))
-        return assign_classes(boxes, scores, by_class, classes, self._box_threshold, image.shape[:2])
+        indices = (*classes, *range(k, k + len(rivals)))
+        thresholds = np.concatenate([self._box_threshold, np.ones(len(rivals), np.float32)])
+        d = assign_classes(boxes, scores, by_class, indices, thresholds, image.shape[:2])
+        return drop_distractors(d, k, self._set.nms.iou_threshold)
 
     def _filter(
         self, image: np.ndarray, found: Detections, asked: tuple[int, ...], given: tuple[int, ...] | None
@@ -266,7 +311,7 @@ class DetectionSeeder(ABC):
     def _with_roles(self, d: Detections, given: tuple[int, ...] | None) -> Detections:
         key = "confident_threshold_label_free" if given is None else "confident_threshold"
         thresholds = self._per_class[f"ignore.{key}"], self._per_class["ignore.ambiguous_threshold"]
-        return assign_roles(d, *thresholds, self._score_floor, given)
+        return assign_roles(d, *thresholds, self._score_floor, given, assume_present=self._assume_present)
 
     # pixels
 

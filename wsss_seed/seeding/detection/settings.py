@@ -35,6 +35,8 @@ class ClipSettings:
         global_threshold: a class whose probability in the global view reaches this is a candidate.
         local_threshold: a class whose probability in any local view reaches this is a candidate.
         max_candidates: largest number of candidates per image; 0 takes that of the class set.
+        distractors: number of distractors added to the caption of the detector, those that CLIP sees most in the image;
+            their boxes are discarded. Negative phrases of the class set are always added.
         decision: how the present classes are decided: ``detector`` (candidates with a confident box) or
             ``classifier`` (CLIP's scores alone, by TagCLIP's relative rule; an ablation).
     """
@@ -46,6 +48,7 @@ class ClipSettings:
     global_threshold: UnitInterval = 0.10
     local_threshold: UnitInterval = 0.25
     max_candidates: NonNegativeInt = 0
+    distractors: NonNegativeInt = 5
     decision: Literal["detector", "classifier"] = "detector"
 
 
@@ -59,6 +62,8 @@ class DetectorSettings:
         ambiguous_threshold: lowest score of a box that makes its pixels ambiguous.
         rescue_threshold: lowest score of the best box of a given class without a confident box.
         fallback_threshold: lowest score of the only box kept if label-free filtering leaves no confident box.
+        candidate_threshold: without given labels, classes that the detector finds with at least this score when it is
+            asked for all of them at once are candidates too, whatever CLIP says; 1 leaves the candidates to CLIP.
     """
 
     part_phrases: bool = False
@@ -66,6 +71,7 @@ class DetectorSettings:
     ambiguous_threshold: UnitInterval = 0.20
     rescue_threshold: UnitInterval = 0.15
     fallback_threshold: UnitInterval = 0.20
+    candidate_threshold: UnitInterval = 0.35
 
 
 @dataclass(frozen=True)
@@ -192,7 +198,13 @@ class IgnoreSettings:
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """The settings of the shared seeder; backends add their modes and the groups of their detector and masks."""
+    """The settings of the shared seeder; backends add their modes and the groups of their detector and masks.
+
+    Attributes:
+        assume_present: whether every image shows at least one of the classes, without given labels: ``yes`` keeps the
+            best box in any case and ignores all pixels where there is none, ``no`` makes such an image all background;
+            ``auto`` takes what the class set says, which is yes for voc, coco and toyland.
+    """
 
     OWNER: ClassVar[str]
     DETECTOR: ClassVar[str]
@@ -200,6 +212,7 @@ class DetectionSettings:
     and scores of different detectors are not comparable."""
 
     mode: str = "auto"
+    assume_present: Literal["auto", "yes", "no"] = "auto"
     clip: ClipSettings = field(default_factory=ClipSettings)
     nms: NmsSettings = field(default_factory=NmsSettings)
     box: BoxSettings = field(default_factory=BoxSettings)
