@@ -36,7 +36,7 @@ def place(checkpoint: Checkpoint, home: Path, seen: tuple[str, ...] = ()) -> dic
     table += f"seen = {list(seen)}\n"
     for file, path in zip(checkpoint.files, paths, strict=True):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        table += f'[[{checkpoint.role}."{checkpoint.name}".files]]\nname = "{file.name}"\nurl = "{file.url}"\n'
+        table += f'[[{checkpoint.role}."{checkpoint.name}".files]]\nname = "{file.name}"\nurls = {list(file.urls)}\n'
         table += f'size = {path.stat().st_size}\nsha256 = "{digest}"\n'
     with (home / "checkpoints.toml").open("a") as entries:
         entries.write(table)

@@ -116,7 +116,7 @@ def _as_json(c: Checkpoint) -> dict[str, Any]:
         "licence": c.licence,
         "data": c.data,
         "seen": list(c.seen),
-        "files": [{"path": str(c.path(f)), "url": f.url, "size": f.size, "sha256": f.sha256} for f in c.files],
+        "files": [{"path": str(c.path(f)), "urls": list(f.urls), "size": f.size, "sha256": f.sha256} for f in c.files],
     }
 
 
