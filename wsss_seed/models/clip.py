@@ -28,7 +28,6 @@ from .towers import ImageTower, LastBlock, TextTower, Tower
 from .weight_files import UNREADABLE, check_sizes
 
 _BATCH = 64  # texts or views in one forward pass
-_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers that OpenAI stores among the weights
 
 
 class Clip:
@@ -343,7 +342,9 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
             weights = _openai_weights(Path(pretrained)) if pretrained and not tag else None
             if weights is not None:
                 built = open_clip.create_model(model)
-                built.load_state_dict(weights)
+                missing = built.load_state_dict(weights, strict=False).missing_keys
+                if missing:
+                    raise ValueError(f"{len(missing)} tensors are missing: {', '.join(missing[:3])}")
                 return built, open_clip.get_tokenizer(model)
             built = open_clip.create_model(model, pretrained, force_quick_gelu=quick_gelu, require_pretrained=True)
             return built, open_clip.get_tokenizer(model)
@@ -358,20 +359,17 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
 
 def _openai_weights(path: Path) -> dict[str, torch.Tensor] | None:
     """Tensors of a checkpoint in OpenAI's format: a TorchScript archive, which open_clip would not open safely, or a
-    state dict with numbers among the weights; None for any other file."""
+    state dict with ``input_resolution`` and other numbers among the weights; None for any other file."""
     if is_torchscript(path):
-        weights = read_torchscript(path)
-    else:
-        try:
-            weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except UNREADABLE:
-            return None  # open_clip reads more formats, and reports errors
-        inner = weights.get("state_dict", weights) if isinstance(weights, dict) else None
-        if not isinstance(inner, dict) or not any(isinstance(value, torch.Tensor) for value in inner.values()):
-            raise ValueError("it contains no named tensors")
-        if _NOT_WEIGHTS[0] not in weights:
-            return None
-    return {k: v for k, v in weights.items() if k not in _NOT_WEIGHTS}
+        return read_torchscript(path)
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UNREADABLE:
+        return None  # open_clip reads more formats, and reports errors
+    inner = weights.get("state_dict", weights) if isinstance(weights, dict) else None
+    if not isinstance(inner, dict) or not any(isinstance(value, torch.Tensor) for value in inner.values()):
+        raise ValueError("it contains no named tensors")
+    return weights if "input_resolution" in weights else None
 
 
 @contextmanager
