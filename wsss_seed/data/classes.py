@@ -15,7 +15,7 @@ A class set file looks like this; only ``classes`` and the names are required::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
@@ -88,8 +88,10 @@ def load_class_set(spec: str | Path | Sequence[str] | Mapping[str, Sequence[str]
     Args:
         spec: a class set; a list of names; a mapping of names to phrases; ``voc``, ``coco`` or ``toyland``; the path of
             a TOML file (see this module) or of a text file with one name per line, ``name`` or ``name: phrase,
-            phrase``, optionally with ``background`` as its first line; or names separated by commas, ``"cat, dog"``. A
-            text file or list that merely repeats the names of a known class set is that class set, phrases included.
+            phrase``, optionally with ``background`` as its first line; or names separated by commas, ``"cat, dog"``.
+            Outside TOML files a name without phrases has those of the class of that name in voc, coco or toyland, the
+            first that has one: ``"aeroplane, pottedplant"`` looks for airplanes and potted plants. Exactly the names of
+            a known class set are that class set.
 
     Raises:
         WsssError: none of these, or names that are empty, repeated or more than 254.
@@ -154,7 +156,9 @@ def _from_text(path: Path) -> ClassSet:
 
 
 def class_set_of(name: str, entries: Sequence[tuple[str, Sequence[str]]], where: str) -> ClassSet:
-    """A class set from names with phrases; the bundled one if only its names are given.
+    """A class set from names with phrases; the bundled one if exactly its names are given.
+
+    A name without phrases has those of the first bundled class set with a class of that name.
 
     Raises:
         WsssError: names that are empty, repeated or more than 254; ``where`` names their source.
@@ -164,7 +168,26 @@ def class_set_of(name: str, entries: Sequence[tuple[str, Sequence[str]]], where:
         for known in known_class_sets():
             if _known(known).names == names:
                 return _known(known)
-    return _build({"classes": [{"name": n, "phrases": list(p)} for n, p in entries]}, name, where)
+    taken = {word.strip().casefold() for n, phrases in entries for word in (n, *phrases)}
+    classes = []
+    for n, phrases in entries:
+        entry = {"name": n, "phrases": list(phrases)} if phrases else _known_entry(n, taken)
+        taken |= {phrase.casefold() for phrase in entry["phrases"]}
+        classes.append(entry)
+    return _build({"classes": classes}, name, where)
+
+
+def _known_entry(name: str, taken: Set[str]) -> dict[str, Any]:
+    """The entry of a class given by its name alone, with the phrases that a bundled class set has for this name except
+    those that stand for another class already."""
+    own = name.strip().casefold()
+    for known in map(_known, known_class_sets()):
+        for index, other in enumerate(known.names):
+            if other.casefold() == own:
+                phrases = [p for p in known.phrases[index] if p.casefold() == own or p.casefold() not in taken]
+                parts = {"parts": list(known.part_phrases[other])} if other in known.part_phrases else {}
+                return {"name": name, "phrases": phrases, "prompt": known.prompts[index], **parts}
+    return {"name": name, "phrases": []}
 
 
 def _from_toml(text: str, name: str, where: str) -> ClassSet:
