@@ -141,7 +141,8 @@ def model_set(
     """The chosen model set; warns if it was trained on another domain. See ``run.plan.choose_models``."""
     from ..run.plan import choose_models
 
-    models = choose_models(name, class_set, device, precision, chosen=chosen, preset=preset)
+    options = {} if preset is None else {"preset": preset}
+    models = choose_models(name, class_set, device, precision, chosen=chosen, options=options)
     warn_of_world(models, class_set)
     return models
 

@@ -193,7 +193,7 @@ def _process_points(
         indices = window.which[keep].cpu().numpy()
         cropped, boxes = _crop_to_boxes(masks[keep].cpu().numpy(), window.top, window.left)
         # A copy: torch's small blocks, kept while masks of megabytes are freed, would fragment the heap.
-        stable = np.array(stability[keep].cpu())
+        stable = stability[keep].cpu().numpy().copy()
         yield _CropMasks(level[indices], iou[indices], stable, points[of_point[indices]], boxes, cropped)
 
 
