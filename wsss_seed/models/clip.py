@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+import transformers
 from huggingface_hub.constants import HF_HUB_CACHE
 from PIL import Image
 from safetensors.torch import load_file
@@ -243,10 +244,14 @@ def load_clip(spec: str, device: str | torch.device = "cpu", precision: str = "f
 
 
 def fetch_pretrained(spec: str) -> Path:
-    """Download weights that open_clip lists into its cache.
+    """Download weights that open_clip lists, and what else ``load_clip`` takes from the hub: the tokenizer (SigLIP's,
+    for one) and the configuration of some text towers. Afterwards the model loads without a network.
 
     Args:
         spec: ``MODEL:PRETRAINED``.
+
+    Returns:
+        The file of the weights, in the cache of open_clip or huggingface_hub.
 
     Raises:
         WsssError: unknown names, or a failed download.
@@ -256,7 +261,12 @@ def fetch_pretrained(spec: str) -> Path:
     _check_offline(spec, tag)
     try:
         with _without_log():
-            return Path(open_clip.download_pretrained(tag)) if tag else Path(pretrained)
+            weights = Path(open_clip.download_pretrained(tag)) if tag else Path(pretrained)
+            text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
+            if text.get("hf_model_name"):
+                transformers.AutoConfig.from_pretrained(text["hf_model_name"], trust_remote_code=False)
+            open_clip.get_tokenizer(model)
+            return weights
     except UNREADABLE as error:
         raise CheckpointError(_cannot_fetch(model, pretrained, tag, error)) from None
 
