@@ -197,7 +197,8 @@ def generate(
         classes: the classes to find; needed for a folder of images.
         root: folder of voc or coco.
         split: its list.
-        labels: image-level labels: ``auto`` looks beside the dataset, ``none`` seeds label-free, all else is a file.
+        labels: image-level labels: ``auto`` looks beside the dataset, ``masks`` derives them from the ground truth,
+            ``none`` seeds label-free, all else is a file.
         images: how many images of toyland to draw.
         seed: of toyland's world.
         backend, models, device, precision, prompts, preset, stage, settings, more: see ``load``; ``device`` may name

@@ -89,7 +89,9 @@ Classes = Annotated[
 Labels = Annotated[
     str,
     option(
-        "--labels", help="Image-level labels: auto (look for them beside the dataset), none (label-free), or a file."
+        "--labels",
+        help="Image-level labels: auto (look for them beside the dataset), masks (the classes in the ground truth, for "
+        "reproductions), none (label-free), or a file.",
     ),
 ]
 Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]
