@@ -412,7 +412,7 @@ def checkpoints_target(folder: Path) -> Target:
     file = folder / "checkpoints.toml"
     file.write_text(
         '[sam.mine]\nlicence = "mit"\nseen = ["voc"]\nalso = ["m"]\n'
-        f'files = [{{ name = "m.pth", url = "http://localhost/m.pth", size = 5, sha256 = "{"0" * 64}" }}]\n'
+        f'files = [{{ name = "m.pth", urls = ["http://localhost/m.pth"], size = 5, sha256 = "{"0" * 64}" }}]\n'
     )
     return Target(file, lambda _: [(c.state(), c.size) for c in known_checkpoints()])
 

@@ -148,15 +148,17 @@ def load(
         DataError: classes that cannot be used.
         CheckpointError: weights that cannot be had or read.
     """
-    from .run.plan import choose_models, world_warning
+    from .run.plan import choose_models, prompts_warning, world_warning
     from .seeding.backends import BackendRequest, build_seeder
 
     class_set = load_class_set(classes)
     options = _options(prompts, preset, stage)
     backend = backend or ("clip-sams" if options else "dino-sam")
     name, chosen = _models(models)
-    model_set = choose_models(name, class_set.name, device, precision, chosen=chosen, preset=preset)
+    own = options if backend == "clip-sams" else {}
+    model_set = choose_models(name, class_set.name, device, precision, chosen=chosen, options=own)
     _warn(world_warning(model_set, class_set.name))
+    _warn(prompts_warning(backend, model_set, options))
     request = BackendRequest(class_set, model_set, _settings(settings, more))
     seeder = build_seeder(backend, request, options)
     if seeder.needs_boxes:
@@ -195,7 +197,8 @@ def generate(
         classes: the classes to find; needed for a folder of images.
         root: folder of voc or coco.
         split: its list.
-        labels: image-level labels: ``auto`` looks beside the dataset, ``none`` seeds label-free, all else is a file.
+        labels: image-level labels: ``auto`` looks beside the dataset, ``masks`` derives them from the ground truth,
+            ``none`` seeds label-free, all else is a file.
         images: how many images of toyland to draw.
         seed: of toyland's world.
         backend, models, device, precision, prompts, preset, stage, settings, more: see ``load``; ``device`` may name
@@ -211,7 +214,7 @@ def generate(
     from rich.console import Console
 
     from .io.progress import Progress
-    from .run.plan import execute, plan_run, world_warning
+    from .run.plan import execute, plan_run, prompts_warning, world_warning
 
     data = source if isinstance(source, Dataset) else _dataset(source, root, split, classes, labels, images, seed)
     name, chosen = _models(models)
@@ -229,6 +232,7 @@ def generate(
         overwrite=overwrite,
     )
     _warn(world_warning(plan.models, data.class_set.name))
+    _warn(prompts_warning(plan.backend, plan.models, plan.options))
     result = execute(plan, progress=Progress(Console(stderr=True, quiet=not progress)))
     if result.interrupted:
         raise KeyboardInterrupt

@@ -60,6 +60,16 @@ def test_result_is_one_json_object_and_messages_go_to_standard_error(cli, tmp_pa
     assert again["evaluation"] == report["evaluation"]
 
 
+def test_labels_derived_from_the_ground_truth_are_declared(cli, tree, tmp_path: Path):
+    command = ["generate", "--dataset", "voc", "--root", tree, "--models", "tiny", "--labels", "masks", "--limit", 1]
+    result = cli(*command, "--out", "seeds")
+    assert result.returncode == 0, result.stderr
+    assert "labels: ground-truth masks;" in result.stderr
+    run = json.loads((tmp_path / "seeds" / "run.json").read_text())
+    assert run["labels"]["source"] == "ground-truth masks"
+    assert run["settings"]["labels"] == "given"
+
+
 def test_edited_masks_and_replaced_images_are_named(cli, tree, tmp_path: Path):
     shutil.copytree(tree, tmp_path / "tree")
     command = ["generate", "--dataset", "voc", "--root", "tree", "--models", "tiny", "--out", "seeds"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from wsss_seed.io.lock import Lock
+from wsss_seed.models.zoo import TINY, ModelSet
+from wsss_seed.seeding.clip_sams.prompts import read_contexts
 
 QUICK = ["--set", "train.warmup_iters=2", "--set", "train.batch_size=4", "--set", "context.n_ctx=4"]
 COMMAND = ["learn-prompts", "--dataset", "toyland", "--images", 6, *QUICK]
@@ -44,6 +48,9 @@ def test_both_tasks_and_seeds_made_with_what_was_learned(cli, tmp_path: Path):
         assert len((tmp_path / "p" / f"{task}.csv").read_text().splitlines()) == 5
         assert str(tmp_path).encode() not in path.read_bytes()
     assert len(list((tmp_path / "p" / "coarse" / "SegmentationClass").glob("*.png"))) == 6
+    sam = ModelSet("tiny").identity("sam")
+    assert read_contexts(tmp_path / "p" / "cls.safetensors")[1]["sam"] is None
+    assert read_contexts(tmp_path / "p" / "seg.safetensors")[1]["sam"] == {"name": "tiny", "identity": sam}
 
     made = cli("generate", "--dataset", "toyland", "--images", 2, "--prompts", "p", "--out", "fine", "--json")
     assert made.returncode == 0, made.stderr
@@ -51,6 +58,15 @@ def test_both_tasks_and_seeds_made_with_what_was_learned(cli, tmp_path: Path):
     assert run["settings"]["backend"]["name"] == "clip-sams"
     assert run["settings"]["backend"]["stage"] == "fine"
     assert run["settings"]["backend"]["prompts"].startswith("seg ")
+    assert "the prompts were learned" not in made.stderr
+    own = tmp_path / "own"
+    shutil.copytree(TINY, own)
+    weights = load_file(own / "sam.safetensors")
+    save_file({k: v * 1.001 for k, v in weights.items()}, own / "sam.safetensors")
+    other = cli("generate", "--dataset", "toyland", "--images", 2, "--prompts", "p", "--sam", own, "--out", "other")
+    assert other.returncode == 0, other.stderr
+    assert f"learned from seeds of SAM 'tiny', which is not '{own}'" in " ".join(other.stderr.split())
+    assert "give --sam tiny" in " ".join(other.stderr.split())
     again = cli(*COMMAND, "--task", "both", "--set", "train.max_iters=4", "--out", "p")
     assert again.returncode == 0, again.stderr
 

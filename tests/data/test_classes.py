@@ -98,6 +98,42 @@ def test_a_list_of_known_names_is_the_known_set(tmp_path: Path):
     assert load_class_set(",".join(CLASSES)).name == "toyland"
 
 
+def test_known_names_keep_their_phrases(tmp_path: Path):
+    """One by one, from the first known class set that has the name, however the names are given."""
+    voc, coco = load_class_set("voc"), load_class_set("coco")
+    names = ["Aeroplane", "hair drier", "snowman", "axolotl", "horse"]
+    path = tmp_path / "mine.txt"
+    path.write_text("\n".join(names))
+    for spec in (", ".join(names), names, path):
+        c = load_class_set(spec)
+        assert c.names == tuple(names)
+        assert c.phrases == (voc.phrases[0], coco.phrases[78], ("snowman",), ("axolotl",), ("horse",))
+        assert c.prompts == ("aeroplane", coco.prompts[78], "snowman", "axolotl", "horse")
+        assert c.part_phrases == {"horse": voc.part_phrases["horse"]}
+    assert c.background == voc.background
+
+
+def test_phrases_of_ones_own_replace_the_known_ones(tmp_path: Path):
+    path = tmp_path / "mine.txt"
+    path.write_text("pottedplant: ficus\nsofa\n")
+    for spec in (path, {"pottedplant": ["ficus"], "sofa": []}):
+        c = load_class_set(spec)
+        assert c.phrases == (("ficus",), ("couch", "sofa"))
+        assert c.prompts == ("ficus", "sofa")
+
+
+def test_no_known_phrase_stands_for_two_classes():
+    c = load_class_set({"person": (), "crowd": ("people",), "tvmonitor": (), "tv": (), "couch": (), "sofa": ()})
+    assert c.phrases == (
+        ("person", "human"),
+        ("people",),
+        ("tv monitor", "computer monitor"),
+        ("tv", "television"),
+        ("couch",),
+        ("sofa",),
+    )
+
+
 def test_toml_file(tmp_path: Path):
     path = tmp_path / "mine.toml"
     path.write_text(

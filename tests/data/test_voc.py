@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from wsss_seed.data import load_class_set, open_dataset
-from wsss_seed.errors import ImageError, WsssError
+from wsss_seed.errors import DataError, ImageError, WsssError
 
 IDS = ["2007_000032", "2007_000039", "2008_000002", "2008_000003"]
 
@@ -163,6 +164,31 @@ def test_labels_from_annotations(voc: Path):
     assert boxes.xyxy.tolist() == [[1, 0, 5, 4]]
     assert boxes.classes.tolist() == [11]
     assert d.boxes(d[0]) is None
+
+
+def test_labels_derived_from_masks(voc: Path):
+    """Background and ignored pixels are no class; an image without objects is known to have none."""
+    png(voc / "SegmentationClass" / f"{IDS[0]}.png", np.array([[0, 255, 20, 3], [3, 3, 0, 255]], np.uint8))
+    png(voc / "SegmentationClass" / f"{IDS[1]}.png", np.array([[0, 255]], np.uint8))
+    (voc / "cls_labels.txt").write_text(f"{IDS[0]} cat\n")  # found beside the dataset without `labels`
+    d = open_dataset("voc", voc, labels="masks")
+    assert [s.labels for s in d] == [(2, 19), ()]
+    assert (d.labels_source, d.unlabelled) == ("ground-truth masks", 0)
+
+
+def test_labels_masks_needs_usable_ground_truth(voc: Path, tmp_path_factory):
+    mask = voc / "SegmentationClass" / f"{IDS[1]}.png"
+    for damage, message in (
+        (lambda: png(mask, np.full((4, 6), 21, np.uint8)), f"{IDS[1]}.png: label values 21 are outside 0..20 and 255"),
+        (lambda: mask.write_bytes(b"no png"), f"{IDS[1]}.png: "),
+        (mask.unlink, f"voc train: no ground-truth mask of image {IDS[1]} to derive `labels` masks from"),
+    ):
+        damage()
+        with pytest.raises(DataError, match=re.escape(message)) as error:
+            open_dataset("voc", voc, labels="masks")
+        assert "\n" not in str(error.value)
+    with pytest.raises(DataError, match="folder all: no ground-truth mask"):
+        open_dataset("folder", voc / "JPEGImages", classes="cat,", labels="masks")
 
 
 def test_boxes_from_instances(voc: Path):

@@ -36,7 +36,7 @@ def place(checkpoint: Checkpoint, home: Path, seen: tuple[str, ...] = ()) -> dic
     table += f"seen = {list(seen)}\n"
     for file, path in zip(checkpoint.files, paths, strict=True):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        table += f'[[{checkpoint.role}."{checkpoint.name}".files]]\nname = "{file.name}"\nurl = "{file.url}"\n'
+        table += f'[[{checkpoint.role}."{checkpoint.name}".files]]\nname = "{file.name}"\nurls = {list(file.urls)}\n'
         table += f'size = {path.stat().st_size}\nsha256 = "{digest}"\n'
     with (home / "checkpoints.toml").open("a") as entries:
         entries.write(table)
@@ -44,10 +44,16 @@ def place(checkpoint: Checkpoint, home: Path, seen: tuple[str, ...] = ()) -> dic
 
 
 def _clip(config: str, path: Path) -> dict[str, torch.Tensor]:
-    """OpenAI's: a TorchScript archive, mostly in half precision, with three numbers among the weights."""
+    """OpenAI's: a TorchScript archive, mostly in half precision."""
     model = open_clip.create_model(config)
     open_clip.convert_weights_to_fp16(model)
     weights = model.state_dict()
+    save_archive(weights, path)
+    return weights
+
+
+def save_archive(weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Weights as OpenAI publishes CLIP: a TorchScript archive with three numbers among them."""
     numbers = {"input_resolution": 224, "context_length": 77, "vocab_size": 49408}
     tree = torch.nn.Module()
     for name, value in {**weights, **{k: torch.tensor(v) for k, v in numbers.items()}}.items():
@@ -59,7 +65,6 @@ def _clip(config: str, path: Path) -> dict[str, torch.Tensor]:
             module = module._modules[folder]
         module.register_buffer(leaf, value)
     torch.jit.save(torch.jit.script(tree), path)
-    return weights
 
 
 def _sam(config: str, path: Path) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ import pytest
 from tests.models.loopback import Server, serving
 from wsss_seed.errors import WsssError
 from wsss_seed.models import cache
-from wsss_seed.models.checkpoints import address, find_checkpoint, known_checkpoints, pull, verify
+from wsss_seed.models.checkpoints import addresses, find_checkpoint, known_checkpoints, pull, verify
 from wsss_seed.models.zoo import BUNDLED, TINY, ModelSet, find_weights, model_sets
 
 DATA = np.random.default_rng(0).bytes(20 * 2**20)  # long enough for its hash to be remembered
@@ -50,7 +50,7 @@ def mine(home: Path, server: Server) -> Path:
     seen = ["voc"]
     [[sam.mine.files]]
     name = "mine.pth"
-    url = "{server.url("/mine.pth")}"
+    urls = ["{server.url("/mine.pth")}"]
     size = {len(DATA)}
     sha256 = "{HASH}"
     """
@@ -78,7 +78,7 @@ def test_every_entry_is_complete(c, home: Path):
     assert c.library in ("open_clip_torch", "segment-anything", "groundingdino-py")
     assert set(c.seen) <= {"voc", "coco"}
     for file in c.files:
-        assert file.url.startswith("https://")
+        assert all(url.startswith("https://") for url in file.urls)
         assert re.fullmatch("[0-9a-f]{64}", file.sha256)
         assert file.size > 200_000
     for name in (c.name, *c.also):
@@ -90,7 +90,7 @@ def test_the_addresses_of_openai_contain_the_hash():
     clip = [c for c in known_checkpoints() if c.role == "clip"]
     assert len(clip) == 4
     for c in clip:
-        assert c.files[0].url.split("/")[-2:] == [c.files[0].sha256, c.files[0].name]
+        assert c.files[0].urls[0].split("/")[-2:] == [c.files[0].sha256, c.files[0].name]
 
 
 def test_names_and_files_of_a_role_are_different():
@@ -185,7 +185,7 @@ def test_a_missing_model_is_pulled_when_it_is_needed(run, home: Path, server: Se
     server.files["/small.safetensors"] = weights
     (home / "checkpoints.toml").write_text(
         '[detector.small]\n[[detector.small.files]]\nname = "small.safetensors"\n'
-        f'url = "{server.url("/small.safetensors")}"\nsha256 = "{hashlib.sha256(weights).hexdigest()}"\n'
+        f'urls = ["{server.url("/small.safetensors")}"]\nsha256 = "{hashlib.sha256(weights).hexdigest()}"\n'
     )
     command = ("generate", "--dataset", "toyland", "--images", 1, "--detector", "small", "--out", "seeds")
     offline = run(*command, "--offline")
@@ -226,8 +226,9 @@ def test_a_mirror_is_somebody_elses_cache(home: Path, mine: Path, server: Server
 def test_what_lies_on_the_hub_follows_its_endpoint(home: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example/")
     c = find_checkpoint("detector", "swint_ogc")
-    weights, words = (address(c, f) for f in c.files)
-    assert weights == c.files[0].url
+    (official, copy), (words,) = (addresses(c, f) for f in c.files)
+    assert official == c.files[0].urls[0]
+    assert copy.startswith("https://hub.example/ShilongLiu/GroundingDINO/resolve/")
     assert words.startswith("https://hub.example/google-bert/bert-base-uncased/resolve/")
 
 
@@ -245,17 +246,19 @@ def test_an_entry_of_the_users_goes_before_the_bundled_one(home: Path, mine: Pat
         "[sam]\nx = 3",
         "[frog.x]\nfiles = []",
         "[sam.x]\nfiles = []",
-        '[[sam.x.files]]\nname = "../up"\nurl = "x"',
-        '[[sam.x.files]]\nname = ".."\nurl = "x"',
-        '[[sam.x.files]]\nname = ""\nurl = "x"',
-        '[[sam.x.files]]\nname = "a\\u0000b"\nurl = "x"',
-        '[[sam.x.files]]\nname = "a"\nurl = 5',
-        '[[sam.x.files]]\nname = "a"\nurl = "x"\nsize = "large"',
-        '[[sam.x.files]]\nname = "a"\nurl = "x"\nsize = -1',
-        '[[sam.x.files]]\nname = "a"\nurl = "x"\nsha256 = 5',
-        '[sam.x]\nseen = [5]\nfiles = [{ name = "a", url = "x" }]',
-        '[sam.x]\nalso = "abc"\nfiles = [{ name = "a", url = "x" }]',
-        '[sam.x]\nlicence = [5]\nfiles = [{ name = "a", url = "x" }]',
+        '[[sam.x.files]]\nname = "../up"\nurls = ["x"]',
+        '[[sam.x.files]]\nname = ".."\nurls = ["x"]',
+        '[[sam.x.files]]\nname = ""\nurls = ["x"]',
+        '[[sam.x.files]]\nname = "a\\u0000b"\nurls = ["x"]',
+        '[[sam.x.files]]\nname = "a"\nurls = [5]',
+        '[[sam.x.files]]\nname = "a"\nurls = "x"',
+        '[[sam.x.files]]\nname = "a"\nurls = []',
+        '[[sam.x.files]]\nname = "a"\nurls = ["x"]\nsize = "large"',
+        '[[sam.x.files]]\nname = "a"\nurls = ["x"]\nsize = -1',
+        '[[sam.x.files]]\nname = "a"\nurls = ["x"]\nsha256 = 5',
+        '[sam.x]\nseen = [5]\nfiles = [{ name = "a", urls = ["x"] }]',
+        '[sam.x]\nalso = "abc"\nfiles = [{ name = "a", urls = ["x"] }]',
+        '[sam.x]\nlicence = [5]\nfiles = [{ name = "a", urls = ["x"] }]',
     ],
 )
 def test_a_list_that_is_none_is_refused_by_name(home: Path, text: str):

@@ -16,6 +16,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
 
+from tests.models.random_checkpoints import save_archive
 from tests.rounding import assert_same
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.toyland import draw
@@ -201,6 +202,29 @@ def test_a_library_model_with_a_local_file(library_model, tmp_path, image):
         expected = original.encode_text(open_clip.get_tokenizer(library_model)(texts), normalize=True)
     assert torch.equal(loaded.encode_text(texts), expected)
     assert loaded.context_length == 77
+
+
+@pytest.mark.parametrize("form", ["archive", "state dict"])
+def test_openai_s_checkpoints_may_hold_more_than_the_model_needs_but_not_less(library_model, tmp_path, form):
+    """OpenAI's own hold three numbers; other exports keep buffers that open_clip computes."""
+    weights = open_clip.create_model(library_model).state_dict()
+    path = tmp_path / "weights.pt"
+
+    def save(tensors: dict[str, torch.Tensor]) -> None:
+        if form == "archive":
+            save_archive(tensors, path)
+        else:
+            torch.save({**tensors, "input_resolution": torch.tensor(SIZE)}, path)
+
+    save({**weights, "visual.proj_out.extra": torch.ones(3, dtype=torch.float64)})
+    loaded = load_clip(f"{library_model}:{path}").model.state_dict()
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[name], value) for name, value in weights.items())
+
+    save({k: v for k, v in weights.items() if k not in ("positional_embedding", "ln_final.weight")})
+    with pytest.raises(WsssError, match=r"2 tensors are missing: positional_embedding, ln_final\.weight") as error:
+        load_clip(f"{library_model}:{path}")
+    assert str(path) in str(error.value)
 
 
 class _Malicious:

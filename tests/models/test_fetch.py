@@ -7,7 +7,7 @@ import io
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ from wsss_seed.models.fetch import fetch
 limit, url, path, size, digest = sys.argv[1:]
 if int(limit):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
-fetch(url, Path(path), size=int(size), sha256=digest)
+fetch([url], Path(path), size=int(size), sha256=digest)
 """
 
 
@@ -50,12 +50,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "sam" / "model.pth"
 
 
-def get(server: Server, path: Path, data: bytes = DATA, **kwargs: object) -> str:
+def get(server: Server, path: Path, data: bytes = DATA, urls: Sequence[str] = ("/model.pth",), **kwargs: object) -> str:
     """Fetch and give what was said meanwhile."""
     said = io.StringIO()
     size, digest = len(data), hashlib.sha256(data).hexdigest()
     fetch(
-        server.url("/model.pth"),
+        [server.url(where) for where in urls],
         path,
         **{"size": size, "sha256": digest, "console": Console(file=said, soft_wrap=True), **kwargs},
     )
@@ -164,7 +164,7 @@ def test_a_part_longer_than_the_file_of_unknown_size(server: Server, path: Path)
 
 def test_another_file_of_the_same_length_is_refused(server: Server, path: Path):
     server.files["/model.pth"] = ANOTHER
-    with pytest.raises(WsssError, match=rf"not the published file, SHA-256 .* instead of {HASH}"):
+    with pytest.raises(WsssError, match=rf"not the published file \(SHA-256 .* instead of {HASH}\)"):
         get(server, path)
     assert left(path) == []
 
@@ -180,7 +180,7 @@ def test_another_length_is_refused_before_it_is_loaded(server: Server, path: Pat
 def test_a_file_without_end_is_given_up_at_the_published_size(server: Server, path: Path):
     """A server that does not say how much it sends could otherwise fill the disk."""
     server.files["/model.pth"], server.silent, server.pause = DATA * 20, True, 0.01
-    with pytest.raises(WsssError, match="a different file, of more than 3000000 bytes"):
+    with pytest.raises(WsssError, match=r"not the published file \(more than 3000000 bytes\)"):
         get(server, path)
     assert server.sent < 10 * len(DATA)
     assert left(path) == []
@@ -257,7 +257,7 @@ def test_a_remembered_hash_is_not_written_through_a_link(server: Server, path: P
 
 def test_a_truncated_file_is_an_error_that_can_be_gone_on_from(server: Server, path: Path):
     server.files["/model.pth"], server.lie = DATA[:2_000_000], 1_000_000
-    with pytest.raises(WsssError, match=r"failed at 2000000 bytes of 3 MB: .*; run the same command again"):
+    with pytest.raises(WsssError, match=r"failed at 2000000 bytes of 3 MB \(.*\); run the same command again"):
         get(server, path)
     assert left(path) == ["model.pth.part"]
     server.files["/model.pth"], server.lie, server.sent = DATA, 0, 0
@@ -287,7 +287,7 @@ def test_nobody_answers(server: Server, path: Path):
     with serving() as gone:
         url = gone.url("/model.pth")
     with pytest.raises(WsssError, match=r"failed at 0 bytes.*refused"):
-        fetch(url, path, console=Console(file=io.StringIO()))
+        fetch([url], path, console=Console(file=io.StringIO()))
 
 
 def test_redirects_are_followed_also_when_resuming(server: Server, path: Path):
@@ -326,7 +326,7 @@ def test_a_full_disk_costs_no_byte_that_is_there(server: Server, path: Path):
     process = child(server, path, limit=2_000_000)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 1
-    assert "Error: " in said
+    assert "CheckpointError" in said
     assert "cannot be written (File too large); free some space" in said
     assert part(path).stat().st_size == 2_000_000
     server.sent = 0
@@ -349,10 +349,56 @@ def test_a_folder_that_cannot_be_made(server: Server, tmp_path: Path):
 
 def test_an_address_that_is_none(path: Path):
     with pytest.raises(WsssError, match="not a valid URL"):
-        fetch("nowhere/model.pth", path, console=Console(file=io.StringIO()))
+        fetch(["nowhere/model.pth"], path, console=Console(file=io.StringIO()))
 
 
 def test_a_mounted_folder_is_a_source_too(server: Server, path: Path, tmp_path: Path):
     (tmp_path / "source.pth").write_bytes(DATA)
-    fetch((tmp_path / "source.pth").as_uri(), path, sha256=HASH, console=Console(file=io.StringIO()))
+    fetch([(tmp_path / "source.pth").as_uri()], path, sha256=HASH, console=Console(file=io.StringIO()))
     assert path.read_bytes() == DATA
+
+
+# Several addresses --------------------------------------------------------------------------------------------------
+
+
+def test_the_next_address_is_tried_where_one_fails(server: Server, path: Path):
+    """A missing file, a file of another length, and one with another hash."""
+    server.files["/short.pth"], server.files["/other.pth"] = DATA[:-1], ANOTHER
+    get(server, path, urls=["/gone.pth", "/short.pth", "/other.pth", "/model.pth", "/spare.pth"])
+    assert path.read_bytes() == DATA
+    assert [where for where, _ in server.asked] == ["/gone.pth", "/short.pth", "/other.pth", "/model.pth"]
+    assert left(path) == ["model.pth"]
+
+
+def test_a_server_that_refuses_the_connection_is_passed_over(server: Server, path: Path):
+    with serving() as gone:
+        url = gone.url("/model.pth")
+    fetch([url, server.url("/model.pth")], path, sha256=HASH, console=Console(file=io.StringIO()))
+    assert path.read_bytes() == DATA
+
+
+def test_the_next_address_resumes_what_another_began(server: Server, path: Path):
+    server.files["/half.pth"], server.lie = DATA[:2_000_000], 0
+    server.silent = True  # it ends early without having announced a length
+    server.moved["/model.pth"] = server.url("/elsewhere")
+    server.files["/elsewhere"] = DATA
+    get(server, path, urls=["/half.pth", "/model.pth"])
+    assert path.read_bytes() == DATA
+    assert server.asked[-1] == ("/elsewhere", "bytes=2000000-")
+
+
+def test_an_error_names_what_is_wrong_with_every_address(server: Server, path: Path):
+    server.files["/model.pth"] = ANOTHER
+    with pytest.raises(WsssError) as caught:
+        get(server, path, urls=["/gone.pth", "/model.pth"])
+    message = str(caught.value)
+    assert f"{server.url('/gone.pth')}: the server answered 404 Not Found; " in message
+    assert f"{server.url('/model.pth')}: not the published file (SHA-256 " in message
+    assert f"put the file at {path}" in message
+    assert "\n" not in message
+
+
+def test_a_full_disk_is_no_reason_for_another_address(server: Server, path: Path):
+    with pytest.raises(WsssError, match="free some space"):
+        get(server, path, urls=["/model.pth", "/spare.pth"], size=10**18)
+    assert server.asked == []

@@ -10,10 +10,12 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import open_clip
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
-from tests.small_hf import grounding_dino, picture, sam, saved
+from tests.small_hf import bert_tokenizer, grounding_dino, picture, sam, saved
 from wsss_seed.errors import WsssError
 from wsss_seed.models.hf_detector import load_hf_detector
 from wsss_seed.models.hf_masks import load_hf_masks
@@ -203,10 +205,13 @@ def test_a_model_set_loads_them_by_name(folder, tmp_path):
 # The hub
 
 
-class Hub:
-    """A hub with one repository, as far as huggingface_hub asks for it."""
+_COMMIT = "5" * 40
 
-    def __init__(self, folder: Path):
+
+class Hub:
+    """A hub with a few repositories, OWNER/NAME -> its files, as far as huggingface_hub asks for them."""
+
+    def __init__(self, repositories: dict[str, Path]):
         self.asked: list[str] = []
         hub = self
 
@@ -217,26 +222,27 @@ class Hub:
             def do_GET(self) -> None:
                 hub.asked.append(self.path)
                 path = self.path.partition("?")[0]
-                headers = {}
-                if path.startswith("/api/models/someone/sam/revision/main") or path == "/api/models/someone/sam":
-                    files = [{"rfilename": p.name} for p in sorted(folder.iterdir())]
-                    body = json.dumps({"id": "someone/sam", "sha": "5" * 40, "siblings": files, "tags": []}).encode()
-                elif path.startswith("/api/models/someone/sam/tree/"):
-                    files = [
-                        {"type": "file", "path": p.name, "size": p.stat().st_size, "oid": "5" * 40}
-                        for p in sorted(folder.iterdir())
-                    ]
-                    body = json.dumps(files).encode()
-                elif path.startswith("/someone/sam/resolve/") and (folder / Path(path).name).is_file():
-                    body = (folder / Path(path).name).read_bytes()
-                    headers = {"ETag": f'"{Path(path).name}"', "X-Repo-Commit": "5" * 40}
-                elif "/gated/" in path:
+                api = path.startswith("/api/models/")
+                owner, repository, *rest = path.removeprefix("/api/models").split("/")[1:]
+                name = f"{owner}/{repository}"
+                files = sorted(repositories[name].iterdir()) if name in repositories else []
+                if owner == "gated":
                     self.answer(403, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": "ask first"})
-                    return
-                else:
+                elif not files:
                     self.answer(404, b"", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "none"})
-                    return
-                self.answer(200, body, headers)
+                elif api and rest[:1] == ["tree"]:
+                    table = [{"type": "file", "path": p.name, "size": p.stat().st_size, "oid": _COMMIT} for p in files]
+                    self.answer(200, json.dumps(table).encode(), {})
+                elif api:
+                    table = {"id": name, "sha": _COMMIT, "siblings": [{"rfilename": p.name} for p in files], "tags": []}
+                    self.answer(200, json.dumps(table).encode(), {})
+                else:
+                    file = repositories[name] / rest[-1]
+                    commit = {"X-Repo-Commit": _COMMIT}
+                    if file.is_file():
+                        self.answer(200, file.read_bytes(), {**commit, "ETag": f'"{file.name}"'})
+                    else:
+                        self.answer(404, b"", {**commit, "X-Error-Code": "EntryNotFound"})
 
             def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
                 self.send_response(status)
@@ -254,9 +260,33 @@ class Hub:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
+SIGLIP = {
+    "embed_dim": 24,
+    "vision_cfg": {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32},
+    "text_cfg": {
+        "context_length": 16,
+        "vocab_size": 1030,
+        "width": 32,
+        "heads": 2,
+        "layers": 1,
+        "hf_tokenizer_name": "someone/siglip",
+    },
+}
+
+
 @pytest.fixture(scope="module")
-def hub(folder):
-    hub = Hub(folder)
+def siglip(tmp_path_factory) -> Path:
+    """A repository as SigLIP's: the weights for open_clip, and a tokenizer that open_clip does not bring along."""
+    folder = tmp_path_factory.mktemp("models") / "siglip"
+    bert_tokenizer().save_pretrained(folder)
+    torch.manual_seed(0)
+    save_file(open_clip.CLIP(**SIGLIP).state_dict(), folder / "open_clip_model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hub(folder, siglip):
+    hub = Hub({"someone/sam": folder, "someone/siglip": siglip})
     yield hub
     hub.server.shutdown()
     hub.server.server_close()
@@ -275,10 +305,10 @@ except WsssError as error:
 """
 
 
-def ask(hub: Hub, cache: Path, name: str, **env: str) -> str:
-    """Load a model in a process of its own, as huggingface_hub reads its settings only once."""
+def ask(hub: Hub, cache: Path, *args: str, script: str = SCRIPT, **env: str) -> str:
+    """The last line of a script that runs in a process of its own, as huggingface_hub reads its settings only once."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, name],
+        [sys.executable, "-c", script, *args],
         env={**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0", **env},
         capture_output=True,
         text=True,
@@ -296,6 +326,49 @@ def test_a_repository_is_fetched_once_and_kept_in_the_hubs_own_cache(hub, folder
     assert any("model.safetensors" in path for path in hub.asked)
     hub.asked.clear()
     assert ask(hub, tmp_path, "someone/sam", HF_HUB_OFFLINE="1") == wanted
+    assert hub.asked == []
+
+
+# A model set with models of the hub, whose CLIP open_clip would list.
+SET_SCRIPT = f"""
+import json, sys
+from pathlib import Path
+import open_clip
+from open_clip import pretrained
+from wsss_seed.models import zoo
+folder = Path(sys.argv[1])
+(folder / "siglip-test.json").write_text(json.dumps({SIGLIP!r}))
+open_clip.add_model_config(folder / "siglip-test.json")
+pretrained._PRETRAINED["siglip-test"] = {{"small": pretrained._pcfg(hf_hub="someone/siglip/")}}
+(folder / "sets").mkdir(exist_ok=True)
+(folder / "sets" / "mine.toml").write_text(
+    'title = "of the hub"\\nclip = "siglip-test:small"\\nsam = "hf:someone/sam"\\ndetector = "tiny"'
+)
+zoo._HERE = folder
+"""
+
+PULL = """
+from wsss_seed.cli import main
+sys.argv = ["wsss-seed", "models", "pull", "mine"]
+main()
+"""
+
+USE = """
+models = zoo.ModelSet("mine", "cpu")
+features = models.clip.encode_text(["a cat"])
+print(models.sam is not None, tuple(features.shape))
+"""
+
+
+def test_a_model_set_is_pulled_with_all_its_models_of_the_hub(hub, siglip, tmp_path):
+    """Weights, tokenizers and configurations: afterwards it works without a network."""
+    hub.asked.clear()
+    ask(hub, tmp_path / "cache", str(tmp_path), script=SET_SCRIPT + PULL)
+    fetched = {path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path}
+    assert {"open_clip_model.safetensors", "tokenizer_config.json", "model.safetensors"} <= fetched
+    hub.asked.clear()
+    used = ask(hub, tmp_path / "cache", str(tmp_path), script=SET_SCRIPT + USE, HF_HUB_OFFLINE="1")
+    assert used == "True (1, 24)"
     assert hub.asked == []
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.rounding import assert_same
 from wsss_seed.data.toyland import CLASSES, draw
-from wsss_seed.errors import WsssError
+from wsss_seed.errors import UsageError, WsssError
 from wsss_seed.models import precision as room
 from wsss_seed.models import sam_attention
 from wsss_seed.models.clip import Clip, load_clip
@@ -46,6 +46,14 @@ def test_unknown_precisions_are_refused():
     with pytest.raises(WsssError, match="unknown precision"):
         _ = ModelSet("tiny", "cpu", precision="half").precision
     assert ModelSet("tiny", "cpu").precision == "fp32"
+
+
+def test_devices_of_other_kinds_are_refused():
+    for device in ("mps", "mps:0", "xpu"):
+        with pytest.raises(UsageError, match=f"`device` {device}: only cpu and cuda are supported .*float64") as error:
+            _ = ModelSet("tiny", device).device
+        assert "\n" not in str(error.value)
+    assert ModelSet("tiny", "auto").device in ("cpu", "cuda")
 
 
 def test_fp32_is_float32_throughout():

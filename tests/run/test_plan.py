@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 
 from wsss_seed.data import open_dataset
+from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import UsageError
-from wsss_seed.run.plan import choose_models, execute, plan_run, split_devices, world_warning
+from wsss_seed.models.checkpoints import find_checkpoint
+from wsss_seed.models.clip import load_clip
+from wsss_seed.models.zoo import BUNDLED
+from wsss_seed.run.plan import choose_models, execute, plan_run, prompts_warning, split_devices, world_warning
+from wsss_seed.seeding.clip_sams.prompts import SamRecord, prompt_names, random_contexts, save_contexts
+from wsss_seed.seeding.clip_sams.prompts_source import learned_sam
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +31,11 @@ def test_what_is_not_given_is_chosen(toyland):
 
 def test_models_of_a_preset_and_those_chosen():
     assert choose_models(None, "voc").name == "base"
-    fma = choose_models(None, "voc", preset="fma-voc")
+    fma = choose_models(None, "voc", options={"preset": "fma-voc"})
     assert fma.names["sam"] == "vit_h"
-    assert choose_models("base", "voc", preset="fma-voc").names["sam"] == "vit_b"
-    assert choose_models(None, "voc", preset="fma-voc", chosen={"sam": "vit_l", "clip": None}).names["sam"] == "vit_l"
+    assert choose_models("base", "voc", options={"preset": "fma-voc"}).names["sam"] == "vit_b"
+    own = choose_models(None, "voc", options={"preset": "fma-voc"}, chosen={"sam": "vit_l", "clip": None})
+    assert own.names["sam"] == "vit_l"
     with pytest.raises(UsageError, match="unknown model role 'sems'"):
         choose_models(None, "voc", chosen={"sems": "x"})
 
@@ -37,6 +44,32 @@ def test_models_of_another_world_are_warned_of():
     assert "trained on toyland" in world_warning(choose_models("tiny", "voc"), "voc")
     assert world_warning(choose_models("tiny", "toyland"), "toyland") is None
     assert world_warning(choose_models("base", "voc"), "voc") is None
+
+
+def test_the_sam_of_the_prompts_is_followed_unless_another_is_chosen(tmp_path):
+    """Prompts learned from seeds, beside prompts learned from image-level labels, which depend on no SAM."""
+    clip = load_clip(str(BUNDLED["tiny-regions"]))
+    contexts = random_contexts(clip, prompt_names(load_class_set("voc")), length=2)
+    vit_h = SamRecord("vit_h", find_checkpoint("sam", "vit_h").files[0].sha256)
+    for task, sam in (("seg", vit_h), ("cls", None)):
+        save_contexts(
+            tmp_path / f"{task}.safetensors", contexts, clip=clip, class_set=load_class_set("voc"), sam=sam,
+        )  # fmt: skip
+    folder = {"prompts": str(tmp_path)}
+    assert learned_sam(str(tmp_path), None) == vit_h
+    assert choose_models(None, "voc", options=folder).names["sam"] == "vit_h"
+    assert choose_models(None, "voc", options={**folder, "stage": "coarse"}).names["sam"] == "vit_b"
+    assert choose_models(None, "voc", options={"prompts": "handwritten"}).names["sam"] == "vit_b"
+
+    def warning(**kwargs) -> str | None:
+        models = choose_models(class_set="voc", **{"name": None, "options": folder, **kwargs})
+        return prompts_warning("clip-sams", models, folder)
+
+    assert warning() is None
+    assert warning(options={"preset": "fma-voc"}) is None
+    for other in ({"name": "base"}, {"chosen": {"sam": "vit_b"}}):
+        assert warning(**other).startswith("the prompts were learned from seeds of SAM 'vit_h', which is not 'vit_b'")
+    assert prompts_warning("dino-sam", choose_models("base", "voc"), folder) is None
 
 
 def test_devices():

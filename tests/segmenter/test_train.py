@@ -14,7 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from tests.rounding import ROUNDING
 from wsss_seed.data import open_dataset
 from wsss_seed.data.toyland.tree import write_tree
-from wsss_seed.errors import WsssError
+from wsss_seed.errors import UsageError, WsssError
 from wsss_seed.segmenter.checkpoint import load_segmenter, read
 from wsss_seed.segmenter.settings import load_recipe
 from wsss_seed.segmenter.train import TrainResult, score_file, train_segmenter
@@ -68,6 +68,12 @@ def test_the_recorded_miou_is_that_of_the_checkpoint(tree, tmp_path):
     assert last.miou == pytest.approx(result.miou)
     assert last.images == 4
     assert next(iter(last.per_class_iou)) == "background"
+
+
+def test_an_unsupported_device_is_refused_rather_than_replaced_by_the_cpu(tree, tmp_path):
+    data = open_dataset("voc", tree, "train", None, "none")
+    with pytest.raises(UsageError, match="`device` mps: only cpu and cuda are supported"):
+        train_segmenter(data, tmp_path / "out", load_recipe("tiny", QUICK), device="mps")
 
 
 def test_loss_falls_on_few_images(tree, tmp_path):

@@ -116,12 +116,13 @@ def _as_json(c: Checkpoint) -> dict[str, Any]:
         "licence": c.licence,
         "data": c.data,
         "seen": list(c.seen),
-        "files": [{"path": str(c.path(f)), "url": f.url, "size": f.size, "sha256": f.sha256} for f in c.files],
+        "files": [{"path": str(c.path(f)), "urls": list(f.urls), "size": f.size, "sha256": f.sha256} for f in c.files],
     }
 
 
 def _resolve(names: list[str]) -> list[tuple[str, str]]:
-    """Role and name of each model, with model sets expanded. Role ``hub`` is a repository of the Hugging Face Hub."""
+    """Role and name of each model, with model sets expanded. Role ``hub`` is a repository of the Hugging Face Hub given
+    by itself."""
     from ..models.checkpoints import find_checkpoint, known_checkpoints
     from ..models.zoo import HUB, ROLES, model_sets
 
@@ -154,7 +155,7 @@ def _checkpoints(names: list[str]) -> list[Checkpoint]:
 def _pull(role: str, name: str) -> None:
     from ..models import checkpoints, zoo
 
-    if role == "hub":
+    if name.startswith(zoo.HUB):
         from ..models.hub import folder_of
 
         show.result(f"{name}: {folder_of(name.removeprefix(zoo.HUB))}")

@@ -89,7 +89,9 @@ Classes = Annotated[
 Labels = Annotated[
     str,
     option(
-        "--labels", help="Image-level labels: auto (look for them beside the dataset), none (label-free), or a file."
+        "--labels",
+        help="Image-level labels: auto (look for them beside the dataset), masks (the classes in the ground truth, for "
+        "reproductions), none (label-free), or a file.",
     ),
 ]
 Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]
@@ -141,7 +143,8 @@ def model_set(
     """The chosen model set; warns if it was trained on another domain. See ``run.plan.choose_models``."""
     from ..run.plan import choose_models
 
-    models = choose_models(name, class_set, device, precision, chosen=chosen, preset=preset)
+    options = {} if preset is None else {"preset": preset}
+    models = choose_models(name, class_set, device, precision, chosen=chosen, options=options)
     warn_of_world(models, class_set)
     return models
 

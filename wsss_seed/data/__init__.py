@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import DataError, UsageError, unknown_name
-from .base import Boxes, Dataset, Sample
-from .classes import ClassSet, load_class_set
+import numpy as np
+
+from ..errors import DataError, ImageError, UsageError, unknown_name
+from ..io.prefetch import prefetch_map
+from .base import Boxes, Dataset, Sample, check_values
+from .classes import IGNORE, ClassSet, load_class_set
 from .ids import check_id
 from .images import read_labels, read_rgb
 from .labels import Labels, find_image_labels, read_image_labels
@@ -51,7 +55,8 @@ def open_dataset(
         split: name of the split; each dataset has a default, folder has no splits.
         classes: argument of ``load_class_set``; required for folder, by default the dataset's own.
         labels: source of image-level labels: ``auto`` uses those of toyland and COCO and otherwise searches the dataset
-            folder (``find_image_labels``), ``none`` uses none, anything else is a file.
+            folder (``find_image_labels``), ``masks`` derives them from the ground truth, as some published figures do,
+            ``none`` uses none, anything else is a file.
         images: number of toyland images, 100 by default.
         seed: random seed of toyland.
 
@@ -88,14 +93,17 @@ def open_dataset(
 
     if labels == "none":
         _set_labels(dataset, {}, None)
+    elif labels == "masks":
+        _set_labels(dataset, _labels_of_masks(dataset), "ground-truth masks")
     elif labels != "auto":
         source = Path(labels)
         found = read_image_labels(source, [s.id for s in dataset], dataset.class_set)
         if not found:
             raise DataError(f"{source}: knows none of the {len(dataset)} images, such as {dataset[0].id!r}")
-        _set_labels(dataset, found, source)
+        _set_labels(dataset, found, str(source.resolve()))
     elif dataset.labels_source is None:
-        _set_labels(dataset, *find_image_labels(beside, [s.id for s in dataset], dataset.class_set))
+        found, beside_it = find_image_labels(beside, [s.id for s in dataset], dataset.class_set)
+        _set_labels(dataset, found, None if beside_it is None else str(beside_it.resolve()))
     return dataset
 
 
@@ -122,7 +130,31 @@ def _folder(root: Path, split: str | None, class_set: ClassSet | None) -> Datase
     return Folder(root, class_set)
 
 
-def _set_labels(dataset: Dataset, labels: Labels, source: Path | None) -> None:
+def _labels_of_masks(dataset: Dataset) -> Labels:
+    """The classes in the ground-truth label map of each image; ignored pixels have none.
+
+    Raises:
+        DataError: an image without ground truth, or whose ground truth cannot be used.
+    """
+
+    def classes_in(sample: Sample) -> tuple[int, ...]:
+        mask = dataset.mask(sample)
+        if mask is None:
+            raise DataError(
+                f"{dataset.name} {dataset.split}: no ground-truth mask of image {sample.id} to derive `labels` masks "
+                "from; give `labels` a file, or none"
+            )
+        check_values(mask, len(dataset.class_set.names), sample.mask or sample.id)
+        return tuple(int(value) - 1 for value in np.unique(mask) if value not in (0, IGNORE))
+
+    with closing(prefetch_map(classes_in, dataset, workers=4, depth=8)) as found:
+        try:
+            return {sample.id: classes.result() for sample, classes in found}
+        except ImageError as error:
+            raise DataError(f"{error}; `labels` masks needs all ground truth") from None
+
+
+def _set_labels(dataset: Dataset, labels: Labels, source: str | None) -> None:
     if source is not None or dataset.labels_source is not None:
         dataset.samples = [replace(s, labels=labels.get(s.id)) for s in dataset]
-    dataset.labels_source = None if source is None else str(source.resolve())
+    dataset.labels_source = source

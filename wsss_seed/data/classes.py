@@ -17,7 +17,7 @@ A class set file looks like this; only ``classes`` and the names are required::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
@@ -99,8 +99,9 @@ def load_class_set(spec: str | Path | Sequence[str] | Mapping[str, Sequence[str]
         spec: a class set; a list of names; a mapping of names to phrases; ``voc``, ``coco`` or ``toyland``; the path of
             a TOML file (see this module) or of a text file with one name per line, ``name`` or ``name: phrase,
             phrase``, optionally with ``background`` as its first line; or names separated by commas, ``"cat, dog, -toy
-            cat"``. A text file or list that merely repeats the names of a known class set is that class set, phrases
-            included.
+            cat"``, of which those with a minus sign are negative phrases. Outside TOML files a name without phrases has
+            those of the class of that name in voc, coco or toyland, the first that has one: ``"aeroplane, pottedplant"``
+            looks for airplanes and potted plants. Exactly the names of a known class set are that class set.
 
     Raises:
         WsssError: none of these, or names that are empty, repeated or more than 254.
@@ -172,8 +173,10 @@ def _from_text(path: Path) -> ClassSet:
 
 
 def class_set_of(name: str, entries: Sequence[tuple[str, Sequence[str]]], where: str) -> ClassSet:
-    """A class set from names with phrases; the bundled one if only its names are given. Names that begin with a minus
-    sign are negative phrases.
+    """A class set from names with phrases; the bundled one if exactly its names are given.
+
+    A name without phrases has those of the first bundled class set with a class of that name. Names that begin with a
+    minus sign are negative phrases.
 
     Raises:
         WsssError: names that are empty, repeated or more than 254; ``where`` names their source.
@@ -185,8 +188,27 @@ def class_set_of(name: str, entries: Sequence[tuple[str, Sequence[str]]], where:
         for known in known_class_sets():
             if _known(known).names == names:
                 return _known(known)
-    table: dict[str, Any] = {"classes": [{"name": n, "phrases": list(p)} for n, p in entries]}
+    taken = {word.strip().casefold() for n, phrases in entries for word in (n, *phrases)}
+    classes = []
+    for n, phrases in entries:
+        entry = {"name": n, "phrases": list(phrases)} if phrases else _known_entry(n, taken)
+        taken |= {phrase.casefold() for phrase in entry["phrases"]}
+        classes.append(entry)
+    table: dict[str, Any] = {"classes": classes}
     return _build(table | ({"negatives": negatives} if negatives else {}), name, where)
+
+
+def _known_entry(name: str, taken: Set[str]) -> dict[str, Any]:
+    """The entry of a class given by its name alone, with the phrases that a bundled class set has for this name except
+    those that stand for another class already."""
+    own = name.strip().casefold()
+    for known in map(_known, known_class_sets()):
+        for index, other in enumerate(known.names):
+            if other.casefold() == own:
+                phrases = [p for p in known.phrases[index] if p.casefold() == own or p.casefold() not in taken]
+                parts = {"parts": list(known.part_phrases[other])} if other in known.part_phrases else {}
+                return {"name": name, "phrases": phrases, "prompt": known.prompts[index], **parts}
+    return {"name": name, "phrases": []}
 
 
 def _from_toml(text: str, name: str, where: str) -> ClassSet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ class File:
 
     Attributes:
         name: file name in the cache folder of its role.
-        url: public URL.
+        urls: public URLs of the same contents, in the order in which they are tried.
         size: in bytes; None if unknown.
         sha256: SHA-256 of the contents; None if unknown.
     """
 
     name: str
-    url: str
+    urls: tuple[str, ...]
     size: int | None = None
     sha256: str | None = None
 
@@ -117,26 +117,27 @@ def _checkpoint(role: str, name: str, entry: dict[str, Any]) -> Checkpoint:
 
 def _file(here: str, file: File) -> File:
     """The file, after checking the types of its fields and that its name contains no folder."""
-    if not isinstance(file.name, str) or not isinstance(file.url, str):
-        raise ValueError(f"{here}: name and url of a file must be text")
+    if not isinstance(file.name, str):
+        raise ValueError(f"{here}: name of a file must be text")
+    if not isinstance(file.urls, list) or not file.urls or not all(isinstance(url, str) for url in file.urls):
+        raise ValueError(f"{here}: urls of a file must be a list of texts")
     if file.name in ("", ".", "..") or not file.name.isprintable() or {*"/\\"} & {*file.name}:
         raise ValueError(f"{here}: names of files must not contain folders")
     if file.size is not None and (type(file.size) is not int or file.size < 0):
         raise ValueError(f"{here}: size must be a number of bytes")
     if file.sha256 is not None and not (isinstance(file.sha256, str) and _SHA256.fullmatch(file.sha256)):
         raise ValueError(f"{here}: sha256 must be 64 hexadecimal digits, in lower case")
-    return file
+    return replace(file, urls=tuple(file.urls))
 
 
-def address(checkpoint: Checkpoint, file: File) -> str:
-    """URL from which a file is downloaded: its public URL, with ``HF_ENDPOINT`` for the hub, or a file below
-    ``WSSS_SEED_MIRROR``, which has the layout of the cache."""
+def addresses(checkpoint: Checkpoint, file: File) -> list[str]:
+    """URLs from which a file is downloaded, in order: its public URLs, with ``HF_ENDPOINT`` for the hub, or only the
+    one below ``WSSS_SEED_MIRROR``, which has the layout of the cache."""
     mirror, endpoint = os.environ.get("WSSS_SEED_MIRROR"), os.environ.get("HF_ENDPOINT")
     if mirror:
-        return f"{mirror.rstrip('/')}/{checkpoint.role}/{file.name}"
-    if endpoint and file.url.startswith(_HUB):
-        return endpoint.rstrip("/") + file.url.removeprefix(_HUB)
-    return file.url
+        return [f"{mirror.rstrip('/')}/{checkpoint.role}/{file.name}"]
+    hub = endpoint.rstrip("/") if endpoint else _HUB
+    return [hub + url.removeprefix(_HUB) if url.startswith(f"{_HUB}/") else url for url in file.urls]
 
 
 def pull(checkpoint: Checkpoint) -> None:
@@ -149,16 +150,16 @@ def pull(checkpoint: Checkpoint) -> None:
         path = checkpoint.path(file)
         if path.is_file():
             continue
-        url = address(checkpoint, file)
+        urls = addresses(checkpoint, file)
         forbidden = offline()
         if forbidden:
             raise CheckpointError(
-                f"{checkpoint.name}: no file {path}, and offline ({forbidden} is set); put the file of {url} there"
+                f"{checkpoint.name}: no file {path}, and offline ({forbidden} is set); put the file of {urls[0]} there"
                 f"{_facts(file)}, give `{checkpoint.role}` a path, or use `models` tiny"
             )
         from .fetch import fetch
 
-        fetch(url, path, size=file.size, sha256=file.sha256)
+        fetch(urls, path, size=file.size, sha256=file.sha256)
     verify(checkpoint)
 
 

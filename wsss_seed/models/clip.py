@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+import transformers
 from huggingface_hub.constants import HF_HUB_CACHE
 from PIL import Image
 from safetensors.torch import load_file
@@ -28,7 +29,6 @@ from .towers import ImageTower, LastBlock, TextTower, Tower
 from .weight_files import UNREADABLE, check_sizes
 
 _BATCH = 64  # texts or views in one forward pass
-_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers that OpenAI stores among the weights
 
 
 class Clip:
@@ -244,10 +244,14 @@ def load_clip(spec: str, device: str | torch.device = "cpu", precision: str = "f
 
 
 def fetch_pretrained(spec: str) -> Path:
-    """Download weights that open_clip lists into its cache.
+    """Download weights that open_clip lists, and what else ``load_clip`` takes from the hub: the tokenizer (SigLIP's,
+    for one) and the configuration of some text towers. Afterwards the model loads without a network.
 
     Args:
         spec: ``MODEL:PRETRAINED``.
+
+    Returns:
+        The file of the weights, in the cache of open_clip or huggingface_hub.
 
     Raises:
         WsssError: unknown names, or a failed download.
@@ -257,7 +261,12 @@ def fetch_pretrained(spec: str) -> Path:
     _check_offline(spec, tag)
     try:
         with _without_log():
-            return Path(open_clip.download_pretrained(tag)) if tag else Path(pretrained)
+            weights = Path(open_clip.download_pretrained(tag)) if tag else Path(pretrained)
+            text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
+            if text.get("hf_model_name"):
+                transformers.AutoConfig.from_pretrained(text["hf_model_name"], trust_remote_code=False)
+            open_clip.get_tokenizer(model)
+            return weights
     except UNREADABLE as error:
         raise CheckpointError(_cannot_fetch(model, pretrained, tag, error)) from None
 
@@ -343,7 +352,9 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
             weights = _openai_weights(Path(pretrained)) if pretrained and not tag else None
             if weights is not None:
                 built = open_clip.create_model(model)
-                built.load_state_dict(weights)
+                missing = built.load_state_dict(weights, strict=False).missing_keys
+                if missing:
+                    raise ValueError(f"{len(missing)} tensors are missing: {', '.join(missing[:3])}")
                 return built, open_clip.get_tokenizer(model)
             built = open_clip.create_model(model, pretrained, force_quick_gelu=quick_gelu, require_pretrained=True)
             return built, open_clip.get_tokenizer(model)
@@ -358,20 +369,17 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
 
 def _openai_weights(path: Path) -> dict[str, torch.Tensor] | None:
     """Tensors of a checkpoint in OpenAI's format: a TorchScript archive, which open_clip would not open safely, or a
-    state dict with numbers among the weights; None for any other file."""
+    state dict with ``input_resolution`` and other numbers among the weights; None for any other file."""
     if is_torchscript(path):
-        weights = read_torchscript(path)
-    else:
-        try:
-            weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except UNREADABLE:
-            return None  # open_clip reads more formats, and reports errors
-        inner = weights.get("state_dict", weights) if isinstance(weights, dict) else None
-        if not isinstance(inner, dict) or not any(isinstance(value, torch.Tensor) for value in inner.values()):
-            raise ValueError("it contains no named tensors")
-        if _NOT_WEIGHTS[0] not in weights:
-            return None
-    return {k: v for k, v in weights.items() if k not in _NOT_WEIGHTS}
+        return read_torchscript(path)
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UNREADABLE:
+        return None  # open_clip reads more formats, and reports errors
+    inner = weights.get("state_dict", weights) if isinstance(weights, dict) else None
+    if not isinstance(inner, dict) or not any(isinstance(value, torch.Tensor) for value in inner.values()):
+        raise ValueError("it contains no named tensors")
+    return weights if "input_resolution" in weights else None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
@@ -31,12 +31,11 @@ _RESERVE = 2**30  # bytes of the disk left free by a download of unknown size
 _TRIES = 3  # consecutive tries without a new byte
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # responses worth another try
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_OTHER_MEANS = "a newer wsss-seed may know its new address, and a file of your own can be given by its path"
 _BROKEN = (URLError, TimeoutError, ConnectionError, http.client.HTTPException)
 
 
 def fetch(
-    url: str,
+    urls: Sequence[str],
     path: Path,
     *,
     size: int | None = None,
@@ -44,7 +43,7 @@ def fetch(
     timeout: float = 30.0,
     console: Console | None = None,
 ) -> None:
-    """Download a file.
+    """Download a file from the first address that has it.
 
     Partial downloads are kept as ``<path>.part``. A later call of any process resumes them if the hash is known, which
     verifies that the pieces belong together; a server without support for ranges sends everything again. Processes that
@@ -52,7 +51,8 @@ def fetch(
     expected number of bytes is received, and nothing is written through a link.
 
     Args:
-        url: http, https, ftp or file URL; redirects are followed, proxies are taken from the environment.
+        urls: http, https, ftp or file URLs, tried in order until one sends the expected file; redirects are followed,
+            proxies are taken from the environment.
         path: destination; its folder is created.
         size: expected size in bytes, if known.
         sha256: expected hash, if known.
@@ -60,7 +60,7 @@ def fetch(
         console: shows progress, a bar at a terminal, a line elsewhere; standard error by default.
 
     Raises:
-        WsssError: an unreachable URL, a different file, a broken connection, or a full disk.
+        WsssError: every URL is unreachable, sends a different file or breaks the connection; or a full disk.
     """
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -73,29 +73,52 @@ def fetch(
             if path.exists():  # another process has downloaded it in the meantime
                 return
             part = path.with_name(path.name + ".part")
-            if sha256 is None or not _is_own(part):
-                part.unlink(missing_ok=True)
-            resumed = _size(part) > 0
-            while True:
-                _room_for(path, size, part)
-                say(f"downloading {path.name}{_of(size)} from {urlsplit(url).netloc or url}{_after(part)}")
-                _receive_all(url, part, size, timeout, console)
-                fault = _fault(part, size, sha256)
-                if fault is None:
+            faults: list[str] = []
+            for url in urls:
+                try:
+                    _download(url, part, size, sha256, timeout, console, say)
                     break
-                part.unlink()
-                if not resumed:
-                    raise CheckpointError(
-                        f"{url}: not the published file, {fault}; nothing was kept. Try another network or put the "
-                        f"right file at {path}"
-                    )
-                say(f"{path.name}: the partial download did not belong to this file; starting over")
-                resumed = False
+                except CheckpointError as error:
+                    faults.append(str(error))
+                    if len(faults) < len(urls):
+                        say(f"{error}; trying the next address")
+            else:
+                raise CheckpointError(
+                    f"{'; '.join(faults)}; run the same command again, perhaps on another network or with a newer "
+                    f"wsss-seed, or put the file at {path}"
+                )
             os.replace(part, path)
             hash_of(path)  # and remember it
     except OSError as error:
         remedy = "free some space" if error.errno in _FULL else "check the folder, or set WSSS_SEED_HOME to another"
         raise CheckpointError(f"{path}: cannot be written ({error.strerror or one_line(error)}); {remedy}") from None
+
+
+def _download(
+    url: str,
+    part: Path,
+    size: int | None,
+    sha256: str | None,
+    timeout: float,
+    console: Console,
+    say: Callable[[str], None],
+) -> None:
+    """Complete ``part`` from one address. Raises CheckpointError if it does not send the expected file."""
+    if sha256 is None or not _is_own(part):
+        part.unlink(missing_ok=True)
+    resumed = _size(part) > 0
+    while True:
+        _room_for(part, size, part)
+        say(f"downloading {part.stem}{_of(size)} from {urlsplit(url).netloc or url}{_after(part)}")
+        _receive_all(url, part, size, timeout, console)
+        fault = _fault(part, size, sha256)
+        if fault is None:
+            return
+        part.unlink()
+        if not resumed:
+            raise CheckpointError(f"{url}: not the published file ({fault})")
+        say(f"{part.stem}: the partial download did not belong to this file; starting over")
+        resumed = False
 
 
 @contextmanager
@@ -124,7 +147,7 @@ def _receive_all(url: str, part: Path, size: int | None, timeout: float, console
                 reason = "the connection was closed early"
             except HTTPError as error:
                 if error.code not in _PASSING:
-                    raise CheckpointError(_refusal(url, error)) from None
+                    raise CheckpointError(f"{url}: the server answered {error.code} {error.reason}") from None
                 reason = f"the server answered {error.code} {error.reason}"
             except _BROKEN as error:
                 cause = getattr(error, "reason", None)
@@ -135,9 +158,8 @@ def _receive_all(url: str, part: Path, size: int | None, timeout: float, console
             furthest = max(furthest, _size(part))
             if tries >= _TRIES:
                 raise CheckpointError(
-                    f"{url}: the download failed at {_size(part)} bytes{_of(size)}: {reason}; run the same command "
-                    "again to resume, or download the file by other means"
-                )
+                    f"{url}: the download failed at {_size(part)} bytes{_of(size)} ({reason})"
+                ) from None
             sleep(2 ** (tries - 1))
 
 
@@ -165,14 +187,14 @@ def _receive(
         length = response.headers.get("Content-Length")
         whole = have + int(length) if length and length.isdigit() else None
         if size is not None and whole is not None and whole != size:
-            raise CheckpointError(f"{url}: a different file, of {whole} bytes instead of {size}; {_OTHER_MEANS}")
+            raise CheckpointError(f"{url}: not the published file ({whole} bytes instead of {size})")
         expected = whole if whole is not None else size
         _room_for(part, expected, part)
         with open(part, "ab" if have else "wb", opener=_no_link) as file:
             whole_file = _copy(response, file, expected and expected - have, lambda done: show(have + done, expected))
     if not whole_file:
         part.unlink()
-        raise CheckpointError(f"{url}: a different file, of more than {expected} bytes; {_OTHER_MEANS}")
+        raise CheckpointError(f"{url}: not the published file (more than {expected} bytes)")
     return expected
 
 
@@ -216,10 +238,6 @@ def _read(response: Any) -> bytes:
 def _resumes_at(response: Any, position: int) -> bool:
     found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range") or "")
     return response.status == 206 and found is not None and int(found[1]) == position
-
-
-def _refusal(url: str, error: HTTPError) -> str:
-    return f"{url}: the server answered {error.code} {error.reason}; {_OTHER_MEANS}"
 
 
 def _fault(part: Path, size: int | None, sha256: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Precision of models, and batches that adapt to the memory of the device."""
+"""Devices and precision of models, and batches that adapt to the memory of the device."""
 
 from __future__ import annotations
 
@@ -9,13 +9,26 @@ from typing import TypeVar
 
 import torch
 
-from ..errors import unknown_name
+from ..errors import UsageError, unknown_name
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def check_device(name: str) -> None:
+    """Check that a device is ``auto`` or of a supported kind.
+
+    Raises:
+        UsageError: it is neither the CPU nor an NVIDIA or AMD GPU; Apple's mps is not supported, for example.
+    """
+    if name.partition(":")[0] not in ("auto", "cpu", "cuda"):
+        raise UsageError(
+            f"`device` {name}: only cpu and cuda are supported (part of the computation needs float64, and the sizes "
+            "of batches are set for these two); try `device` cpu"
+        )
 
 
 def choose_precision(asked: str, device: str | torch.device) -> str:

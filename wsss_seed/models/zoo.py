@@ -219,10 +219,13 @@ class ModelSet:
         """The device of the models: the requested one, or the first GPU, or the CPU.
 
         Raises:
-            WsssError: a device that this machine or this build of torch does not have.
+            WsssError: a device that is not supported, or that this machine or this build of torch does not have.
         """
         import torch
 
+        from .precision import check_device
+
+        check_device(self._device)
         if self._device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         try:

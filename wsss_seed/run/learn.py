@@ -21,14 +21,14 @@ from ..io.lock import Lock
 from ..io.progress import Progress
 from ..models.zoo import ModelSet, versions
 from ..output.identity import PROMPTING, files_digest, identity, labels_digest
-from ..output.run_folder import LOCK, write_error
+from ..output.run_folder import LOCK, read_run, write_error
 from ..seeding.backends import BackendRequest, build_seeder
 from ..seeding.clip_sams.learn.crops import PromptTrainingData
 from ..seeding.clip_sams.learn.processes import Processes
 from ..seeding.clip_sams.learn.settings import LearnSettings, Task
 from ..seeding.clip_sams.learn.trainer import learn
 from ..seeding.clip_sams.presets import Preset
-from ..seeding.clip_sams.prompts import save_contexts
+from ..seeding.clip_sams.prompts import SamRecord, save_contexts
 from .generate import generate
 
 TASKS: Mapping[str, tuple[Task, ...]] = {"cls": ("cls",), "seg": ("seg",), "both": ("cls", "seg")}
@@ -125,6 +125,7 @@ def learn_prompts(
             source = PromptTrainingData(
                 samples, dataset.image, _reader(folder, dataset) if folder else None, len(dataset.class_set.names)
             )
+            sam = _sam_of(folder) if folder else None
             file = out / f"{name}.safetensors"
             about = _about(name, dataset, samples, models, settings[name], seed, folder)
             show = progress(f"learning {name}", "iteration") if progress and processes.first else None
@@ -140,7 +141,12 @@ def learn_prompts(
                     write_curve(out / name, curve)
                     if not learned.interrupted:
                         save_contexts(
-                            file, learned.contexts, clip=models.clip, class_set=dataset.class_set, settings=about
+                            file,
+                            learned.contexts,
+                            clip=models.clip,
+                            class_set=dataset.class_set,
+                            settings=about,
+                            sam=sam,
                         )
                 except OSError as error:
                     raise write_error(out, error) from error
@@ -309,11 +315,23 @@ def _coarse_seeds(
         seeder,
         out,
         settings=identity(dataset, {"name": "clip-sams", **seeder.settings}, models, ["clip", "sam"]),
-        about={"versions": versions(), "device": models.device},
+        about={"versions": versions(), "device": models.device, "weights": models.weights()},
         shard=(processes.index, processes.count),
         overwrite=overwrite,
         progress=progress("seeding", "image") if progress else None,
     )
+
+
+def _sam_of(seeds: Path) -> SamRecord | None:
+    """The SAM that made the seeds of a run folder; None for other folders."""
+    run = read_run(seeds)
+    if run is None:
+        return None
+    weights, models = run.get("weights"), run["settings"].get("models")
+    about = weights.get("sam") if isinstance(weights, dict) else None
+    name = about.get("name") if isinstance(about, dict) else None
+    identity = models.get("sam") if isinstance(models, dict) else None
+    return SamRecord(name, identity) if isinstance(name, str) and isinstance(identity, str) else None
 
 
 def _reader(folder: Path, dataset: Dataset) -> Callable[[Sample], np.ndarray]:

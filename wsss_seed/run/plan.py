@@ -87,9 +87,8 @@ def plan_run(
     given = {key: value for key, value in (options or {}).items() if value is not None}
     backend = backend or ("clip-sams" if given else "dino-sam")
     devices = split_devices(device)
-    model_set = choose_models(
-        models, dataset.class_set.name, devices[0], precision, chosen=chosen, preset=given.get("preset")
-    )
+    own = given if backend == "clip-sams" else {}
+    model_set = choose_models(models, dataset.class_set.name, devices[0], precision, chosen=chosen, options=own)
     return RunPlan(
         dataset=dataset,
         models=model_set.for_backend(backend),
@@ -111,7 +110,7 @@ def choose_models(
     precision: str = "auto",
     *,
     chosen: Mapping[str, str | None] | None = None,
-    preset: str | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> ModelSet:
     """The model set for a class set.
 
@@ -121,16 +120,23 @@ def choose_models(
         device: device to run on.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
         chosen: role -> model to use instead of the model set's.
-        preset: a recipe of clip-sams; if ``name`` is None, its models replace those of the default set.
+        options: ``prompts``, ``preset`` and ``stage`` of clip-sams. If ``name`` is None, the models of the preset
+            replace those of the default set; without a preset, the SAM of the seeds that the prompts were learned from.
 
     Raises:
-        WsssError: unknown names.
+        WsssError: unknown names, or a file of prompts that cannot be read.
     """
     own: Mapping[str, str] = {}
-    if preset is not None and name is None:
+    given = options or {}
+    if name is None and "preset" in given:
         from ..seeding.clip_sams.presets import load_preset
 
-        own = load_preset(preset).models
+        own = load_preset(given["preset"]).models
+    elif name is None and "prompts" in given and not (chosen or {}).get("sam"):
+        from ..seeding.clip_sams.prompts_source import learned_sam
+
+        learned = learned_sam(given["prompts"], given.get("stage"))
+        own = {"sam": learned.name} if learned else {}
     models: dict[str, str | None] = {**own, **{role: model for role, model in (chosen or {}).items() if model}}
     for role in models:
         if role not in ("clip", "sam", "detector"):
@@ -153,6 +159,15 @@ def world_warning(models: ModelSet, class_set: str) -> str | None:
         f"the models of '{models.name}' were trained on {models.world} only: these masks show that the installation "
         "works, not how good the method is; use the model set base for photographs"
     )
+
+
+def prompts_warning(backend: str, models: ModelSet, options: Mapping[str, str]) -> str | None:
+    """The warning for prompts of clip-sams that were learned from seeds of another SAM; None if there is no reason."""
+    if backend != "clip-sams" or "prompts" not in options:
+        return None
+    from ..seeding.clip_sams.prompts_source import sam_warning
+
+    return sam_warning(options["prompts"], options.get("stage"), models)
 
 
 def split_devices(text: str) -> list[str]:

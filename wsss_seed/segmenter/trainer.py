@@ -18,6 +18,7 @@ from ..data.classes import ClassSet
 from ..errors import CheckpointError, RunFolderError, UsageError, WsssError
 from ..io.curve import write_curve
 from ..io.signals import deferred_stop, interruptible
+from ..models.precision import check_device
 from ..output.run_folder import settings_difference
 from . import checkpoint
 from .checkpoint import Scale, Segmenter, normalised
@@ -67,7 +68,8 @@ def build_accelerator(settings: SegmenterSettings, device: str) -> Any:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, for a single process.
 
     Raises:
-        WsssError: accelerate is not installed, there is no such device, or the batch cannot be split evenly.
+        WsssError: accelerate is not installed, there is no such device or it is not supported, or the batch cannot be
+            split evenly.
     """
     import os
 
@@ -75,6 +77,7 @@ def build_accelerator(settings: SegmenterSettings, device: str) -> Any:
         from accelerate import Accelerator, DistributedDataParallelKwargs
     except ImportError:
         raise UsageError('training needs accelerate: pip install "wsss-seed[segmenter]"') from None
+    check_device(device)
     gpu = torch.cuda.is_available()
     if device.startswith("cuda") and not gpu:
         raise UsageError(f"device {device}: no GPU that torch can use; give `device` cpu")

@@ -185,6 +185,8 @@ def test_a_sample_is_drawn_once(monkeypatch):
 def test_labels_may_be_left_out_or_replaced(tmp_path: Path):
     d = open_dataset("toyland", images=3, labels="none")
     assert (d.labels_source, [s.labels for s in d]) == (None, [None] * 3)
+    masks = open_dataset("toyland", images=3, labels="masks")
+    assert [s.labels for s in masks] == [s.labels for s in open_dataset("toyland", images=3)]
     (tmp_path / "a.txt").write_text("test_000001 house, cup")
     d = open_dataset("toyland", images=3, labels=tmp_path / "a.txt")
     assert [s.labels for s in d] == [None, (0, 6), None]

@@ -17,6 +17,7 @@ from wsss_seed.errors import WsssError
 from wsss_seed.models.clip import Clip
 from wsss_seed.seeding.clip_sams.prompts import (
     Contexts,
+    SamRecord,
     frame_prompts,
     handwritten_features,
     load_contexts,
@@ -140,7 +141,8 @@ def saved(clip, tmp_path):
     classes = load_class_set("cat, dog")
     contexts = random_contexts(clip, prompt_names(classes), length=4, position="front", per_name=True)
     path = tmp_path / "prompts.safetensors"
-    save_contexts(path, contexts, clip=clip, class_set=classes, settings={"task": "cls", "rate": 1e-3})
+    settings = {"task": "cls", "rate": 1e-3}
+    save_contexts(path, contexts, clip=clip, class_set=classes, settings=settings, sam=SamRecord("tiny", "00"))
     return path, contexts, classes
 
 
@@ -152,6 +154,7 @@ def test_prompts_come_back_as_they_were(clip, saved):
     _, about = read_contexts(path)
     assert about["settings"] == {"task": "cls", "rate": 1e-3}
     assert about["clip"] == clip.name
+    assert about["sam"] == {"name": "tiny", "identity": "00"}
 
 
 def test_prompts_of_another_class_set_are_refused(clip, saved):
@@ -168,6 +171,15 @@ def test_prompts_of_another_clip_are_refused(clip, saved):
         other.visual.proj[0, 0] += 1
     with pytest.raises(WsssError, match=r"prompts for clip, whose weights are not those of other; .*`clip`"):
         load_contexts(saved[0], clip=Clip(other, clip.tokenizer, name="other"), class_set=saved[2])
+
+
+@pytest.mark.parametrize("sam", [5, "tiny", [], {}, {"name": "tiny"}, {"name": 1, "identity": "00"}], ids=str)
+def test_a_record_of_sam_that_is_none_is_refused(saved, sam):
+    path, *_ = saved
+    metadata = metadata_of(path)
+    rewritten(path, {**metadata, "prompts": json.dumps(json.loads(metadata["prompts"]) | {"sam": sam})})
+    with pytest.raises(WsssError, match="sam must have a name and an identity"):
+        read_contexts(path)
 
 
 def test_what_is_no_file_of_prompts_is_refused(clip, tmp_path):

@@ -2,11 +2,18 @@
 
 import numpy as np
 import pytest
+import torch
 from segment_anything import SamPredictor
 from segment_anything.utils.amg import remove_small_regions
 
 from tests.rounding import FLIPPED, ROUNDING
-from wsss_seed.seeding.detection.box_masks import grow, pixel_window, predict_box_masks
+from wsss_seed.seeding.detection.box_masks import (
+    grow,
+    pixel_window,
+    predict_box_masks,
+    region_area_limit,
+    trim_masks,
+)
 from wsss_seed.seeding.detection.settings import SamSettings
 
 SHAPE = (90, 120)
@@ -84,6 +91,37 @@ def test_masks_are_cleaned_as_in_the_whole_image(sam, embedding):
         np.testing.assert_array_equal(on_image(b), expected & inside(box))
         changed += int((a.mask != b.mask).any())
     assert changed
+
+
+@pytest.mark.parametrize(
+    ("shape", "limit"),
+    [
+        ((90, 120), 100),
+        ((375, 500), 100),
+        ((500, 500), 100),
+        ((480, 640), 164),
+        ((3000, 4000), 6400),
+        ((4000, 3000), 6400),
+    ],
+)
+def test_the_smallest_region_grows_with_images_beyond_voc_s(shape, limit):
+    assert region_area_limit(100, shape) == limit
+    assert region_area_limit(0, shape) == 0
+
+
+def test_an_island_that_counts_in_a_small_image_goes_in_a_large_one():
+    """The same logits, of an object with an island of 12 x 12 pixels, in images of 300 and of 3,000 pixels."""
+    logits = torch.full((300, 300), -1.0)
+    logits[20:220, 20:220] = 1
+    logits[250:262, 250:262] = 1
+    for factor, kept in ((1, True), (10, False)):
+        shape = (300 * factor,) * 2
+        canvas = torch.full(shape, -1.0)
+        canvas[:300, :300] = logits
+        box = np.array([[0, 0, 300, 300]], np.float32)
+        [cut] = trim_masks([(canvas, None)], box, shape, SamSettings(min_region_area=100))
+        assert cut.mask[255, 255] == kept
+        assert cut.mask[100, 100]
 
 
 def test_probability_is_the_sigmoid_of_the_logits(sam, embedding):

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -50,6 +50,13 @@ class Contexts:
         if self.vectors.ndim == 2:
             return self.vectors.expand(len(self.names), -1, -1)
         return self.vectors if self.sets is None else self.vectors[list(self.sets)]
+
+
+class SamRecord(NamedTuple):
+    """The SAM of the seeds from which prompts were learned: its name, and its ``ModelSet.identity``."""
+
+    name: str
+    identity: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +177,13 @@ def word_contexts(clip: Clip, names: Sequence[str], words: str, *, position: Pos
 
 
 def save_contexts(
-    path: Path, contexts: Contexts, *, clip: Clip, class_set: ClassSet, settings: Mapping[str, Any] | None = None
+    path: Path,
+    contexts: Contexts,
+    *,
+    clip: Clip,
+    class_set: ClassSet,
+    settings: Mapping[str, Any] | None = None,
+    sam: SamRecord | None = None,
 ) -> None:
     """Write contexts with everything they depend on: a few KB of safetensors.
 
@@ -180,6 +193,7 @@ def save_contexts(
         clip: the model they were learned with.
         class_set: the classes they were learned for.
         settings: how they were learned, as plain JSON values.
+        sam: the SAM of the seeds they were learned from, if there is one.
     """
     about = {
         "names": contexts.names,
@@ -190,6 +204,7 @@ def save_contexts(
         "class_set": class_set.name,
         "classes": class_set.names,
         "settings": dict(settings or {}),
+        "sam": None if sam is None else sam._asdict(),
     }
     vectors = contexts.vectors.detach().float().cpu().contiguous()
     write_bytes(path, save({"vectors": vectors}, {"format": _FORMAT, "prompts": json.dumps(about)}))
@@ -240,6 +255,9 @@ def _check(about: Any, vectors: torch.Tensor) -> None:
         raise ValueError(f"position must be one of {', '.join(get_args(Position))}")
     if not isinstance(about.get("settings"), dict):
         raise ValueError("settings must be a JSON object")
+    sam = about.get("sam")
+    if sam is not None and not (isinstance(sam, dict) and all(isinstance(sam.get(k), str) for k in SamRecord._fields)):
+        raise ValueError("sam must have a name and an identity")
     if vectors.ndim not in (2, 3) or 0 in vectors.shape or not vectors.is_floating_point():
         raise ValueError(
             f"vectors of shape {tuple(vectors.shape)} and type {str(vectors.dtype).removeprefix('torch.')}"

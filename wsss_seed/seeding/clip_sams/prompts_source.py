@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CheckpointError, unknown_name
-from .prompts import Contexts, load_contexts, read_contexts
+from .prompts import Contexts, SamRecord, load_contexts, read_contexts
 from .settings import STAGES, Stage
 
 if TYPE_CHECKING:
@@ -60,6 +60,39 @@ def choose_prompts(source: Any, stage: Any, models: ModelSet, class_set: ClassSe
     digest = hashlib.sha256(json.dumps([contexts.names, contexts.position, contexts.sets]).encode())
     digest.update(contexts.vectors.cpu().contiguous().numpy().tobytes())
     return ChosenPrompts(stage or STAGE_OF.get(task, "fine"), contexts, f"{task} {digest.hexdigest()[:16]}")
+
+
+def learned_sam(source: str | None, stage: str | None) -> SamRecord | None:
+    """The SAM of the seeds from which the given prompts were learned.
+
+    Args:
+        source, stage: as for ``choose_prompts``.
+
+    Returns:
+        None for hand-written and bundled prompts, and for prompts learned from image-level labels.
+
+    Raises:
+        WsssError: there are no such prompts.
+    """
+    if source is None or source == HANDWRITTEN:
+        return None
+    sam = read_contexts(_file(Path(source), stage))[1].get("sam")
+    return None if sam is None else SamRecord(sam["name"], sam["identity"])
+
+
+def sam_warning(source: str | None, stage: str | None, models: ModelSet) -> str | None:
+    """The warning for prompts that were learned from seeds of another SAM than the model set's; None if they were not.
+
+    Raises:
+        WsssError: there are no such prompts.
+    """
+    learned = learned_sam(source, stage)
+    if learned is None or learned.identity == models.identity("sam"):
+        return None
+    return (
+        f"the prompts were learned from seeds of SAM '{learned.name}', which is not '{models.names['sam']}': the masks "
+        f"may be worse; give `sam` {learned.name}, or learn prompts with this one"
+    )
 
 
 def _bundled(stage: str | None, models: ModelSet, class_set: ClassSet) -> Path:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _LOGIT_PIXELS = 2**25  # upper limit of float32 logits in memory at once
 
+_VOC_SIDE = 500  # longer side of VOC's images in pixels
+
 CORE = 0.50
 """Central share of each side of a box; this core becomes ambiguous if the mask is dropped."""
 
@@ -99,13 +101,14 @@ def trim_masks(
         settings: clipping margin, cleaning and minimum coverage.
         pred_iou_thresh: masks with a lower predicted IoU are dropped.
     """
+    min_area = region_area_limit(settings.min_region_area, shape)
     result = []
     for box, (logits, iou) in zip(boxes, found, strict=True):
         x0, y0, x1, y1 = pixel_window(grow(box, settings.box_expand), shape)
         inside = logits[y0:y1, x0:x1]
         whole = np.zeros(shape, bool)
         whole[y0:y1, x0:x1] = (inside > 0).cpu().numpy()
-        mask = fill_and_clean(whole, settings.min_region_area)[y0:y1, x0:x1].copy()  # a view would keep all of it
+        mask = fill_and_clean(whole, min_area)[y0:y1, x0:x1].copy()  # a view would keep all of it
         covered = mask.sum() >= settings.min_box_coverage * float((box[2] - box[0]) * (box[3] - box[1]))
         if covered and mask.any() and (iou is None or iou >= pred_iou_thresh):
             result.append(BoxMask(x0, y0, mask, inside.sigmoid().half().cpu().numpy(), iou, True))
@@ -114,6 +117,15 @@ def trim_masks(
             size = (y1 - y0, x1 - x0)
             result.append(BoxMask(x0, y0, np.ones(size, bool), np.ones(size, np.float16), iou, False))
     return result
+
+
+def region_area_limit(pixels: int, shape: tuple[int, int]) -> int:
+    """``mask.min_region_area`` for an image (H, W), in its pixels.
+
+    SAM computes masks at a fixed resolution, so that the same hole has more pixels in a larger image. Up to the size of
+    VOC's images the limit is ``pixels``; beyond, it grows with the square of the longer side.
+    """
+    return round(pixels * max(1.0, max(shape) / _VOC_SIDE) ** 2)
 
 
 def _logits(

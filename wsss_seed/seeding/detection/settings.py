@@ -137,7 +137,8 @@ class MaskSettings:
 
     Attributes:
         box_expand: margin at each side by which a mask may exceed its box, as a share of the width or height.
-        min_region_area: pixels below which holes are filled and islands removed.
+        min_region_area: area below which holes are filled and islands removed, in pixels of an image whose longer side
+            is 500 or less; in larger images it grows with the square of the longer side.
         min_box_coverage: share of its box below which a mask is dropped.
     """
 

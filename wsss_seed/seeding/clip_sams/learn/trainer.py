@@ -147,11 +147,7 @@ def _trimmed(state: LearningState) -> LearningState:
 
 
 class _Loss:
-    """The loss of a micro-batch as a function of the text features.
-
-    On a GPU the frozen blocks before the last run in half precision; everything that is differentiated stays in
-    float32, so that no gradient underflows and no loss scaling is needed.
-    """
+    """The loss of a micro-batch as a function of the text features, in float32."""
 
     def __init__(self, task: Task, clip: Clip, classes: int, settings: LearnSettings):
         self.task, self.clip, self.classes, self.cam = task, clip, classes, settings.cam
@@ -164,8 +160,7 @@ class _Loss:
             names = ("loss",) if self.task == "cls" else ("loss_foreground", "loss_background")
             return zero, dict.fromkeys(names, zero.detach())
         clip, labels = self.clip, crops.labels.to(self.clip.device)
-        with torch.autocast(clip.device.type, enabled=clip.device.type == "cuda"):
-            tower = clip.encode_tokens(clip.normalise(crops.pixels))
+        tower = clip.encode_tokens(clip.normalise(crops.pixels))
         if self.task == "cls":
             with torch.no_grad():
                 features = clip.last_block(tower)
