@@ -22,8 +22,8 @@ from wsss_seed.data.images import (
     SUFFIXES,
     fitting_suffix,
     image_size,
-    is_rotated,
     read_labels,
+    read_orientation,
     read_palette,
     read_rgb,
     reads_alike,
@@ -135,8 +135,8 @@ def test_stored_orientation_is_kept_in_every_format(tmp_path: Path, name: str, o
         assert got.shape[:2] == (image.height, image.width) == (4, 16)
     assert got[0, 0].min() > 200
     assert got[0, 15].max() < 50
-    assert is_rotated(path)
-    assert not is_rotated(save(tmp_path / "plain.jpg", wide))
+    assert read_orientation(path) == orientation
+    assert read_orientation(save(tmp_path / "plain.jpg", wide)) == 1
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
@@ -146,7 +146,7 @@ def test_the_orientation_of_tiff_is_part_of_the_format(tmp_path: Path, orientati
         want = np.asarray(image.convert("RGB"))
     np.testing.assert_array_equal(read_rgb(path), want)
     np.testing.assert_array_equal(want, np.rot90(RGB, {3: 2, 6: -1}[orientation]))
-    assert not is_rotated(path)
+    assert read_orientation(path) == 1
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5000), (5000, 1)])
@@ -196,7 +196,7 @@ def test_files_that_are_no_images(tmp_path: Path):
         "missing.jpg": "No such file",
         "a\0b.jpg": "not a file name",
     }.items():
-        for reader in (read_rgb, read_labels, is_rotated):
+        for reader in (read_rgb, read_labels, read_orientation):
             with pytest.raises(ImageError) as e:
                 reader(tmp_path / name)
             assert message in str(e.value)
@@ -216,7 +216,7 @@ def test_other_formats_are_refused_and_start_no_program(tmp_path: Path, monkeypa
         for name in ("photo.jpg", "mask.png"):
             path = tmp_path / name
             Image.new("RGB", (16, 16)).save(path, form)
-            for reader in (read_rgb, read_labels, image_size, is_rotated, fitting_suffix, read_palette):
+            for reader in (read_rgb, read_labels, image_size, read_orientation, fitting_suffix, read_palette):
                 with pytest.raises(ImageError) as e:
                     reader(path)
                 known = "JPEG, PNG, WEBP, BMP or TIFF"

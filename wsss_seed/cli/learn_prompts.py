@@ -96,12 +96,15 @@ def learn_prompts(
     if not processes.first:
         raise typer.Exit(130 if result.interrupted else 0)
     show.failures(result.failed)
+    if result.turned:
+        show.message(f"{result.turned} images were turned upright according to EXIF")
     if json:
         show.as_json(
             {
                 "out": str(result.out),
                 "prompts": {name: str(path) for name, path in result.prompts.items()},
                 "losses": result.losses,
+                "turned": result.turned,
                 "failed": [{"id": name, "error": error} for name, error in result.failed],
                 "interrupted": result.interrupted,
             }

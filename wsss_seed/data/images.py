@@ -6,9 +6,9 @@ them untested on hostile files, and for one of them, EPS, it starts Ghostscript.
 Every image is converted to uint8 RGB by these rules:
 
 - EXIF orientation is not applied. The annotations of VOC and COCO, PIL and torchvision's VOCSegmentation refer to the
-  stored pixels, and a label map has no EXIF orientation, so a mask always has the size of
-  ``PIL.Image.open(path).convert("RGB")``. (In TIFF the orientation is part of the format, and PIL applies it.)
-  ``is_rotated`` detects such images, so that the user can be warned.
+  stored pixels, and a label map has no EXIF orientation, so a mask matches ``PIL.Image.open(path).convert("RGB")``.
+  ``read_orientation`` returns it, and ``data.orientation`` turns images by it. (In TIFF the orientation is part of the
+  format, and PIL applies it.)
 - 16-bit channels keep their high byte, which scales 0..65535 to 0..255.
 - Transparent pixels are composited onto white; the colour stored below them is invisible to viewers.
 - Greyscale, palette and CMYK are converted as by PIL. Of an animation the first frame is read.
@@ -186,17 +186,24 @@ def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def is_rotated(path: Path) -> bool:
-    """Whether viewers rotate or mirror the image according to its EXIF orientation, which ``read_rgb`` ignores.
+def read_orientation(path: Path) -> int:
+    """The EXIF orientation of an image file, 1..8, by which viewers turn the pixels that ``read_rgb`` returns.
 
     Raises:
         ImageError: not a readable image.
     """
     with _open(Path(path)) as image:
-        try:
-            return image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) not in (0, 1)
-        except Exception:  # unreadable EXIF data has no effect
-            return False
+        return exif_orientation(image)
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """The EXIF orientation of a PIL image, 1..8; 1 (upright) without any, or where PIL itself applies it."""
+    try:
+        # PNG's own getexif decodes the pixels to look for EXIF data behind them.
+        found = 1 if image.format == "TIFF" else Image.Image.getexif(image).get(_ORIENTATION, 1)
+    except Exception:  # unreadable EXIF data has no effect
+        return 1
+    return found if type(found) is int and 1 <= found <= 8 else 1
 
 
 def _raw_mode(image: Image.Image) -> str:
