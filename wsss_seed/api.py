@@ -246,6 +246,8 @@ def generate(
     )
     _warn(world_warning(plan.models, data.class_set.name))
     console = Console(stderr=True, quiet=not progress)
+    if data.passed_over:
+        console.print(data.passed_over, markup=False, soft_wrap=True)
     result = execute(plan, progress=Progress(console))
     if result.turned:
         console.print(turned_remark(result.turned, result.made, plan.orientation), markup=False, soft_wrap=True)

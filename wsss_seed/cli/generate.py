@@ -129,6 +129,8 @@ def generate(
         f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes, labels: "
         f"{data.labels_source or 'none'}; {plan.backend} with model set '{plan.models.name}' on {where}"
     )
+    if data.passed_over:
+        show.message(data.passed_over)
     if data.labels_source not in (None, "drawn") and data.unlabelled:
         show.warning(f"{data.unlabelled} images are not in {data.labels_source}; they are seeded without labels")
     warn_of_truth(data, limit, part)

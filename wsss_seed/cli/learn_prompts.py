@@ -78,6 +78,8 @@ def learn_prompts(
             f"{data.labels_source or 'none'}; preset {recipe.name}, CLIP {model_set.names['clip']} on "
             f"{model_set.device}"
         )
+        if data.passed_over:
+            show.message(data.passed_over)
         if data.labels_source and data.unlabelled:
             show.warning(f"{data.unlabelled} images have no image-level labels and are left out")
     result = run(

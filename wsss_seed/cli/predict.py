@@ -122,6 +122,8 @@ def predict(
         f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes; {checkpoint} on "
         f"{models.device}{by_sam}"
     )
+    if data.passed_over:
+        show.message(data.passed_over)
     result = run(
         data,
         predictor,

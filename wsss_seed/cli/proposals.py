@@ -63,6 +63,8 @@ def proposals(
     show.message(
         f"{len(data)} images of {data.name} {data.split}; SAM '{model_set.names['sam']}' on {model_set.device}"
     )
+    if data.passed_over:
+        show.message(data.passed_over)
     result = propose(
         data,
         lambda: model_set.sam,

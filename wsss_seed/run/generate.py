@@ -179,7 +179,9 @@ def generate(
         try:
             if progress is not None:
                 progress.start(len(samples), len(former.done))
-            process_samples(todo, load, make, save, fail, prefetch=prefetch)
+            process_samples(
+                todo, load, make, save, fail, size=lambda loaded: loaded.upright.image.nbytes, prefetch=prefetch
+            )
         except KeyboardInterrupt:
             interrupted = True
         except OSError as error:
