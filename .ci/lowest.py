@@ -6,6 +6,6 @@ from pathlib import Path
 
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
 extras = project["optional-dependencies"]
-for requirement in sorted({*project["dependencies"], *extras["segmenter"], *extras["multi-gpu"]}):
+for requirement in sorted({*project["dependencies"], *extras["heif"], *extras["segmenter"], *extras["multi-gpu"]}):
     name, lowest = re.match(r"([\w-]+)>=([^,]+)", requirement).groups()
     print(f"{name}=={lowest}")

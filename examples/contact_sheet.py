@@ -13,7 +13,8 @@ from PIL import Image
 
 from wsss_seed.data import open_dataset
 from wsss_seed.data.images import read_labels, read_rgb
-from wsss_seed.output.run_folder import confidence_path, mask_path
+from wsss_seed.evaluation.evaluate import ground_truth
+from wsss_seed.output.run_folder import confidence_path, image_path, mask_path, run_orientation
 
 CELL = 160
 
@@ -42,12 +43,12 @@ def main() -> None:
     data = open_dataset(args.dataset, args.root, args.split, args.classes, images=args.images, seed=args.seed)
     palette = np.array(data.class_set.palette, np.uint8)
     samples = [s for s in data if mask_path(args.run, s.id).exists()][: args.columns]
+    truth_of, _ = ground_truth(data, run_orientation(args.run))
     columns = []
     for sample in samples:
-        truth = data.mask(sample)
-        cells = [cell(data.image(sample))]
-        if truth is not None:
-            cells.append(cell(palette[truth]))
+        cells = [cell(read_rgb(image_path(args.run, sample.id)))]
+        if data.has_masks:
+            cells.append(cell(palette[truth_of(sample.id)]))
         cells.append(cell(palette[read_labels(mask_path(args.run, sample.id))]))
         cells.append(cell(read_rgb(confidence_path(args.run, sample.id))))
         columns.append(cells)

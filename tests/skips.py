@@ -20,6 +20,7 @@ ALLOWED = [
     r"the environment of .* has no \w+; ",
     # What the machine lacks or forbids; Linux is assumed.
     r"no GPU here",
+    r"every format can be read here",  # with the extras of CI
     r"root may write everywhere",
     r"needs a user namespace to mount a small file system",  # containers seldom allow it
     # The test interrupts a process, which may end first.

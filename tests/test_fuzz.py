@@ -27,7 +27,7 @@ from wsss_seed.data.base import Sample
 from wsss_seed.data.check import check_dataset
 from wsss_seed.data.classes import ClassSet, load_class_set, voc_palette
 from wsss_seed.data.coco import Coco
-from wsss_seed.data.images import image_size, is_rotated, read_labels, read_rgb
+from wsss_seed.data.images import SUFFIXES, image_size, read_labels, read_orientation, read_rgb
 from wsss_seed.data.labels import read_image_labels
 from wsss_seed.data.voc import Voc
 from wsss_seed.errors import WsssError
@@ -143,7 +143,7 @@ def write_image(path: Path, pixels: np.ndarray, **options: Any) -> Path:
 
 
 def read_image(path: Path) -> None:
-    for read in (image_size, is_rotated, read_rgb, read_labels):
+    for read in (image_size, read_orientation, read_rgb, read_labels):
         try:
             read(path)
         except WsssError as error:
@@ -433,6 +433,8 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "webp": image_target(".webp", lossless=True),
     "bmp": image_target(".bmp"),
     "tiff": image_target(".tif"),
+    **({"avif": image_target(".avif")} if ".avif" in SUFFIXES else {}),
+    **({"heif": image_target(".heic")} if ".heic" in SUFFIXES else {}),
     "tiff, deflated": image_target(".tiff", compression="tiff_deflate"),
     "labels.txt": text_target("labels.txt", "2007_000001 0 1\n2007_000002.jpg cat, dog\nsub/c\tcat\n", labels_of),
     "labels.csv": text_target("labels.csv", "image,label\n2007_000001,cat;dog\n2007_000002.jpg,1\n", labels_of),

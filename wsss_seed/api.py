@@ -17,7 +17,8 @@ from .config import dotted
 from .data import DATASETS, open_dataset
 from .data.base import Dataset, Sample
 from .data.classes import ClassSet, load_class_set
-from .data.images import read_rgb
+from .data.images import exif_orientation, read_orientation, read_rgb
+from .data.orientation import Orientation, check_orientation, inverse, turn, turned_remark
 from .errors import ImageError, UsageError
 from .io.prefetch import prefetch_map
 from .output.finished import FinishedRun
@@ -45,14 +46,19 @@ Picture = str | Path | Image.Image | np.ndarray
 class ImageSeeder:
     """Seeds images one by one; what ``load`` returns.
 
+    The models see photographs upright: a file or PIL image with an EXIF orientation is turned for them.
+
     Attributes:
         class_set: the classes.
         settings: the effective settings, dotted key to value.
+        orientation: what ``Seed.labels`` and everything else in a seed match: the ``stored`` pixels of such a
+            photograph, or the ``upright`` one.
     """
 
-    def __init__(self, seeder: Seeder, class_set: ClassSet) -> None:
+    def __init__(self, seeder: Seeder, class_set: ClassSet, orientation: Orientation = "stored") -> None:
         self._seeder = seeder
         self.class_set = class_set
+        self.orientation = orientation
         self.settings = dict(seeder.settings)
 
     def __call__(self, image: Picture, labels: Iterable[str] | None = None) -> Seed:
@@ -67,7 +73,7 @@ class ImageSeeder:
             ImageError: the image cannot be read or seeded.
             UsageError: a label that is no class.
         """
-        return self._seed(image, _pixels(image), labels)
+        return self._seed(image, *_pixels(image), labels)
 
     def stream(
         self,
@@ -93,17 +99,20 @@ class ImageSeeder:
         with closing(prefetch_map(lambda pair: _pixels(pair[0]), pairs, workers=2, depth=2)) as decoded:
             for (image, own), pixels in decoded:
                 try:
-                    yield self._seed(image, pixels.result(), own)
+                    yield self._seed(image, *pixels.result(), own)
                 except ImageError as error:
                     if on_error == "raise":
                         raise
                     log.warning("%s", error)
 
-    def _seed(self, image: Picture, pixels: np.ndarray, labels: Iterable[str] | None) -> Seed:
+    def _seed(self, image: Picture, pixels: np.ndarray, exif: int, labels: Iterable[str] | None) -> Seed:
         path = Path(image) if isinstance(image, str | Path) else None
         sample = Sample(path.name if path else "image", path, None if labels is None else self._indices(labels))
-        seed = self._seeder.seed(LoadedSample(sample, pixels))
-        return replace(seed, image=pixels, class_set=self.class_set, path=path)
+        upright = turn(pixels, exif)
+        seed = replace(
+            self._seeder.seed(LoadedSample(sample, upright)), image=upright, class_set=self.class_set, path=path
+        )
+        return seed.turned(inverse(exif)) if self.orientation == "stored" else seed
 
     def _indices(self, labels: Iterable[str]) -> tuple[int, ...]:
         if isinstance(labels, str):
@@ -125,6 +134,7 @@ def load(
     prompts: str | Path | None = None,
     preset: str | None = None,
     stage: str | None = None,
+    orientation: Orientation = "stored",
     settings: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> ImageSeeder:
@@ -140,6 +150,8 @@ def load(
         precision: ``fp32``, ``bf16``, ``fp16``, or ``auto`` for half precision on a GPU that has it.
         prompts, preset, stage: of clip-sams: its prompts (``handwritten``, or a file or folder of learn-prompts), the
             recipe and its stage.
+        orientation: what ``Seed.labels`` matches where EXIF turns a photograph: by default the ``stored`` pixels, as
+            PIL returns them, or the ``upright`` photograph, as viewers show it.
         settings: of the backend, by dotted keys or in nested mappings.
         more: settings by their names or groups: ``mode="label_free"``, ``detector={"box_threshold": 0.25}``.
 
@@ -163,7 +175,7 @@ def load(
     seeder = build_seeder(backend, request, options)
     if seeder.needs_boxes:
         raise UsageError("boxes_given needs the ground-truth boxes of a dataset; use generate")
-    return ImageSeeder(seeder, class_set)
+    return ImageSeeder(seeder, class_set, check_orientation(orientation))
 
 
 def generate(
@@ -183,6 +195,7 @@ def generate(
     prompts: str | Path | None = None,
     preset: str | None = None,
     stage: str | None = None,
+    orientation: Orientation = "stored",
     limit: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -203,6 +216,8 @@ def generate(
         seed: of toyland's world.
         backend, models, device, precision, prompts, preset, stage, settings, more: see ``load``; ``device`` may name
             several devices, separated by commas, which share the work.
+        orientation: what the masks match where EXIF turns a photograph: the ``stored`` pixels, or the ``upright``
+            photograph, of which the run folder then has a copy.
         limit: seed the first images only.
         overwrite: seed finished images again.
         progress: show progress on standard error.
@@ -229,11 +244,17 @@ def generate(
         precision=precision,
         out=None if out is None else Path(out),
         limit=limit,
+        orientation=orientation,
         overwrite=overwrite,
     )
     _warn(world_warning(plan.models, data.class_set.name))
     _warn(prompts_warning(plan.backend, plan.models, plan.options))
-    result = execute(plan, progress=Progress(Console(stderr=True, quiet=not progress)))
+    console = Console(stderr=True, quiet=not progress)
+    if data.passed_over:
+        console.print(data.passed_over, markup=False, soft_wrap=True)
+    result = execute(plan, progress=Progress(console))
+    if result.turned:
+        console.print(turned_remark(result.turned, result.made, plan.orientation), markup=False, soft_wrap=True)
     if result.interrupted:
         raise KeyboardInterrupt
     return Run(plan.out, data, result)
@@ -292,13 +313,16 @@ class Run:
             DataError: ground truth that cannot be used.
         """
         from .evaluation.evaluate import evaluate
+        from .output.run_folder import run_orientation
 
+        orientation = run_orientation(self.path)
         if gt is None:
             if self.dataset is None or not self.dataset.has_masks:
                 raise UsageError("no ground truth: give `gt` a folder of index PNGs or a dataset")
             ids = None if self.result is None else self.result.ids
-            return evaluate(self.path, self.dataset, ids=ids, policy=policy)
-        return evaluate(self.path, gt if isinstance(gt, Dataset) else Path(gt), policy=policy)
+            return evaluate(self.path, self.dataset, ids=ids, policy=policy, orientation=orientation)
+        truth = gt if isinstance(gt, Dataset) else Path(gt)
+        return evaluate(self.path, truth, policy=policy, orientation=orientation)
 
     def report(
         self,
@@ -383,15 +407,15 @@ def _settings(settings: Mapping[str, Any] | None, more: Mapping[str, Any]) -> di
     return dotted({**(settings or {}), **more})
 
 
-def _pixels(image: Picture) -> np.ndarray:
-    """uint8 (H, W, 3) RGB."""
+def _pixels(image: Picture) -> tuple[np.ndarray, int]:
+    """The stored pixels, uint8 (H, W, 3) RGB, and the EXIF orientation."""
     if isinstance(image, str | Path):
-        return read_rgb(Path(image))
+        return read_rgb(Path(image)), read_orientation(Path(image))
     if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image.convert("RGB")), exif_orientation(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ImageError(f"an image is uint8 (H, W, 3) RGB, not {image.dtype} {image.shape}")
-    return image
+    return image, 1
 
 
 def _warn(text: str | None) -> None:

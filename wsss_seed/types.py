@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,13 +13,15 @@ from PIL import Image
 
 from .data.base import Boxes, Sample
 from .data.classes import ClassSet
+from .data.orientation import turn, turn_boxes
 from .io.overlay import overlay
 from .io.png import write_mask
 
 
 @dataclass(frozen=True)
 class LoadedSample:
-    """A sample with its image, uint8 (H, W, 3) RGB; ``boxes`` are loaded only for seeders that need them."""
+    """A sample with its upright image, uint8 (H, W, 3) RGB; ``boxes`` (upright too) are loaded only for seeders that
+    need them."""
 
     sample: Sample
     image: np.ndarray
@@ -54,6 +56,19 @@ class Instance:
         mask[y : y + h, x : x + w] = self.window
         return mask
 
+    def turned(self, exif: int) -> Instance:
+        """The object on the turned image; see ``data.orientation.turn``."""
+        (x, y), (h, w) = self.offset, self.window.shape
+        corners = turn_boxes(np.array([[x, y, x + w, y + h]]), exif, self.size)
+        x0, y0, x1, y1 = turn_boxes(np.array([self.xyxy]), exif, self.size)[0].tolist()
+        return replace(
+            self,
+            xyxy=(x0, y0, x1, y1),
+            size=self.size[::-1] if exif >= 5 else self.size,
+            offset=(int(corners[0, 0]), int(corners[0, 1])),
+            window=turn(self.window, exif),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Seed:
@@ -67,7 +82,8 @@ class Seed:
         confidence: float32 (H, W) in 0..1.
         present: foreground indices of the classes in the image, ascending.
         scores: foreground index -> score, for each class considered.
-        evidence: intermediate results that explain the seed, as JSON values.
+        evidence: intermediate results that explain the seed, as JSON values; ``detections``, if there are any, is a
+            list of mappings with a ``box``, x0 y0 x1 y1 in pixels.
         notes: remarks for the user, e.g. why every pixel is ignored.
         instances: the objects in the label map, if the backend finds objects.
         image: uint8 (H, W, 3) RGB.
@@ -85,6 +101,26 @@ class Seed:
     image: np.ndarray | None = field(default=None, repr=False)
     class_set: ClassSet | None = field(default=None, repr=False)
     path: Path | None = None
+
+    def turned(self, exif: int) -> Seed:
+        """The seed of the turned image; see ``data.orientation.turn``."""
+        if exif == 1:
+            return self
+        evidence = dict(self.evidence)
+        if "detections" in evidence:
+            shape = (self.labels.shape[0], self.labels.shape[1])
+            evidence["detections"] = [
+                {**found, "box": [round(x, 2) for x in turn_boxes(np.array([found["box"]]), exif, shape)[0].tolist()]}
+                for found in evidence["detections"]
+            ]
+        return replace(
+            self,
+            labels=turn(self.labels, exif),
+            confidence=turn(self.confidence, exif),
+            evidence=evidence,
+            instances=tuple(instance.turned(exif) for instance in self.instances),
+            image=None if self.image is None else turn(self.image, exif),
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -130,5 +166,5 @@ class Seeder(Protocol):
         ...
 
     def seed(self, loaded: LoadedSample) -> Seed:
-        """Seed one image. Raises ImageError if it cannot be seeded."""
+        """Seed one upright image. Raises ImageError if it cannot be seeded."""
         ...

@@ -16,7 +16,7 @@ def test_a_sound_world(tmp_path: Path):
     ticks = []
     report = check_dataset(open_dataset("toyland", images=5), lambda: ticks.append(1))
     assert len(ticks) == report.images == report.masks == report.labelled == 5
-    assert (report.problems, report.labels_differ, report.rotated, report.ignore_share) == ([], 0, 0, 0.0)
+    assert (report.problems, report.labels_differ, report.turned, report.ignore_share) == ([], 0, 0, 0.0)
     assert sum(report.images_per_class.values()) == sum(len(s.labels) for s in open_dataset("toyland", images=5))
     json.dumps(report.to_json(), allow_nan=False)
 
@@ -48,7 +48,7 @@ def test_every_fault_is_named_and_the_rest_is_still_read(tmp_path: Path):
     (tmp_path / "labels.txt").write_text("good cat\nGOOD dog\nsize\n")
     d = open_dataset("voc", tmp_path, classes="cat, dog")
     report = check_dataset(d)
-    assert (report.images, report.masks, report.labelled, report.rotated, report.no_background) == (9, 6, 3, 1, 1)
+    assert (report.images, report.masks, report.labelled, report.turned, report.no_background) == (9, 6, 3, 1, 1)
     assert report.labels_differ == 1
     assert report.images_per_class == {"cat": 2, "dog": 0}
     assert report.smallest == report.largest == (3, 1)

@@ -17,7 +17,9 @@ from PIL import Image
 from wsss_seed.data import DATASETS, check_id, open_dataset
 from wsss_seed.data.check import check_dataset
 from wsss_seed.data.ids import folded
-from wsss_seed.errors import ImageError, WsssError
+from wsss_seed.data.images import REMEDIES
+from wsss_seed.data.listing import passed_over
+from wsss_seed.errors import DataError, ImageError, WsssError
 
 
 def photo(path: Path, width: int = 4, height: int = 3) -> Path:
@@ -39,6 +41,33 @@ def test_a_tree_is_listed_by_id(tmp_path: Path):
     assert {s.labels for s in d} == {None}
     assert d.mask(d[0]) is d.boxes(d[0]) is None
     assert list(d) == list(d)  # can be read again
+
+
+def test_files_that_are_passed_over_are_counted_by_kind(tmp_path: Path):
+    photo(tmp_path / "a.jpg")
+    for name in ("b.gif", "notes.txt", "sub/more.TXT", "sub/README", ".hidden.txt", "run/run.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "run/SegmentationClass").mkdir()  # a run folder is not entered
+    (tmp_path / "folder.txt").mkdir()
+    d = open_dataset("folder", tmp_path, classes="cat, dog")
+    assert d.passed_over == "4 files passed over: 2 .txt, 1 without suffix, 1 .gif"
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(
+        DataError, match=r"no image below it \(4 files passed over: 2 .txt, .*\); known suffixes are .jpg"
+    ):
+        open_dataset("folder", tmp_path, classes="cat, dog")
+
+
+def test_images_that_cannot_be_read_here_are_named_first_with_the_remedy():
+    counts = {f".{i}": 5 for i in range(10)} | {".heic": 2}
+    text = passed_over(counts)
+    remedy = REMEDIES.get(".heic")
+    assert text.startswith("52 files passed over: ")
+    assert (f"2 .heic ({remedy}), 5 .0" in text) == (remedy is not None)
+    assert text.endswith("of other kinds")
+    assert passed_over({}) == ""
+    assert passed_over({".txt": 1}) == "1 file passed over: 1 .txt"
 
 
 def test_what_bears_an_images_suffix_fails_by_itself(tmp_path: Path):

@@ -18,17 +18,18 @@ from PIL import Image
 import wsss_seed
 from wsss_seed.data.images import (
     FORMATS,
-    MAX_PIXELS,
+    LIMIT_VARIABLE,
+    REMEDIES,
     SUFFIXES,
     fitting_suffix,
     image_size,
-    is_rotated,
     read_labels,
+    read_orientation,
     read_palette,
     read_rgb,
     reads_alike,
 )
-from wsss_seed.errors import ImageError, WsssError
+from wsss_seed.errors import ImageError, UsageError, WsssError
 
 RGB = np.random.RandomState(0).randint(0, 256, (5, 7, 3), np.uint8)
 
@@ -135,8 +136,8 @@ def test_stored_orientation_is_kept_in_every_format(tmp_path: Path, name: str, o
         assert got.shape[:2] == (image.height, image.width) == (4, 16)
     assert got[0, 0].min() > 200
     assert got[0, 15].max() < 50
-    assert is_rotated(path)
-    assert not is_rotated(save(tmp_path / "plain.jpg", wide))
+    assert read_orientation(path) == orientation
+    assert read_orientation(save(tmp_path / "plain.jpg", wide)) == 1
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
@@ -146,7 +147,7 @@ def test_the_orientation_of_tiff_is_part_of_the_format(tmp_path: Path, orientati
         want = np.asarray(image.convert("RGB"))
     np.testing.assert_array_equal(read_rgb(path), want)
     np.testing.assert_array_equal(want, np.rot90(RGB, {3: 2, 6: -1}[orientation]))
-    assert not is_rotated(path)
+    assert read_orientation(path) == 1
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5000), (5000, 1)])
@@ -156,17 +157,41 @@ def test_thin_and_tiny_images(tmp_path: Path, height: int, width: int):
         assert read_rgb(save(tmp_path / name, array)).shape == (height, width, 3)
 
 
-def test_just_below_the_limit_is_read_and_above_is_refused(tmp_path: Path):
-    bits = Image.new("1", (10_000, MAX_PIXELS // 10_000))
-    bits.save(tmp_path / "at.png")
-    assert read_rgb(tmp_path / "at.png").shape == (5000, 10_000, 3)
-    Image.new("1", (10_000, 5001)).save(tmp_path / "above.png")
-    with pytest.raises(ImageError, match=r"above.png: 50.0 megapixels, more than 50 megapixels; downscale"):
+def test_just_below_the_limit_is_read_and_above_is_refused(tmp_path: Path, monkeypatch):
+    Image.new("1", (2000, 1000)).save(tmp_path / "at.png")
+    Image.new("1", (2000, 1001)).save(tmp_path / "above.png")
+    monkeypatch.setenv(LIMIT_VARIABLE, "2")
+    assert read_rgb(tmp_path / "at.png").shape == (1000, 2000, 3)
+    with pytest.raises(ImageError, match=r"more than 2 megapixels; set the environment .*MEGAPIXELS=3 to read"):
         read_rgb(tmp_path / "above.png")
+    monkeypatch.setenv(LIMIT_VARIABLE, "3")
+    assert read_rgb(tmp_path / "above.png").shape == (1001, 2000, 3)
+    for value in ("0", "-1", "many", "1e3"):
+        monkeypatch.setenv(LIMIT_VARIABLE, value)
+        with pytest.raises(UsageError, match=f"{LIMIT_VARIABLE}={value}: expected a number of megapixels"):
+            read_rgb(tmp_path / "at.png")
+
+
+def test_photographs_of_phones_are_below_the_default_limit(tmp_path: Path, monkeypatch):
+    png(tmp_path / "phone.png", 16_320, 12_240, 1, 0, b"")
+    assert image_size(tmp_path / "phone.png") == (16_320, 12_240)
+    png(tmp_path / "camera.png", 30_000, 20_000, 1, 0, b"")
+    monkeypatch.setenv(LIMIT_VARIABLE, "600")
+    assert image_size(tmp_path / "camera.png") == (30_000, 20_000)
+
+
+def test_large_images_are_converted_in_strips(tmp_path: Path, monkeypatch):
+    rgba = np.random.RandomState(0).randint(0, 256, (40, 50, 4), np.uint8)
+    paths = [save(tmp_path / "rgba.png", rgba), save(tmp_path / "rgb.jpg", rgba[:, :, :3])]
+    Image.fromarray(rgba[:, :, :3]).quantize(16).save(tmp_path / "p.png", transparency=3)
+    whole = [read_rgb(path) for path in (*paths, tmp_path / "p.png")]
+    monkeypatch.setattr("wsss_seed.data.images._STRIP", 50 * 7)
+    for path, want in zip((*paths, tmp_path / "p.png"), whole, strict=True):
+        np.testing.assert_array_equal(read_rgb(path), want)
 
 
 def test_a_decompression_bomb_is_one_clear_error_and_no_warning(tmp_path: Path):
-    for name, side in (("big.png", 10_000), ("bomb.png", 60_000)):
+    for name, side in (("big.png", 20_000), ("bomb.png", 60_000)):
         png(tmp_path / name, side, side, 1, 0, b"")
     code = (
         "import sys\nfrom pathlib import Path\nfrom wsss_seed.data.images import read_rgb\n"
@@ -177,7 +202,7 @@ def test_a_decompression_bomb_is_one_clear_error_and_no_warning(tmp_path: Path):
     done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     big, bomb = done.stdout.splitlines()
-    assert "big.png: 100.0 megapixels" in big
+    assert "big.png: 400.0 megapixels, more than 250 megapixels; set" in big
     assert "bomb.png: far too many pixels" in bomb
 
 
@@ -196,7 +221,7 @@ def test_files_that_are_no_images(tmp_path: Path):
         "missing.jpg": "No such file",
         "a\0b.jpg": "not a file name",
     }.items():
-        for reader in (read_rgb, read_labels, is_rotated):
+        for reader in (read_rgb, read_labels, read_orientation):
             with pytest.raises(ImageError) as e:
                 reader(tmp_path / name)
             assert message in str(e.value)
@@ -216,10 +241,10 @@ def test_other_formats_are_refused_and_start_no_program(tmp_path: Path, monkeypa
         for name in ("photo.jpg", "mask.png"):
             path = tmp_path / name
             Image.new("RGB", (16, 16)).save(path, form)
-            for reader in (read_rgb, read_labels, image_size, is_rotated, fitting_suffix, read_palette):
+            for reader in (read_rgb, read_labels, image_size, read_orientation, fitting_suffix, read_palette):
                 with pytest.raises(ImageError) as e:
                     reader(path)
-                known = "JPEG, PNG, WEBP, BMP or TIFF"
+                known = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
                 assert str(e.value) == f"{path}: not an image in {known} format, despite its name; save it as PNG"
             assert not reads_alike(path, (16, 16))
     assert not started.exists()
@@ -263,6 +288,7 @@ def test_what_is_read_alike_by_everybody(tmp_path: Path):
         save(tmp_path / "a.jpg", smooth): True,
         save(tmp_path / "a.tif", smooth): True,
         save(tmp_path / "l.png", smooth, "L"): True,
+        save(tmp_path / "a.avif", smooth): False,
         save(tmp_path / "t.png", smooth, transparency=(0, 0, 0)): False,
         save(tmp_path / "turned.jpg", smooth, exif=turned): False,
         save(tmp_path / "p.png", smooth, "P"): False,
@@ -274,7 +300,7 @@ def test_what_is_read_alike_by_everybody(tmp_path: Path):
 
 
 def test_suffix_and_palette_go_by_content(tmp_path: Path):
-    for form, suffix in zip(FORMATS, (".jpg", ".png", ".webp", ".bmp", ".tif"), strict=True):
+    for form, suffix in zip(FORMATS, (".jpg", ".png", ".webp", ".bmp", ".tif", ".avif", ".heic"), strict=False):
         save(tmp_path / "a.jpg", RGB, format=form)
         assert fitting_suffix(tmp_path / "a.jpg") == suffix
         assert read_palette(tmp_path / "a.jpg") == []
@@ -288,7 +314,7 @@ def test_suffix_and_palette_go_by_content(tmp_path: Path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_truncated_files_are_errors_and_never_half_an_image(tmp_path: Path, form: str):
     array = np.random.RandomState(1).randint(0, 256, (60, 80, 3), np.uint8)
     buffer = io.BytesIO()
@@ -314,7 +340,7 @@ def test_truncated_files_are_errors_and_never_half_an_image(tmp_path: Path, form
 def test_damaged_bytes_raise_nothing_but_image_errors(tmp_path: Path):
     dice = np.random.RandomState(2)
     read = 0
-    for form in ("JPEG", "PNG", "WEBP", "BMP", "TIFF"):
+    for form in FORMATS:
         buffer = io.BytesIO()
         Image.fromarray(RGB).save(buffer, form)
         for _ in range(60):
@@ -366,6 +392,7 @@ def test_label_maps_that_hold_no_indices_are_refused(tmp_path: Path):
     save(tmp_path / "rgba.png", RGB, "RGBA")
     save(tmp_path / "la.png", LABELS, "LA")
     save(tmp_path / "lossy.jpg", LABELS)
+    save(tmp_path / "lossy.avif", LABELS)
     save(tmp_path / "bits.png", LABELS > 1)
     png(tmp_path / "four.png", 2, 1, 4, 0, b"\0\x12")
     for name, message in {
@@ -373,11 +400,37 @@ def test_label_maps_that_hold_no_indices_are_refused(tmp_path: Path):
         "rgba.png": "RGBA colours",
         "la.png": "LA colours",
         "lossy.jpg": "JPEG does not preserve label values",
+        "lossy.avif": "AVIF does not preserve label values",
         "bits.png": "fewer than 8 bits",
         "four.png": "fewer than 8 bits",
     }.items():
         with pytest.raises(ImageError, match=message):
             read_labels(tmp_path / name)
+
+
+def test_heif_is_read_where_its_library_is_installed(tmp_path: Path):
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    assert "HEIF" in FORMATS
+    assert not REMEDIES
+    smooth = np.zeros((32, 64, 3), np.uint8)
+    smooth[:, :32] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # libheif turns the image, as every reader of this format does
+    heif.from_pillow(Image.fromarray(smooth)).save(tmp_path / "a.heic", quality=90, exif=exif.tobytes())
+    path = tmp_path / "a.heic"
+    got = read_rgb(path)
+    assert (got.shape, read_orientation(path), image_size(path)) == ((64, 32, 3), 1, (32, 64))
+    assert got[:28].min() > 180
+    assert got[36:].max() < 20
+    assert fitting_suffix(path) == ".heic"
+    assert not reads_alike(path, (32, 64))
+
+
+@pytest.mark.skipif(not REMEDIES, reason="every format can be read here")
+def test_a_format_that_cannot_be_read_here_has_a_remedy(tmp_path: Path):
+    (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+    with pytest.raises(ImageError, match=r"a.HEIC: .HEIC images cannot be read here; pip install pillow-heif"):
+        read_rgb(tmp_path / "a.HEIC")
 
 
 def test_image_errors_are_user_errors():

@@ -59,6 +59,20 @@ def test_behind_waits_for_room_and_for_the_end():
     assert sorted(done) == [0, 1, 2, 3]
 
 
+def test_behind_waits_for_what_is_large():
+    gate = threading.Event()
+    with BackgroundWriter(workers=2, depth=3, limit=10) as behind:
+        behind.submit(gate.wait, size=11)  # alone it may be larger than the limit
+        blocked = threading.Thread(target=behind.submit, args=(gate.wait,), kwargs={"size": 1})
+        blocked.start()
+        blocked.join(0.05)
+        assert blocked.is_alive()
+        gate.set()
+        blocked.join()
+        behind.submit(gate.wait, size=5)
+        behind.submit(gate.wait, size=5)
+
+
 def test_behind_tells_an_error_at_the_next_submit_or_the_end():
     def fail():
         raise OSError("full")

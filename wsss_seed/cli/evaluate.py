@@ -38,6 +38,7 @@ def evaluate(
     """
     from ..evaluation.evaluate import evaluate as run
     from ..evaluation.evaluate import read_ids
+    from ..output.run_folder import run_orientation
 
     ids = read_ids(list_) if list_ else None
     names = None
@@ -52,7 +53,7 @@ def evaluate(
         from ..data.classes import load_class_set
 
         names = ("background", *load_class_set(classes).names)
-    evaluation = run(pred, truth, ids=ids, names=names, policy=policy)  # type: ignore[arg-type]
+    evaluation = run(pred, truth, ids=ids, names=names, policy=policy, orientation=run_orientation(pred))  # type: ignore[arg-type]
     if json:
         show.as_json(evaluation.to_json())
     else:

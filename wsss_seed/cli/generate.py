@@ -16,6 +16,7 @@ from .evaluate import show_evaluation
 
 if TYPE_CHECKING:
     from ..data.base import Dataset
+    from ..data.orientation import Orientation
     from ..evaluation.evaluate import Evaluation
     from ..run.generate import RunResult
 
@@ -80,6 +81,7 @@ def generate(
     images: options.Images = None,
     limit: Annotated[int | None, options.option("--limit", help="Process only the first N images.", min=1)] = None,
     shard: Shard = None,
+    orientation: options.Orientation = "stored",
     overwrite: Annotated[bool, options.option("--overwrite", help="Regenerate finished masks.")] = False,
     seed: Annotated[int, options.option("--seed", help="Random seed; also that of toyland's images.", min=0)] = 0,
     set_: Annotated[
@@ -117,6 +119,7 @@ def generate(
         precision=precision,
         out=out,
         limit=limit,
+        orientation=orientation,
         overwrite=overwrite,
         command=shlex.join(sys.argv),
     )
@@ -129,11 +132,13 @@ def generate(
         f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes, labels: "
         f"{data.labels_source or 'none'}; {plan.backend} with model set '{plan.models.name}' on {where}"
     )
+    if data.passed_over:
+        show.message(data.passed_over)
     if data.labels_source not in (None, "drawn") and data.unlabelled:
         show.warning(f"{data.unlabelled} images are not in {data.labels_source}; they are seeded without labels")
     warn_of_truth(data, limit, part)
     result = execute(plan, part, Progress(show.err))
-    conclude(result, data, json)
+    conclude(result, data, plan.orientation, json)
 
 
 def warn_of_truth(data: Dataset, limit: int | None, shard: tuple[int, int]) -> None:
@@ -151,25 +156,32 @@ def warn_of_truth(data: Dataset, limit: int | None, shard: tuple[int, int]) -> N
         )
 
 
-def conclude(result: RunResult, data: Dataset, json: bool, more: dict[str, str] | None = None) -> None:
+def conclude(
+    result: RunResult, data: Dataset, orientation: Orientation, json: bool, more: dict[str, str] | None = None
+) -> None:
     """Report the result of a run, score its masks if there is ground truth, and exit.
 
     Args:
         result: result of the run.
         data: its dataset.
+        orientation: what its masks match.
         json: print the result as one JSON object.
         more: further results by name.
     """
+    from ..data.orientation import turned_remark
+
     show.failures(result.failed, more=f"; see {result.out / 'manifest.jsonl'}")
     if result.kept:
         show.message(f"kept: {_masks(result.kept, 'changed since')}; --overwrite regenerates every mask")
     if result.replaced:
         show.message(f"regenerated: {_masks(result.replaced, 'whose image was replaced since')}")
+    if result.turned:
+        show.message(turned_remark(result.turned, result.made, orientation))
     evaluation = None
     if data.has_masks and not result.interrupted:
         from ..evaluation.evaluate import evaluate
 
-        evaluation = evaluate(result.out, data, ids=result.ids)
+        evaluation = evaluate(result.out, data, ids=result.ids, orientation=orientation)
     if json:
         show.as_json(_as_json(result, evaluation) | (more or {}))
     else:
@@ -196,6 +208,7 @@ def _as_json(result: RunResult, evaluation: Evaluation | None) -> dict[str, Any]
         "skipped": result.skipped,
         "kept": list(result.kept),
         "replaced": list(result.replaced),
+        "turned": result.turned,
         "failed": [{"id": name, "error": error} for name, error in result.failed],
         "seconds": round(result.seconds, 3),
         "interrupted": result.interrupted,

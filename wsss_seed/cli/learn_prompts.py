@@ -78,6 +78,8 @@ def learn_prompts(
             f"{data.labels_source or 'none'}; preset {recipe.name}, CLIP {model_set.names['clip']} on "
             f"{model_set.device}"
         )
+        if data.passed_over:
+            show.message(data.passed_over)
         if data.labels_source and data.unlabelled:
             show.warning(f"{data.unlabelled} images have no image-level labels and are left out")
     result = run(
@@ -96,12 +98,15 @@ def learn_prompts(
     if not processes.first:
         raise typer.Exit(130 if result.interrupted else 0)
     show.failures(result.failed)
+    if result.turned:
+        show.message(f"{result.turned} images were turned upright according to EXIF")
     if json:
         show.as_json(
             {
                 "out": str(result.out),
                 "prompts": {name: str(path) for name, path in result.prompts.items()},
                 "losses": result.losses,
+                "turned": result.turned,
                 "failed": [{"id": name, "error": error} for name, error in result.failed],
                 "interrupted": result.interrupted,
             }

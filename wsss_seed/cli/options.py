@@ -122,6 +122,14 @@ Preset = Annotated[
         "set, with the models of --models.",
     ),
 ]
+Orientation = Annotated[
+    str,
+    option(
+        "--orientation",
+        help="Masks of photographs that EXIF turns: stored (they match the stored pixels) or upright (they match the "
+        "upright image, of which the run folder gets a copy). Models see every image upright.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Images = Annotated[int | None, option("--images", help="Number of toyland images to draw (default 100).", min=1)]
 Config = Annotated[

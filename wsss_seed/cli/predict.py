@@ -55,6 +55,7 @@ def predict(
     ] = None,
     limit: Annotated[int | None, options.option("--limit", help="Process only the first N images.", min=1)] = None,
     shard: Shard = None,
+    orientation: options.Orientation = "stored",
     overwrite: Annotated[bool, options.option("--overwrite", help="Regenerate finished label maps.")] = False,
     seed: Annotated[int, options.option("--seed", help="Random seed of toyland's images.", min=0)] = 0,
     voc_archive: Annotated[
@@ -84,6 +85,7 @@ def predict(
     values = _values(options.settings_of(ctx, set_ or []), scales, flip, window)
 
     from ..config import flatten, override
+    from ..data.orientation import check_orientation
     from ..io.progress import Progress
     from ..models.zoo import versions
     from ..output.identity import identity
@@ -92,6 +94,7 @@ def predict(
     from ..segmenter.checkpoint import load_segmenter, require_classes
     from ..segmenter.predict import Predictor, PredictSettings
 
+    masks_match = check_orientation(orientation)
     of_proposals = {key: values.pop(key) for key in [*values] if key.startswith("proposals.")}
     settings = override(PredictSettings(), values)
     if not sharpen and (of_proposals or sam or any(key.startswith("sharpen.") for key in values)):
@@ -119,6 +122,8 @@ def predict(
         f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes; {checkpoint} on "
         f"{models.device}{by_sam}"
     )
+    if data.passed_over:
+        show.message(data.passed_over)
     result = run(
         data,
         predictor,
@@ -135,6 +140,7 @@ def predict(
         },
         limit=limit,
         shard=part,
+        orientation=masks_match,
         overwrite=overwrite,
         progress=Progress(show.err, verb="predicting"),
     )
@@ -148,7 +154,7 @@ def predict(
         more["archive"] = str(packed.path)
         if packed.with_ignore:
             show.warning(f"ignored pixels of {packed.with_ignore} label maps became background in {packed.path}")
-    conclude(result, data, json, more)
+    conclude(result, data, masks_match, json, more)
 
 
 def _values(values: dict[str, Any], scales: str | None, flip: bool, window: int | None) -> dict[str, Any]:

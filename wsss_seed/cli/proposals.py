@@ -63,6 +63,8 @@ def proposals(
     show.message(
         f"{len(data)} images of {data.name} {data.split}; SAM '{model_set.names['sam']}' on {model_set.device}"
     )
+    if data.passed_over:
+        show.message(data.passed_over)
     result = propose(
         data,
         lambda: model_set.sam,
@@ -75,6 +77,11 @@ def proposals(
         progress=Progress(show.err, verb="segmenting"),
     )
     show.failures(result.failed)
+    if result.turned:
+        show.message(
+            f"{result.turned} of {result.images} images were turned upright according to EXIF; generate looks for the "
+            "proposals of the upright images"
+        )
     if json:
         show.as_json(
             {
@@ -84,6 +91,7 @@ def proposals(
                 "skipped": result.skipped,
                 "empty": result.empty,
                 "masks": result.masks,
+                "turned": result.turned,
                 "failed": [{"id": name, "error": error} for name, error in result.failed],
                 "seconds": round(result.seconds, 3),
                 "interrupted": result.interrupted,

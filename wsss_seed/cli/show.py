@@ -63,7 +63,7 @@ err = Console(file=cast(IO[str], _Stream("stderr")), stderr=True, highlight=Fals
 
 
 def message(text: str) -> None:
-    err.print(text, markup=False)
+    err.print(on_command_line(text), markup=False)
 
 
 def warning(text: str) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import ImageError
 from .classes import IGNORE, ClassSet
-from .images import read_labels, read_rgb
+from .images import read_labels, read_orientation, read_rgb
+from .orientation import turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Dataset:
     """A finite, ordered, re-iterable collection of samples with one class set.
 
     Images and label maps are read from the files of the samples; datasets that draw or rasterise them override the
-    methods.
+    methods. Label maps and boxes match the stored pixels of their images.
 
     Attributes:
         name: ``voc``, ``coco``, ``folder`` or ``toyland``.
@@ -61,6 +62,7 @@ class Dataset:
         labels_source: source of the image-level labels, for the record; None if there are none.
         drawn: whether images and ground truth are generated, so that none can be missing or damaged.
         seed: random seed of the drawn images; 0 if they are files.
+        passed_over: how many files of its folder are not among the samples, by kind, in words; empty if there are none.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Dataset:
     labels_source: str | None = None
     drawn: bool = False
     seed: int = 0
+    passed_over: str = ""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -81,9 +84,17 @@ class Dataset:
         return self.samples[i]
 
     def image(self, sample: Sample) -> np.ndarray:
-        """The image, uint8 (H, W, 3) RGB. Raises ImageError if it cannot be read."""
+        """The stored pixels of the image, uint8 (H, W, 3) RGB. Raises ImageError if it cannot be read."""
         assert sample.image is not None
         return read_rgb(sample.image)
+
+    def orientation(self, sample: Sample) -> int:
+        """The EXIF orientation of the image, 1..8; see ``data.orientation``. Raises ImageError if it cannot be read."""
+        return 1 if sample.image is None else read_orientation(sample.image)
+
+    def upright(self, sample: Sample) -> np.ndarray:
+        """The image as models should see it, uint8 (H, W, 3) RGB. Raises ImageError if it cannot be read."""
+        return turn(self.image(sample), self.orientation(sample))
 
     def mask(self, sample: Sample) -> np.ndarray | None:
         """The ground-truth label map, uint8 (H, W) with 0 background, 1..K, 255 ignore; None if there is none.

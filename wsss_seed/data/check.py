@@ -17,7 +17,7 @@ from ..io.prefetch import prefetch_map
 from .base import Dataset, Sample, check_values
 from .classes import IGNORE
 from .ids import folded, id_fault
-from .images import image_size, is_rotated
+from .images import image_size
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Report:
         no_background: number of label maps without background.
         labels_differ: number of images whose labels and label map have different classes; VOC's detection and
             segmentation labels disagree on hundreds of images, so this alone is not a problem.
-        rotated: number of images with an EXIF orientation, which is not applied.
+        turned: number of images that EXIF turns; label maps match their stored pixels.
         problems: one line per problem.
     """
 
@@ -52,7 +52,7 @@ class Report:
     ignore_share: float | None = None
     no_background: int = 0
     labels_differ: int = 0
-    rotated: int = 0
+    turned: int = 0
     problems: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _check_image(dataset: Dataset, sample: Sample, report: Report) -> tuple[int,
     """Height and width of the image; None if it cannot be read."""
     try:
         height, width = dataset.image(sample).shape[:2]
-        report.rotated += int(sample.image is not None and is_rotated(sample.image))
+        report.turned += dataset.orientation(sample) != 1
     except WsssError as e:
         report.problems.append(str(e))
         return None

@@ -100,7 +100,7 @@ def load_class_set(spec: str | Path | Sequence[str] | Mapping[str, Sequence[str]
             a TOML file (see this module) or of a text file with one name per line, ``name`` or ``name: phrase,
             phrase``, optionally with ``background`` as its first line; or names separated by commas, ``"cat, dog, -toy
             cat"``, of which those with a minus sign are negative phrases. Outside TOML files a name without phrases has
-            those of the class of that name in voc, coco or toyland, the first that has one: ``"aeroplane, pottedplant"``
+            those of that class in voc, coco or toyland, the first that has one: ``"aeroplane, pottedplant"``
             looks for airplanes and potted plants. Exactly the names of a known class set are that class set.
 
     Raises:

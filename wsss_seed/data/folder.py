@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from .base import Dataset, Sample
 from .classes import ClassSet
 from .ids import LONGEST, escaped, folded, id_fault
 from .images import SUFFIXES
-from .listing import image_files
+from .listing import image_files, passed_over
 
 
 class Folder(Dataset):
@@ -32,10 +33,15 @@ class Folder(Dataset):
         if not root.is_dir():
             raise DataError(f"{root}: no such folder")
         files: dict[str, list[tuple[str, str]]] = {}
-        for id, file in image_files(root):
+        others: Counter[str] = Counter()
+        for id, file in image_files(root, others):
             files.setdefault(folded(id), []).append((id, file))
         if not files:
-            raise DataError(f"{root}: no image below it; known suffixes are {', '.join(SUFFIXES)}")
+            found = passed_over(others)
+            raise DataError(
+                f"{root}: no image below it{found and f' ({found})'}; known suffixes are {', '.join(SUFFIXES)}"
+            )
+        self.passed_over = passed_over(others)
         self.class_set = class_set
         self._faults: dict[str, str] = {}
         samples, unusable = [], []

@@ -1,14 +1,15 @@
 """Reading of images and label maps. Nothing else in the package opens an image file.
 
 Files are decoded according to their content, as one of ``FORMATS`` only: Pillow supports some forty others, most of
-them untested on hostile files, and for one of them, EPS, it starts Ghostscript.
+them untested on hostile files, and for one of them, EPS, it starts Ghostscript. HEIF, the format of iPhones, is read
+where pillow-heif is installed, AVIF unless Pillow was built without it.
 
 Every image is converted to uint8 RGB by these rules:
 
 - EXIF orientation is not applied. The annotations of VOC and COCO, PIL and torchvision's VOCSegmentation refer to the
-  stored pixels, and a label map has no EXIF orientation, so a mask always has the size of
-  ``PIL.Image.open(path).convert("RGB")``. (In TIFF the orientation is part of the format, and PIL applies it.)
-  ``is_rotated`` detects such images, so that the user can be warned.
+  stored pixels, and a label map has no EXIF orientation, so a mask matches ``PIL.Image.open(path).convert("RGB")``.
+  ``read_orientation`` returns it, and ``data.orientation`` turns images by it. (In TIFF and HEIF the orientation is
+  part of the format, and the decoders apply it.)
 - 16-bit channels keep their high byte, which scales 0..65535 to 0..255.
 - Transparent pixels are composited onto white; the colour stored below them is invisible to viewers.
 - Greyscale, palette and CMYK are converted as by PIL. Of an animation the first frame is read.
@@ -18,22 +19,59 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import stat
 import warnings
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
-from ..errors import ImageError
+from ..errors import ImageError, UsageError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+_AVIF_SUFFIXES = (".avif",)
+_HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+_HAS_AVIF = bool(features.check("avif"))
+try:
+    import pillow_heif
+except ImportError:
+    _HAS_HEIF = False
+else:
+    _HAS_HEIF = True
+    pillow_heif.register_heif_opener()
+
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"),
+    *(_AVIF_SUFFIXES if _HAS_AVIF else ()),
+    *(_HEIF_SUFFIXES if _HAS_HEIF else ()),
+)
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", *(["AVIF"] * _HAS_AVIF), *(["HEIF"] * _HAS_HEIF))
 """Formats that Pillow may decode; its JPEG reader includes MPO."""
-MAX_PIXELS = 50_000_000
 
-_SUFFIX = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
+REMEDIES = {
+    **({} if _HAS_AVIF else dict.fromkeys(_AVIF_SUFFIXES, "install a Pillow with AVIF")),
+    **({} if _HAS_HEIF else dict.fromkeys(_HEIF_SUFFIXES, "pip install pillow-heif")),
+}
+"""Suffixes of images that cannot be read here -> what would change that."""
+
+MAX_MEGAPIXELS = 250
+"""Default of the largest image; phones take photographs of up to 200 megapixels."""
+LIMIT_VARIABLE = "WSSS_SEED_MAX_MEGAPIXELS"
+"""Environment variable that sets another limit."""
+
+_SUFFIX = {
+    "JPEG": ".jpg",
+    "MPO": ".jpg",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "BMP": ".bmp",
+    "TIFF": ".tif",
+    "AVIF": ".avif",
+    "HEIF": ".heic",
+}
+_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
+_STRIP = 2**22  # pixels that are converted to RGB at a time
 
 _ORIENTATION = 0x0112
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -51,8 +89,21 @@ with contextlib.suppress(AttributeError, OSError, TypeError):
     _set_error_handler(None)
 
 
+def max_pixels() -> int:
+    """The largest number of pixels of an image. Raises UsageError for an unusable value of the environment variable."""
+    text = os.environ.get(LIMIT_VARIABLE, "").strip()
+    if not text:
+        return MAX_MEGAPIXELS * 10**6
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 10**6):
+        raise UsageError(f"{LIMIT_VARIABLE}={text}: expected a number of megapixels, 1 to 1000000")
+    return int(text) * 10**6
+
+
 def _open(path: Path) -> Image.Image:
     """Open an image file: its header is read, its pixels are not."""
+    limit = max_pixels()
+    if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's limit for the whole process, half of which only causes a warning
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limit)
     try:
         info = path.stat()
     except OSError as e:
@@ -70,6 +121,8 @@ def _open(path: Path) -> Image.Image:
     except Image.DecompressionBombError:
         raise _too_large(path) from None
     except UnidentifiedImageError:
+        if remedy := REMEDIES.get(path.suffix.casefold()):
+            raise ImageError(f"{path}: {path.suffix} images cannot be read here; {remedy}") from None
         known = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         raise ImageError(f"{path}: not an image in {known} format, despite its name; save it as PNG") from None
     except OSError as e:
@@ -78,7 +131,7 @@ def _open(path: Path) -> Image.Image:
         raise _damaged(path, e) from None
     except Exception as e:  # PIL's parsers raise many types of errors
         raise _damaged(path, e) from None
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > limit:
         image.close()
         raise _too_large(path, image.width * image.height)
     return image
@@ -86,8 +139,10 @@ def _open(path: Path) -> Image.Image:
 
 def _too_large(path: Path, pixels: int = 0) -> ImageError:
     size = f"{pixels / 1e6:.1f} megapixels" if pixels else "far too many pixels"
+    needed = f"{LIMIT_VARIABLE}={-(-pixels // 10**6)}" if pixels else LIMIT_VARIABLE
     return ImageError(
-        f"{path}: {size}, more than {MAX_PIXELS // 10**6} megapixels; downscale it or split it into tiles"
+        f"{path}: {size}, more than {max_pixels() // 10**6} megapixels; set the environment variable {needed} to read "
+        "it, or downscale it"
     )
 
 
@@ -105,12 +160,14 @@ def read_rgb(path: Path) -> np.ndarray:
         uint8 (H, W, 3) RGB, writable, in the stored orientation and size.
 
     Raises:
-        ImageError: not a readable image, or more than 50 megapixels.
+        ImageError: not a readable image, or more than ``max_pixels``.
     """
     path = Path(path)
     with _open(path) as image:
         try:
             image.load()
+            if image.width * image.height > max_pixels():  # in HEIF the header and the pixels can disagree
+                raise _too_large(path, image.width * image.height)
             return _to_rgb(path, image)
         except ImageError:
             raise
@@ -122,7 +179,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """Width and height of an image, from its header.
 
     Raises:
-        ImageError: not a readable image, or more than 50 megapixels.
+        ImageError: not a readable image, or more than ``max_pixels``.
     """
     with _open(Path(path)) as image:
         return image.size
@@ -142,12 +199,13 @@ def reads_alike(path: Path, size: tuple[int, int]) -> bool:
     """Whether every reader gets the same pixels from an image file as ``read_rgb``, with width and height ``size``.
 
     That is the case for plain RGB and grey files. Readers differ in the treatment of EXIF orientation, transparency,
-    animation and other pixel formats. False for files that cannot be opened.
+    animation and other pixel formats, and many cannot read AVIF and HEIF. False for files that cannot be opened.
     """
     try:
         with _open(Path(path)) as image:
             return (
-                image.mode in ("RGB", "L")
+                image.format not in ("AVIF", "HEIF")
+                and image.mode in ("RGB", "L")
                 and image.size == size
                 and "transparency" not in image.info
                 and (image.format == "MPO" or not getattr(image, "is_animated", False))
@@ -179,24 +237,39 @@ def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:
     if image.mode in ("I", "F", "LAB"):
         kind = "LAB colours" if image.mode == "LAB" else "32-bit pixels"
         raise ImageError(f"{path}: {kind} have no standard conversion to RGB; save it as RGB with 8 bits per channel")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"))
+    # In strips, so that a large image is in memory only twice: as Pillow has it, and as the result.
+    width, height = image.size
+    rows = max(1, _STRIP // width)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = image.crop((0, top, width, bottom))
+        if strip.has_transparency_data:
+            strip = strip.convert("RGBA")
+            white = Image.new("RGBA", strip.size, (255, 255, 255, 255))
+            strip = Image.alpha_composite(white, strip)
+        pixels[top:bottom] = np.asarray(strip.convert("RGB"))
+    return pixels
 
 
-def is_rotated(path: Path) -> bool:
-    """Whether viewers rotate or mirror the image according to its EXIF orientation, which ``read_rgb`` ignores.
+def read_orientation(path: Path) -> int:
+    """The EXIF orientation of an image file, 1..8, by which viewers turn the pixels that ``read_rgb`` returns.
 
     Raises:
         ImageError: not a readable image.
     """
     with _open(Path(path)) as image:
-        try:
-            return image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) not in (0, 1)
-        except Exception:  # unreadable EXIF data has no effect
-            return False
+        return exif_orientation(image)
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """The EXIF orientation of a PIL image, 1..8; 1 (upright) without any, or where PIL itself applies it."""
+    try:
+        # PNG's own getexif decodes the pixels to look for EXIF data behind them.
+        found = 1 if image.format in ("TIFF", "HEIF") else Image.Image.getexif(image).get(_ORIENTATION, 1)
+    except Exception:  # unreadable EXIF data has no effect
+        return 1
+    return found if type(found) is int and 1 <= found <= 8 else 1
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -216,7 +289,7 @@ def read_labels(path: Path) -> np.ndarray:
     """
     path = Path(path)
     with _open(path) as image:
-        if image.format in ("JPEG", "MPO", "WEBP"):
+        if image.format in _LOSSY:
             raise ImageError(
                 f"{path}: {image.format} does not preserve label values; save label maps as palette or greyscale PNG"
             )

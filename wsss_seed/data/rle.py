@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .images import MAX_PIXELS
+from .images import max_pixels
 
 MAX_OUTLINE = 4_000_000
 """Longest outline of all polygons of an object in pixels; pycocotools needs about 80 bytes per pixel."""
@@ -28,11 +28,12 @@ def checked_size(height: Any, width: Any) -> tuple[int, int]:
     Raises:
         ValueError: not positive integers, or more pixels than an image may have.
     """
+    limit = max_pixels()
     for side in (height, width):
-        if isinstance(side, bool) or not isinstance(side, int | float) or not 0 < side <= MAX_PIXELS or side % 1:
+        if isinstance(side, bool) or not isinstance(side, int | float) or not 0 < side <= limit or side % 1:
             raise ValueError(f"width {width!r:.20} and height {height!r:.20} are not a size in pixels")
-    if height * width > MAX_PIXELS:
-        raise ValueError(f"{width} x {height} are more than {MAX_PIXELS // 10**6} megapixels")
+    if height * width > limit:
+        raise ValueError(f"{width} x {height} are more than {limit // 10**6} megapixels")
     return int(height), int(width)
 
 

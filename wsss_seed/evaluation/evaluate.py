@@ -16,6 +16,7 @@ from ..data.base import Dataset
 from ..data.classes import IGNORE, read_names
 from ..data.ids import check_id
 from ..data.images import read_labels
+from ..data.orientation import Orientation, turn
 from ..data.voc_layout import CLASSES, MASKS
 from ..errors import DataError, ImageError, unknown_name
 from ..io.prefetch import prefetch_map
@@ -96,6 +97,7 @@ def evaluate(
     ids: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
     policy: Policy = "background",
+    orientation: Orientation = "stored",
     step: Callable[[], None] | None = None,
 ) -> Evaluation:
     """Evaluate label maps at the original resolution, with one confusion matrix over the whole list.
@@ -107,6 +109,8 @@ def evaluate(
         names: the classes, background first; by default the dataset's, else those of ``classes.txt`` beside the
             predictions or the ground truth.
         policy: treatment of predicted ignore labels.
+        orientation: what the predictions match. For ``upright`` the ground truth of a dataset is turned by the EXIF
+            orientation of its images; that in a folder has to be upright.
         step: called after each image.
 
     Missing, unreadable, wrongly sized and out-of-range label maps are listed in the result, which then has no metrics.
@@ -117,7 +121,7 @@ def evaluate(
     if policy not in POLICIES:
         raise unknown_name("policy", policy, POLICIES)
     masks = mask_folder(pred)
-    truth_of, every = ground_truth(gt)
+    truth_of, every = ground_truth(gt, orientation)
     ids = every() if ids is None else list(ids)
     if not ids:
         raise DataError(
@@ -182,8 +186,10 @@ def read_ids(path: Path) -> list[str]:
     return [check_id(line, f"{path}, line {number}") for number, line in read_lines(path)]
 
 
-def ground_truth(gt: Dataset | Path) -> tuple[Callable[[str], np.ndarray], Callable[[], list[str]]]:
-    """Functions for the ground truth of an id (raises ImageError) and for all ids."""
+def ground_truth(
+    gt: Dataset | Path, orientation: Orientation = "stored"
+) -> tuple[Callable[[str], np.ndarray], Callable[[], list[str]]]:
+    """Functions for the ground truth of an id (raises ImageError) and for all ids; see ``evaluate``."""
     if isinstance(gt, Dataset):
         samples = {sample.id: sample for sample in gt}
 
@@ -191,7 +197,7 @@ def ground_truth(gt: Dataset | Path) -> tuple[Callable[[str], np.ndarray], Calla
             mask = gt.mask(samples[name]) if name in samples else None
             if mask is None:
                 raise ImageError(f"{name}: no ground truth in {gt.name} {gt.split}; remove it from the list")
-            return mask
+            return mask if orientation == "stored" else turn(mask, gt.orientation(samples[name]))
 
         return of_dataset, lambda: list(samples)
     folder = mask_folder(gt)

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 IGNORE_COLOUR = (255, 255, 255)
+_ROWS = 256  # blended at a time, because the intermediate arrays are float
 
 
 def overlay(
@@ -28,5 +29,9 @@ def overlay(
     """
     colours = np.array(palette, np.float32)
     colours[ignore] = IGNORE_COLOUR
-    weight = np.where(labels > 0, np.float32(opacity), np.float32(0))[..., None]
-    return Image.fromarray(np.rint(image * (1 - weight) + colours[labels] * weight).astype(np.uint8))
+    blended = np.empty(image.shape, np.uint8)
+    for top in range(0, len(image), _ROWS):
+        rows = slice(top, top + _ROWS)
+        weight = np.where(labels[rows] > 0, np.float32(opacity), np.float32(0))[..., None]
+        blended[rows] = np.rint(image[rows] * (1 - weight) + colours[labels[rows]] * weight)
+    return Image.fromarray(blended)

@@ -41,7 +41,9 @@ def mask_bytes(labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> b
 
 def write_confidence(path: Path, confidence: np.ndarray) -> None:
     """Write a confidence map, float (H, W) in 0..1, as an 8-bit L PNG (0..255). Raises OSError."""
-    grey = np.rint(np.clip(confidence, 0.0, 1.0) * 255.0).astype(np.uint8)
+    grey = np.empty(confidence.shape, np.uint8)
+    for row, values in zip(grey, confidence, strict=True):  # by rows, because the intermediate arrays are float
+        row[:] = np.rint(np.clip(values, 0.0, 1.0) * 255.0)
     write_bytes(path, _png(Image.fromarray(grey)))
 
 

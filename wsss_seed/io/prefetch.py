@@ -34,21 +34,25 @@ def prefetch_map(
 
 
 class BackgroundWriter(Generic[R]):
-    """Runs functions in threads; ``submit`` blocks while ``depth`` of them are pending.
+    """Runs functions in threads; ``submit`` blocks while ``depth`` of them, or more than ``limit`` bytes, are pending.
 
     The first error is raised by the next ``submit`` or at the end of the context. Leaving the context, even by an
     error, waits for everything submitted.
     """
 
-    def __init__(self, *, workers: int, depth: int) -> None:
+    def __init__(self, *, workers: int, depth: int, limit: int = 2**28) -> None:
         self._pool = ThreadPoolExecutor(max(1, workers))
-        self._depth = max(1, depth)
-        self._pending: deque[Future[R]] = deque()
+        self._depth, self._limit = max(1, depth), limit
+        self._pending: deque[tuple[Future[R], int]] = deque()
 
-    def submit(self, function: Callable[..., R], *args: Any) -> None:
-        while self._pending and (len(self._pending) >= self._depth or self._pending[0].done()):
-            self._pending.popleft().result()
-        self._pending.append(self._pool.submit(function, *args))
+    def submit(self, function: Callable[..., R], *args: Any, size: int = 0) -> None:
+        """Run ``function(*args)``; ``size`` is what the arguments hold in bytes. One alone may exceed the limit."""
+        while self._pending and (len(self._pending) >= self._depth or self._pending[0][0].done() or self._over(size)):
+            self._pending.popleft()[0].result()
+        self._pending.append((self._pool.submit(function, *args), size))
+
+    def _over(self, size: int) -> bool:
+        return size + sum(pending for _, pending in self._pending) > self._limit
 
     def __enter__(self) -> BackgroundWriter[R]:
         return self
@@ -59,4 +63,4 @@ class BackgroundWriter(Generic[R]):
         self._pool.shutdown(wait=True)
         if kind is None:
             while self._pending:
-                self._pending.popleft().result()
+                self._pending.popleft()[0].result()

@@ -4,7 +4,7 @@
 
     OUT/SegmentationClass/<id>.png            label maps
     OUT/Confidence/<id>.png                   confidence, 0..255
-    OUT/JPEGImages/<id>.jpg                   links to the images, or PNG copies of the seeder's input
+    OUT/JPEGImages/<id>.jpg                   links to the images, or PNG copies that match the label maps
     OUT/ImageSets/Segmentation/<split>.txt    ids of the images that have a mask
     OUT/classes.txt                           one name per line, background first
     OUT/manifest.jsonl                        one line per image
@@ -38,6 +38,7 @@ from .. import __version__
 from ..data.base import Sample
 from ..data.classes import IGNORE, ClassSet
 from ..data.images import read_rgb, reads_alike
+from ..data.orientation import Orientation
 from ..data.voc_layout import CLASSES, IMAGES, LISTS, MASKS
 from ..errors import ImageError, RunFolderError, WsssError
 from ..io.files import atomic_replace, is_part, plain, remove_parts, write_bytes, write_json, write_text
@@ -274,7 +275,7 @@ class RunFolder:
 
         Args:
             sample: the sample.
-            image: its image, uint8 (H, W, 3).
+            image: its image, uint8 (H, W, 3), in the orientation of the seed.
             seed: its seed.
             seconds: the time it took.
             source: stamp of the image file as it was read.
@@ -439,7 +440,7 @@ def image_path(folder: Path, name: str) -> Path:
 
 
 def place_image(path: Path, source: Path | None, image: np.ndarray) -> None:
-    """Put an image into the run folder such that every reader gets the same pixels as the seeder.
+    """Put an image into the run folder such that every reader gets these pixels.
 
     Plain RGB and grey files are linked. Drawn images, and files with an EXIF orientation or another pixel format, are
     written as PNG, because readers treat such files differently.
@@ -447,7 +448,7 @@ def place_image(path: Path, source: Path | None, image: np.ndarray) -> None:
     Args:
         path: destination; a link there is replaced, not followed.
         source: the image file; None if there is none.
-        image: uint8 (H, W, 3), the input of the seeder.
+        image: uint8 (H, W, 3), in the orientation of the mask.
 
     Raises OSError.
     """
@@ -524,6 +525,15 @@ def read_run(path: Path) -> dict[str, Any] | None:
     except msgspec.ValidationError:
         raise unreadable from None
     return run
+
+
+def run_orientation(path: Path) -> Orientation:
+    """What the label maps of a run folder, or of its SegmentationClass, match; ``stored`` for any other folder.
+
+    Raises WsssError if ``run.json`` is damaged or has another layout.
+    """
+    run = read_run(path.parent if path.name == MASKS else path)
+    return "upright" if run is not None and run["settings"].get("orientation") == "upright" else "stored"
 
 
 class _TotalsOfFile(msgspec.Struct):

@@ -7,12 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.base import Dataset, Sample
+from ..data.base import Boxes, Dataset, Sample
 from ..data.classes import IGNORE
+from ..data.orientation import Orientation, inverse, turn, turn_boxes
 from ..errors import RunFolderError
 from ..io.progress import Reporter
 from ..io.stamp import Stamp
@@ -34,6 +35,7 @@ class RunResult:
         failed: id and error of the images that have no mask.
         kept: ids of masks that were edited after they were made; they are left unchanged.
         replaced: ids of images that were replaced after their masks were made; they are seeded again.
+        turned: number of images seeded by this run that were turned upright according to EXIF.
         seconds: wall time.
         interrupted: whether the run was interrupted.
         finalized: whether manifest, list and totals are up to date; with several shards, the last one updates them.
@@ -49,6 +51,7 @@ class RunResult:
     finalized: bool
     kept: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
+    turned: int = 0
 
     @property
     def exit_status(self) -> int:
@@ -56,6 +59,12 @@ class RunResult:
         if self.interrupted:
             return 130
         return 1 if self.failed else 0
+
+
+class _Loaded(NamedTuple):
+    upright: LoadedSample
+    exif: int  # the orientation of the image file
+    stamp: Stamp | None
 
 
 def generate(
@@ -68,6 +77,7 @@ def generate(
     split: str | None = None,
     limit: int | None = None,
     shard: tuple[int, int] = (0, 1),
+    orientation: Orientation = "stored",
     overwrite: bool = False,
     progress: Reporter | None = None,
     prefetch: int = 2,
@@ -78,6 +88,8 @@ def generate(
     recorded in the manifest and retried by the next run. On Ctrl-C, SIGTERM or SIGHUP, pending writes are finished and
     the result is marked ``interrupted``. Each image is seeded independently, so the masks depend neither on
     interruptions nor on shards.
+
+    The seeder sees every image upright, by its EXIF orientation; the seed is turned back before it is written.
 
     A finished mask that was edited is kept, and an image file that was replaced is seeded again; the result lists both.
 
@@ -99,6 +111,8 @@ def generate(
         split: name of the list file; the dataset's split by default.
         limit: process only the first ``limit`` images of the dataset.
         shard: process only every n-th of them, (0-based index, n).
+        orientation: what the masks match; recorded with the settings. With ``upright`` the run folder has upright
+            copies of images that EXIF turns.
         overwrite: regenerate finished masks, and accept changed settings.
         progress: receives the progress.
         prefetch: number of images to decode ahead.
@@ -111,12 +125,18 @@ def generate(
     samples = dataset.samples[:limit][index::count]
     _refuse_own_images(samples, out)
     failed: dict[str, str] = {}
-    made = 0
+    made = turned = 0
     interrupted = finalized = False
     counting = threading.Lock()
     split = split or dataset.split or "all"
     with RunFolder(
-        out, dataset.class_set, settings, about=about, split=split, shard=shard, overwrite=overwrite
+        out,
+        dataset.class_set,
+        {**settings, "orientation": orientation},
+        about=about,
+        split=split,
+        shard=shard,
+        overwrite=overwrite,
     ) as folder:
         try:
             former = Former() if overwrite else folder.former(samples)
@@ -124,29 +144,34 @@ def generate(
             raise RunFolderError(f"{out}: the finished part cannot be read ({error.strerror or error})") from error
         todo = [sample for sample in samples if sample.id not in former.done]
 
-        def count_record(record: Record) -> None:
-            nonlocal made
+        def count_record(record: Record, exif: int = 1) -> None:
+            nonlocal made, turned
             with counting:
                 if record.status == "ok":
                     made += 1
+                    turned += exif != 1
                 else:
                     failed[record.id] = record.error or ""
                 if progress is not None:
                     progress.step(failed=record.status != "ok")
 
-        def load(sample: Sample) -> tuple[LoadedSample, Stamp | None]:
+        def load(sample: Sample) -> _Loaded:
             stamp = _stamp(sample)
+            image, exif = dataset.image(sample), dataset.orientation(sample)
             boxes = dataset.boxes(sample) if seeder.needs_boxes else None
-            return LoadedSample(sample, dataset.image(sample), boxes), stamp
+            if boxes is not None:
+                boxes = Boxes(turn_boxes(boxes.xyxy, exif, (image.shape[0], image.shape[1])), boxes.classes)
+            return _Loaded(LoadedSample(sample, turn(image, exif), boxes), exif, stamp)
 
-        def make(loaded: tuple[LoadedSample, Stamp | None]) -> Seed:
-            seed = seeder.seed(loaded[0])
-            _check(seed, loaded[0].image, len(dataset.class_set.names))
+        def make(loaded: _Loaded) -> Seed:
+            seed = seeder.seed(loaded.upright)
+            _check(seed, loaded.upright.image, len(dataset.class_set.names))
             return seed
 
-        def save(loaded: tuple[LoadedSample, Stamp | None], seed: Seed, seconds: float) -> None:
-            sample, stamp = loaded
-            count_record(folder.save(sample.sample, sample.image, seed, seconds, stamp))
+        def save(loaded: _Loaded, seed: Seed, seconds: float) -> None:
+            back = inverse(loaded.exif) if orientation == "stored" else 1
+            sample, image = loaded.upright.sample, turn(loaded.upright.image, back)
+            count_record(folder.save(sample, image, seed.turned(back), seconds, loaded.stamp), loaded.exif)
 
         def fail(sample: Sample, error: str, seconds: float) -> None:
             count_record(folder.fail(sample, error, seconds))
@@ -154,7 +179,9 @@ def generate(
         try:
             if progress is not None:
                 progress.start(len(samples), len(former.done))
-            process_samples(todo, load, make, save, fail, prefetch=prefetch)
+            process_samples(
+                todo, load, make, save, fail, size=lambda loaded: loaded.upright.image.nbytes, prefetch=prefetch
+            )
         except KeyboardInterrupt:
             interrupted = True
         except OSError as error:
@@ -177,6 +204,7 @@ def generate(
         finalized=finalized,
         kept=former.kept,
         replaced=former.replaced,
+        turned=turned,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ..config import flatten, override
 from ..data.base import Dataset, Sample
 from ..data.images import read_labels
+from ..data.orientation import turn
 from ..errors import DataError, ImageError, UsageError, unknown_name
 from ..evaluation.evaluate import mask_folder
 from ..io.curve import write_curve
@@ -21,7 +22,7 @@ from ..io.lock import Lock
 from ..io.progress import Progress
 from ..models.zoo import ModelSet, versions
 from ..output.identity import PROMPTING, files_digest, identity, labels_digest
-from ..output.run_folder import LOCK, read_run, write_error
+from ..output.run_folder import LOCK, read_run, run_orientation, write_error
 from ..seeding.backends import BackendRequest, build_seeder
 from ..seeding.clip_sams.learn.crops import PromptTrainingData
 from ..seeding.clip_sams.learn.processes import Processes
@@ -43,6 +44,7 @@ class LearnResult:
         prompts: finished task -> file of its prompts.
         losses: task -> name of a loss -> mean over the last tenth of the iterations.
         failed: id and error of images without a coarse seed.
+        turned: number of images that were turned upright according to EXIF, of those that this process read.
         interrupted: whether learning was interrupted.
     """
 
@@ -50,6 +52,7 @@ class LearnResult:
     prompts: Mapping[str, Path]
     losses: Mapping[str, Mapping[str, float]]
     failed: tuple[tuple[str, str], ...]
+    turned: int
     interrupted: bool
 
 
@@ -101,9 +104,16 @@ def learn_prompts(
     prompts: dict[str, Path] = {}
     losses: dict[str, dict[str, float]] = {}
     failed: tuple[tuple[str, str], ...] = ()
+    turned: set[str] = set()
+
+    def upright(sample: Sample) -> np.ndarray:
+        image, exif = dataset.image(sample), dataset.orientation(sample)
+        if exif != 1:
+            turned.add(sample.id)
+        return turn(image, exif)
 
     def result(interrupted: bool) -> LearnResult:
-        return LearnResult(out, prompts, losses, failed, interrupted)
+        return LearnResult(out, prompts, losses, failed, len(turned), interrupted)
 
     with _held(out, processes):
         if task == "both":
@@ -123,7 +133,7 @@ def learn_prompts(
                     processes.wait()
                 samples = [s for s in samples if s.id not in dict(failed)]
             source = PromptTrainingData(
-                samples, dataset.image, _reader(folder, dataset) if folder else None, len(dataset.class_set.names)
+                samples, upright, _reader(folder, dataset) if folder else None, len(dataset.class_set.names)
             )
             sam = _sam_of(folder) if folder else None
             file = out / f"{name}.safetensors"
@@ -335,10 +345,11 @@ def _sam_of(seeds: Path) -> SamRecord | None:
 
 
 def _reader(folder: Path, dataset: Dataset) -> Callable[[Sample], np.ndarray]:
-    """A function that reads the seed of a sample and checks its labels."""
+    """A function that reads the seed of a sample, upright, and checks its labels."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of seeds; give `seeds` a run folder")
     masks, classes = mask_folder(folder), len(dataset.class_set.names)
+    upright = run_orientation(folder) == "upright"
 
     def read(sample: Sample) -> np.ndarray:
         path = masks / f"{sample.id}.png"
@@ -346,6 +357,6 @@ def _reader(folder: Path, dataset: Dataset) -> Callable[[Sample], np.ndarray]:
         beyond = labels[(labels > classes) & (labels != 255)]
         if len(beyond):
             raise ImageError(f"{path}: label {beyond[0]}, beyond the {classes} classes of '{dataset.class_set.name}'")
-        return labels
+        return labels if upright else turn(labels, dataset.orientation(sample))
 
     return read

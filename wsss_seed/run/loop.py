@@ -26,6 +26,7 @@ def process_samples(
     save: Callable[[L, M, float], Any],
     fail: Callable[[Sample, str, float], Any],
     *,
+    size: Callable[[L], int] = lambda _: 0,
     prefetch: int = 2,
 ) -> None:
     """Process every sample with ``make``, while threads load later samples and save earlier results.
@@ -38,6 +39,7 @@ def process_samples(
         make: processes a loaded sample; called from this thread only.
         save: called from threads with the loaded sample, the result of ``make``, and the seconds it took.
         fail: called from threads with a sample that could not be loaded or processed, the error, and the seconds.
+        size: what a loaded sample holds in bytes; of large images fewer results wait to be saved.
         prefetch: number of samples to load ahead.
 
     Raises:
@@ -66,7 +68,7 @@ def process_samples(
                 log.debug("%s failed", sample.id, exc_info=True)
                 writer.submit(fail, sample, _describe(error), time.monotonic() - begin)
             else:
-                writer.submit(save, loaded, made, time.monotonic() - begin)
+                writer.submit(save, loaded, made, time.monotonic() - begin, size=size(loaded))
 
 
 def _describe(error: Exception) -> str:

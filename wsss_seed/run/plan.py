@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from ..data.base import Dataset
+from ..data.orientation import Orientation, check_orientation
 from ..errors import UsageError
 from ..io.progress import Progress, Reporter
 from ..models.zoo import ModelSet, versions
@@ -36,6 +37,7 @@ class RunPlan:
         options: options that only this backend has, e.g. the prompts of clip-sams.
         devices: one process runs per device; a single device is used in this process.
         limit: seed only the first ``limit`` images.
+        orientation: what the masks match.
         overwrite: seed finished images again.
         command: the command line, for the record.
     """
@@ -48,6 +50,7 @@ class RunPlan:
     options: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ("auto",)
     limit: int | None = None
+    orientation: Orientation = "stored"
     overwrite: bool = False
     command: str = ""
 
@@ -64,6 +67,7 @@ def plan_run(
     precision: str = "auto",
     out: Path | None = None,
     limit: int | None = None,
+    orientation: str = "stored",
     overwrite: bool = False,
     command: str = "",
 ) -> RunPlan:
@@ -79,7 +83,7 @@ def plan_run(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, or several, separated by commas.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
         out: ``seeds/DATASET-SPLIT`` by default.
-        limit, overwrite, command: see ``RunPlan``.
+        limit, orientation, overwrite, command: see ``RunPlan``.
 
     Raises:
         WsssError: unknown names.
@@ -98,6 +102,7 @@ def plan_run(
         options=given,
         devices=tuple(devices),
         limit=limit,
+        orientation=check_orientation(orientation),
         overwrite=overwrite,
         command=command,
     )
@@ -207,6 +212,7 @@ def run_shard(plan: RunPlan, device: str, shard: tuple[int, int], progress: Repo
         },
         limit=plan.limit,
         shard=shard,
+        orientation=plan.orientation,
         overwrite=plan.overwrite,
         progress=progress,
     )
@@ -255,4 +261,5 @@ def execute(plan: RunPlan, shard: tuple[int, int] = (0, 1), progress: Progress |
         finalized=finalized,
         kept=tuple(name for result in results for name in result.kept),
         replaced=tuple(name for result in results for name in result.replaced),
+        turned=sum(result.turned for result in results),
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..data.base import Dataset, Sample
+from ..data.orientation import turn
 from ..io.progress import Progress
 from ..output.run_folder import write_error
 from ..proposals.generate import ProposalSettings, generate_proposals, proposal_store
@@ -33,6 +34,7 @@ class ProposalRun:
         made: number of images whose proposals were generated.
         empty: number of images without proposals, because no mask passed the filters.
         masks: number of proposals of all images.
+        turned: number of images that were turned upright according to EXIF.
         failed: id and error of the images that failed.
         seconds: wall time.
         interrupted: whether the run was interrupted.
@@ -44,6 +46,7 @@ class ProposalRun:
     made: int
     empty: int
     masks: int
+    turned: int
     failed: tuple[tuple[str, str], ...]
     seconds: float
     interrupted: bool
@@ -57,7 +60,8 @@ class ProposalRun:
 
 
 class _Loaded(NamedTuple):
-    image: np.ndarray
+    image: np.ndarray  # upright
+    exif: int  # the orientation of the image file
     path: Path
     found: Proposals | None
 
@@ -77,8 +81,8 @@ def propose(
 ) -> ProposalRun:
     """Generate the mask proposals that are not stored yet.
 
-    Stored proposals are addressed by image content, weights and settings, so a run needs no state of its own: an
-    interrupted run resumes, a damaged file is regenerated, and different settings never mix.
+    Stored proposals are of the upright images and addressed by their content, weights and settings, so a run needs no
+    state of its own: an interrupted run resumes, a damaged file is regenerated, and different settings never mix.
 
     Args:
         dataset: the images; its ``image`` is called from threads.
@@ -100,13 +104,14 @@ def propose(
     samples = dataset.samples[:limit][index::count]
     counting = threading.Lock()
     failed: dict[str, str] = {}
-    made = skipped = empty = masks = 0
+    made = skipped = empty = masks = turned = 0
     interrupted = False
 
     def load(sample: Sample) -> _Loaded:
-        image = dataset.image(sample)
+        image, exif = dataset.image(sample), dataset.orientation(sample)
+        image = turn(image, exif)
         path = store.path(image)
-        return _Loaded(image, path, None if overwrite else store.read(path, (image.shape[0], image.shape[1])))
+        return _Loaded(image, exif, path, None if overwrite else store.read(path, (image.shape[0], image.shape[1])))
 
     def make(loaded: _Loaded) -> Proposals:
         if loaded.found is not None:
@@ -114,7 +119,7 @@ def propose(
         return generate_proposals(sam(), loaded.image, settings)
 
     def save(loaded: _Loaded, proposals: Proposals, _: float) -> None:
-        nonlocal made, skipped, empty, masks
+        nonlocal made, skipped, empty, masks, turned
         if loaded.found is None:
             store.write(loaded.path, proposals)
         with counting:
@@ -122,6 +127,7 @@ def propose(
             skipped += loaded.found is not None
             empty += not len(proposals)
             masks += len(proposals)
+            turned += loaded.exif != 1
             if progress is not None:
                 progress.step(failed=False)
 
@@ -150,6 +156,7 @@ def propose(
         made=made,
         empty=empty,
         masks=masks,
+        turned=turned,
         failed=tuple((sample.id, failed[sample.id]) for sample in samples if sample.id in failed),
         seconds=time.monotonic() - start,
         interrupted=interrupted,

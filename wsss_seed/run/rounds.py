@@ -11,6 +11,7 @@ import numpy as np
 from ..data.base import Dataset, Sample
 from ..data.classes import IGNORE
 from ..data.images import read_labels
+from ..data.orientation import turn
 from ..data.voc import Voc
 from ..errors import ImageError, UsageError
 from ..io.progress import Progress
@@ -164,9 +165,17 @@ def _fuse(
     result = make(predictor, "segmenter", home / PREDICTIONS, "predicting")
     if result.interrupted:
         return result
+
+    def upright(maps: SoftLabels, sample: Sample) -> SoftLabels:
+        exif = data.orientation(sample)
+        return SoftLabels(turn(maps.labels, exif), turn(maps.confidence, exif))
+
+    def prediction(sample: Sample) -> SoftLabels:
+        return _soft_labels(read_labels(mask_path(home / PREDICTIONS, sample.id)), home / PREDICTIONS, sample)
+
     fuser = AgreementFilter(
-        lambda sample: seed_of(data, sample),
-        lambda sample: _soft_labels(read_labels(mask_path(home / PREDICTIONS, sample.id)), home / PREDICTIONS, sample),
+        lambda sample: upright(seed_of(data, sample), sample),
+        lambda sample: upright(prediction(sample), sample),
         settings,
         {"segmenter": predictor.settings["segmenter"]},
     )

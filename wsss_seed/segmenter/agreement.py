@@ -82,8 +82,8 @@ class AgreementFilter:
     """A ``Seeder`` of the masks of the next round.
 
     Args:
-        seed_labels: reads the seed of a sample; raises ImageError.
-        prediction: reads the prediction of the segmenter; raises ImageError.
+        seed_labels: reads the seed of a sample, upright; raises ImageError.
+        prediction: reads the prediction of the segmenter, upright; raises ImageError.
         settings: how to combine them.
         record: further entries for ``settings`` that determine the masks.
     """

@@ -14,6 +14,7 @@ import numpy as np
 from ..data.base import Dataset, Sample
 from ..data.classes import IGNORE
 from ..data.images import image_size, read_labels
+from ..data.orientation import turn
 from ..data.voc import Voc
 from ..errors import DataError, ImageError
 from ..io.prefetch import prefetch_map
@@ -26,7 +27,7 @@ class Checked:
     """Valid label maps.
 
     Attributes:
-        data: images and label maps to train on.
+        data: images and label maps to train on, upright.
         empty: ids of label maps without a labelled pixel, which are left out.
         pixels: int64 (K + 1,), pixels per class.
         digest: hash of ids, label maps and confidence maps.
@@ -96,8 +97,17 @@ def check_masks(data: Dataset, *, confidence: bool = False, step: Callable[[], N
             step()
     if not samples:
         raise DataError(f"{data.name} {data.split}: no mask has a labelled pixel, so there is nothing to train on")
-    valid = TrainingData(samples, data.image, partial(_mask, data), read_confidence)
+    valid = TrainingData(
+        samples,
+        data.upright,
+        partial(_upright, data, partial(_mask, data)),
+        None if read_confidence is None else partial(_upright, data, read_confidence),
+    )
     return Checked(valid, tuple(empty), pixels, digest.hexdigest()[:16])
+
+
+def _upright(data: Dataset, read: Callable[[Sample], np.ndarray], sample: Sample) -> np.ndarray:
+    return turn(read(sample), data.orientation(sample))
 
 
 def _mask(data: Dataset, sample: Sample) -> np.ndarray:

@@ -15,6 +15,7 @@ import torch
 from .. import __version__
 from ..config import flatten
 from ..data.base import Dataset
+from ..data.orientation import turn
 from ..errors import RunFolderError
 from ..evaluation import metrics
 from ..evaluation.confusion import confusion_matrix, joint_histogram
@@ -185,8 +186,9 @@ def score(segmenter: Segmenter, data: Dataset, share: tuple[int, int] = (0, 1), 
         truth = data.mask(sample)
         if truth is None:
             raise RunFolderError(f"{sample.id}: no ground truth in {data.name} {data.split}; remove it from the list")
-        [logits] = segmenter.logits([data.image(sample)])
+        [logits] = segmenter.logits([data.upright(sample)])
         labels = logits.argmax(0).to(torch.uint8).cpu().numpy()
+        truth = turn(truth, data.orientation(sample))
         if labels.shape != truth.shape:
             raise RunFolderError(f"{sample.mask or sample.id}: ground truth and image differ in size")
         histogram += joint_histogram(truth, labels)

@@ -20,6 +20,7 @@ from ...io.files import write_text
 from ...io.prefetch import prefetch_map
 from ..finished import FinishedRun, open_run
 from ..manifest import Record
+from ..run_folder import run_orientation
 from .card import Card, TruthOf, make_card
 from .page import render
 
@@ -96,7 +97,7 @@ def report(
         raise RunFolderError(
             f"{truth.name}: has other classes than {run} ({', '.join(source.names[:8])}); give `classes`"
         )
-    truth_of = None if truth is None else ground_truth(truth)[0]
+    truth_of = None if truth is None else ground_truth(truth, run_orientation(run))[0]
     out = out or run / "report.html"
     if out.is_dir():
         raise RunFolderError(f"{out}: a folder; give the file to write")

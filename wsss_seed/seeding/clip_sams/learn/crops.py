@@ -42,8 +42,8 @@ class PromptTrainingData:
 
     Attributes:
         samples: samples with image-level labels, in order.
-        image: reads the image of a sample, uint8 (H, W, 3).
-        label_map: reads the coarse seed of a sample, uint8 (H, W); None where the task needs none.
+        image: reads the image of a sample, upright, uint8 (H, W, 3).
+        label_map: reads the coarse seed of a sample, upright, uint8 (H, W); None where the task needs none.
         classes: number of classes K.
     """
 
