@@ -15,7 +15,7 @@ def test_every_setting_of_a_backend_is_listed(cli):
     for key, value in flatten(Settings()).items():
         assert f"  {key} = {json.dumps(value)}" in done.stdout
     assert "detector.box_threshold = 0.3    (number 0 to 1)" in done.stdout
-    assert "  detector.box_threshold = " in done.stdout
+    assert "score above which a box is confident" in done.stdout
 
 
 def test_all_of_them_as_json(cli):

@@ -141,4 +141,4 @@ def test_read_only_disk(tmp_path):
     result = _in_small_disk(disk, f"{runs.sys.executable} {runs.SCRIPT} {disk}/run; echo $?", "ro")
     assert result.stdout == "2\n", result
     assert result.stderr.count("\n") == 1
-    assert "cannot be written (Read-only file system); choose another --out" in result.stderr
+    assert "cannot be written (Read-only file system); choose another `out`" in result.stderr
