@@ -229,3 +229,28 @@ def test_bad_text_files(tmp_path: Path):
     path.write_text("cat\nbackground\n")
     with pytest.raises(WsssError, match="label 0"):
         load_class_set(path)
+
+
+def test_negative_phrases_in_every_form(tmp_path: Path):
+    for spec in ("cat, dog, -toy cat", ["cat", "dog", "-toy cat"]):
+        classes = load_class_set(spec)
+        assert classes.names == ("cat", "dog")
+        assert classes.negatives == ("toy cat",)
+    (tmp_path / "a.txt").write_text("cat\n- toy cat\n")
+    assert load_class_set(tmp_path / "a.txt").negatives == ("toy cat",)
+    (tmp_path / "b.toml").write_text('negatives = ["toy cat"]\nassume_present = true\nclasses = [{ name = "cat" }]\n')
+    own = load_class_set(tmp_path / "b.toml")
+    assert (own.negatives, own.assume_present) == (("toy cat",), True)
+    with pytest.raises(WsssError, match="'cat' is a class and a negative phrase"):
+        load_class_set("cat, dog, -cat")
+
+
+def test_classes_of_ones_own_have_distractors():
+    """Common objects but the classes themselves; the bundled sets have background phrases of their own."""
+    own = load_class_set("cat, unicorn")
+    assert {"dog", "tree", "car"} <= set(own.distractors)
+    assert "cat" not in own.distractors
+    assert not own.assume_present
+    for name in ("voc", "coco", "toyland"):
+        assert load_class_set(name).distractors == ()
+        assert load_class_set(name).assume_present

@@ -89,16 +89,17 @@ def test_candidates_reach_the_global_or_the_local_threshold():
     glob = np.array([0.10, 0.09, 0.01, 0.30], np.float32)
     loc = np.array([0.11, 0.24, 0.25, 0.40], np.float32)
     score = (glob + loc) / 2
-    assert candidates(glob, loc, score, 0.10, 0.25, 6) == (0, 2, 3)
-    assert candidates(glob, loc, score, 0.10, np.array([0.25, 0.2, 0.3, 0.5]), 6) == (0, 1, 3)
+    assert candidates(glob, loc, score, 0.10, 0.25, 6, assume_present=True) == (0, 2, 3)
+    assert candidates(glob, loc, score, 0.10, np.array([0.25, 0.2, 0.3, 0.5]), 6, assume_present=True) == (0, 1, 3)
 
 
 def test_the_best_candidates_stay_and_one_always_does():
     """Truncated to the best by s; if none, the argmax of s. Among equals the lower class."""
     score = np.array([0.5, 0.7, 0.6, 0.6], np.float32)
-    assert candidates(score, score, score, 0.1, 0.1, 2) == (1, 2)
+    assert candidates(score, score, score, 0.1, 0.1, 2, assume_present=True) == (1, 2)
     weak = np.array([0.01, 0.03, 0.03], np.float32)
-    assert candidates(weak, weak, weak, 0.1, 0.25, 6) == (1,)
+    assert candidates(weak, weak, weak, 0.1, 0.25, 6, assume_present=True) == (1,)
+    assert candidates(weak, weak, weak, 0.1, 0.25, 6, assume_present=False) == ()
 
 
 def test_relative_decision():

@@ -12,6 +12,7 @@ from wsss_seed.seeding.detection.detection_filter import (
     add_rescued,
     assign_roles,
     cross_class_nms,
+    drop_distractors,
     drop_group_boxes,
     drop_large,
     drop_small,
@@ -207,6 +208,22 @@ def test_only_the_best_boxes_stay():
     d = detections(*(([i, 0, i + 9, 9], i % 2, s) for i, s in enumerate([0.5, 0.4, 0.9, 0.3, 0.8])))
     assert gone(limit_detections(d, 2)) == [True, True, False, True, False]
     assert gone(limit_detections(d, 2, (0, 1))) == [True, False, False, True, False]
+
+
+def test_boxes_of_distractors_go_and_take_weaker_boxes_on_the_same_object_with_them():
+    """Class 2 and above are distractors here."""
+    d = detections(
+        ([0, 0, 10, 10], 0, 0.5), ([0, 0, 10, 9], 2, 0.6), ([20, 0, 30, 10], 1, 0.7), ([20, 0, 30, 10], 3, 0.6)
+    )
+    d = drop_distractors(d, 2, 0.7)
+    assert d.classes.tolist() == [0, 1]
+    assert reasons(d) == ["distractor", ""]
+    assert reasons(drop_distractors(detections(([0, 0, 9, 9], 1, 0.5)), 2, 0.7)) == [""]
+
+
+def test_an_image_that_may_show_no_class_need_not_keep_a_box():
+    d = assign_roles(apart((1, 0.35, 0.10)), HIGH, LOW, FLOOR, None, assume_present=False)
+    assert d.role.tolist() == [Role.DROPPED]
 
 
 def test_a_rescued_box_is_confident_and_takes_the_place_of_what_it_overlaps():

@@ -11,13 +11,14 @@ from wsss_seed.data.base import Boxes, Sample
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.models.detector import Queries
+from wsss_seed.seeding.detection import seeder as shared
 from wsss_seed.seeding.detection.classification import probabilities, text_features, to_numpy
 from wsss_seed.seeding.detection.crop_verification import crop_boxes
 from wsss_seed.seeding.detection.settings import TEMPLATES
 from wsss_seed.seeding.dino_sam import DinoSam, Settings
 from wsss_seed.types import LoadedSample
 
-CLASSES = replace(load_class_set("red, green, blue"), background=("sky", "sea"))
+CLASSES = replace(load_class_set("red, green, blue"), background=("sky", "sea"), distractors=(), assume_present=True)
 RED, GREEN, BLUE = range(3)
 OPEN = {  # every class is a candidate and every box is accepted, whatever random weights say
     "clip.global_threshold": 0.0,
@@ -229,7 +230,7 @@ def test_label_free_ignores_labels_when_told_so(make):
 
 def test_label_free_asks_only_for_candidates(make):
     detector = ColourDetector()
-    seed = make(detector, clip__max_candidates=2).seed(loaded(TWO))
+    seed = make(detector, clip__max_candidates=2, detector__candidate_threshold=1.0).seed(loaded(TWO))
     best = np.argsort(-np.array(seed.evidence["clip"]), kind="stable")[:2]
     assert detector.captions == [[[CLASSES.names[c]] for c in sorted(best)]]
     assert set(seed.scores) == set(best.tolist())
@@ -242,6 +243,50 @@ def test_label_free_without_boxes_is_all_255(make):
     assert (seed.labels == 255).all()
     assert seed.present == ()
     assert "no candidate class has a box" in seed.notes[0]
+
+
+def test_an_image_without_any_of_the_classes_is_background(make):
+    """Unless every image is known to show one of them, no box is kept for want of a better one."""
+    absent = replace(CLASSES, assume_present=False)
+    weak = picture((RED, 0.25, 5, 5, 45, 40))
+    for image in (picture(), weak):
+        seed = make(classes=absent, detector__caption="per_class").seed(loaded(image))
+        check(seed, (80, 100))
+        assert seed.present == ()
+        assert not ((seed.labels > 0) & (seed.labels < 255)).any()
+        assert (seed.labels == 0).any()
+    assert (make(classes=absent).seed(loaded(picture())).labels == 0).all()
+    kept = make(classes=absent, assume_present="yes", detector__caption="per_class").seed(loaded(weak))
+    assert kept.present == (RED,)
+    assert (make(assume_present="no").seed(loaded(picture())).labels == 0).all()
+    assert make(classes=absent).seed(loaded(TWO)).present == (RED, GREEN)
+
+
+def test_a_class_that_only_the_detector_finds_is_a_candidate(make):
+    """CLIP proposes one class only; blue is found by asking for all of them."""
+    image = picture((BLUE, 0.9, 5, 5, 45, 40), (GREEN, 0.8, 50, 30, 95, 75))
+    alone = {"clip__max_candidates": 1, "detector__caption": "per_class"}
+    by_clip = make(**alone, detector__candidate_threshold=1.0).seed(loaded(image))
+    assert len(by_clip.present) <= 1
+    assert set(make(**alone).seed(loaded(image)).present) == {GREEN, BLUE}
+    assert BLUE in make(**alone, detector__candidate_threshold=0.85).seed(loaded(image)).present
+    assert set(make(**alone, detector__candidate_threshold=0.95).seed(loaded(image)).present) <= set(by_clip.present)
+
+
+def test_negative_phrases_and_distractors_compete_in_the_caption(make, monkeypatch):
+    """What the detector prefers to call by their names is no object of a class."""
+    monkeypatch.setattr(shared, "TOO_NEAR", 2.0)  # to random weights all words are alike
+    classes = replace(CLASSES, names=("red", "blue"), phrases=(("red",), ("blue",)), prompts=("red", "blue"))
+    for more in ({"negatives": ("green",)}, {"distractors": ("green",)}):
+        rival = replace(classes, assume_present=False, **more)
+        detector = ColourDetector()
+        seed = make(detector, classes=rival).seed(loaded(TWO))
+        assert all(["green"] in caption for caption in detector.captions)
+        assert [d["class"] for d in seed.evidence["detections"]] == ["red"]
+    assert "green" not in str(make(classes=classes).class_set.background)
+    detector = ColourDetector()
+    make(detector, classes=replace(classes, distractors=("green",)), clip__distractors=0).seed(loaded(TWO))
+    assert all(["green"] not in caption for caption in detector.captions)
 
 
 @pytest.mark.parametrize(("score", "kept"), [(0.25, True), (0.21, True), (0.19, False)])

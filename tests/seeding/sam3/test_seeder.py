@@ -20,7 +20,7 @@ from wsss_seed.types import LoadedSample
 
 NAMES = ("cat", "dog", "table")
 PHRASES = (("cat",), ("dog", "hot dog"), ("dining table",))
-CLASSES = ClassSet("three", NAMES, PHRASES, NAMES, ("sky",), ((0, 0, 0),) * 256)
+CLASSES = ClassSet("three", NAMES, PHRASES, NAMES, ("sky",), ((0, 0, 0),) * 256, assume_present=True)
 # Random masks are of all shapes, and random scores of no use.
 KEEN = {
     "sam3.box_threshold": 0.0,
