@@ -127,6 +127,7 @@ def describe(segmenter: Segmenter, settings: NetworkSettings) -> dict[str, Any]:
             "prompts": list(class_set.prompts),
             "background": list(class_set.background),
             "palette": plain(class_set.palette),
+            "assume_present": class_set.assume_present,
         },
         "scale": plain(vars(segmenter.scale)),
         "recipe": plain(segmenter.recipe),
@@ -249,6 +250,8 @@ def _class_set(table: Mapping[str, Any]) -> ClassSet:
         raise ValueError(f"{len(table['names'])} classes")
     if not len(table["names"]) == len(table["phrases"]) == len(table["prompts"]):
         raise ValueError("names, phrases and prompts differ in number")
+    if not isinstance(table["assume_present"], bool):
+        raise ValueError("assume_present is not a truth value")
     palette = tuple((r, g, b) for r, g, b in table["palette"])
     if len(palette) != 256 or not all(type(value) is int and 0 <= value <= 255 for rgb in palette for value in rgb):
         raise ValueError("the palette is not 256 colours")
@@ -259,6 +262,7 @@ def _class_set(table: Mapping[str, Any]) -> ClassSet:
         prompts=tuple(table["prompts"]),
         background=tuple(table["background"]),
         palette=palette,
+        assume_present=table["assume_present"],
     )
 
 
