@@ -233,6 +233,8 @@ def test_a_rescued_box_is_confident_and_takes_the_place_of_what_it_overlaps():
     assert reasons(d) == ["nms", "", "", ""]
     assert d.confident.tolist() == [False, False, True, True]
     assert d.scores[3] == np.float32(0.28)
+    low = assign_roles(replace(d, combined=np.full(4, 0.01, np.float32)), HIGH, LOW, FLOOR, (0, 2))
+    assert Role(low.role[3]) is Role.CONFIDENT  # whatever its score, the class is there and has no better box
 
 
 def test_roles_by_combined_score():

@@ -115,7 +115,8 @@ def add_rescued(d: Detections, found: Detections, missing: Sequence[int], thresh
     if not rescued:
         return d
     new = Detections.concatenate(rescued)
-    return Detections.concatenate([d, replace(new, confident=np.ones(len(new), bool))])
+    certain = np.ones(len(new), bool)
+    return Detections.concatenate([d, replace(new, confident=certain, rescued=certain)])
 
 
 def cross_class_nms(d: Detections, iou_threshold: float, given: Sequence[int] = ()) -> Detections:
@@ -189,9 +190,10 @@ def assign_roles(
     """Decide which detections paint their class and which only make pixels ambiguous.
 
     Confident: kept boxes that are confident by their detector scores, not demoted, and reach the threshold of their
-    class with their combined scores. Ambiguous: other kept boxes whose combined scores reach the ambiguous threshold. A
-    given class, or an image that shows at least one of the classes, keeps at least its best box as ambiguous:
-    verification may lower the score of a class that is known to be present, but not remove it.
+    class with their combined scores; and rescued boxes, because their class is known to be present and has no better
+    one. Ambiguous: other kept boxes whose combined scores reach the ambiguous threshold. A given class, or an image that
+    shows at least one of the classes, keeps at least its best box as ambiguous: verification may lower the score of a
+    class that is known to be present, but not remove it.
 
     Args:
         d: the detections.
@@ -202,7 +204,7 @@ def assign_roles(
     """
     classes, kept = d.classes, d.kept
     known = [kept & (classes == c) for c in given] if given is not None else [kept] * assume_present
-    high = kept & d.confident & ~d.demoted & (d.combined >= confident_threshold[classes])
+    high = kept & d.confident & ~d.demoted & (d.rescued | (d.combined >= confident_threshold[classes]))
     low = (
         kept & ~high & (d.combined >= ambiguous_threshold[classes]) & (d.confident | (d.scores >= score_floor[classes]))
     )

@@ -66,6 +66,7 @@ class Detections:
         reason: int8 (n,) ``Reason``.
         role: int8 (n,) ``Role``.
         demoted: bool (n,), whether the box may not paint regardless of its score.
+        rescued: bool (n,), best box of a given class without a confident one: it paints, whatever its score.
     """
 
     boxes: np.ndarray
@@ -78,6 +79,7 @@ class Detections:
     reason: np.ndarray
     role: np.ndarray
     demoted: np.ndarray
+    rescued: np.ndarray
 
     @classmethod
     def of(
@@ -96,6 +98,7 @@ class Detections:
             reason=np.full(n, Reason.NONE, np.int8),
             role=np.full(n, Role.UNDECIDED, np.int8),
             demoted=np.zeros(n, bool),
+            rescued=np.zeros(n, bool),
         )
 
     def __len__(self) -> int:
