@@ -191,9 +191,9 @@ def assign_roles(
 
     Confident: kept boxes that are confident by their detector scores, not demoted, and reach the threshold of their
     class with their combined scores; and rescued boxes, because their class is known to be present and has no better
-    one. Ambiguous: other kept boxes whose combined scores reach the ambiguous threshold. A given class, or an image that
-    shows at least one of the classes, keeps at least its best box as ambiguous: verification may lower the score of a
-    class that is known to be present, but not remove it.
+    one. Ambiguous: other kept boxes whose combined scores reach the ambiguous threshold. A given class, or an image
+    that shows at least one of the classes, keeps at least its best box as ambiguous: verification may lower the score
+    of a class that is known to be present, but not remove it.
 
     Args:
         d: the detections.
