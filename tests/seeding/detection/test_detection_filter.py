@@ -7,6 +7,7 @@ import pytest
 import torch
 import torchvision
 
+from tests.seeding.detection.test_detections import detections, random_detections
 from wsss_seed.seeding.detection import detection_filter
 from wsss_seed.seeding.detection.detection_filter import (
     add_rescued,
@@ -30,27 +31,10 @@ K = 3
 HIGH, LOW, FLOOR = (np.full(K, t, np.float32) for t in (0.30, 0.20, 0.20))
 
 
-def detections(*rows):
-    """Rows (box, class, score)."""
-    boxes, classes, scores = zip(*rows, strict=True)
-    scores = np.array(scores, np.float32)
-    return Detections.of(
-        np.array(boxes, np.float32), np.array(classes), scores, np.arange(len(rows)), scores > np.float32(0.3)
-    )
-
-
 def apart(*rows):
     """Rows (class, detector score, combined score), boxes that do not touch."""
     d = detections(*(([20 * i, 0, 20 * i + 10, 10], c, score) for i, (c, score, _) in enumerate(rows)))
     return replace(d, combined=np.array([combined for *_, combined in rows], np.float32))
-
-
-def random_detections(seed, n=40, classes=3):
-    rng = np.random.default_rng(seed)
-    corner, size = rng.integers(0, 60, (n, 2)), rng.integers(5, 45, (n, 2))
-    boxes = np.concatenate([corner, corner + size], 1).clip(0, 100).astype(np.float32)
-    scores = rng.choice([0.25, 0.35, 0.5, 0.8], n).astype(np.float32)  # many ties
-    return Detections.of(boxes, rng.integers(0, classes, n), scores, np.arange(n), scores > 0.3)
 
 
 def gone(d):

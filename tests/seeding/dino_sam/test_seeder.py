@@ -273,6 +273,23 @@ def test_a_class_that_only_the_detector_finds_is_a_candidate(make):
     assert set(make(**alone, detector__candidate_threshold=0.95).seed(loaded(image)).present) <= set(by_clip.present)
 
 
+def test_the_detector_is_asked_no_more_than_needed(make):
+    """All classes at once for candidates; again only if fewer are candidates; once if CLIP decides."""
+    blue = picture((BLUE, 0.9, 5, 5, 45, 40))
+    for settings, image, captions in (
+        ({"clip__max_candidates": 1}, blue, 2),  # one class of CLIP's and one of the detector's, of three
+        ({"clip__max_candidates": 2, "detector__candidate_threshold": 0.0}, MANY, 1),
+        ({}, TWO, 1),  # every class is a candidate of CLIP's
+        ({"clip__max_candidates": 1, "detector__candidate_threshold": 1.0}, TWO, 1),
+    ):
+        detector = ColourDetector()
+        make(detector, **settings).seed(loaded(image))
+        assert len(detector.captions) == captions, settings
+    detector = ColourDetector()
+    seed = make(detector, clip__decision="classifier", detector__rescue_threshold=1.0).seed(loaded(blue))
+    assert len(detector.captions[0]) == len(seed.present) < 3  # not asked for all classes
+
+
 def test_negative_phrases_and_distractors_compete_in_the_caption(make, monkeypatch):
     """What the detector prefers to call by their names is no object of a class."""
     monkeypatch.setattr(shared, "TOO_NEAR", 2.0)  # to random weights all words are alike

@@ -136,14 +136,16 @@ class DetectionSeeder(ABC):
         else:
             asked, scores, rivals = self._classify(image)
             evidence["clip"] = [round(float(s), 6) for s in scores]
-            asked = self._with_detected(image, asked, rivals)
             if self._set.clip.decision == "classifier":
                 asked = given = relative_decision(scores)
+        found: Detections | None = None
+        if given is None:
+            asked, found = self._with_detected(image, asked, rivals)
         if not asked:
             note = "no class given" if given is not None else "no class found"
             return self._empty(image, 0, (), evidence, f"{note}: all pixels are background")
 
-        d = self._detect(image, asked, rivals=() if given is not None else rivals)
+        d = self._detect(image, asked, rivals=() if given is not None else rivals) if found is None else found
         for step in self._filter(image, d, asked, given):
             d = step(d)
         notes: list[str] = []
@@ -158,24 +160,27 @@ class DetectionSeeder(ABC):
     # classes
 
     @cached_property
-    def _words(self) -> tuple[tuple[str, ...], np.ndarray]:
-        """Distractors, then negative phrases; and the text features (K + B, D) of the K classes, these B' words and the
-        other background phrases."""
+    def _competition(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """The distractors that are not too near a class; and the text features (K + B, D) of the K classes, these
+        distractors, the negative and the background phrases."""
+
+        def features(phrases: Sequence[Sequence[str]]) -> np.ndarray:
+            if not phrases:
+                return np.zeros((0, classes.shape[1]), np.float32)
+            return text_features(self._clip, phrases, self._set.clip.templates)
+
         classes = text_features(self._clip, self.class_set.phrases, self._set.clip.templates)
         words = self.class_set.distractors
-        kept: np.ndarray = classes[:0]
-        if words:
-            features = text_features(self._clip, [(w,) for w in words], self._set.clip.templates)
-            far = far_from(features, classes, TOO_NEAR)
-            words, kept = tuple(w for w, f in zip(words, far, strict=True) if f), features[far]
-        others = [(p,) for p in (*self.class_set.negatives, *negatives(self.class_set))]
-        background = text_features(self._clip, others, self._set.clip.templates) if others else kept[:0]
-        return (*words, *self.class_set.negatives), np.concatenate([classes, kept, background])
+        distractors = features([(w,) for w in words])
+        far = far_from(distractors, classes, TOO_NEAR)
+        background = features([(p,) for p in (*self.class_set.negatives, *negatives(self.class_set))])
+        kept = tuple(w for w, f in zip(words, far, strict=True) if f)
+        return kept, np.concatenate([classes, distractors[far], background])
 
     @property
     def _text(self) -> np.ndarray:
         """(K + B, D) text features of the K classes and of everything that competes with them."""
-        return self._words[1]
+        return self._competition[1]
 
     def _classify(self, image: np.ndarray) -> tuple[tuple[int, ...], np.ndarray, tuple[str, ...]]:
         """Candidate classes, the ranking scores (K,) of all classes, and the distractors for the detector's caption."""
@@ -183,24 +188,28 @@ class DetectionSeeder(ABC):
         height, width = image.shape[:2]
         views = to_numpy(self._clip.encode_views(image, view_boxes(height, width, c.grids)))
         everything = probabilities(views, self._text, c.logit_scale)
-        k, words, fixed = len(self.class_set.names), self._words[0], self.class_set.negatives
-        seen = everything[:, k : k + len(words) - len(fixed)].max(0)
-        rivals = (*(words[i] for i in np.argsort(-seen, kind="stable")[: c.distractors]), *fixed)
+        k, distractors = len(self.class_set.names), self._competition[0]
+        most_seen = np.argsort(-everything[:, k : k + len(distractors)].max(0), kind="stable")[: c.distractors]
+        rivals = (*(distractors[i] for i in most_seen), *self.class_set.negatives)
         probs = everything[:, :k]
         glob, loc, score = class_scores(probs, c.local_weight)
         limit = c.max_candidates or self.class_set.max_candidates
         thresholds = self._per_class["clip.global_threshold"], self._per_class["clip.local_threshold"]
         return candidates(glob, loc, score, *thresholds, limit, assume_present=self._assume_present), score, rivals
 
-    def _with_detected(self, image: np.ndarray, asked: tuple[int, ...], rivals: Sequence[str]) -> tuple[int, ...]:
+    def _with_detected(
+        self, image: np.ndarray, asked: tuple[int, ...], rivals: Sequence[str]
+    ) -> tuple[tuple[int, ...], Detections | None]:
         """The candidates and the classes that the detector finds when asked for all of them at once: CLIP's global and
-        local views overlook objects that are small or out of place, which a detector does not."""
-        threshold = self._set.thresholds.candidate_threshold
-        if threshold >= 1 or len(asked) == len(self.class_set.names):
-            return asked
-        d = self._detect(image, range(len(self.class_set.names)), rivals=rivals)
+        local views overlook objects that are small or out of place, which a detector does not. If all classes are
+        candidates then, also the detections, which need not be repeated."""
+        threshold, every = self._set.thresholds.candidate_threshold, range(len(self.class_set.names))
+        if threshold >= 1 or len(asked) == len(every):
+            return asked, None
+        d = self._detect(image, every, rivals=rivals)
         found = d.classes[d.kept & (d.scores >= np.float32(threshold))]
-        return tuple(sorted({*asked, *found.tolist()}))
+        asked = tuple(sorted({*asked, *found.tolist()}))
+        return asked, d if len(asked) == len(every) else None
 
     # boxes
 
