@@ -158,19 +158,18 @@ def load(
     Raises:
         UsageError: an unknown name or setting, or a value out of range.
         DataError: classes that cannot be used.
-        CheckpointError: weights that cannot be had or read.
+        CheckpointError: weights that cannot be obtained or read.
     """
-    from .run.plan import choose_models, prompts_warning, world_warning
+    from .run.plan import choose_backend, model_warnings
     from .seeding.backends import BackendRequest, build_seeder
 
     class_set = load_class_set(classes)
     options = _options(prompts, preset, stage)
-    backend = backend or ("clip-sams" if options else "dino-sam")
     name, chosen = _models(models)
-    own = options if backend == "clip-sams" else {}
-    model_set = choose_models(name, class_set.name, device, precision, chosen=chosen, options=own)
-    _warn(world_warning(model_set, class_set.name))
-    _warn(prompts_warning(backend, model_set, options))
+    backend, model_set = choose_backend(
+        backend, name, class_set.name, device, precision, chosen=chosen, options=options
+    )
+    _warn(model_warnings(backend, model_set, class_set.name, options))
     request = BackendRequest(class_set, model_set, _settings(settings, more))
     seeder = build_seeder(backend, request, options)
     if seeder.needs_boxes:
@@ -229,7 +228,7 @@ def generate(
     from rich.console import Console
 
     from .io.progress import Progress
-    from .run.plan import execute, plan_run, prompts_warning, world_warning
+    from .run.plan import execute, model_warnings, plan_run
 
     data = source if isinstance(source, Dataset) else _dataset(source, root, split, classes, labels, images, seed)
     name, chosen = _models(models)
@@ -247,8 +246,7 @@ def generate(
         orientation=orientation,
         overwrite=overwrite,
     )
-    _warn(world_warning(plan.models, data.class_set.name))
-    _warn(prompts_warning(plan.backend, plan.models, plan.options))
+    _warn(model_warnings(plan.backend, plan.models, data.class_set.name, plan.options))
     console = Console(stderr=True, quiet=not progress)
     if data.passed_over:
         console.print(data.passed_over, markup=False, soft_wrap=True)
@@ -418,6 +416,6 @@ def _pixels(image: Picture) -> tuple[np.ndarray, int]:
     return image, 1
 
 
-def _warn(text: str | None) -> None:
-    if text is not None:
+def _warn(texts: Iterable[str]) -> None:
+    for text in texts:
         warnings.warn(text, stacklevel=3)

@@ -106,7 +106,7 @@ def generate(
     data = open_dataset(dataset, root, split, classes, labels, images, seed)
 
     from ..io.progress import Progress
-    from ..run.plan import execute, plan_run, prompts_warning
+    from ..run.plan import execute, model_warnings, plan_run
 
     plan = plan_run(
         data,
@@ -123,10 +123,8 @@ def generate(
         overwrite=overwrite,
         command=shlex.join(sys.argv),
     )
-    options.warn_of_world(plan.models, data.class_set.name)
-    other_sam = prompts_warning(plan.backend, plan.models, plan.options)
-    if other_sam:
-        show.warning(other_sam)
+    for text in model_warnings(plan.backend, plan.models, data.class_set.name, plan.options):
+        show.warning(text)
     where = plan.models.device if len(plan.devices) == 1 else ", ".join(plan.devices)
     show.message(
         f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes, labels: "

@@ -149,19 +149,12 @@ def model_set(
     name: str | None, class_set: str, device: str, precision: str = "auto", *, preset: str | None = None, **chosen: Any
 ) -> Any:
     """The chosen model set; warns if it was trained on another domain. See ``run.plan.choose_models``."""
-    from ..run.plan import choose_models
+    from ..run.plan import choose_models, world_warning
+    from . import show
 
     options = {} if preset is None else {"preset": preset}
     models = choose_models(name, class_set, device, precision, chosen=chosen, options=options)
-    warn_of_world(models, class_set)
-    return models
-
-
-def warn_of_world(models: Any, class_set: str) -> None:
-    """Warn about models that were trained on another domain than the class set's."""
-    from ..run.plan import world_warning
-    from . import show
-
     warning = world_warning(models, class_set)
     if warning:
         show.warning(warning)
+    return models

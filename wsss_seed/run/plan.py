@@ -89,13 +89,13 @@ def plan_run(
         WsssError: unknown names.
     """
     given = {key: value for key, value in (options or {}).items() if value is not None}
-    backend = backend or ("clip-sams" if given else "dino-sam")
     devices = split_devices(device)
-    own = given if backend == "clip-sams" else {}
-    model_set = choose_models(models, dataset.class_set.name, devices[0], precision, chosen=chosen, options=own)
+    backend, model_set = choose_backend(
+        backend, models, dataset.class_set.name, devices[0], precision, chosen=chosen, options=given
+    )
     return RunPlan(
         dataset=dataset,
-        models=model_set.for_backend(backend),
+        models=model_set,
         backend=backend,
         settings=settings or {},
         out=out or Path("seeds") / f"{dataset.name}-{dataset.split}",
@@ -106,6 +106,28 @@ def plan_run(
         overwrite=overwrite,
         command=command,
     )
+
+
+def choose_backend(
+    backend: str | None,
+    models: str | None,
+    class_set: str,
+    device: str,
+    precision: str,
+    *,
+    chosen: Mapping[str, str | None] | None,
+    options: Mapping[str, str],
+) -> tuple[str, ModelSet]:
+    """The backend, by default ``clip-sams`` if one of its options is given and else ``dino-sam``; and its models, see
+    ``choose_models``.
+
+    Raises:
+        WsssError: unknown names, or a file of prompts that cannot be read.
+    """
+    backend = backend or ("clip-sams" if options else "dino-sam")
+    own = options if backend == "clip-sams" else {}
+    model_set = choose_models(models, class_set, device, precision, chosen=chosen, options=own)
+    return backend, model_set.for_backend(backend)
 
 
 def choose_models(
@@ -173,6 +195,12 @@ def prompts_warning(backend: str, models: ModelSet, options: Mapping[str, str]) 
     from ..seeding.clip_sams.prompts_source import sam_warning
 
     return sam_warning(options["prompts"], options.get("stage"), models)
+
+
+def model_warnings(backend: str, models: ModelSet, class_set: str, options: Mapping[str, str]) -> list[str]:
+    """What the user should know of the models before a run."""
+    found = world_warning(models, class_set), prompts_warning(backend, models, options)
+    return [text for text in found if text is not None]
 
 
 def split_devices(text: str) -> list[str]:
