@@ -17,21 +17,12 @@ from PIL import Image
 from world import NONE
 
 from wsss_seed.data.toyland import CLASSES, PLACES
+from wsss_seed.seeding.detection.settings import TEMPLATES  # prompts for real CLIP weights are written the same way
 
 CONCEPTS = (*CLASSES, *PLACES)  # what a caption's phrases name
 K = len(CLASSES)
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1
 
-TEMPLATES = (
-    "a photo of a {}.",
-    "a bad photo of the {}.",
-    "a photo of the large {}.",
-    "a photo of the small {}.",
-    "a close-up photo of a {}.",
-    "a cropped photo of a {}.",
-    "a photo of many {}.",
-    "there is a {} in the scene.",
-)  # the eight of dino-sam's label-free classification; prompts for real CLIP weights are written the same way
 CAPTIONS = ("a photo of a {}", "a picture of a {}", "a drawing of a {}", "an image of a {}")
 OTHERS = ("{}", "{}.", "the {}", "a {}", "a clean origami {}.", "a photo of {}", "a photo of the {}.")
 PLURAL = ("a photo of many {}.", "a photo of {}", "{}", "a picture of two {}", "there are {} in the scene.")

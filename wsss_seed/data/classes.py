@@ -157,7 +157,7 @@ def _known(name: str) -> ClassSet:
 
 @cache
 def _objects() -> tuple[str, ...]:
-    """Common objects, of which the names of classes are distractors to any other class."""
+    """Names of common objects, the distractors of class sets without background phrases of their own."""
     file = resources.files(__package__) / "classsets" / "objects.toml"
     return tuple(parse_toml(file.read_text("utf-8"), file.name)["objects"])
 

@@ -366,7 +366,7 @@ def load_grounding_dino(spec: str | Path, device: str | torch.device = "cpu", pr
     Args:
         spec: a folder with ``detector.json`` (see ``build_grounding_dino``, with ``vocabulary``, a file beside it, and
             ``resize``) and ``detector.safetensors``; or a checkpoint of groundingdino's Swin-T or Swin-B
-            (such as ``groundingdino_swint_ogc.pth``), told apart by their weights; BERT's ``vocab.txt`` is read from
+            (such as ``groundingdino_swint_ogc.pth``), distinguished by their weights; BERT's ``vocab.txt`` is read from
             the same folder or else from transformers' cache or hub.
         device: device of the model.
         precision: precision of the model.

@@ -210,8 +210,8 @@ def load_sam(spec: str | Path, device: str | torch.device = "cpu", precision: st
 
     Args:
         spec: a folder with ``sam.json`` (see ``build_sam``) and ``sam.safetensors`` (any float precision), or a
-            checkpoint of segment_anything's ViT-B, ViT-L or ViT-H (such as ``sam_vit_b_01ec64.pth``), which are told
-            apart by their weights.
+            checkpoint of segment_anything's ViT-B, ViT-L or ViT-H (such as ``sam_vit_b_01ec64.pth``), which are
+            distinguished by their weights.
         device: device of the model.
         precision: precision of the image encoder.
 
