@@ -22,7 +22,7 @@ from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
 from wsss_seed.evaluation.metrics import iou, mean, resolve_ignored
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.backends import BackendRequest
-from wsss_seed.seeding.clip_sams import ClipSams, Settings, build
+from wsss_seed.seeding.clip_sams import ClipSams, ClipSamsSettings, build
 from wsss_seed.types import LoadedSample
 
 GRID: dict[str, list[Any]] = {
@@ -118,7 +118,7 @@ def main() -> None:
             print(f"{key} = {values[key]}: {best:.4f} ({seconds:.0f} s) {tried}", flush=True)
         if values == before:
             break
-    defaults = flatten(Settings())
+    defaults = flatten(ClipSamsSettings())
     print("end", round(best, 4))
     for key, value in values.items():
         if value != defaults[key]:

@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from wsss_seed.config import override
+from wsss_seed.config import flatten, override
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.toyland.dataset import Toyland
 from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
 from wsss_seed.evaluation.metrics import POLICIES, iou, mean, resolve_ignored
 from wsss_seed.models.sam import BoxMasks
 from wsss_seed.models.zoo import ModelSet
-from wsss_seed.seeding.dino_sam import DinoSam, Settings, flatten
-from wsss_seed.seeding.dino_sam.settings import TEMPLATES
+from wsss_seed.seeding.detection.settings import TEMPLATES
+from wsss_seed.seeding.dino_sam import DinoSam, Settings
 from wsss_seed.types import LoadedSample
 
 MODES = ("label_given", "label_free")
@@ -59,7 +59,7 @@ GRID: dict[str, list[Any]] = {
     "fusion.iou_threshold": [0.5, 0.6, 0.7, 0.8, 0.9],
     "fusion.per_pixel": [False, True],
     "ignore.contest_margin": [0.0, 0.02, 0.05],
-    "mask.output": ["single", "multi_best"],
+    "mask.output": ["single", "best"],
     "mask.box_expand": [0.0, 0.02, 0.05, 0.1, 0.2],
     "mask.min_region_area": [0, 4, 8, 16, 30],
     "mask.pred_iou_thresh": [0.0, 0.3, 0.5],

@@ -27,7 +27,7 @@ from wsss_seed.seeding.detection.classification import (
     view_boxes,
 )
 from wsss_seed.seeding.detection.crop_verification import crop_boxes
-from wsss_seed.seeding.dino_sam.settings import TEMPLATES
+from wsss_seed.seeding.detection.settings import TEMPLATES
 
 
 @dataclass

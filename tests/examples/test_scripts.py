@@ -1,0 +1,22 @@
+"""Every script of the examples starts, so that none is left behind when the package changes."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SCRIPTS = sorted(p for p in EXAMPLES.rglob("*.py") if "argparse" in p.read_text("utf-8"))
+
+
+def test_the_scripts_are_found():
+    assert len(SCRIPTS) > 10
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(EXAMPLES)))
+def test_its_help_is_shown(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(script), run_name="__main__")
+    assert "usage" in capsys.readouterr().out.lower()
