@@ -97,7 +97,7 @@ def clip_tokenizer(length: int) -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token="!", model_max_length=length)
 
 
-CLIP_WORDS = len(clip_tokenizer(16))
+CLIP_WORDS = len(clip_tokenizer(32))
 
 # Mask models
 
@@ -247,7 +247,7 @@ _TEXT = {
     "intermediate_size": 48,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
-    "max_position_embeddings": 16,
+    "max_position_embeddings": 32,
     "bos_token_id": CLIP_WORDS - 2,
     "eos_token_id": CLIP_WORDS - 1,
 }
@@ -275,13 +275,13 @@ def mm_grounding_dino() -> tuple[MMGroundingDinoForObjectDetection, GroundingDin
 def owlv2() -> tuple[Owlv2ForObjectDetection, Owlv2Processor]:
     config = Owlv2Config(text_config=_TEXT, vision_config=_PATCHES, projection_dim=32)
     images = Owlv2ImageProcessor(size={"height": SIDE, "width": SIDE})
-    return randomised(Owlv2ForObjectDetection(config)), Owlv2Processor(images, clip_tokenizer(16))
+    return randomised(Owlv2ForObjectDetection(config)), Owlv2Processor(images, clip_tokenizer(32))
 
 
 def owlvit() -> tuple[OwlViTForObjectDetection, OwlViTProcessor]:
     config = OwlViTConfig(text_config=_TEXT, vision_config=_PATCHES, projection_dim=32)
     images = OwlViTImageProcessor(size={"height": SIDE, "width": SIDE})
-    return randomised(OwlViTForObjectDetection(config)), OwlViTProcessor(images, clip_tokenizer(16))
+    return randomised(OwlViTForObjectDetection(config)), OwlViTProcessor(images, clip_tokenizer(32))
 
 
 def omdet_turbo() -> tuple[OmDetTurboForObjectDetection, OmDetTurboProcessor]:

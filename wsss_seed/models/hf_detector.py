@@ -2,7 +2,8 @@
 
 Grounding DINO, MM Grounding DINO and LLMDet score the tokens of a caption, which map to class scores by phrase spans as
 with groundingdino. OWLv2, OWL-ViT and OmDet-Turbo score phrases. Boxes and scores are those of the processor of the
-model family before its thresholds.
+model family before its thresholds. Only the scores of OWLv2 and OWL-ViT are raised to the level of Grounding DINO's, so
+that the same thresholds suit all families.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from .precision import computing
 
 # Arguments with which OmDet-Turbo's processor tokenizes task and classes.
 _OMDET_TEXT = {"padding": "max_length", "truncation": True, "max_length": 77, "return_token_type_ids": False}
+_OWL_TEMPLATE = "a photo of a {}"  # one of those with which OWL-ViT was trained and evaluated
 _MAX_ASPECT_RATIO = 20  # a thinner strip would have fewer feature cells than Grounding DINO has queries
 
 Output = tuple[Tensor, Tensor]
@@ -49,6 +51,8 @@ class Family(NamedTuple):
         detect: function (model, processor, image, caption) -> output.
         spans: whether logits are per token rather than per phrase.
         square: whether boxes refer to the image padded to a square.
+        exponent: exponent of the scores. OWLv2's useful thresholds are about 0.20 and 0.10, OWL-ViT's 0.10 and 0.05,
+            where Grounding DINO's are 0.30 and 0.20; the exponents map the former to the latter.
     """
 
     model: str
@@ -58,6 +62,7 @@ class Family(NamedTuple):
     detect: Callable[[Any, Any, dict[str, Tensor], Caption], Output]
     spans: bool = False
     square: bool = False
+    exponent: float = 1.0
 
 
 def _count(processor: Any) -> Callable[[str], int]:
@@ -76,13 +81,15 @@ def _detect_dino(model: Any, processor: Any, image: dict[str, Tensor], caption: 
 
 def _owl_captions(model: Any, processor: Any, phrases: Sequence[Phrase]) -> list[Caption]:
     limit = model.config.text_config.max_position_embeddings + 1  # per phrase, without "."
+    template = len(processor.tokenizer.tokenize(_OWL_TEMPLATE.format("")))
     for phrase in phrases:
-        write_captions([phrase], _count(processor), limit)
+        write_captions([phrase], _count(processor), limit - template)
     return [write_caption(phrases)] if phrases else []
 
 
 def _detect_owl(model: Any, processor: Any, image: dict[str, Tensor], caption: Caption) -> Output:
-    text = processor(text=[[phrase.text for phrase in caption.phrases]], return_tensors="pt").to(model.device)
+    texts = [_OWL_TEMPLATE.format(phrase.text) for phrase in caption.phrases]
+    text = processor(text=[texts], return_tensors="pt").to(model.device)
     out = model(**image, **text)
     return out.pred_boxes[0], out.logits[0]
 
@@ -116,10 +123,21 @@ KINDS = {
         _detect_omdet,
     ),
     "owlv2": Family(
-        "Owlv2ForObjectDetection", "Owlv2Processor", ("owlv2.vision_model",), _owl_captions, _detect_owl, square=True
+        "Owlv2ForObjectDetection",
+        "Owlv2Processor",
+        ("owlv2.vision_model",),
+        _owl_captions,
+        _detect_owl,
+        square=True,
+        exponent=0.72,
     ),
     "owlvit": Family(
-        "OwlViTForObjectDetection", "OwlViTProcessor", ("owlvit.vision_model",), _owl_captions, _detect_owl
+        "OwlViTForObjectDetection",
+        "OwlViTProcessor",
+        ("owlvit.vision_model",),
+        _owl_captions,
+        _detect_owl,
+        exponent=0.53,
     ),
 }
 
@@ -199,7 +217,7 @@ class HfDetector:
     def _ask(self, inputs: dict[str, Tensor], caption: Caption) -> tuple[np.ndarray, np.ndarray]:
         with computing(self.device, self.precision):
             boxes, logits = self._family.detect(self.model, self.processor, inputs, caption)
-        return boxes.float().cpu().numpy(), logits.float().sigmoid().cpu().numpy()
+        return boxes.float().cpu().numpy(), logits.float().sigmoid().pow(self._family.exponent).cpu().numpy()
 
     def _class_scores(self, probabilities: np.ndarray, caption: Caption, classes: int, score: ScoreMap) -> np.ndarray:
         """float32 (n, C), the maximum over the phrases of each class."""
