@@ -149,7 +149,7 @@ def load(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``fp32``, ``bf16``, ``fp16``, or ``auto`` for half precision on a GPU that has it.
         prompts, preset, stage: of clip-sams: its prompts (``handwritten``, or a file or folder of learn-prompts), the
-            recipe and its stage.
+            recipe and its stage; ``preset="plain"`` is the baseline of dino-sam without CLIP.
         orientation: what ``Seed.labels`` matches where EXIF turns a photograph: by default the ``stored`` pixels, as
             PIL returns them, or the ``upright`` photograph, as viewers show it.
         settings: of the backend, by dotted keys or in nested mappings.

@@ -11,7 +11,15 @@ from wsss_seed.errors import UsageError
 from wsss_seed.models.checkpoints import find_checkpoint
 from wsss_seed.models.clip import load_clip
 from wsss_seed.models.zoo import BUNDLED
-from wsss_seed.run.plan import choose_models, execute, plan_run, prompts_warning, split_devices, world_warning
+from wsss_seed.run.plan import (
+    choose_backend,
+    choose_models,
+    execute,
+    plan_run,
+    prompts_warning,
+    split_devices,
+    world_warning,
+)
 from wsss_seed.seeding.clip_sams.prompts import SamRecord, prompt_names, random_contexts, save_contexts
 from wsss_seed.seeding.clip_sams.prompts_source import learned_sam
 
@@ -38,6 +46,15 @@ def test_models_of_a_preset_and_those_chosen():
     assert own.names["sam"] == "vit_l"
     with pytest.raises(UsageError, match="unknown model role 'sems'"):
         choose_models(None, "voc", chosen={"sems": "x"})
+
+
+def test_the_backend_follows_its_options():
+    def chosen(**options):
+        return choose_backend(None, "tiny", "toyland", "cpu", "auto", chosen=None, options=options)[0]
+
+    assert chosen() == chosen(preset="plain") == "dino-sam"
+    assert chosen(preset="toyland") == chosen(prompts="handwritten") == "clip-sams"
+    assert chosen(preset="plain", stage="fine") == "clip-sams"
 
 
 def test_models_of_another_world_are_warned_of():

@@ -45,8 +45,8 @@ def generate(
         str | None,
         options.option(
             "--backend",
-            help="Seeding method: dino-sam, clip-sams or sam3. Default: clip-sams if --prompts, --preset or --stage is "
-            "given, else dino-sam.",
+            help="Seeding method: dino-sam, clip-sams or sam3. Default: clip-sams if --prompts, --stage or a --preset "
+            "of clip-sams is given, else dino-sam.",
         ),
     ] = None,
     labels: options.Labels = "auto",

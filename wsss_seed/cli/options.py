@@ -118,8 +118,8 @@ Preset = Annotated[
     str | None,
     option(
         "--preset",
-        help="Recipe of clip-sams, with its models: fma-voc, fma-coco or toyland. Default: the recipe for the class "
-        "set, with the models of --models.",
+        help="Recipe. clip-sams has fma-voc, fma-coco and toyland, each with its models; default: the recipe for the "
+        "class set, with the models of --models. dino-sam has plain, the baseline without CLIP.",
     ),
 ]
 Orientation = Annotated[

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ..data.base import Dataset
 from ..data.orientation import Orientation, check_orientation
-from ..errors import UsageError
+from ..errors import UsageError, unknown_name
 from ..io.progress import Progress, Reporter
 from ..models.zoo import ModelSet, versions
 from ..output.identity import identity, labels_digest
@@ -78,7 +78,7 @@ def plan_run(
         backend: ``clip-sams`` by default where one of its options is given, else ``dino-sam``.
         models: name of the model set; see ``choose_models``.
         chosen: role (``clip``, ``sam``, ``detector``) -> model to use instead of the model set's.
-        options: options that only this backend has: ``prompts``, ``preset`` and ``stage`` of clip-sams.
+        options: options that only this backend has: ``preset``, and ``prompts`` and ``stage`` of clip-sams.
         settings: settings of the backend, dotted key -> value.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, or several, separated by commas.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
@@ -119,15 +119,25 @@ def choose_backend(
     options: Mapping[str, str],
 ) -> tuple[str, ModelSet]:
     """The backend, by default ``clip-sams`` if one of its options is given and else ``dino-sam``; and its models, see
-    ``choose_models``.
+    ``choose_models``. A preset without other options selects the backend that has it.
 
     Raises:
         WsssError: unknown names, or a file of prompts that cannot be read.
     """
-    backend = backend or ("clip-sams" if options else "dino-sam")
+    backend = backend or _default_backend(options)
     own = options if backend == "clip-sams" else {}
     model_set = choose_models(models, class_set, device, precision, chosen=chosen, options=own)
     return backend, model_set.for_backend(backend)
+
+
+def _default_backend(options: Mapping[str, str]) -> str:
+    from ..seeding.clip_sams.presets import presets
+    from ..seeding.dino_sam.settings import PRESETS
+
+    preset = options.get("preset")
+    if preset is not None and preset not in (*PRESETS, *presets()):
+        raise unknown_name("preset", preset, [*PRESETS, *presets()])
+    return "dino-sam" if not options or (len(options) == 1 and preset in PRESETS) else "clip-sams"
 
 
 def choose_models(

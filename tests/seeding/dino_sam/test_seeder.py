@@ -15,7 +15,7 @@ from wsss_seed.seeding.detection import seeder as shared
 from wsss_seed.seeding.detection.classification import probabilities, text_features, to_numpy
 from wsss_seed.seeding.detection.crop_verification import crop_boxes
 from wsss_seed.seeding.detection.settings import TEMPLATES
-from wsss_seed.seeding.dino_sam import DinoSam, Settings
+from wsss_seed.seeding.dino_sam import PRESETS, DinoSam, Settings
 from wsss_seed.types import LoadedSample
 
 CLASSES = replace(load_class_set("red, green, blue"), background=("sky", "sea"), distractors=(), assume_present=True)
@@ -107,7 +107,8 @@ def test_given_labels_are_detected_and_cut_out(make):
     assert seed.evidence["mode"] == "label_given"
     first = seed.evidence["detections"][0]
     assert first["box"] == [5, 5, 45, 40]
-    assert first["combined_score"] == pytest.approx(first["score"] ** 0.7 * first["crop_probability"] ** 0.3, abs=1e-5)
+    assert 0 <= first["crop_probability"] <= 1
+    assert first["combined_score"] == first["score"]
     assert seed.scores[RED] == first["combined_score"]
 
 
@@ -131,7 +132,8 @@ def test_crops_compete_with_the_given_classes_and_the_background(make, clip):
     """In label_given mode foreground is restricted to the given classes."""
     names = ["red", "green", "sky", "sea"]
     text = text_features(clip, [[n] for n in names], TEMPLATES)
-    views = clip.encode_views(TWO, crop_boxes(np.array([[5, 5, 45, 40]], np.float32), (80, 100), 0.10))
+    crop = crop_boxes(np.array([[5, 5, 45, 40]], np.float32), (80, 100), 0.10, square=False)
+    views = clip.encode_views(TWO, crop)
     expected = probabilities(to_numpy(views), text, 20.0)[0, RED]
     seed = make(clip__logit_scale=20.0).seed(loaded(TWO, (RED, GREEN)))
     assert {d["class"]: d["crop_probability"] for d in seed.evidence["detections"]}["red"] == pytest.approx(
@@ -140,12 +142,20 @@ def test_crops_compete_with_the_given_classes_and_the_background(make, clip):
 
 
 def test_small_boxes_are_not_verified(make):
-    """s' = 0.9 * det."""
-    seed = make(verify__min_side=36).seed(loaded(TWO, (RED, GREEN)))
+    seed = make(verify__min_side=36, verify__weight_label_given=0.3).seed(loaded(TWO, (RED, GREEN)))
     by_name = {d["class"]: d for d in seed.evidence["detections"]}
     assert by_name["red"]["crop_probability"] is None  # 40 x 35
-    assert by_name["red"]["combined_score"] == pytest.approx(0.9 * by_name["red"]["score"], abs=1e-5)
+    assert by_name["red"]["combined_score"] == pytest.approx(by_name["red"]["score"] ** 0.7, abs=1e-5)
     assert by_name["green"]["crop_probability"] is not None
+
+
+def test_given_classes_are_not_scored_down_by_their_crops(make):
+    """CLIP sees little of a rider on a motorcycle, but both are known to be there."""
+    for weight, scored_down in ((0.0, False), (0.3, True)):
+        seed = make(verify__weight_label_given=weight, verify__trust_threshold=1.0).seed(loaded(TWO, (RED, GREEN)))
+        for d in seed.evidence["detections"]:
+            assert (d["combined_score"] < d["score"]) == scored_down
+            assert d["crop_probability"] < 1
 
 
 def test_verification_can_be_switched_off(make):
@@ -319,8 +329,8 @@ def test_label_free_keeps_the_best_box_where_none_survives(make, score, kept):
 
 
 def test_label_free_rejects_boxes_of_the_wrong_class(make):
-    """Here only CLIP's first class is accepted, and nothing changes its class."""
-    strict = {"verify__accept_threshold": 1.0, "verify__accept_top_k": 1, "verify__relabel_threshold": 1.0}
+    """Here CLIP is never sure enough, except of the box that is kept as the best one."""
+    strict = {"verify__accept_threshold": 1.0, "verify__trust_threshold": 1.0}
     image = picture(*((c, 0.9 - 0.01 * i, 5 + 30 * i, 5, 30 + 30 * i, 75) for i, c in enumerate((RED, GREEN, BLUE))))
     seed = make(**strict, detector__caption="per_class").seed(loaded(image))
     reasons = [d["reason"] for d in seed.evidence["detections"]]
@@ -332,12 +342,14 @@ def test_label_free_rejects_boxes_of_the_wrong_class(make):
 def test_label_free_gives_boxes_the_class_that_clip_is_sure_of(make, clip):
     """Thresholds that make CLIP sure of whatever is its best class."""
     box = np.array([[5, 5, 45, 40]], np.float32)
-    views = to_numpy(clip.encode_views(TWO, crop_boxes(box, (80, 100), 0.10)))
+    views = to_numpy(clip.encode_views(TWO, crop_boxes(box, (80, 100), 0.10, square=False)))
     text = text_features(clip, [["red"], ["green"], ["blue"], ["sky"], ["sea"]], TEMPLATES)
     probs = probabilities(views, text, 20.0)[0]
     sure = {
+        "verify__relabel": True,
         "verify__relabel_threshold": 0.0,
         "verify__relabel_below": 1.0,
+        "verify__trust_threshold": 1.0,
         "clip__logit_scale": 20.0,
         "detector__caption": "per_class",
     }
@@ -485,6 +497,23 @@ def test_thresholds_of_single_classes(make):
     assert found(seed) == [("red", "confident", ""), ("green", "ambiguous", "")]
     with pytest.raises(WsssError, match=r"nms\.iou_threshold"):
         make(classes=replace(CLASSES, thresholds={"nms.iou_threshold": {"red": 0.1}}))
+
+
+def test_plain_is_detector_and_sam_alone(make, clip, monkeypatch):
+    """One caption of all classes, boxes above 0.30 in the detector's order, nothing ignored, no CLIP."""
+    monkeypatch.setattr(type(clip), "encode_views", None)
+    image = picture((RED, 0.29, 5, 5, 45, 40), (GREEN, 0.31, 50, 30, 95, 75))
+    for labels in (None, (RED, GREEN)):
+        detector = ColourDetector()
+        preset = {key.replace(".", "__"): value for key, value in PRESETS["plain"].items()}
+        seed = make(detector, **preset, detector__caption="per_class").seed(loaded(image, labels))
+        assert [(name, role) for name, role, _ in found(seed) if role != "dropped"] == [("green", "confident")]
+        assert set(np.unique(seed.labels)) == {0, GREEN + 1}
+    seed = make(ColourDetector(), **preset).seed(loaded(picture((RED, 0.2, 5, 5, 45, 40))))
+    assert not seed.labels.any()
+    detector = ColourDetector()
+    make(detector, **preset).seed(loaded(image))
+    assert detector.captions == [[["red"], ["green"], ["blue"]]]
 
 
 def test_settings_are_flat_json(make):

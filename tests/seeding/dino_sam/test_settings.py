@@ -14,7 +14,7 @@ from wsss_seed.seeding.dino_sam import Settings
 
 DEFAULTS = {
     "mode": "auto",
-    "clip.logit_scale": 100.0,
+    "clip.logit_scale": 0.0,
     "clip.grids": [2, 3],
     "clip.local_weight": 0.5,
     "clip.global_threshold": 0.10,
@@ -38,7 +38,12 @@ DEFAULTS = {
     "verify.accept_threshold": 0.20,
     "verify.relabel_threshold": 0.60,
     "verify.relabel_below": 0.10,
-    "verify.weight": 0.3,
+    "verify.crop": "tight",
+    "verify.trust_threshold": 0.50,
+    "verify.accept_top_k": 2,
+    "verify.relabel": False,
+    "verify.weight": 0.15,
+    "verify.weight_label_given": 0.0,
     "mask.output": "single",
     "mask.box_expand": 0.05,
     "mask.min_region_area": 100,

@@ -122,11 +122,10 @@ def add_rescued(d: Detections, found: Detections, missing: Sequence[int], thresh
 def cross_class_nms(d: Detections, iou_threshold: float, given: Sequence[int] = ()) -> Detections:
     """Drop the weaker of two boxes of different classes whose IoU reaches the threshold, as an object has one class.
 
-    Boxes are ranked by detector score times crop probability (1 if not verified). If all boxes of a given class would
+    Boxes are ranked by ``Detections.class_score``. If all boxes of a given class would
     be dropped, its best box is kept but demoted.
     """
-    value = d.scores * np.where(np.isnan(d.crop_probs), np.float32(1), d.crop_probs)
-    before = d.kept
+    value, before = d.class_score, d.kept
 
     def rule(d: Detections) -> np.ndarray:
         rivals = (box_iou(d.boxes, d.boxes) >= np.float32(iou_threshold)) & (d.classes[:, None] != d.classes)

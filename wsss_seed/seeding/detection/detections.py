@@ -119,6 +119,13 @@ class Detections:
         kept: np.ndarray = self.reason == Reason.NONE
         return kept
 
+    @property
+    def class_score(self) -> np.ndarray:
+        """float32 (n,), detector score times crop probability (1 if not verified), which ranks two classes of boxes on
+        the same object."""
+        score: np.ndarray = self.scores * np.where(np.isnan(self.crop_probs), np.float32(1), self.crop_probs)
+        return score
+
     def order(self, value: np.ndarray | None = None) -> np.ndarray:
         """int64 (n,), the canonical order: by descending value (default: score), ties by class, x0, y0, x1, y1."""
         x0, y0, x1, y1 = self.boxes.T

@@ -31,7 +31,7 @@ from .classification import (
     to_numpy,
     view_boxes,
 )
-from .crop_verification import UNVERIFIED_FACTOR, combined_score, crop_boxes, verify
+from .crop_verification import combined_score, crop_boxes, verify
 from .detection_filter import (
     add_rescued,
     assign_roles,
@@ -46,7 +46,7 @@ from .detection_filter import (
     present_classes,
     too_small,
 )
-from .detections import Detections, Reason, Role, assign_classes
+from .detections import Detections, Reason, Role, assign_classes, box_iou
 from .fusion import ScoredMask, duplicate_masks, fuse
 from .settings import DetectionSettings, check_thresholds, per_class
 
@@ -91,6 +91,7 @@ class DetectionSeeder(ABC):
         present = settings.assume_present
         self._assume_present = class_set.assume_present if present == "auto" else present == "yes"
         self._clip = clip
+        self._logit_scale = settings.clip.logit_scale or clip.logit_scale
         self._per_class = {key: per_class(settings, key, class_set) for key in settings.per_class_keys()}
         self._box_threshold, self._score_floor = (
             self._per_class[f"{settings.DETECTOR}.{key}"] for key in ("box_threshold", "ambiguous_threshold")
@@ -133,6 +134,8 @@ class DetectionSeeder(ABC):
             if sample.labels is None:
                 raise ImageError(f"{sample.id}: no image-level labels; give `labels` a file or set mode = label_free")
             asked = given = tuple(sorted(set(sample.labels)))
+        elif self._set.clip.decision == "none":
+            asked = tuple(range(len(self.class_set.names)))
         else:
             asked, scores, rivals = self._classify(image)
             evidence["clip"] = [round(float(s), 6) for s in scores]
@@ -187,7 +190,7 @@ class DetectionSeeder(ABC):
         c = self._set.clip
         height, width = image.shape[:2]
         views = to_numpy(self._clip.encode_views(image, view_boxes(height, width, c.grids)))
-        everything = probabilities(views, self._text, c.logit_scale)
+        everything = probabilities(views, self._text, self._logit_scale)
         k, distractors = len(self.class_set.names), self._competition[0]
         most_seen = np.argsort(-everything[:, k : k + len(distractors)].max(0), kind="stable")[: c.distractors]
         rivals = (*(distractors[i] for i in most_seen), *self.class_set.negatives)
@@ -286,25 +289,35 @@ class DetectionSeeder(ABC):
         rows = np.flatnonzero(d.kept & (sides >= s.min_side))
         crop_probs = d.crop_probs.copy()
         if len(rows):
-            crops = crop_boxes(d.boxes[rows], image.shape[:2], s.context)
+            crops = crop_boxes(d.boxes[rows], image.shape[:2], s.context, square=s.crop == "square")
             columns = np.arange(k) if given is None else np.array(given)
             text = np.concatenate([self._text[columns], self._text[k:]])
             probs = np.zeros((len(rows), k), np.float32)
             features = to_numpy(self._clip.encode_views(image, crops))
-            probs[:, columns] = probabilities(features, text, self._set.clip.logit_scale)[:, : len(columns)]
+            probs[:, columns] = probabilities(features, text, self._logit_scale)[:, : len(columns)]
             if given is None:
-                candidate = np.isin(np.arange(k), asked)
-                accepted, new = verify(probs, d.classes[rows], candidate, self._per_class["verify.accept_threshold"], s)
+                accepted, new = verify(
+                    probs,
+                    d.classes[rows],
+                    d.scores[rows],
+                    np.isin(np.arange(k), asked),
+                    self._same_object(d, rows),
+                    self._per_class["verify.accept_threshold"],
+                    s,
+                )
                 classes = d.classes.copy()
                 classes[rows] = new
                 d = replace(d.with_reason(rows[~accepted], Reason.REJECTED), classes=classes)
             crop_probs[rows] = probs[np.arange(len(rows)), d.classes[rows]]
-        combined = np.where(
-            np.isnan(crop_probs),
-            np.float32(UNVERIFIED_FACTOR) * d.scores,
-            combined_score(d.scores, crop_probs, s.weight),
-        )
+        weight = s.weight if given is None else s.weight_label_given
+        combined = combined_score(d.scores, crop_probs, weight, s.trust_threshold)
         return replace(d, crop_probs=crop_probs, combined=combined)
+
+    def _same_object(self, d: Detections, rows: np.ndarray) -> np.ndarray:
+        """bool (n, K), whether a kept box of each class overlaps each of ``rows`` as duplicates do."""
+        near = (box_iou(d.boxes[rows], d.boxes) >= np.float32(self._set.nms.iou_threshold)) & d.kept
+        same: np.ndarray = near @ (d.classes[:, None] == np.arange(len(self.class_set.names)))
+        return same
 
     def _with_fallback(self, d: Detections) -> tuple[Detections, list[str]]:
         """Apply the fallback if no confident box was kept. Returns the detections and notes for the user."""
@@ -350,7 +363,10 @@ class DetectionSeeder(ABC):
         d = _without_invalid(d, masks)
         if s.fusion.order != "detector":
             confident = [row for row in rows if d.role[row] == Role.CONFIDENT]
-            duplicate = duplicate_masks([_scored_mask(d, row, masks[row]) for row in confident], s.fusion.iou_threshold)
+            ranked = replace(d, combined=d.class_score)
+            duplicate = duplicate_masks(
+                [_scored_mask(ranked, row, masks[row]) for row in confident], s.fusion.iou_threshold
+            )
             twins = [row for row, twin in zip(confident, duplicate, strict=True) if twin]
             d = d.with_role(twins, Role.AMBIGUOUS).with_reason(twins, Reason.DUPLICATE_MASK)
 

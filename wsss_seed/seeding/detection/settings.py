@@ -29,7 +29,7 @@ class ClipSettings:
 
     Attributes:
         templates: prompt templates of the text features, with ``{}`` for the phrase.
-        logit_scale: factor on the cosine similarities, specific to the weights (100 for OpenAI's).
+        logit_scale: factor on the cosine similarities; 0 for the one that CLIP learned (100 for OpenAI's).
         grids: local views in addition to the global view; g adds g x g half-overlapping windows.
         local_weight: weight of the best local view in the ranking score; the rest is that of the global view.
         global_threshold: a class whose probability in the global view reaches this is a candidate.
@@ -37,19 +37,20 @@ class ClipSettings:
         max_candidates: largest number of candidates per image; 0 takes that of the class set.
         distractors: number of distractors added to the caption of the detector, those that CLIP sees most in the image;
             their boxes are discarded. Negative phrases of the class set are always added.
-        decision: how the present classes are decided: ``detector`` (candidates with a confident box) or
-            ``classifier`` (CLIP's scores alone, by TagCLIP's relative rule; an ablation).
+        decision: how the present classes are decided: ``detector`` (candidates with a confident box),
+            ``classifier`` (CLIP's scores alone, by TagCLIP's relative rule; an ablation) or ``none`` (as ``detector``,
+            with every class a candidate and without CLIP; for comparison).
     """
 
     templates: tuple[str, ...] = TEMPLATES
-    logit_scale: NonNegativeFloat = 100.0
+    logit_scale: NonNegativeFloat = 0.0
     grids: tuple[PositiveInt, ...] = (2, 3)
     local_weight: UnitInterval = 0.5
     global_threshold: UnitInterval = 0.10
     local_threshold: UnitInterval = 0.25
     max_candidates: NonNegativeInt = 0
     distractors: NonNegativeInt = 5
-    decision: Literal["detector", "classifier"] = "detector"
+    decision: Literal["detector", "classifier", "none"] = "detector"
 
 
 @dataclass(frozen=True)
@@ -110,25 +111,40 @@ class BoxSettings:
 class VerifySettings:
     """Verification of each box by CLIP on its crop.
 
+    The crop of a box often shows other objects too, such as the motorcycle below a rider, and CLIP names the most
+    conspicuous. Hence the detector outweighs CLIP.
+
     Attributes:
         enabled: whether to verify boxes.
+        crop: ``tight`` (the box and its context) or ``square`` (its shorter side extended to the longer one).
         context: context around the box in its crop, as a share of its width or height at each side.
         min_side: boxes with a shorter side, in pixels, are not verified.
+        trust_threshold: detector score from which verification neither rejects a box nor lowers its score.
         accept_threshold: crop probability from which a box is accepted.
-        accept_top_k: boxes whose class is among CLIP's k best foreground classes are also accepted.
-        relabel_threshold: lowest crop probability of another candidate class to which a box is relabelled.
-        relabel_below: crop probability of its own class below which a box may be relabelled.
-        weight: exponent of the crop probability in the combined score; the detector score has 1 minus it.
+        accept_top_k: boxes whose class is among CLIP's k best foreground classes are also accepted, if the class set
+            has at least five classes.
+        relabel: whether a box that CLIP clearly assigns to another candidate class is relabelled; if not, it is
+            rejected where a box of the other class lies on the same object.
+        relabel_threshold: lowest crop probability of such another class.
+        relabel_below: crop probability below which its own class must then be.
+        weight: exponent of the crop probability in the combined score without given labels; the detector score has 1
+            minus it.
+        weight_label_given: the same with given labels; 0 leaves the crop probability to decide only between boxes of
+            two classes on one object.
     """
 
     enabled: bool = True
+    crop: Literal["tight", "square"] = "tight"
     context: UnitInterval = 0.10
     min_side: NonNegativeInt = 32
+    trust_threshold: UnitInterval = 0.50
     accept_threshold: UnitInterval = 0.20
     accept_top_k: PositiveInt = 2
+    relabel: bool = False
     relabel_threshold: UnitInterval = 0.60
     relabel_below: UnitInterval = 0.10
-    weight: UnitInterval = 0.3
+    weight: UnitInterval = 0.15
+    weight_label_given: UnitInterval = 0.0
 
 
 @dataclass(frozen=True)

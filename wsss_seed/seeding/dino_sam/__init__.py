@@ -5,21 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...config import override
+from ...errors import unknown_name
 from .seeder import DinoSam
-from .settings import Settings
+from .settings import PRESETS, Settings
 
 if TYPE_CHECKING:
     from ..backends import BackendRequest
 
-__all__ = ["DinoSam", "Settings", "build"]
+__all__ = ["PRESETS", "DinoSam", "Settings", "build"]
 
 
-def build(request: BackendRequest) -> DinoSam:
-    """The backend's recipe: defaults, then what was calibrated for the model set, then the user's settings.
+def build(request: BackendRequest, *, preset: str | None = None) -> DinoSam:
+    """The backend's recipe: defaults, then what was calibrated for the model set, then the preset, then the user's
+    settings.
+
+    Args:
+        request: classes, models and settings.
+        preset: ``plain``, the baseline without CLIP; see ``PRESETS``.
 
     Raises:
-        WsssError: unknown setting, value of the wrong type or range, or weights that cannot be loaded.
+        WsssError: unknown preset or setting, value of the wrong type or range, or weights that cannot be loaded.
     """
+    if preset is not None and preset not in PRESETS:
+        raise unknown_name("preset of dino-sam", preset, PRESETS)
     models = request.models
-    settings = override(override(Settings(), models.settings("dino-sam")), request.settings)
+    settings = override(Settings(), {**models.settings("dino-sam"), **PRESETS.get(preset or "", {})})
+    settings = override(settings, request.settings)
     return DinoSam(request.class_set, models.clip, models.sam, models.detector, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from ...models.detector import ScoreMap
 from ..detection.settings import DetectionSettings, DetectorSettings, SamSettings
@@ -39,3 +39,31 @@ class Settings(DetectionSettings):
     mode: Literal["auto", "label_given", "label_free", "boxes_given"] = "auto"
     detector: GroundingDinoSettings = field(default_factory=GroundingDinoSettings)
     mask: SamSettings = field(default_factory=SamSettings)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "plain": {
+        "assume_present": "no",
+        "clip.decision": "none",
+        "clip.distractors": 0,
+        "detector.phrase_score": "best_token",
+        "detector.ambiguous_threshold": 0.30,
+        "detector.rescue_threshold": 1.0,
+        "nms.cross_class_iou_threshold": 1.0,
+        "box.min_side": 0,
+        "box.min_area": 0.0,
+        "box.large_threshold": 0.0,
+        "verify.enabled": False,
+        "mask.box_expand": 1.0,
+        "mask.min_region_area": 0,
+        "mask.min_box_coverage": 0.0,
+        "mask.pred_iou_thresh": 0.0,
+        "fusion.order": "detector",
+        "fusion.iou_threshold": 1.0,
+        "ignore.confident_threshold": 0.0,
+        "ignore.confident_threshold_label_free": 0.0,
+    },
+}
+"""Recipes by name. ``plain`` is the baseline to compare with, the pipeline of Sun et al. (arXiv 2305.01586): one
+caption of all classes, boxes above 0.30, SAM's single mask of each, painted in the order of the detector; without
+CLIP."""
