@@ -150,9 +150,8 @@ class _SharedProgress:
             return
         begun = [w.begun for w in self._workers if w.begun]
         if begun:
-            self._progress.start(sum(total for total, _ in begun), sum(finished for _, finished in begun))
-            for failed in (failed for w in self._workers for failed in w.steps):
-                self._progress.step(failed=failed)
+            steps = [failed for w in self._workers for failed in w.steps]
+            self._progress.start(sum(total for total, _ in begun), sum(finished for _, finished in begun), steps)
 
 
 class _Report:
