@@ -18,6 +18,7 @@ from tests.models.loopback import Server, serving
 from wsss_seed.errors import WsssError
 from wsss_seed.models import cache
 from wsss_seed.models.checkpoints import addresses, find_checkpoint, known_checkpoints, pull, verify
+from wsss_seed.models.libraries import library_models
 from wsss_seed.models.zoo import BUNDLED, TINY, ModelSet, find_weights, model_sets
 
 DATA = np.random.default_rng(0).bytes(20 * 2**20)  # long enough for its hash to be remembered
@@ -105,7 +106,7 @@ def test_names_and_files_of_a_role_are_different():
 def test_every_model_of_every_set_is_known():
     for s in model_sets().values():
         for role, name, _ in s.models():
-            assert name in BUNDLED or find_checkpoint(role, name)
+            assert name in BUNDLED or find_checkpoint(role, name) or name in library_models()
 
 
 def test_swin_b_saw_the_benchmarks_and_swin_t_did_not():
@@ -374,6 +375,17 @@ def test_doctor(run, home: Path):
     assert by_name["model set base"]["remedy"] == "wsss-seed models pull base"
     assert str(home) in str(report)
     assert "online" in by_name
+
+
+def test_doctor_measures_time(run, home: Path):
+    result = run("doctor", "--time", "--models", "tiny", "--json", HF_HOME=str(home / "hf"))
+    assert result.returncode == 0, result.stdout
+    times = [f for f in json.loads(result.stdout)["findings"] if f["topic"] == "time"]
+    assert [f["name"] for f in times] == ["clip tiny", "sam tiny", "detector tiny", "model set tiny"]
+    assert re.search(r"about \d+\.\d s per image .* on cpu, .* per 1,000 images", times[-1]["text"])
+    unknown = run("doctor", "--time", "--models", "tinny")
+    assert unknown.returncode == 2
+    assert "unknown model set 'tinny'" in unknown.stderr
 
 
 def test_doctor_says_what_is_wrong(run, home: Path, mine: Path, tmp_path: Path):

@@ -57,6 +57,18 @@ def test_the_backend_follows_its_options():
     assert chosen(preset="plain", stage="fine") == "clip-sams"
 
 
+def test_a_model_set_chooses_its_backend(toyland):
+    plan = plan_run(toyland, models="sam3")
+    assert (plan.backend, plan.models.names["sam"]) == ("sam3", "hf:facebook/sam3")
+    assert "detector" not in plan.models.names
+    other = plan_run(toyland, models="sam3", options={"prompts": "handwritten"})
+    assert (other.backend, other.models.names["clip"]) == ("clip-sams", "ViT-B-16-quickgelu:openai")
+    with pytest.raises(UsageError, match=r"the model set sam3 has no detector; give `detector` one"):
+        _ = plan_run(toyland, models="sam3", backend="dino-sam").models.detector
+    own = plan_run(toyland, models="sam3", backend="dino-sam", chosen={"detector": "tiny"})
+    assert own.models.detector.name.endswith("tiny")
+
+
 def test_models_of_another_world_are_warned_of():
     assert "trained on toyland" in world_warning(choose_models("tiny", "voc"), "voc")
     assert world_warning(choose_models("tiny", "toyland"), "toyland") is None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -37,7 +37,7 @@ class Finding(NamedTuple):
     """The result of one check.
 
     Attributes:
-        topic: ``versions``, ``devices``, ``network``, ``cache``, ``checkpoints`` or ``libraries``.
+        topic: ``versions``, ``libraries``, ``devices``, ``network``, ``cache``, ``checkpoints`` or ``time``.
         name: what was checked.
         state: ``ok``, ``note`` (harmless) or ``problem``.
         text: what was found.
@@ -51,12 +51,27 @@ class Finding(NamedTuple):
     remedy: str | None = None
 
 
-def doctor(json: options.Json = False) -> None:
+def doctor(
+    time: Annotated[
+        bool,
+        typer.Option(
+            "--time",
+            help="Also measure how long the models of --models take per image here, with random weights for those that "
+            "have not been downloaded.",
+        ),
+    ] = False,
+    models: Annotated[str, options.option("--models", help="Model set that --time measures.")] = "base",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    json: options.Json = False,
+) -> None:
     """Check versions, libraries, devices, network, caches and checkpoints, and suggest fixes.
 
     Exit status 1 if there is a problem.
     """
     findings = [*_versions(), *_libraries(), *_devices(), *_network(), *_cache(), *_checkpoints()]
+    if time:
+        findings += _times(models, device, precision)
     problems = [f for f in findings if f.state == "problem"]
     if json:
         found: list[dict[str, Any]] = [f._asdict() for f in findings]
@@ -117,7 +132,10 @@ def _devices() -> Iterator[Finding]:
                 "install the torch build for the driver's CUDA version, https://pytorch.org/get-started",
             )  # fmt: skip
         else:
-            yield Finding("devices", "cuda", "note", "no GPU; full-size models take seconds to minutes per image")
+            yield Finding(
+                "devices", "cuda", "note", "no GPU; full-size models take seconds to minutes per image",
+                "wsss-seed doctor --time measures the model set base, --models light a faster one",
+            )  # fmt: skip
 
 
 def _network() -> Iterator[Finding]:
@@ -157,7 +175,7 @@ def _cache() -> Iterator[Finding]:
 def _checkpoints() -> Iterator[Finding]:
     from ..models.cache import offline
     from ..models.checkpoints import known_checkpoints, verify
-    from ..models.zoo import find_weights, model_sets
+    from ..models.zoo import find_weights, is_downloaded, model_sets
 
     try:
         known = known_checkpoints()
@@ -175,8 +193,7 @@ def _checkpoints() -> Iterator[Finding]:
             hashed = all(f.sha256 for f in c.files)
             yield Finding("checkpoints", c.name, "ok", "verified" if hashed else "present; its hash is not known")
     for name, s in model_sets().items():
-        found = {n: find_weights(role, n).state for role, n, _ in s.models()}
-        missing = [n for n, state in found.items() if state == "missing"]
+        missing = list(dict.fromkeys(n for role, n, _ in s.models() if not is_downloaded(find_weights(role, n))))
         if not missing:
             yield Finding("checkpoints", f"model set {name}", "ok", "complete")
         else:
@@ -184,3 +201,27 @@ def _checkpoints() -> Iterator[Finding]:
             if offline():
                 remedy = f"{remedy} on a machine with network access, and copy its cache folder here"
             yield Finding("checkpoints", f"model set {name}", "note", f"missing: {', '.join(missing)}", remedy)
+
+
+def _times(name: str, device: str, precision: str) -> Iterator[Finding]:
+    """The time of each model of a set for an image, and of all of them for an image and for 1,000."""
+    from ..io.rate import duration
+    from ..models.zoo import ModelSet
+    from ..run.timing import OBJECTS, time_models
+
+    models = ModelSet(name, device, precision=precision)
+    show.message(f"measuring the models of '{name}' on {models.device} ({models.precision}); this may take minutes")
+    try:
+        measured = time_models(models)
+    except (WsssError, RuntimeError, OSError) as error:
+        yield Finding("time", f"model set {name}", "problem", f"cannot be measured ({one_line(error)})")
+        return
+    for m in measured:
+        by = " with random weights, as its own have not been downloaded" if m.untrained else ""
+        yield Finding("time", f"{m.role} {m.name}", "ok", f"{m.seconds:.2f} s per image{by}")
+    total = sum(m.seconds for m in measured)
+    yield Finding(
+        "time", f"model set {name}", "ok",
+        f"about {total:.1f} s per image of 500 x 375 pixels with {OBJECTS} objects on {models.device}, "
+        f"{duration(1000 * total)} per 1,000 images",
+    )  # fmt: skip

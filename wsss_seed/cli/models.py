@@ -23,7 +23,8 @@ SomeNames = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Mod
 def list_(json: options.Json = False) -> None:
     """List the model sets and the known checkpoints, and which of them are in the cache."""
     from ..models.checkpoints import known_checkpoints
-    from ..models.zoo import find_weights, model_sets
+    from ..models.libraries import library_models
+    from ..models.zoo import model_sets
 
     sets = model_sets()
     checkpoints = known_checkpoints()
@@ -34,13 +35,17 @@ def list_(json: options.Json = False) -> None:
                     name: {
                         "title": s.title,
                         "models": [
-                            {"role": role, "name": n, "backend": backend, "state": find_weights(role, n).state}
+                            {"role": role, "name": n, "backend": backend, "state": _state(role, n)}
                             for role, n, backend in s.models()
                         ],
                     }
                     for name, s in sets.items()
                 },
                 "checkpoints": [_as_json(c) for c in checkpoints],
+                "libraries": [
+                    {"name": m.name, "licence": m.licence, "data": m.data, "seen": list(m.seen)}
+                    for m in library_models().values()
+                ],
             }
         )
         return
@@ -48,11 +53,13 @@ def list_(json: options.Json = False) -> None:
         show.result(f"{name}: {s.title}")
         for role, n, backend in s.models():
             only = f" for {backend}" if backend else ""
-            show.result(f"  {role:9} {n}{only} ({find_weights(role, n).state})")
+            show.result(f"  {role:9} {n}{only} ({_state(role, n)})")
     show.result("checkpoints:")
     for c in checkpoints:
-        seen = f"; trained on annotations of {' and '.join(c.seen)}" if c.seen else ""
-        show.result(f"  {c.role:9} {c.name:29} {c.size / 1e6:5.0f} MB, {c.licence} ({c.state()}){seen}")
+        show.result(f"  {c.role:9} {c.name:29} {c.size / 1e6:5.0f} MB, {c.licence} ({c.state()}){_seen(c.seen)}")
+    show.result("models that open_clip and transformers download:")
+    for m in library_models().values():
+        show.result(f"  {m.name}, {m.licence}{_seen(m.seen)}")
     show.result(
         "also for clip: any MODEL:PRETRAINED of open_clip; also for detector and sam: hf:REPOSITORY of transformers"
     )
@@ -103,6 +110,18 @@ def where(names: SomeNames = None, json: options.Json = False) -> None:
         show.result(str(home()))
     for _, path in () if json else found:
         show.result(str(path))
+
+
+def _state(role: str, name: str) -> str:
+    """The state of a model's weights; ``missing`` also where a library would download them."""
+    from ..models.zoo import find_weights, is_downloaded
+
+    weights = find_weights(role, name)
+    return weights.state if is_downloaded(weights) else "missing"
+
+
+def _seen(datasets: tuple[str, ...]) -> str:
+    return f"; trained on annotations of {' and '.join(datasets)}" if datasets else ""
 
 
 def _as_json(c: Checkpoint) -> dict[str, Any]:

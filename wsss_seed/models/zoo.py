@@ -1,4 +1,4 @@
-"""Model sets: named sets of three models with their weights and calibrated settings."""
+"""Model sets: models named together, with their weights and calibrated settings."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from ..errors import CheckpointError, UsageError, unknown_name
 from . import cache
 from .cache import home, sha256
 from .checkpoints import Checkpoint, find_checkpoint, known_checkpoints, pull
+from .libraries import LibraryModel, library_models
 
 if TYPE_CHECKING:
     from .clip import Clip
     from .detector import Detector
     from .masks import MaskModel
+    from .sam3 import Sam3
 
 __all__ = ["HUB", "ROLES", "TINY", "ModelSet", "ModelSetSpec", "Weights", "find_weights", "home", "model_sets"]
 
@@ -39,11 +41,13 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class ModelSetSpec:
-    """A named trio of models.
+    """Models named together.
 
     Attributes:
         title: one-line description.
-        clip, sam, detector: names of the models.
+        clip, sam: names of the models.
+        detector: name of the detector; None for a set whose SAM detects by itself.
+        backend: the backend that the set is made for; None for the default one.
         backends: backend name -> role -> model that this backend uses instead.
         world: class set on which the models were exclusively trained; None for photographs.
         settings: backend name -> dotted setting key -> value, calibrated for these weights on a validation split.
@@ -52,7 +56,8 @@ class ModelSetSpec:
     title: str
     clip: str
     sam: str
-    detector: str
+    detector: str | None = None
+    backend: str | None = None
     backends: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     world: str | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -61,7 +66,8 @@ class ModelSetSpec:
         """Role and name of every model, and the backend that alone uses it, or None."""
         rows: list[tuple[str, str, str | None]] = []
         for role in ROLES:
-            rows.append((role, getattr(self, role), None))
+            name = getattr(self, role)
+            rows += [(role, name, None)] if name else []
             rows += [(role, own[role], backend) for backend, own in self.backends.items() if role in own]
         return rows
 
@@ -129,6 +135,20 @@ def find_weights(role: str, name: str) -> Weights:
     raise unknown_name(f"{role} model", name, [*known, *bundled, "a path", *forms])
 
 
+def is_downloaded(weights: Weights) -> bool:
+    """Whether weights are on this machine, as far as the caches of huggingface_hub and open_clip tell; nothing is
+    loaded."""
+    if weights.state in ("hub", "library") and weights.path is None:
+        from huggingface_hub import try_to_load_from_cache
+
+        if weights.state == "hub":
+            return isinstance(try_to_load_from_cache(weights.spec, "config.json"), str)
+        from .clip import cached_weights
+
+        return cached_weights(weights.spec) is not None
+    return weights.state != "missing"
+
+
 def _digest(role: str, weights: Weights) -> str | None:
     """SHA-256 that identifies a model without loading it; None where its files are missing or managed by a library.
 
@@ -152,7 +172,14 @@ def _digest(role: str, weights: Weights) -> str | None:
 
 
 class ModelSet:
-    """Three frozen models on one device, each downloaded and loaded at first use."""
+    """Frozen models on one device, each downloaded and loaded at first use.
+
+    Attributes:
+        name: name of the set.
+        backend: the backend that it is made for; None for the default one.
+        names: role -> name of the model.
+        world: class set on which the models were exclusively trained; None for photographs.
+    """
 
     def __init__(
         self,
@@ -172,8 +199,9 @@ class ModelSet:
             cache.stay_offline()
         self._spec = known[name]
         self._chosen: dict[str, str | None] = {"clip": clip, "sam": sam, "detector": detector}
-        self.name = name
+        self.name, self.backend = name, self._spec.backend
         asked = {role: self._chosen[role] or getattr(self._spec, role) for role in ROLES}
+        asked = {role: model for role, model in asked.items() if model}
         self._weights = {role: find_weights(role, n) for role, n in asked.items()}
         # Records contain the canonical name of a checkpoint, not the alias given.
         self.names = {role: w.checkpoint.name if w.checkpoint else asked[role] for role, w in self._weights.items()}
@@ -196,6 +224,10 @@ class ModelSet:
         models: Any = self._chosen
         return ModelSet(self.name, device, precision=self._precision, **models)
 
+    def downloaded(self, role: str) -> bool:
+        """Whether the weights of a model are on this machine; see ``is_downloaded``."""
+        return is_downloaded(self._weights[role])
+
     def settings(self, backend: str) -> Mapping[str, Any]:
         """The backend's settings calibrated for this set, dotted key to value."""
         return self._spec.settings.get(backend, {})
@@ -209,10 +241,14 @@ class ModelSet:
         the files. Nothing is loaded; the hash of a large file is remembered by path, size and modification time."""
         return _digest(role, self._weights[role]) or self.names[role]
 
-    def seen(self, dataset: str) -> list[Checkpoint]:
-        """The checkpoints loaded so far that were trained on annotations of a dataset."""
-        used = (w.checkpoint for role, w in self._weights.items() if role in self.__dict__)
-        return [c for c in used if c and dataset in c.seen]
+    def seen(self, dataset: str) -> list[Checkpoint | LibraryModel]:
+        """The models loaded so far that were trained on annotations of a dataset, as far as that is known."""
+        used = [
+            w.checkpoint or library_models().get(self.names[role])
+            for role, w in self._weights.items()
+            if role in self.__dict__ or (role == "sam" and "sam3" in self.__dict__)
+        ]
+        return [model for model in used if model and dataset in model.seen]
 
     @cached_property
     def device(self) -> str:
@@ -291,7 +327,24 @@ class ModelSet:
         return load_sam(self._file("sam"), self.device, self.precision)
 
     @cached_property
+    def sam3(self) -> Sam3:
+        """SAM 3 prompted with phrases, from the repository of ``sam``."""
+        name = self.names["sam"]
+        if not name.startswith(HUB):
+            raise UsageError(
+                f"backend sam3 needs SAM 3, not SAM '{name}'; give `sam` {HUB}facebook/sam3, or {HUB}FOLDER of a SAM 3 "
+                "of transformers, or `models` sam3"
+            )
+        from .sam3 import load_sam3
+
+        return load_sam3(self._file("sam"), self.device, self.precision)
+
+    @cached_property
     def detector(self) -> Detector:
+        if "detector" not in self._weights:
+            raise UsageError(
+                f"the model set {self.name} has no detector; give `detector` one, or choose `backend` sam3"
+            )
         if self._weights["detector"].state == "hub":
             from .hf_detector import load_hf_detector
 

@@ -15,7 +15,7 @@ from ..data.base import Dataset
 from ..data.orientation import Orientation, check_orientation
 from ..errors import UsageError, unknown_name
 from ..io.progress import Progress, Reporter
-from ..models.zoo import ModelSet, versions
+from ..models.zoo import ModelSet, model_sets, versions
 from ..output.identity import identity, labels_digest
 from ..output.manifest import Manifest
 from ..output.run_folder import finalize
@@ -75,7 +75,8 @@ def plan_run(
 
     Args:
         dataset: the images.
-        backend: ``clip-sams`` by default where one of its options is given, else ``dino-sam``.
+        backend: ``clip-sams`` by default where one of its options is given, else the one that the model set is made
+            for, or ``dino-sam``.
         models: name of the model set; see ``choose_models``.
         chosen: role (``clip``, ``sam``, ``detector``) -> model to use instead of the model set's.
         options: options that only this backend has: ``preset``, and ``prompts`` and ``stage`` of clip-sams.
@@ -118,26 +119,32 @@ def choose_backend(
     chosen: Mapping[str, str | None] | None,
     options: Mapping[str, str],
 ) -> tuple[str, ModelSet]:
-    """The backend, by default ``clip-sams`` if one of its options is given and else ``dino-sam``; and its models, see
-    ``choose_models``. A preset without other options selects the backend that has it.
+    """The backend, by default ``clip-sams`` if one of its options is given, else the one that the model set is made
+    for, or ``dino-sam``; and its models, see ``choose_models``. A preset without other options selects the backend that
+    has it.
 
     Raises:
         WsssError: unknown names, or a file of prompts that cannot be read.
     """
-    backend = backend or _default_backend(options)
+    if backend is None:
+        meant = model_sets()[models].backend if models in model_sets() else None
+        backend = _backend_of(options) or meant or "dino-sam"
     own = options if backend == "clip-sams" else {}
     model_set = choose_models(models, class_set, device, precision, chosen=chosen, options=own)
     return backend, model_set.for_backend(backend)
 
 
-def _default_backend(options: Mapping[str, str]) -> str:
+def _backend_of(options: Mapping[str, str]) -> str | None:
+    """The backend that alone has these options; None without options."""
     from ..seeding.clip_sams.presets import presets
     from ..seeding.dino_sam.settings import PRESETS
 
     preset = options.get("preset")
     if preset is not None and preset not in (*PRESETS, *presets()):
         raise unknown_name("preset", preset, [*PRESETS, *presets()])
-    return "dino-sam" if not options or (len(options) == 1 and preset in PRESETS) else "clip-sams"
+    if not options:
+        return None
+    return "dino-sam" if len(options) == 1 and preset in PRESETS else "clip-sams"
 
 
 def choose_models(
