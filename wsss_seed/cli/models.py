@@ -1,4 +1,4 @@
-"""``wsss-seed models``: list, download and verify model sets and their checkpoints."""
+"""``wsss-seed models``: list, download, verify and check model sets and their checkpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import options, show
 if TYPE_CHECKING:
     from ..models.checkpoints import Checkpoint
 
-app = typer.Typer(help="List, download and verify models.", no_args_is_help=True)
+app = typer.Typer(help="List, download, verify and check models.", no_args_is_help=True)
 
 _WHAT = "model sets (base), checkpoints (vit_b), MODEL:PRETRAINED of open_clip, or hf:REPOSITORY"
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help=f"Any of: {_WHAT}.")]
@@ -96,6 +96,44 @@ def verify(names: SomeNames = None, json: options.Json = False) -> None:
     elif not wanted:
         show.result("no checkpoints in the cache yet; run wsss-seed models pull base")
     raise typer.Exit(1 if any(faults.values()) else 0)
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(metavar="SET", help="Model set.")],
+    clip: options.Clip = None,
+    sam: options.Sam = None,
+    detector: Annotated[
+        str | None, options.option("--detector", help="Detector to use instead of the model set's.")
+    ] = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    offline: options.Offline = False,
+    images: Annotated[int, options.option("--images", help="Number of images to draw.", min=8)] = 24,
+    json: options.Json = False,
+) -> None:
+    """Check on drawn images that CLIP, detector and SAM answer far above chance. Exit status 1 if one does not.
+
+    This finds garbled checkpoints and input that is preprocessed wrongly; it does not measure quality. Missing models
+    are downloaded.
+    """
+    from ..models.zoo import ModelSet
+    from ..run.model_check import check_models, fault
+
+    models = ModelSet(name, device, clip=clip, sam=sam, detector=detector, precision=precision, offline=offline)
+    show.message(f"checking the models of '{name}' on {images} drawn images, on {models.device} ({models.precision})")
+    checks = check_models(models, images)
+    if json:
+        show.as_json({"checks": [{**c._asdict(), "skill": round(c.skill, 4), "passed": c.passed} for c in checks]})
+    for c in checks:
+        if not json:
+            verdict = "ok" if c.passed else "FAILED"
+            show.result(
+                f"{c.role} {c.name}: {c.measure} {c.value:.2f}, by chance {c.chance:.2f} ({c.size} of them): {verdict}"
+            )
+        if not c.passed:
+            show.error(fault(c))
+    raise typer.Exit(0 if all(c.passed for c in checks) else 1)
 
 
 @app.command()
