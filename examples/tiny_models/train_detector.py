@@ -383,7 +383,9 @@ if __name__ == "__main__":
     parser.add_argument("--lr", type=float, default=8e-4, help="AdamW's learning rate")
     parser.add_argument("--muon", type=float, default=2.5e-3, help="Muon's learning rate; 0: AdamW for everything")
     parser.add_argument("--backbone-rate", type=float, default=0.5, help="the backbone's share of the learning rates")
-    parser.add_argument("--small", type=int, default=92, help="smallest longest side in the first 70 %% of the schedule")
+    parser.add_argument(
+        "--small", type=int, default=92, help="smallest longest side in the first 70 %% of the schedule"
+    )
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     parser.add_argument(
         "--measure", type=int, default=500, help="steps between evaluations on val; a multiple of --every"

@@ -25,7 +25,7 @@ NAMES = ("umbrella", "house", "fish", "tree", "car")
 SKILL = 0.5
 """Least share of the way from chance to perfect answers. Garbled models are near 0, the miniatures at 0.8 to 1."""
 
-_CONTEXT = 0.10  # around the box of a crop, as in crop verification
+_CONTEXT = 0.10  # around the box of a crop
 _HIT = 0.5  # IoU of a box that is found
 
 
@@ -121,7 +121,7 @@ def _check_clip(models: ModelSet, scenes: Sequence[_Objects]) -> Check:
     text = text_features(models.clip, [(name,) for name in NAMES], ClipSettings().templates)
     right = []
     for scene in scenes:
-        crops = crop_boxes(scene.boxes, scene.image.shape[:2], _CONTEXT)
+        crops = crop_boxes(scene.boxes, scene.image.shape[:2], _CONTEXT, square=True)
         similarities = np.nan_to_num(to_numpy(models.clip.encode_views(scene.image, crops)) @ text.T)
         right += (similarities.argmax(1) == scene.classes).tolist()
     share = float(np.mean(right))
