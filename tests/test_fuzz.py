@@ -32,6 +32,8 @@ from wsss_seed.data.labels import read_image_labels
 from wsss_seed.data.voc import Voc
 from wsss_seed.errors import WsssError
 from wsss_seed.models.checkpoints import known_checkpoints
+from wsss_seed.models.detector import Queries
+from wsss_seed.models.outputs import ModelOutputs, Question, WindowedMasks, read_outputs, write_outputs
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.output.export import FORMATS, export
 from wsss_seed.output.finished import open_run
@@ -352,6 +354,29 @@ def prompts_target(folder: Path) -> Target:
     return Target(file, lambda path: load_contexts(path, clip=clip, class_set=classes), metadata)
 
 
+def outputs_target(folder: Path) -> Target:
+    """The outputs of the models for an image: all answers are used, so that none is of an odd shape."""
+    file = folder / "outputs.st"
+    box = np.array([2, 3, 30, 20], np.float32)
+    outputs = ModelOutputs("0123", grid=(32, 32), steps=[((64, 64), (48, 64)), ((24, 32), (24, 32))])
+    outputs.views[box.tobytes()] = np.ones(4, np.float32)
+    queries = Queries(box[None], np.ones(1, np.float32), np.ones((1, 2), np.float32))
+    outputs.queries[Question((("cat",), ("dog", "puppy")), True, "span_mean_max")] = queries
+    outputs.masks[box.tobytes(), True] = WindowedMasks(4, 0, np.ones((3, 9, 8), np.float32), np.ones(3, np.float32))
+    write_outputs(file, outputs, {"clip": "abc"})
+    head = int.from_bytes(file.read_bytes()[:8], "little") + 8
+
+    def damage(data: bytes, dice: random.Random) -> bytes:
+        if dice.random() < 0.4:
+            return damaged(data[:head], dice) + data[head:]
+        table = json.loads(data[8:head])
+        header = json.dumps(odd_json(json.loads(table["__metadata__"]["header"]), dice))
+        text = json.dumps({**table, "__metadata__": {"header": header}}).encode()
+        return len(text).to_bytes(8, "little") + text + data[head:]
+
+    return Target(file, lambda path: read_outputs(path, {"clip": "abc"}), damage)
+
+
 def segmenter_target(folder: Path) -> Target:
     """A file that torch can read, whose values are odd: what a network is built of."""
     from wsss_seed.segmenter.checkpoint import Scale, Segmenter, save
@@ -450,6 +475,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "classes of a run": run_target("classes.txt"),
     "proposals": proposals_target,
     "prompts": prompts_target,
+    "model outputs": outputs_target,
     "segmenter": segmenter_target,
     "clip folder": model_target("clip", "clip.json"),
     "clip weights": model_target("clip", "clip.safetensors"),

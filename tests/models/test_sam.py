@@ -16,6 +16,7 @@ from tests.rounding import assert_same
 from wsss_seed.data.toyland import draw
 from wsss_seed.errors import WsssError
 from wsss_seed.models import sam as room
+from wsss_seed.models import upsample
 from wsss_seed.models.sam import Sam, build_sam, load_sam
 
 CONFIG = {
@@ -139,7 +140,7 @@ def test_enlarging_in_portions_gives_the_same_logits(sam, monkeypatch):
     low_res, _ = sam.decode_boxes(embedding, some_boxes(80, 60, 7), multimask=True)
     whole = sam.logits(embedding, low_res)
     assert whole.shape == (7, 3, 80, 60)
-    monkeypatch.setattr(room, "_LOGIT_PIXELS", 2 * 3 * 80 * 60)
+    monkeypatch.setattr(upsample, "_LOGIT_PIXELS", 2 * 3 * 80 * 60)
     assert torch.equal(sam.logits(embedding, low_res), whole)
 
 

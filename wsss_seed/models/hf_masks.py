@@ -11,17 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..errors import CheckpointError
 from .hf_preprocess import preprocess
 from .hub import folder_of, kind_of, load, unfit
 from .masks import BoxMasks
 from .precision import AdaptiveBatch, computing
-from .upsample import Window, interpolation_matrix, upsampled_windows
-
-# Pixels of float32 logits that are upsampled together; bounds memory without changing results.
-_LOGIT_PIXELS = 2**25
+from .upsample import Steps, Window, interpolation_matrix, upsampled, upsampled_windows
 
 
 class _Classes(NamedTuple):
@@ -62,7 +58,7 @@ class HfEmbedding:
     original_size: tuple[int, int]
 
     @property
-    def steps(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    def steps(self) -> Steps:
         """Steps of upsampling from the decoder's grid to the image: (size to interpolate to, part of it to keep).
 
         A model that keeps the aspect ratio pads the image, so the padding has to be cropped on the way.
@@ -199,17 +195,7 @@ class HfMasks:
         Returns:
             float32 (n, M, H, W) or (n, H, W) on the device of the model: 4 bytes per pixel and mask.
         """
-        height, width = embedding.original_size
-        masks = low_res if low_res.ndim == 4 else low_res[:, None]
-        out = torch.empty(*masks.shape[:2], height, width, device=self.device)
-        largest = max(h * w for (h, w), _ in embedding.steps)
-        step = max(1, _LOGIT_PIXELS // (largest * masks.shape[1]))
-        for part, whole in zip(masks.split(step), out.split(step), strict=True):
-            grown = part
-            for size, (h, w) in embedding.steps:
-                grown = F.interpolate(grown, size, mode="bilinear", align_corners=False)[..., :h, :w]
-            whole[:] = grown
-        return out.view(*low_res.shape[:-2], height, width)
+        return upsampled(low_res, embedding.steps)
 
     def _scaled(self, embedding: HfEmbedding, points: np.ndarray) -> Tensor:
         """Points (..., 2) x y of the image in the resized image, float32, scaled as by the processor."""

@@ -27,11 +27,9 @@ from .masks import BoxMasks
 from .precision import AdaptiveBatch, computing
 from .sam_attention import fuse_attention
 from .sam_points import SamPointMasks, decode_points
-from .upsample import Window, interpolation_matrix, upsampled_windows
+from .upsample import Steps, Window, interpolation_matrix, upsampled, upsampled_windows
 from .weight_files import UNREADABLE, check_sizes
 
-# Pixels of float32 logits that are upsampled together; bounds memory without changing results.
-_LOGIT_PIXELS = 2**25
 _WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 
 
@@ -41,13 +39,21 @@ class Embedding:
 
     Attributes:
         features: float32 (1, C, h, w) on the device of the model.
+        side: side of the model's square input.
         input_size: height and width of the resized image, without padding.
         original_size: height and width of the image.
     """
 
     features: torch.Tensor
+    side: int
     input_size: tuple[int, int]
     original_size: tuple[int, int]
+
+    @property
+    def steps(self) -> Steps:
+        """Steps of upsampling from the decoder's grid to the image: to the padded square, cropped to the resized image,
+        and to the original size, as in SamPredictor."""
+        return [((self.side, self.side), self.input_size), (self.original_size, self.original_size)]
 
 
 class Sam:
@@ -87,7 +93,7 @@ class Sam:
         pixels = torch.from_numpy(small).to(self.device).permute(2, 0, 1).contiguous()[None]
         with computing(self.device, self.precision):
             features = self.model.image_encoder(self.model.preprocess(pixels))
-        return Embedding(features.float(), (height, width), (h, w))
+        return Embedding(features.float(), self.model.image_encoder.img_size, (height, width), (h, w))
 
     @torch.inference_mode()
     def decode_boxes(
@@ -161,10 +167,7 @@ class Sam:
     def _interpolation_matrix(self, embedding: Embedding, axis: int) -> torch.Tensor:
         """Interpolation weights float32 (H, h) from the decoder's grid to the image: ``postprocess_masks`` along one
         axis."""
-        steps = (
-            (self.model.image_encoder.img_size, embedding.input_size[axis]),
-            (embedding.original_size[axis],) * 2,
-        )
+        steps = [(to[axis], kept[axis]) for to, kept in embedding.steps]
         return interpolation_matrix(4 * embedding.features.shape[2 + axis], steps, self.device)
 
     @torch.inference_mode()
@@ -180,14 +183,7 @@ class Sam:
             float32 (n, M, H, W) or (n, H, W) on the device of the model: 4 bytes per pixel and mask, so pass only a few
             masks at a time for very large images.
         """
-        height, width = embedding.original_size
-        masks = low_res if low_res.ndim == 4 else low_res[:, None]
-        out = torch.empty(*masks.shape[:2], height, width, device=self.device)
-        pixels = max(height * width, self.model.image_encoder.img_size**2) * masks.shape[1]
-        step = max(1, _LOGIT_PIXELS // pixels)
-        for part, whole in zip(masks.split(step), out.split(step), strict=True):
-            whole[:] = self.model.postprocess_masks(part, embedding.input_size, embedding.original_size)
-        return out.view(*low_res.shape[:-2], height, width)
+        return upsampled(low_res, embedding.steps)
 
 
 def build_sam(config: Mapping[str, Any]) -> modeling.Sam:

@@ -1,11 +1,17 @@
-"""Upsampling of mask logits from the decoder's grid to the image, restricted to where masks can be."""
+"""Upsampling of mask logits from the decoder's grid to the image, whole or restricted to where masks can be."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+
+Steps = Sequence[tuple[tuple[int, int], tuple[int, int]]]
+"""Successive (size to interpolate to, part of it to keep), heights and widths, from the decoder's grid to the image."""
+
+# Pixels of float32 logits that are upsampled together; bounds memory without changing results.
+_LOGIT_PIXELS = 2**25
 
 # Pixels of masks that are upsampled together in a window, few enough to stay in the CPU cache.
 WINDOW_PIXELS = {"cpu": 2**19, "cuda": 2**26}
@@ -24,6 +30,29 @@ class Window(NamedTuple):
     top: int
     left: int
     logits: torch.Tensor
+
+
+def upsampled(low_res: torch.Tensor, steps: Steps) -> torch.Tensor:
+    """Upsample mask logits to the image, bilinearly step by step.
+
+    Args:
+        low_res: float32 (n, M, h, w) logits on the decoder's grid, or (n, h, w).
+        steps: from the grid to the image.
+
+    Returns:
+        float32 (n, M, H, W) or (n, H, W) on the same device.
+    """
+    masks = low_res if low_res.ndim == 4 else low_res[:, None]
+    height, width = steps[-1][1]
+    out = torch.empty(*masks.shape[:2], height, width, device=low_res.device)
+    largest = max(h * w for (h, w), _ in steps)
+    step = max(1, _LOGIT_PIXELS // (largest * masks.shape[1]))
+    for part, whole in zip(masks.split(step), out.split(step), strict=True):
+        grown = part
+        for size, (h, w) in steps:
+            grown = torch.nn.functional.interpolate(grown, size, mode="bilinear", align_corners=False)[..., :h, :w]
+        whole[:] = grown
+    return out.view(*low_res.shape[:-2], height, width)
 
 
 def interpolation_matrix(grid: int, steps: Iterable[tuple[int, int]], device: torch.device) -> torch.Tensor:

@@ -171,6 +171,27 @@ def _digest(role: str, weights: Weights) -> str | None:
     return hashlib.sha256(lines.encode()).hexdigest() if files else None
 
 
+def usable_device(asked: str) -> str:
+    """The requested device, or for ``auto`` the first GPU, or the CPU.
+
+    Raises:
+        WsssError: a device that is not supported, or that this machine or this build of torch does not have.
+    """
+    import torch
+
+    from .precision import check_device
+
+    check_device(asked)
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=asked)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"`device` {asked} cannot be used ({reason}); try `device` cpu") from None
+    return asked
+
+
 class ModelSet:
     """Frozen models on one device, each downloaded and loaded at first use.
 
@@ -252,24 +273,8 @@ class ModelSet:
 
     @cached_property
     def device(self) -> str:
-        """The device of the models: the requested one, or the first GPU, or the CPU.
-
-        Raises:
-            WsssError: a device that is not supported, or that this machine or this build of torch does not have.
-        """
-        import torch
-
-        from .precision import check_device
-
-        check_device(self._device)
-        if self._device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            torch.empty(0, device=self._device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(f"`device` {self._device} cannot be used ({reason}); try `device` cpu") from None
-        return self._device
+        """The device of the models; see ``usable_device``."""
+        return usable_device(self._device)
 
     @cached_property
     def precision(self) -> str:

@@ -1,0 +1,205 @@
+"""Models that remember their answers, so that masks can be made again without asking them twice, or without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+import torch
+
+from ..errors import ImageError
+from .detector import Queries, ScoreMap, merged
+from .masks import BoxMasks
+from .outputs import SCORE_FLOOR, ModelOutputs, Question, WindowedMasks, window
+from .upsample import Steps, upsampled
+
+if TYPE_CHECKING:
+    from .zoo import ModelSet
+
+
+@dataclass
+class Memory:
+    """What recorded models know.
+
+    Attributes:
+        asks: whether they ask the real models what they do not know; otherwise that is an error of the image.
+        texts: CLIP's features float32 (n, D) of lists of n sentences.
+        name: id of the current image, for messages.
+        outputs: the answers about the current image; to be replaced for each image.
+    """
+
+    asks: bool = True
+    texts: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict)
+    name: str = ""
+    outputs: ModelOutputs = field(default_factory=lambda: ModelOutputs(""))
+
+    def require(self, what: str) -> None:
+        """Raise ImageError unless the real models may be asked."""
+        if not self.asks:
+            raise ImageError(
+                f"{self.name}: these settings ask the models for {what}, which is not among the outputs kept of them; "
+                "generate the masks with these settings instead"
+            )
+
+
+def recorded(models: ModelSet, memory: Memory) -> ModelSet:
+    """The same model set with models that remember their answers in ``memory``. The real models are loaded when they
+    are first asked.
+
+    An answer that is known is returned as it was given. Otherwise the whole question goes to the real model, so that
+    batches are the same as without a memory. Features of views and masks are remembered by box: in another batch of
+    boxes, the real model's own rounding can differ in the last bits.
+    """
+    own = copy(models)
+    own.__dict__ |= {
+        "clip": _Clip(memory, lambda: models.clip),
+        "detector": _Detector(memory, lambda: models.detector),
+        "sam": _Sam(memory, lambda: models.sam, lambda: models.device),
+    }
+    return own
+
+
+def kept_models(memory: Memory, device: str) -> ModelSet:
+    """Models that know nothing but ``memory``, which must not ask; for ``BackendRequest``. Settings calibrated for the
+    weights are not among it.
+
+    Args:
+        memory: what they know.
+        device: where masks are upsampled.
+    """
+    return cast("ModelSet", _KeptModels(memory, device))
+
+
+class _KeptModels:
+    def __init__(self, memory: Memory, device: str) -> None:
+        def real() -> Any:
+            raise AssertionError("the memory asks")
+
+        self.clip, self.detector = _Clip(memory, real), _Detector(memory, real)
+        self.sam = _Sam(memory, real, lambda: device)
+
+    def for_backend(self, _: str) -> _KeptModels:
+        return self
+
+    def settings(self, _: str) -> dict[str, Any]:
+        return {}
+
+
+class _Clip:
+    def __init__(self, memory: Memory, real: Callable[[], Any]) -> None:
+        self._memory, self._real = memory, real
+
+    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
+        known, key = self._memory.texts, tuple(texts)
+        if key not in known:
+            self._memory.require("the features of other sentences")
+            known[key] = self._real().encode_text(texts).cpu().numpy()
+        return torch.from_numpy(known[key])
+
+    def encode_views(self, image: np.ndarray, boxes: np.ndarray) -> torch.Tensor:
+        known = self._memory.outputs.views
+        keys = [box.tobytes() for box in np.asarray(boxes, np.float32)]
+        if not all(key in known for key in keys):
+            self._memory.require("CLIP's features of other crops")
+            features = self._real().encode_views(image, boxes).cpu()
+            for key, feature in zip(keys, features.numpy(), strict=True):
+                known.setdefault(key, feature)
+            found: torch.Tensor = features
+            return found
+        return torch.from_numpy(np.stack([known[key] for key in keys]))
+
+
+class _Detector:
+    def __init__(self, memory: Memory, real: Callable[[], Any]) -> None:
+        self._memory, self._real = memory, real
+
+    def detect(
+        self,
+        image: np.ndarray,
+        phrases: Sequence[Sequence[str]],
+        *,
+        joint: bool = True,
+        score: ScoreMap = "span_mean_max",
+    ) -> Queries:
+        """The detector's queries with a score of at least ``SCORE_FLOOR``. Classes that do not share a caption are
+        questions of their own, since their answers do not depend on each other."""
+        groups = [tuple(map(tuple, phrases))] if joint and len(phrases) > 1 else [(tuple(own),) for own in phrases]
+        parts = [self._answer(image, Question(group, len(group) > 1, score)) for group in groups]
+        if len(parts) == 1:
+            return parts[0]
+        return merged(
+            [part._replace(class_scores=_column(part, c, len(phrases))) for c, part in enumerate(parts)], len(phrases)
+        )
+
+    def _answer(self, image: np.ndarray, question: Question) -> Queries:
+        known = self._memory.outputs.queries
+        if question not in known:
+            listed = ", ".join(phrases[0] for phrases in question.phrases if phrases)
+            self._memory.require(f"boxes of '{listed}'")
+            found = self._real().detect(image, question.phrases, joint=question.joint, score=question.score)
+            rows = found.scores >= SCORE_FLOOR
+            known[question] = Queries(*(array[rows] for array in found))
+        return known[question]
+
+
+def _column(queries: Queries, column: int, columns: int) -> np.ndarray:
+    """The scores of a single class as a column among those of all classes."""
+    scores = np.zeros((len(queries.scores), columns), np.float32)
+    scores[:, column] = queries.class_scores[:, 0]
+    return scores
+
+
+class _Embedding(NamedTuple):
+    """An image to segment, encoded when it has to be."""
+
+    image: np.ndarray
+    steps: Callable[[], Steps]
+
+
+class _Sam:
+    def __init__(self, memory: Memory, real: Callable[[], Any], device: Callable[[], str]) -> None:
+        self._memory, self._real, self._device = memory, real, device
+        self._encoded: tuple[np.ndarray, Any] | None = None  # the last image and its embedding
+
+    def embed(self, image: np.ndarray) -> _Embedding:
+        def steps() -> Steps:
+            assert self._memory.outputs.steps is not None
+            return self._memory.outputs.steps
+
+        return _Embedding(image, steps)
+
+    def decode_boxes(
+        self, embedding: _Embedding, boxes: np.ndarray, *, multimask: bool = False, chunk: int = 64
+    ) -> BoxMasks:
+        outputs = self._memory.outputs
+        boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        keys = [(box.tobytes(), multimask) for box in boxes]
+        if not keys or not all(key in outputs.masks for key in keys):
+            self._memory.require("SAM's masks of other boxes")
+            if self._encoded is None or self._encoded[0] is not embedding.image:
+                self._encoded = embedding.image, self._real().embed(embedding.image)
+            encoded = self._encoded[1]
+            found: BoxMasks = self._real().decode_boxes(encoded, boxes, multimask=multimask, chunk=chunk)
+            outputs.steps, outputs.grid = encoded.steps, (found.low_res.shape[-2], found.low_res.shape[-1])
+            low_res, iou = found.low_res.cpu().numpy(), found.iou.cpu().numpy()
+            for key, box, own, own_iou in zip(keys, boxes, low_res, iou, strict=True):
+                if key not in outputs.masks:
+                    rows, columns = window(box, outputs.grid, outputs.steps)
+                    outputs.masks[key] = WindowedMasks(
+                        rows.start, columns.start, own[:, rows, columns].copy(), own_iou.copy()
+                    )
+            return found
+        known = [outputs.masks[key] for key in keys]
+        assert outputs.grid is not None
+        whole = np.zeros((len(known), len(known[0].iou), *outputs.grid), np.float32)
+        for full, masks in zip(whole, known, strict=True):
+            h, w = masks.low_res.shape[1:]
+            full[:, masks.top : masks.top + h, masks.left : masks.left + w] = masks.low_res
+        ious = np.stack([masks.iou for masks in known])
+        return BoxMasks(*(torch.from_numpy(array).to(self._device()) for array in (whole, ious)))
+
+    def logits(self, embedding: _Embedding, low_res: torch.Tensor) -> torch.Tensor:
+        return upsampled(low_res, embedding.steps())
