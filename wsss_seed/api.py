@@ -197,6 +197,7 @@ def generate(
     orientation: Orientation = "stored",
     limit: int | None = None,
     overwrite: bool = False,
+    keep_evidence: bool = False,
     progress: bool = True,
     settings: Mapping[str, Any] | None = None,
     **more: Any,
@@ -219,6 +220,7 @@ def generate(
             photograph, of which the run folder then has a copy.
         limit: seed the first images only.
         overwrite: seed finished images again.
+        keep_evidence: keep the outputs of the models in the run folder, for ``Run.reseed``.
         progress: show progress on standard error.
 
     Raises:
@@ -245,6 +247,7 @@ def generate(
         limit=limit,
         orientation=orientation,
         overwrite=overwrite,
+        keep_evidence=keep_evidence,
     )
     _warn(model_warnings(plan.backend, plan.models, data.class_set.name, plan.options))
     console = Console(stderr=True, quiet=not progress)
@@ -321,6 +324,48 @@ class Run:
             return evaluate(self.path, self.dataset, ids=ids, policy=policy, orientation=orientation)
         truth = gt if isinstance(gt, Dataset) else Path(gt)
         return evaluate(self.path, truth, policy=policy, orientation=orientation)
+
+    def reseed(
+        self,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        out: str | Path,
+        device: str = "auto",
+        overwrite: bool = False,
+        progress: bool = True,
+        **more: Any,
+    ) -> Run:
+        """Make the masks again with other settings from the model outputs that ``generate`` kept with
+        ``keep_evidence=True``, without loading a model.
+
+        Args:
+            settings, more: changed settings of the backend; see ``load``.
+            out: the new run folder.
+            device: where masks are upsampled.
+            overwrite: replace a run in ``out`` that was made with other settings.
+            progress: show progress on standard error.
+
+        Raises:
+            RunFolderError: no model outputs, or those of other weights or another version.
+            UsageError: an unknown setting, or one that asks the models for more than is kept. Images that need more
+                are in ``Run.failed``.
+        """
+        from rich.console import Console
+
+        from .io.progress import Progress
+        from .run.reseed import reseed
+
+        result = reseed(
+            self.path,
+            Path(out),
+            _settings(settings, more),
+            device=device,
+            overwrite=overwrite,
+            progress=Progress(Console(stderr=True, quiet=not progress)),
+        )
+        if result.interrupted:
+            raise KeyboardInterrupt
+        return Run(Path(out), self.dataset, result)
 
     def report(
         self,

@@ -12,7 +12,14 @@ import pytest
 
 from tests.run.painted import Painted
 from wsss_seed.data.classes import load_class_set
-from wsss_seed.output.identity import PROMPTING, class_set_content, files_digest, identity, labels_digest
+from wsss_seed.output.identity import (
+    PROMPTING,
+    class_set_content,
+    class_set_from_content,
+    files_digest,
+    identity,
+    labels_digest,
+)
 from wsss_seed.output.run_folder import settings_difference
 
 
@@ -143,3 +150,10 @@ def test_new_photographs_with_labels_join_a_run(cli, photos, tmp_path):
     described = json.loads((tmp_path / "seeds" / "run.json").read_text())
     assert described["settings"]["class_set"]["phrases"] == {"car": ["car"], "fish": ["fish"]}
     assert described["labels"]["source"].endswith("labels.csv")
+
+
+@pytest.mark.parametrize("name", ["voc", "coco", "toyland", "cat, dog, -toy cat"])
+def test_a_class_set_is_its_content(name):
+    classes = load_class_set(name)
+    content = json.loads(json.dumps(class_set_content(classes)))
+    assert class_set_from_content(content, classes.name) == classes

@@ -23,6 +23,7 @@ from . import (
     predict,
     proposals,
     report,
+    reseed,
     settings,
     show,
     train_seg,
@@ -51,6 +52,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("generate")(generate.generate)
+app.command("reseed")(reseed.reseed)
 app.command("learn-prompts")(learn_prompts.learn_prompts)
 app.command("proposals")(proposals.proposals)
 app.command("train-seg")(train_seg.train_seg)

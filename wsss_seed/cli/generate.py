@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -83,15 +83,16 @@ def generate(
     shard: Shard = None,
     orientation: options.Orientation = "stored",
     overwrite: Annotated[bool, options.option("--overwrite", help="Regenerate finished masks.")] = False,
-    seed: Annotated[int, options.option("--seed", help="Random seed; also that of toyland's images.", min=0)] = 0,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Backend setting, e.g. detector.box_threshold=0.25; see wsss-seed settings.",
+    keep_evidence: Annotated[
+        bool,
+        options.option(
+            "--keep-evidence",
+            help="Keep the outputs of the models in the run folder, so that reseed makes masks with other thresholds "
+            "without them. Takes five to ten times as long.",
         ),
-    ] = None,
+    ] = False,
+    seed: Annotated[int, options.option("--seed", help="Random seed; also that of toyland's images.", min=0)] = 0,
+    set_: options.Set = None,
     json: options.Json = False,
     config: options.Config = None,
 ) -> None:
@@ -121,6 +122,7 @@ def generate(
         limit=limit,
         orientation=orientation,
         overwrite=overwrite,
+        keep_evidence=keep_evidence,
         command=shlex.join(sys.argv),
     )
     for text in model_warnings(plan.backend, plan.models, data.class_set.name, plan.options):
@@ -180,6 +182,18 @@ def conclude(
         from ..evaluation.evaluate import evaluate
 
         evaluation = evaluate(result.out, data, ids=result.ids, orientation=orientation)
+    _finish(result, evaluation, json, more)
+
+
+def conclude_unscored(result: RunResult, json: bool) -> None:
+    """Report the result of a run without ground truth, and exit."""
+    show.failures(result.failed, more=f"; see {result.out / 'manifest.jsonl'}")
+    _finish(result, None, json)
+
+
+def _finish(
+    result: RunResult, evaluation: Evaluation | None, json: bool, more: dict[str, str] | None = None
+) -> NoReturn:
     if json:
         show.as_json(_as_json(result, evaluation) | (more or {}))
     else:

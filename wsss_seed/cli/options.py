@@ -130,6 +130,14 @@ Orientation = Annotated[
         "upright image, of which the run folder gets a copy). Models see every image upright.",
     ),
 ]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Backend setting, e.g. detector.box_threshold=0.25; see wsss-seed settings.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Images = Annotated[int | None, option("--images", help="Number of toyland images to draw (default 100).", min=1)]
 Config = Annotated[

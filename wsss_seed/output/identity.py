@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.base import Dataset, Sample
-from ..data.classes import ClassSet
+from ..data.classes import ClassSet, voc_palette
 
 if TYPE_CHECKING:
     from ..models.zoo import ModelSet
@@ -78,6 +78,30 @@ def class_set_content(class_set: ClassSet, keys: Iterable[str] | None = None) ->
         "palette": ["#{:02x}{:02x}{:02x}".format(*colour) for colour in palette],
     }
     return content if keys is None else {key: content[key] for key in keys}
+
+
+def class_set_from_content(content: Mapping[str, Any], name: str) -> ClassSet:
+    """The class set of a content; further colours are VOC's.
+
+    Raises:
+        KeyError, TypeError, ValueError: not the content of a class set.
+    """
+    names = tuple(content["names"])
+    palette = [(int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for c in content["palette"]]
+    return ClassSet(
+        name=name,
+        names=names,
+        phrases=tuple(tuple(content["phrases"][n]) for n in names),
+        prompts=tuple(content["prompts"][n] for n in names),
+        background=tuple(content["background"]),
+        palette=(*palette, *voc_palette()[len(palette) :]),
+        part_phrases={n: tuple(phrases) for n, phrases in content["parts"].items()},
+        thresholds={key: dict(values) for key, values in content["thresholds"].items()},
+        max_candidates=int(content["max_candidates"]),
+        distractors=tuple(content["distractors"]),
+        negatives=tuple(content["negatives"]),
+        assume_present=bool(content["assume_present"]),
+    )
 
 
 def labels_digest(samples: Iterable[Sample]) -> str:

@@ -9,6 +9,8 @@
     OUT/classes.txt                           one name per line, background first
     OUT/manifest.jsonl                        one line per image
     OUT/run.json                              settings, versions, totals
+    OUT/ModelOutputs/<id>.st                  outputs of the models, if they were to be kept
+    OUT/text_features.st                      CLIP's text features, likewise
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ CONTRACT = 2
 """Version of the layout above; incremented when an old reader would misread a new folder."""
 
 CONFIDENCE, RUN, LOCK = "Confidence", "run.json", ".lock"
+OUTPUTS, TEXTS = "ModelOutputs", "text_features.st"
 
 LOCK_WAIT = 5.0
 """Seconds to wait for another process to open or close the folder."""
@@ -132,7 +135,7 @@ class RunFolder:
         try:
             _refuse_foreign(path)
             path.mkdir(parents=True, exist_ok=True)
-            for name in (MASKS, CONFIDENCE, IMAGES, f"{LISTS}/Segmentation"):
+            for name in (MASKS, CONFIDENCE, IMAGES, OUTPUTS, f"{LISTS}/Segmentation"):
                 self._refuse_links(path / name)
             self._lock = Lock(path / LOCK)
             try:
@@ -211,10 +214,11 @@ class RunFolder:
         """Remove what a run wrote, and nothing else; ``run.json`` stays, so that a kill leaves a run folder."""
         for path in manifest_files(self.path):  # first, because the files it lists must exist
             path.unlink(missing_ok=True)
-        for name in (MASKS, CONFIDENCE, IMAGES, LISTS):
+        for name in (MASKS, CONFIDENCE, IMAGES, LISTS, OUTPUTS):
             if (self.path / name).exists():
                 shutil.rmtree(self.path / name)
-        (self.path / CLASSES).unlink(missing_ok=True)
+        for name in (CLASSES, TEXTS):
+            (self.path / name).unlink(missing_ok=True)
 
     def former(self, samples: Sequence[Sample]) -> Former:
         """Results of earlier runs with the same settings for these samples.
@@ -437,6 +441,16 @@ def confidence_path(folder: Path, name: str) -> Path:
 def image_path(folder: Path, name: str) -> Path:
     """Path of the image of an id. VOC readers expect ``.jpg``; decoders detect the format by content."""
     return folder / IMAGES / f"{name}.jpg"
+
+
+def outputs_path(folder: Path, name: str) -> Path:
+    """Path of the model outputs kept for an id; see ``models.outputs``."""
+    return folder / OUTPUTS / f"{name}.st"
+
+
+def texts_path(folder: Path) -> Path:
+    """Path of CLIP's text features kept for a run."""
+    return folder / TEXTS
 
 
 def place_image(path: Path, source: Path | None, image: np.ndarray) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,6 +79,7 @@ def generate(
     shard: tuple[int, int] = (0, 1),
     orientation: Orientation = "stored",
     overwrite: bool = False,
+    complete: Callable[[str], bool] | None = None,
     progress: Reporter | None = None,
     prefetch: int = 2,
 ) -> RunResult:
@@ -114,6 +115,8 @@ def generate(
         orientation: what the masks match; recorded with the settings. With ``upright`` the run folder has upright
             copies of images that EXIF turns.
         overwrite: regenerate finished masks, and accept changed settings.
+        complete: whether an id has whatever else the seeder writes; finished images without it are seeded again, but
+            not those whose mask was edited.
         progress: receives the progress.
         prefetch: number of images to decode ahead.
 
@@ -142,7 +145,8 @@ def generate(
             former = Former() if overwrite else folder.former(samples)
         except OSError as error:
             raise RunFolderError(f"{out}: the finished part cannot be read ({error.strerror or error})") from error
-        todo = [sample for sample in samples if sample.id not in former.done]
+        done = {id for id in former.done if complete is None or id in former.kept or complete(id)}
+        todo = [sample for sample in samples if sample.id not in done]
 
         def count_record(record: Record, exif: int = 1) -> None:
             nonlocal made, turned
@@ -178,7 +182,7 @@ def generate(
 
         try:
             if progress is not None:
-                progress.start(len(samples), len(former.done))
+                progress.start(len(samples), len(done))
             process_samples(
                 todo, load, make, save, fail, size=lambda loaded: loaded.upright.image.nbytes, prefetch=prefetch
             )
@@ -196,7 +200,7 @@ def generate(
     return RunResult(
         out=out,
         ids=tuple(sample.id for sample in samples),
-        skipped=len(former.done),
+        skipped=len(done),
         made=made,
         failed=tuple((sample.id, failed[sample.id]) for sample in samples if sample.id in failed),
         seconds=time.monotonic() - start,

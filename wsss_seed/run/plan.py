@@ -20,7 +20,9 @@ from ..output.identity import identity, labels_digest
 from ..output.manifest import Manifest
 from ..output.run_folder import finalize
 from ..seeding.backends import BackendRequest, build_seeder
+from ..types import Seeder
 from .generate import RunResult, generate
+from .model_outputs import KeepingSeeder, RecordingSeeder, models_identity, outputs_kept
 from .workers import on_devices
 
 
@@ -39,6 +41,7 @@ class RunPlan:
         limit: seed only the first ``limit`` images.
         orientation: what the masks match.
         overwrite: seed finished images again.
+        keep_evidence: keep the outputs of the models in the run folder, for ``run.reseed``.
         command: the command line, for the record.
     """
 
@@ -52,6 +55,7 @@ class RunPlan:
     limit: int | None = None
     orientation: Orientation = "stored"
     overwrite: bool = False
+    keep_evidence: bool = False
     command: str = ""
 
 
@@ -69,6 +73,7 @@ def plan_run(
     limit: int | None = None,
     orientation: str = "stored",
     overwrite: bool = False,
+    keep_evidence: bool = False,
     command: str = "",
 ) -> RunPlan:
     """Make a plan, with defaults for backend, models and folder.
@@ -84,7 +89,7 @@ def plan_run(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, or several, separated by commas.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
         out: ``seeds/DATASET-SPLIT`` by default.
-        limit, orientation, overwrite, command: see ``RunPlan``.
+        limit, orientation, overwrite, keep_evidence, command: see ``RunPlan``.
 
     Raises:
         WsssError: unknown names.
@@ -105,6 +110,7 @@ def plan_run(
         limit=limit,
         orientation=check_orientation(orientation),
         overwrite=overwrite,
+        keep_evidence=keep_evidence,
         command=command,
     )
 
@@ -235,7 +241,7 @@ def run_shard(plan: RunPlan, device: str, shard: tuple[int, int], progress: Repo
         WsssError: unusable models or settings, or see ``generate``.
     """
     data, models = plan.dataset, plan.models.on(device)
-    seeder = build_seeder(plan.backend, BackendRequest(data.class_set, models, plan.settings), plan.options)
+    seeder = _seeder(plan, models)
     for checkpoint in models.seen(data.name):
         if progress is not None:
             progress.warn(
@@ -259,8 +265,19 @@ def run_shard(plan: RunPlan, device: str, shard: tuple[int, int], progress: Repo
         shard=shard,
         orientation=plan.orientation,
         overwrite=plan.overwrite,
+        complete=outputs_kept(plan.out) if plan.keep_evidence else None,
         progress=progress,
     )
+
+
+def _seeder(plan: RunPlan, models: ModelSet) -> Seeder:
+    data = plan.dataset
+    if not plan.keep_evidence:
+        return build_seeder(plan.backend, BackendRequest(data.class_set, models, plan.settings), plan.options)
+    recording = RecordingSeeder(
+        plan.backend, data.class_set, models, plan.settings, options=plan.options, orientation=data.orientation
+    )
+    return KeepingSeeder(recording, plan.out, models_identity(models))
 
 
 def execute(plan: RunPlan, shard: tuple[int, int] = (0, 1), progress: Progress | None = None) -> RunResult:

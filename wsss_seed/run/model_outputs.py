@@ -1,0 +1,136 @@
+"""Seeders that keep the outputs of the models in the run folder, and seeders that use nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..data.base import Sample
+from ..data.classes import ClassSet
+from ..errors import ImageError, UsageError
+from ..models.outputs import ModelOutputs, image_digest, read_outputs, write_outputs, write_texts
+from ..models.recorder import Memory, recorded
+from ..models.zoo import ROLES, ModelSet
+from ..output.run_folder import outputs_path, texts_path, write_error
+from ..seeding.backends import BackendRequest, build_seeder
+from ..seeding.detection.replay import check_replayable, settings_ahead
+from ..types import LoadedSample, Seed, Seeder
+
+BACKENDS = ("dino-sam",)
+"""Backends that ask their models nothing but what is recorded."""
+
+
+def models_identity(models: ModelSet) -> dict[str, str]:
+    """The weights of each role and the precision, on which the outputs of the models depend."""
+    return {**{role: models.identity(role) for role in ROLES}, "precision": models.precision}
+
+
+class RecordingSeeder:
+    """A seeder whose models remember their answers, those that other thresholds would need among them.
+
+    Args:
+        backend, class_set, models, settings, options: see ``BackendRequest`` and ``build_seeder``.
+        orientation: EXIF orientation of a sample, for the record.
+
+    Attributes:
+        memory: the answers of the models; after ``seed``, about that image.
+
+    Raises:
+        WsssError: a backend or settings whose seeds cannot be made again from the outputs of the models.
+    """
+
+    def __init__(
+        self,
+        backend: str,
+        class_set: ClassSet,
+        models: ModelSet,
+        settings: Mapping[str, Any],
+        *,
+        options: Mapping[str, str] | None = None,
+        orientation: Callable[[Sample], int] = lambda _: 1,
+    ) -> None:
+        if backend not in BACKENDS:
+            raise UsageError(f"the outputs of the models can be kept for {' and '.join(BACKENDS)} only, not {backend}")
+        self.memory = Memory()
+        own = recorded(models, self.memory)
+        self._seeder = build_seeder(backend, BackendRequest(class_set, own, settings), options)
+        self.settings = self._seeder.settings
+        self.needs_boxes = self._seeder.needs_boxes
+        check_replayable(self.settings, class_set)
+        everywhere = replace(class_set, thresholds={})
+        self._ahead = {
+            mode: [build_seeder(backend, BackendRequest(everywhere, own, {**settings, **c})) for c in changes]
+            for mode, changes in settings_ahead(self.settings).items()
+        }
+        self._orientation = orientation
+
+    def seed(self, loaded: LoadedSample) -> Seed:
+        """Seed one image, and ask the models for what other thresholds would need."""
+        self.memory.name = loaded.sample.id
+        self.memory.outputs = ModelOutputs(image_digest(loaded.image), self._orientation(loaded.sample))
+        seed = self._seeder.seed(loaded)  # first, so that it has the batches of a run that keeps nothing
+        for mode, seeders in self._ahead.items():
+            if mode == "label_free" or loaded.sample.labels is not None:
+                for seeder in seeders:
+                    seeder.seed(loaded)
+        return seed
+
+
+class KeepingSeeder:
+    """A recording seeder that writes what it recorded into a run folder."""
+
+    def __init__(self, seeder: RecordingSeeder, folder: Path, models: Mapping[str, str]) -> None:
+        self._seeder, self._folder, self._models = seeder, folder, models
+        self.settings, self.needs_boxes = seeder.settings, seeder.needs_boxes
+        self._texts = 0
+
+    def seed(self, loaded: LoadedSample) -> Seed:
+        """Seed one image and keep the outputs of the models. Raises RunFolderError if they cannot be written."""
+        seed = self._seeder.seed(loaded)
+        memory = self._seeder.memory
+        try:
+            if len(memory.texts) > self._texts:
+                write_texts(texts_path(self._folder), memory.texts, self._models)
+                self._texts = len(memory.texts)
+            write_outputs(outputs_path(self._folder, loaded.sample.id), memory.outputs, self._models)
+        except OSError as error:
+            raise write_error(self._folder, error) from error
+        return seed
+
+
+class ReplayingSeeder:
+    """A seeder whose models answer from the outputs kept in a run folder.
+
+    Args:
+        seeder: a seeder with recorded models.
+        memory: their memory.
+        folder: the run folder.
+        models: identity of the weights and the precision of the run.
+    """
+
+    def __init__(self, seeder: Seeder, memory: Memory, folder: Path, models: Mapping[str, str]) -> None:
+        self._seeder, self._memory, self._folder, self._models = seeder, memory, folder, models
+        self.settings, self.needs_boxes = seeder.settings, seeder.needs_boxes
+
+    def seed(self, loaded: LoadedSample) -> Seed:
+        """Seed one image.
+
+        Raises:
+            ImageError: its outputs are missing, damaged or of other weights, the image has changed since, or the
+                settings need other outputs.
+        """
+        outputs = read_outputs(outputs_path(self._folder, loaded.sample.id), self._models)
+        if outputs.image != image_digest(loaded.image):
+            raise ImageError(
+                f"{loaded.sample.id}: the image has changed since the model outputs were kept; run generate with "
+                "`keep_evidence` again"
+            )
+        self._memory.name, self._memory.outputs = loaded.sample.id, outputs
+        return self._seeder.seed(loaded)
+
+
+def outputs_kept(folder: Path) -> Callable[[str], bool]:
+    """Whether the outputs for an id are in a run folder."""
+    return lambda name: outputs_path(folder, name).is_file()

@@ -1,0 +1,138 @@
+"""Seeding again with other settings, from the outputs of the models that a run kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ..data.base import Dataset, Sample
+from ..data.classes import ClassSet
+from ..data.images import read_rgb
+from ..data.orientation import Orientation
+from ..errors import ImageError, RunFolderError, UsageError
+from ..io.progress import Reporter
+from ..models.outputs import read_orientation, read_texts
+from ..models.recorder import Memory, kept_models
+from ..models.zoo import usable_device, versions
+from ..output.finished import FinishedRun, open_run
+from ..output.identity import class_set_from_content
+from ..output.run_folder import OUTPUTS, image_path, outputs_path, texts_path
+from ..seeding.backends import BackendRequest, build_seeder
+from ..seeding.detection.replay import check_replayable
+from .generate import RunResult, generate
+from .model_outputs import ReplayingSeeder
+
+
+class _Settings(msgspec.Struct):
+    """What a run with kept model outputs has in the settings of its ``run.json``."""
+
+    dataset: dict[str, Any]
+    class_set: dict[str, Any]
+    backend: dict[str, Any]
+    models: dict[str, str]
+    precision: str
+    labels: str
+    orientation: Orientation
+
+
+class RunImages(Dataset):
+    """The finished images of a run folder, with the image-level labels they were seeded with."""
+
+    def __init__(self, run: FinishedRun, class_set: ClassSet, settings: _Settings) -> None:
+        self.path = run.path
+        self.name = str(settings.dataset.get("name"))
+        self.split = run.split
+        self.class_set = class_set
+        self.labels_source = None if settings.labels == "none" else str(run.path)
+        index = {name: i for i, name in enumerate(class_set.names)}
+        self.samples = []
+        for record in run.records:
+            labels = None if record.labels is None else tuple(sorted(index[name] for name in record.labels))
+            image = image_path(run.path, record.id)
+            self.samples.append(
+                Sample(record.id, Path(os.path.realpath(image)) if image.is_symlink() else None, labels)
+            )
+        self._models = {**settings.models, "precision": settings.precision}
+        self._stored = settings.orientation == "stored"
+
+    def image(self, sample: Sample) -> np.ndarray:
+        """The image in the run folder, uint8 (H, W, 3), in the orientation of the masks."""
+        return read_rgb(image_path(self.path, sample.id))
+
+    def orientation(self, sample: Sample) -> int:
+        """How the models saw the image: turned like the original file, unless the run folder has it upright."""
+        return read_orientation(outputs_path(self.path, sample.id), self._models) if self._stored else 1
+
+
+def reseed(
+    run: Path,
+    out: Path,
+    settings: Mapping[str, Any],
+    *,
+    device: str = "auto",
+    overwrite: bool = False,
+    command: str = "",
+    progress: Reporter | None = None,
+) -> RunResult:
+    """Seed the images of a run again with other settings, without loading a model.
+
+    The new run folder is like one of ``generate`` with these settings, which may resume it. Images for which the models
+    would have to be asked something else are recorded as failed.
+
+    Args:
+        run: a run folder of ``generate`` with ``keep_evidence``.
+        out: the new run folder.
+        settings: changed settings of the backend, dotted key -> value.
+        device: where masks are upsampled; to the last bit, masks are equal on the device of the run.
+        overwrite: replace a run in ``out`` that was made with other settings.
+        command: the command line, for the record.
+        progress: receives the progress.
+
+    Raises:
+        RunFolderError: not a run folder, or one without model outputs or with those of other weights.
+        UsageError: an unknown setting, or one that asks the models for more than is kept.
+    """
+    if out.absolute() == run.absolute() or (out.exists() and run.exists() and out.samefile(run)):
+        raise UsageError(f"{out}: the run to seed again; choose another `out`")
+    former = open_run(run)
+    if not (run / OUTPUTS).is_dir():
+        raise RunFolderError(f"{run}: keeps no outputs of the models; run generate with `keep_evidence`")
+    try:
+        known = msgspec.convert(former.about["settings"], _Settings)
+        class_set = class_set_from_content(known.class_set, str(former.about.get("class_set") or "custom"))
+        data = RunImages(former, class_set, known)
+    except (msgspec.ValidationError, KeyError, TypeError, ValueError):
+        raise RunFolderError(
+            f"{run}: not a run of generate whose settings can be read; seed its images again"
+        ) from None
+    models = {**known.models, "precision": known.precision}
+    try:
+        memory = Memory(asks=False, texts=read_texts(texts_path(run), models))
+    except ImageError as error:
+        raise RunFolderError(str(error)) from None
+    backend = str(known.backend.pop("name"))
+    request = BackendRequest(class_set, kept_models(memory, usable_device(device)), {**known.backend, **settings})
+    seeder = build_seeder(backend, request)
+    check_replayable(seeder.settings, class_set)
+    identity = {key: value for key, value in former.about["settings"].items() if key != "orientation"}
+    return generate(
+        data,
+        ReplayingSeeder(seeder, memory, run, models),
+        out,
+        settings={**identity, "backend": {"name": backend, **seeder.settings}},
+        about={
+            **{key: former.about.get(key) for key in ("class_set", "labels", "weights")},
+            "versions": versions(),
+            "device": usable_device(device),
+            "command": command,
+            "reseeded_from": str(run),
+        },
+        orientation=known.orientation,
+        overwrite=overwrite,
+        progress=progress,
+    )
