@@ -15,6 +15,7 @@ from ..models.recorder import Memory, recorded
 from ..models.zoo import ROLES, ModelSet
 from ..output.run_folder import outputs_path, texts_path, write_error
 from ..seeding.backends import BackendRequest, build_seeder
+from ..seeding.detection.per_class import split_thresholds
 from ..seeding.detection.replay import check_replayable, settings_ahead
 from ..types import LoadedSample, Seed, Seeder
 
@@ -58,10 +59,10 @@ class RecordingSeeder:
         self._seeder = build_seeder(backend, BackendRequest(class_set, own, settings), options)
         self.settings = self._seeder.settings
         self.needs_boxes = self._seeder.needs_boxes
-        check_replayable(self.settings, class_set)
-        everywhere = replace(class_set, thresholds={})
+        check_replayable(self.settings)
+        everywhere, common = replace(class_set, thresholds={}), split_thresholds(settings)[0]
         self._ahead = {
-            mode: [build_seeder(backend, BackendRequest(everywhere, own, {**settings, **c})) for c in changes]
+            mode: [build_seeder(backend, BackendRequest(everywhere, own, {**common, **c})) for c in changes]
             for mode, changes in settings_ahead(self.settings).items()
         }
         self._orientation = orientation

@@ -118,7 +118,7 @@ def reseed(
     backend = str(known.backend.pop("name"))
     request = BackendRequest(class_set, kept_models(memory, usable_device(device)), {**known.backend, **settings})
     seeder = build_seeder(backend, request)
-    check_replayable(seeder.settings, class_set)
+    check_replayable(seeder.settings)
     identity = {key: value for key, value in former.about["settings"].items() if key != "orientation"}
     return generate(
         data,

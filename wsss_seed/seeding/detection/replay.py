@@ -6,19 +6,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...data.classes import ClassSet
 from ...errors import UsageError
 from ...models.outputs import MARGIN, SCORE_FLOOR
 
 _SCORES = ("box_threshold", "ambiguous_threshold", "rescue_threshold", "fallback_threshold", "candidate_threshold")
 
 
-def check_replayable(settings: Mapping[str, Any], class_set: ClassSet) -> None:
+def check_replayable(settings: Mapping[str, Any]) -> None:
     """Check that seeds under these settings depend on nothing but the model outputs that are kept.
 
     Args:
-        settings: the effective settings, dotted key to value.
-        class_set: the classes, with thresholds of their own.
+        settings: the effective settings, dotted key to value, those of single classes among them.
 
     Raises:
         UsageError: ground-truth boxes, a threshold below the lowest score that is kept, or masks that may exceed their
@@ -28,7 +26,7 @@ def check_replayable(settings: Mapping[str, Any], class_set: ClassSet) -> None:
         raise UsageError("mode boxes_given needs ground-truth boxes, which are not kept; choose auto or label_free")
     group = _detector_group(settings)
     for key in (f"{group}.{name}" for name in _SCORES):
-        lowest = min(settings[key], *class_set.thresholds.get(key, {}).values(), 1.0)
+        lowest = min(value for name, value in settings.items() if name == key or name.startswith(f"{key}."))
         if lowest < SCORE_FLOOR:
             raise UsageError(f"`{key}` {lowest:g}: only scores from {SCORE_FLOOR} on are kept; choose at least that")
     if settings["mask.box_expand"] > MARGIN:

@@ -48,6 +48,7 @@ from .detection_filter import (
 )
 from .detections import Detections, Reason, Role, assign_classes, box_iou
 from .fusion import ScoredMask, duplicate_masks, fuse
+from .per_class import thresholds_of
 from .settings import DetectionSettings, check_thresholds, per_class
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class DetectionSeeder(ABC):
     def __init__(self, class_set: ClassSet, clip: Clip, settings: DetectionSettings):
         check_thresholds(settings, class_set)
         self.class_set = class_set
-        self.settings: Mapping[str, Any] = flatten(settings)
+        self.settings: Mapping[str, Any] = {**flatten(settings), **thresholds_of(class_set, settings)}
         self.needs_boxes = settings.mode == "boxes_given"
         self._set = settings
         present = settings.assume_present

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...config import override
 from ...errors import unknown_name
+from ..detection.per_class import split_thresholds, with_thresholds
 from .seeder import DinoSam
 from .settings import PRESETS, Settings
 
@@ -29,6 +30,8 @@ def build(request: BackendRequest, *, preset: str | None = None) -> DinoSam:
     if preset is not None and preset not in PRESETS:
         raise unknown_name("preset of dino-sam", preset, PRESETS)
     models = request.models
+    common, own = split_thresholds(request.settings)
     settings = override(Settings(), {**models.settings("dino-sam"), **PRESETS.get(preset or "", {})})
-    settings = override(settings, request.settings)
-    return DinoSam(request.class_set, models.clip, models.sam, models.detector, settings)
+    settings = override(settings, common)
+    class_set = with_thresholds(request.class_set, settings, own)
+    return DinoSam(class_set, models.clip, models.sam, models.detector, settings)

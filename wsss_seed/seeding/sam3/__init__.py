@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...config import override
+from ..detection.per_class import split_thresholds, with_thresholds
 from .seeder import Sam3Seeder
 from .settings import Settings
 
@@ -21,6 +22,8 @@ def build(request: BackendRequest) -> Sam3Seeder:
         WsssError: unknown setting, value of the wrong type or range, or a SAM that is no SAM 3 or cannot be loaded.
     """
     models = request.models
-    settings = override(override(Settings(), models.settings("sam3")), request.settings)
+    common, own = split_thresholds(request.settings)
+    settings = override(override(Settings(), models.settings("sam3")), common)
+    class_set = with_thresholds(request.class_set, settings, own)
     sam3 = models.sam3  # first, because it may be the wrong one
-    return Sam3Seeder(request.class_set, models.clip, sam3, settings)
+    return Sam3Seeder(class_set, models.clip, sam3, settings)

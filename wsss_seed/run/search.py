@@ -1,0 +1,130 @@
+"""Choosing settings on a few images without being fooled by them: coordinate search with a stopping rule, and
+cross-validation of the whole choice.
+
+A setting is changed only if the figure rises by more than the standard error of that rise over the images (the
+one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984, section 3.4.3, here for paired
+differences by the jackknife). What is left is judged on images that the choice has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Settings = Mapping[str, Any]
+
+Measure = Callable[[Settings], np.ndarray]
+"""Settings -> counts per image, int64 (N, ...)."""
+
+Figure = Callable[[np.ndarray], float]
+"""Counts summed over images -> what is to be as high as possible."""
+
+ROUNDS = 3
+"""Most passes over all settings."""
+
+SMALLEST = 1e-4
+"""Gains up to this count as none."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much a figure rises, and the standard error of that rise."""
+
+    value: float
+    spread: float
+
+    @property
+    def certain(self) -> bool:
+        """Whether it exceeds its spread."""
+        return self.value > max(self.spread, SMALLEST)
+
+
+class Remembered:
+    """A measure that measures the same settings once."""
+
+    def __init__(self, measure: Measure) -> None:
+        self._measure = measure
+        self._known: dict[str, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        """Number of settings that were tried."""
+        return len(self._known)
+
+    def __call__(self, settings: Settings) -> np.ndarray:
+        key = repr(sorted(settings.items()))
+        if key not in self._known:
+            self._known[key] = self._measure(settings)
+        return self._known[key]
+
+
+def gain(before: np.ndarray, after: np.ndarray, figure: Figure) -> Gain:
+    """The gain in a figure of counts per image (N, ...), with its jackknife standard error over the N images."""
+    n = len(before)
+    totals = before.sum(0), after.sum(0)
+    value = figure(totals[1]) - figure(totals[0])
+    left_out = np.array([figure(totals[1] - after[i]) - figure(totals[0] - before[i]) for i in range(n)])
+    spread = np.sqrt((n - 1) / n * np.nansum((left_out - np.nanmean(left_out)) ** 2))
+    return Gain(float(value), float(spread))
+
+
+def search(
+    start: Settings, grid: Mapping[str, Sequence[Any]], measure: Measure, figure: Figure, rows: np.ndarray
+) -> dict[str, Any]:
+    """Coordinate search: each setting in turn takes the value with the highest figure, if its gain is certain.
+
+    Args:
+        start: settings to start from; they have every key of the grid.
+        grid: values to try by setting; the order of the settings is that of the search.
+        measure: counts per image.
+        figure: of their sum.
+        rows: the images to choose on, indices.
+
+    Returns:
+        The settings that differ from ``start``.
+    """
+    changes: dict[str, Any] = {}
+    for _ in range(ROUNDS):
+        before = dict(changes)
+        for key, values in grid.items():
+            now = measure({**start, **changes})[rows]
+            best, best_figure = None, figure(now.sum(0)) + SMALLEST
+            for value in values:
+                found = figure(measure({**start, **changes, key: value})[rows].sum(0))
+                if found > best_figure:
+                    best, best_figure = value, found
+            if best is not None and gain(now, measure({**start, **changes, key: best})[rows], figure).certain:
+                changes = {**changes, key: best}
+        changes = {key: value for key, value in changes.items() if value != start[key]}
+        if changes == before:
+            break
+    return changes
+
+
+def folds(n: int, count: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Splits of n images into those to choose on and those to judge on: ``count`` random parts of equal size, each of
+    which is judged on once."""
+    part = np.random.default_rng(seed).permutation(np.arange(n) % count)
+    for i in range(count):
+        yield np.flatnonzero(part != i), np.flatnonzero(part == i)
+
+
+def cross_validate(
+    choose: Callable[[np.ndarray], Settings], start: Settings, measure: Measure, figure: Figure, n: int, count: int
+) -> Gain:
+    """The gain over ``start`` on images that the choice has not seen.
+
+    Args:
+        choose: images to choose on, indices -> the chosen settings that differ from ``start``.
+        start: settings to compare with.
+        measure, figure: see ``search``.
+        n: number of images.
+        count: number of folds.
+    """
+    before = measure(start)
+    after = np.zeros_like(before)
+    for chosen_on, judged_on in folds(n, count):
+        after[judged_on] = measure({**start, **choose(chosen_on)})[judged_on]
+    return gain(before, after, figure)
