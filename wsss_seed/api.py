@@ -187,6 +187,7 @@ def generate(
     labels: str | Path = "auto",
     images: int | None = None,
     seed: int = 0,
+    difficulty: str = "standard",
     backend: str | None = None,
     models: str | Mapping[str, str] | None = None,
     device: str = "auto",
@@ -214,6 +215,7 @@ def generate(
             ``none`` seeds label-free, all else is a file.
         images: how many images of toyland to draw.
         seed: of toyland's world.
+        difficulty: of toyland's images: ``standard`` or ``hard``.
         backend, models, device, precision, prompts, preset, stage, settings, more: see ``load``; ``device`` may name
             several devices, separated by commas, which share the work.
         orientation: what the masks match where EXIF turns a photograph: the ``stored`` pixels, or the ``upright``
@@ -232,7 +234,10 @@ def generate(
     from .io.progress import Progress
     from .run.plan import execute, model_warnings, plan_run
 
-    data = source if isinstance(source, Dataset) else _dataset(source, root, split, classes, labels, images, seed)
+    if isinstance(source, Dataset):
+        data = source
+    else:
+        data = _dataset(source, root, split, classes, labels, images, seed, difficulty)
     name, chosen = _models(models)
     plan = plan_run(
         data,
@@ -425,12 +430,13 @@ def _dataset(
     labels: str | Path,
     images: int | None,
     seed: int,
+    difficulty: str,
 ) -> Dataset:
     if str(source) in DATASETS and str(source) != "folder":
-        return open_dataset(str(source), root, split, classes, labels, images, seed)
+        return open_dataset(str(source), root, split, classes, labels, images, seed, difficulty)
     if root is not None:
         raise UsageError(f"`root` is the folder of voc or coco; {source} is one itself")
-    return open_dataset("folder", source, split, classes, labels, images, seed)
+    return open_dataset("folder", source, split, classes, labels, images, seed, difficulty)
 
 
 def _options(prompts: str | Path | None, preset: str | None, stage: str | None) -> dict[str, str]:

@@ -237,9 +237,26 @@ def test_other_settings_in_the_same_folder_are_refused(cli, tmp_path: Path):
     assert cli(*command, "--set", "detector.box_threshold=0.9", "--overwrite").returncode == 0
 
 
+def test_hard_images(cli, tmp_path: Path):
+    command = ["--dataset", "toyland", "--images", 2, "--difficulty", "hard"]
+    result = cli("generate", *command, "--labels", "none", "--out", "seeds", "--json")
+    assert result.returncode == 0, result.stderr
+    score = json.loads(result.stdout)["evaluation"]["miou"]
+    run = json.loads((tmp_path / "seeds" / "run.json").read_text())["settings"]
+    assert run["dataset"]["difficulty"] == "hard"
+    assert run["class_set"]["assume_present"] is False
+    again = cli("evaluate", "--pred", "seeds", *command, "--json")
+    assert json.loads(again.stdout)["miou"] == score
+    standard = cli("generate", "--dataset", "toyland", "--images", 2, "--labels", "none", "--out", "seeds")
+    assert standard.returncode == 2
+    assert "difficulty" in standard.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "parts"),
     [
+        (["--dataset", "toyland", "--difficulty", "hrad"], ["Did you mean 'hard'?"]),
+        (["--dataset", "voc", "--root", "VOC", "--difficulty", "hard"], ["--difficulty", "is for toyland"]),
         (["--dataset", "toylnd"], ["toylnd", "Did you mean 'toyland'?", "voc"]),
         (["--dataset", "toyland", "--backend", "dino-san"], ["Did you mean 'dino-sam'?"]),
         (["--dataset", "toyland", "--models", "tinny"], ["Did you mean 'tiny'?"]),

@@ -165,6 +165,7 @@ def test_a_full_disk_while_saving_loses_nothing(program, tree, tmp_path):
         (["TREE", "--network", "deeplab"], ["known: deeplabv3plus, hf-segformer, mask2former, segformer, upernet"]),
         (["TREE", "--encoder-weights", "imagenet", "--offline"], ["--encoder-weights", "none"]),
         (["TREE", "--val-dataset", "toyland", "--val-split", "vall"], ["Did you mean 'val'?"]),
+        (["TREE", "--val-dataset", "toyland", "--val-difficulty", "hrad"], ["Did you mean 'hard'?"]),
     ],
 )
 def test_wrong_usage_is_one_line_with_the_remedy(cli, tree, args, parts):

@@ -43,13 +43,14 @@ def check(
     labels: options.Labels = "auto",
     images: options.Images = None,
     seed: Annotated[int, typer.Option("--seed", help="Random seed of toyland's images.")] = 0,
+    difficulty: options.Difficulty = "standard",
     json: options.Json = False,
 ) -> None:
     """Read every image, mask and label of a dataset and report problems. Exit status 1 if there are any."""
     from ..data import open_dataset
     from ..data.check import check_dataset
 
-    data = open_dataset(dataset, root, split, classes, labels, images, seed)
+    data = open_dataset(dataset, root, split, classes, labels, images, seed, difficulty)
     report = check_dataset(data)
     if json:
         show.as_json(report.to_json())
@@ -72,17 +73,23 @@ def make(
     split: Annotated[str, typer.Option("--split", help="train, val or test, which have no images in common.")] = "test",
     images: Annotated[int, typer.Option("--images", help="Number of images.", min=1)] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Random seed of the images.", min=0)] = 0,
+    difficulty: options.Difficulty = "standard",
 ) -> None:
-    """Draw toyland to disk in VOC layout, to be read with --dataset voc --root OUT --classes toyland."""
-    from ..data.toyland import SPLITS
+    """Draw toyland to disk in VOC layout, to be read with --dataset voc --root OUT --classes toyland.
+
+    A fifth of the hard images show no class: to seed them label-free, add --set assume_present=no.
+    """
+    from ..data.toyland import DIFFICULTIES, SPLITS
     from ..data.toyland.tree import write_tree
 
     if world != "toyland":
         raise unknown_name("world", world, ["toyland"])
     if split not in SPLITS:
         raise unknown_name("split of toyland", split, SPLITS)
+    if difficulty not in DIFFICULTIES:
+        raise unknown_name("difficulty of toyland", difficulty, DIFFICULTIES)
     try:
-        write_tree(out, split, images, seed)
+        write_tree(out, split, images, seed, difficulty)
     except OSError as error:
         raise UsageError(
             f"{error.filename or out}: cannot be written ({error.strerror}); choose another --out"

@@ -26,6 +26,7 @@ def evaluate(
     classes: options.Classes = None,
     images: options.Images = None,
     seed: Annotated[int, options.option("--seed", help="Random seed of toyland's images.", min=0)] = 0,
+    difficulty: options.Difficulty = "standard",
     policy: Annotated[
         str, options.option("--policy", help="How ignored pixels of a prediction count: background, wrong or skip.")
     ] = "background",
@@ -48,7 +49,7 @@ def evaluate(
             raise UsageError("evaluate needs --gt DIR, or --dataset NAME for a dataset with ground truth")
         from ..data import open_dataset
 
-        truth = open_dataset(dataset, root, split, classes, "none", images, seed)
+        truth = open_dataset(dataset, root, split, classes, "none", images, seed, difficulty)
     elif classes is not None:
         from ..data.classes import load_class_set
 

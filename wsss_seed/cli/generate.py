@@ -92,6 +92,7 @@ def generate(
         ),
     ] = False,
     seed: Annotated[int, options.option("--seed", help="Random seed; also that of toyland's images.", min=0)] = 0,
+    difficulty: options.Difficulty = "standard",
     set_: options.Set = None,
     json: options.Json = False,
     config: options.Config = None,
@@ -104,7 +105,7 @@ def generate(
 
     part = parse_shard(shard)
     settings = options.settings_of(ctx, set_ or [])
-    data = open_dataset(dataset, root, split, classes, labels, images, seed)
+    data = open_dataset(dataset, root, split, classes, labels, images, seed, difficulty)
 
     from ..io.progress import Progress
     from ..run.plan import execute, model_warnings, plan_run

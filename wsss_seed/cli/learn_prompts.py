@@ -38,6 +38,7 @@ def learn_prompts(
     images: options.Images = None,
     overwrite: Annotated[bool, options.option("--overwrite", help="Start over.")] = False,
     seed: Annotated[int, options.option("--seed", help="Random seed; also that of toyland's images.", min=0)] = 0,
+    difficulty: options.Difficulty = "standard",
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,7 +60,7 @@ def learn_prompts(
     overrides = options.settings_of(ctx, set_ or [])
     if dataset == "toyland":
         split, images = split or "train", images or 400
-    data = open_dataset(dataset, root, split, classes, labels, images, seed)
+    data = open_dataset(dataset, root, split, classes, labels, images, seed, difficulty)
 
     from ..io.progress import Progress
     from ..run.learn import learn_prompts as run

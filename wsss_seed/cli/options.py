@@ -140,6 +140,14 @@ Set = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Images = Annotated[int | None, option("--images", help="Number of toyland images to draw (default 100).", min=1)]
+Difficulty = Annotated[
+    str,
+    option(
+        "--difficulty",
+        help="Toyland's images: standard, or hard (up to 400 pixels and ten objects, tiny to filling, half hidden "
+        "among clutter; a fifth without any class).",
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option(

@@ -58,6 +58,7 @@ def predict(
     orientation: options.Orientation = "stored",
     overwrite: Annotated[bool, options.option("--overwrite", help="Regenerate finished label maps.")] = False,
     seed: Annotated[int, options.option("--seed", help="Random seed of toyland's images.", min=0)] = 0,
+    difficulty: options.Difficulty = "standard",
     voc_archive: Annotated[
         Path | None,
         options.option(
@@ -100,7 +101,7 @@ def predict(
     if not sharpen and (of_proposals or sam or any(key.startswith("sharpen.") for key in values)):
         raise UsageError("--sam and the settings of sharpen and proposals need --sharpen")
     segmenter = load_segmenter(checkpoint)
-    data = _open(images, dataset, root, split, classes, seed, segmenter.class_set)
+    data = _open(images, dataset, root, split, classes, seed, difficulty, segmenter.class_set)
     require_classes(checkpoint, segmenter.class_set, data.class_set)
     if voc_archive is not None:
         from ..output.voc_server import check
@@ -180,6 +181,7 @@ def _open(
     split: str | None,
     classes: str | None,
     seed: int,
+    difficulty: str,
     class_set: ClassSet,
 ) -> Dataset:
     """The dataset to predict; a folder of images takes the segmenter's classes."""
@@ -192,10 +194,12 @@ def _open(
             raise UsageError("predict needs --images FOLDER, or --dataset NAME")
         if (images is not None and root is not None) or split not in (None, Folder.split):
             raise UsageError("--root and --split need --dataset; give a folder of images with --images alone")
+        if difficulty != "standard":
+            raise UsageError("--difficulty is for --dataset toyland; a folder of images has none")
         return Folder(Path(folder), class_set)
     count = None
     if images is not None:
         if dataset != "toyland" or not images.isdecimal() or int(images) < 1:
             raise UsageError(f"--images {images}: with --dataset it is the number of toyland images to draw")
         count = int(images)
-    return open_dataset(dataset or "", root, split, classes, "none", count, seed)
+    return open_dataset(dataset or "", root, split, classes, "none", count, seed, difficulty)

@@ -32,6 +32,7 @@ def proposals(
     shard: Shard = None,
     overwrite: Annotated[bool, options.option("--overwrite", help="Regenerate stored proposals.")] = False,
     seed: Annotated[int, options.option("--seed", help="Random seed of toyland's images.", min=0)] = 0,
+    difficulty: options.Difficulty = "standard",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Setting, e.g. proposals.points_per_side=16."),
@@ -48,7 +49,7 @@ def proposals(
 
     part = parse_shard(shard)
     overrides = options.settings_of(ctx, set_ or [])
-    data = open_dataset(dataset, root, split, classes, "none", images, seed)
+    data = open_dataset(dataset, root, split, classes, "none", images, seed, difficulty)
 
     from ..io.progress import Progress
     from ..models.zoo import home

@@ -24,6 +24,7 @@ def report(
     classes: options.Classes = None,
     images: options.Images = None,
     seed: Annotated[int, options.option("--seed", help="Random seed of toyland's images.", min=0)] = 0,
+    difficulty: options.Difficulty = "standard",
     limit: Annotated[
         int, options.option("--limit", help="Show only the N worst images; the figures cover all.", min=1)
     ] = 2000,
@@ -44,7 +45,7 @@ def report(
             raise UsageError("--gt and --dataset both name the ground truth; give one of them")
         from ..data import open_dataset
 
-        truth = open_dataset(dataset, root, split, classes, "none", images, seed)
+        truth = open_dataset(dataset, root, split, classes, "none", images, seed, difficulty)
     with interruptible():
         try:
             result = open_run(run).report(out, gt=truth, limit=limit, progress=Progress(show.err, verb="reading"))

@@ -58,6 +58,9 @@ def train_seg(
         int | None,
         options.option("--val-images", help="Number of toyland images to draw for validation (default 100).", min=1),
     ] = None,
+    val_difficulty: Annotated[
+        str, options.option("--val-difficulty", help="Toyland's images for validation: standard or hard.")
+    ] = "standard",
     rounds: Annotated[
         int,
         options.option(
@@ -97,7 +100,7 @@ def train_seg(
     overrides = options.settings_of(ctx, set_ or [])
     overrides |= {k: v for k, v in {"network.name": network, "network.encoder": encoder}.items() if v is not None}
     data = open_dataset("voc", masks, split, classes, "none")
-    val = _validation(masks, classes, val_dataset, val_root, val_split, val_images)
+    val = _validation(masks, classes, val_dataset, val_root, val_split, val_images, val_difficulty)
 
     from ..io.progress import Progress
     from ..segmenter.settings import load_recipe, recipe_for
@@ -206,13 +209,19 @@ def _in_rounds(
 
 
 def _validation(
-    masks: Path, classes: str | None, name: str | None, root: Path | None, split: str | None, images: int | None
+    masks: Path,
+    classes: str | None,
+    name: str | None,
+    root: Path | None,
+    split: str | None,
+    images: int | None,
+    difficulty: str,
 ) -> Dataset | None:
     """The validation dataset that the options name; None if they name none."""
     from ..data import open_dataset
     from ..output.run_folder import RUN
 
-    if (name, root, split, images) == (None, None, None, None):
+    if (name, root, split, images, difficulty) == (None, None, None, None, "standard"):
         return None
     if name in (None, "voc") and root is None:
         if (masks / RUN).exists():
@@ -220,4 +229,5 @@ def _validation(
                 f"{masks}: a run folder has no ground truth; give a folder with ground truth with --val-root"
             )
         root = masks
-    return open_dataset(name or "voc", root, split or (None if name == "coco" else "val"), classes, "none", images)
+    split = split or (None if name == "coco" else "val")
+    return open_dataset(name or "voc", root, split, classes, "none", images, difficulty=difficulty)

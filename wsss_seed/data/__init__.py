@@ -46,6 +46,7 @@ def open_dataset(
     labels: str | Path = "auto",
     images: int | None = None,
     seed: int = 0,
+    difficulty: str = "standard",
 ) -> Dataset:
     """Open a dataset.
 
@@ -59,6 +60,7 @@ def open_dataset(
             ``none`` uses none, anything else is a file.
         images: number of toyland images, 100 by default.
         seed: random seed of toyland.
+        difficulty: of toyland's images: ``standard`` or ``hard``.
 
     Returns:
         The dataset. Samples that are not in the label file have labels None.
@@ -70,6 +72,8 @@ def open_dataset(
         raise unknown_name("dataset", name, DATASETS)
     if name != "toyland" and images is not None:
         raise UsageError(f"a number of images is for toyland, which draws them; {name} has its own (see `limit`)")
+    if name != "toyland" and difficulty != "standard":
+        raise UsageError(f"a `difficulty` is for toyland; {name} has none")
     if name != "toyland" and root is None:
         raise UsageError(f"dataset {name} needs the folder it is in; give `root`")
     class_set = None if classes is None else load_class_set(classes)
@@ -77,7 +81,8 @@ def open_dataset(
     dataset: Dataset
     beside: list[Path] = []
     if name == "toyland":
-        dataset = _toyland(root, split, class_set, 100 if images is None else images, seed, labels == "auto")
+        count = 100 if images is None else images
+        dataset = _toyland(root, split, class_set, count, seed, labels == "auto", difficulty)
     elif name == "voc":
         from .voc import Voc, voc_class_set, voc_root
 
@@ -108,7 +113,13 @@ def open_dataset(
 
 
 def _toyland(
-    root: str | Path | None, split: str | None, class_set: ClassSet | None, images: int, seed: int, labelled: bool
+    root: str | Path | None,
+    split: str | None,
+    class_set: ClassSet | None,
+    images: int,
+    seed: int,
+    labelled: bool,
+    difficulty: str,
 ) -> Dataset:
     from .toyland.dataset import Toyland
 
@@ -117,7 +128,7 @@ def _toyland(
         raise UsageError(f"toyland is drawn and has no folder; to read {root} use `dataset` voc with `classes` toyland")
     if class_set is not None and class_set.names != toyland.names:
         raise UsageError(f"class set '{class_set.name}' does not have toyland's classes: {', '.join(toyland.names)}")
-    return Toyland(class_set or toyland, split or "test", images, seed, labelled)
+    return Toyland(class_set or toyland, split or "test", images, seed, labelled, difficulty)
 
 
 def _folder(root: Path, split: str | None, class_set: ClassSet | None) -> Dataset:

@@ -62,6 +62,7 @@ class Dataset:
         labels_source: source of the image-level labels, for the record; None if there are none.
         drawn: whether images and ground truth are generated, so that none can be missing or damaged.
         seed: random seed of the drawn images; 0 if they are files.
+        difficulty: of the drawn images.
         passed_over: how many files of its folder are not among the samples, by kind, in words; empty if there are none.
     """
 
@@ -72,6 +73,7 @@ class Dataset:
     labels_source: str | None = None
     drawn: bool = False
     seed: int = 0
+    difficulty: str = "standard"
     passed_over: str = ""
 
     def __len__(self) -> int:

@@ -44,7 +44,7 @@ def identity(
             there are labels is recorded, because the record of each image has its own.
         more: anything else that determines the outcome.
     """
-    world = {"seed": data.seed} if data.drawn else {}
+    world = {"seed": data.seed, "difficulty": data.difficulty} if data.drawn else {}
     return {
         "dataset": {"name": data.name, "split": data.split, **world},
         "labels": labels or ("none" if data.labels_source is None else "given"),

@@ -179,7 +179,7 @@ def test_a_sample_is_drawn_once(monkeypatch):
     d = open_dataset("toyland", images=50, split="train")
     for s in d:
         d.image(s), d.mask(s), d.boxes(s)
-    assert drawn == [(i, "train", 0) for i in range(50)]
+    assert drawn == [(i, "train", 0, "standard") for i in range(50)]
 
 
 def test_labels_may_be_left_out_or_replaced(tmp_path: Path):

@@ -1,7 +1,7 @@
 """Toyland: synthetic scenes drawn from a random seed, with exact ground truth and no files."""
 
 from .background import PLACES
-from .scene import SPLITS, Scene, ToyObject, draw
+from .scene import DIFFICULTIES, SPLITS, Scene, ToyObject, draw
 from .shapes import CLASSES
 
-__all__ = ["CLASSES", "PLACES", "SPLITS", "Scene", "ToyObject", "draw"]
+__all__ = ["CLASSES", "DIFFICULTIES", "PLACES", "SPLITS", "Scene", "ToyObject", "draw"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import overload
 
@@ -11,7 +12,7 @@ import numpy as np
 from ...errors import DataError, unknown_name
 from ..base import Boxes, Dataset, Sample
 from ..classes import ClassSet
-from .scene import SPLITS, Scene, draw
+from .scene import DIFFICULTIES, SPLITS, Scene, draw
 
 # Image, labels, mask and boxes of one sample are asked for one after the other, by a few threads at most.
 _scene = lru_cache(maxsize=32)(draw)
@@ -26,30 +27,41 @@ class Toyland(Dataset):
         images: number of images.
         seed: random seed of all scenes.
         labelled: whether the samples have (exact) image-level labels.
+        difficulty: ``standard``, or ``hard``: larger images of none to ten objects, tiny to filling, that hide one
+            another among clutter. As a fifth of them show no class, ``assume_present`` of their class set is off.
 
     Raises:
-        WsssError: unknown split, no image, or a seed outside 0..2**32 - 1.
+        WsssError: unknown split or difficulty, no image, or a seed outside 0..2**32 - 1.
     """
 
     name = "toyland"
     drawn = True
 
     def __init__(
-        self, class_set: ClassSet, split: str = "test", images: int = 100, seed: int = 0, labelled: bool = True
+        self,
+        class_set: ClassSet,
+        split: str = "test",
+        images: int = 100,
+        seed: int = 0,
+        labelled: bool = True,
+        difficulty: str = "standard",
     ):
         if split not in SPLITS:
             raise unknown_name("split of toyland", split, SPLITS)
+        if difficulty not in DIFFICULTIES:
+            raise unknown_name("difficulty of toyland", difficulty, DIFFICULTIES)
         if images < 1:
             raise DataError(f"toyland with {images} images; draw at least 1")
         if not 0 <= seed < 2**32:
             raise DataError(f"seed {seed} of toyland is out of range; use 0..{2**32 - 1}")
-        self.split, self.seed, self.class_set = split, seed, class_set
-        self.samples = _Samples(split, images, seed, labelled)
+        self.split, self.seed, self.difficulty = split, seed, difficulty
+        self.class_set = class_set if difficulty == "standard" else replace(class_set, assume_present=False)
+        self.samples = _Samples(split, images, seed, labelled, difficulty)
         self.labels_source = "drawn" if labelled else None
 
     def scene(self, sample: Sample) -> Scene:
         """The scene of a sample. Shared between calls: do not modify it."""
-        return _scene(int(sample.id.removeprefix(f"{self.split}_")), self.split, self.seed)
+        return _scene(int(sample.id.removeprefix(f"{self.split}_")), self.split, self.seed, self.difficulty)
 
     def image(self, sample: Sample) -> np.ndarray:
         return self.scene(sample).image.copy()
@@ -73,8 +85,8 @@ class Toyland(Dataset):
 class _Samples(Sequence[Sample]):
     """Samples created on access, because their labels require drawing the image."""
 
-    def __init__(self, split: str, size: int, seed: int, labelled: bool):
-        self.split, self.size, self.seed, self.labelled = split, size, seed, labelled
+    def __init__(self, split: str, size: int, seed: int, labelled: bool, difficulty: str):
+        self.split, self.size, self.seed, self.labelled, self.difficulty = split, size, seed, labelled, difficulty
 
     def __len__(self) -> int:
         return self.size
@@ -88,5 +100,5 @@ class _Samples(Sequence[Sample]):
         return [self[j] for j in at] if isinstance(at, range) else self._sample(at)
 
     def _sample(self, index: int) -> Sample:
-        labels = _scene(index, self.split, self.seed).present if self.labelled else None
+        labels = _scene(index, self.split, self.seed, self.difficulty).present if self.labelled else None
         return Sample(f"{self.split}_{index:06d}", labels=labels)

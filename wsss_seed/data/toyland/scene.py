@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from .background import PLACES, background, jitter, smooth_noise
-from .raster import Patch, cos, fill, rim, sin
-from .shapes import BASE, CLASSES, COLOURS, FIXED_COLOURS, SECOND, SHAPES, THIRD, TYPICAL, Rng
+from . import hard, standard
+from .background import PLACES, background, smooth_noise
+from .figures import SCALE, Figure
+from .raster import rim
+from .shapes import CLASSES, Rng
 
 SPLITS = {"train": 0, "val": 1, "test": 2}
-_SCALE = 2  # colours are drawn twice as large and averaged
-_AT_HOME = 0.5  # share of objects that belong to their place
-_TYPICAL = 0.7  # share of parts in a colour typical of the class
+
+
+class World(NamedTuple):
+    """A difficulty: height and width of an image; its figures, back to front; the fewest objects that it shows; and
+    what its random streams add to those of the standard world."""
+
+    size: Callable[[Rng], tuple[int, int]]
+    figures: Callable[[Rng, str, int, int], list[Figure]]
+    least: int
+    stream: tuple[int, ...]
+
+
+DIFFICULTIES = {
+    "standard": World(standard.size, standard.figures, 1, ()),
+    "hard": World(hard.size, hard.figures, 0, (1,)),
+}
 _MIN_PIXELS, _MIN_VISIBLE = 40, 0.25  # an object less visible than this is left out of the scene
 _TEMPLATES = ("a photo of {}", "a picture of {}", "a drawing of {}", "an image of {}")
 _PLACE_PHRASES = {
@@ -74,102 +91,20 @@ class Scene:
         return np.array(rows, np.float32).reshape(-1, 4)
 
 
-@dataclass(frozen=True)
-class _Shape:
-    name: str
-    colour: str
-    patches: list[tuple[Patch, np.ndarray, int, bool]]  # filled part, colour, group, outlined
-
-
-def _size(d: Rng) -> tuple[int, int]:
-    long = 112 + d.below(49)
-    short = int(long * d.uniform(0.66, 1.0))
-    return (short, long) if d.chance(0.65) else (long, short)
-
-
-def _object(d: Rng, name: str, x: float, y: float, radius: float, h: int, w: int) -> _Shape:
-    upright = name not in ("star", "fish")
-    turn = d.bell(0.04) if d.chance(0.85) or not upright else d.uniform(0, 1)
-    if not upright:
-        turn = d.bell(0.1)
-    mirror = -1 if d.chance(0.5) else 1
-    wide, shear = d.uniform(0.82, 1.18), d.bell(0.08)
-    c, s = float(cos(turn)), float(sin(turn))
-
-    def colour(role: int) -> str:
-        usual = TYPICAL[name][role]
-        return d.pick(usual[:1] + usual) if d.chance(_TYPICAL) else d.pick(list(COLOURS))
-
-    names = {role: colour(role) for role in (BASE, SECOND, THIRD)}
-    if name == "flower" and names[SECOND] == names[BASE]:
-        names[SECOND] = "yellow" if names[BASE] != "yellow" else "orange"
-    shade = {role: jitter(d, COLOURS[n]) for role, n in names.items()}
-    shade |= {role: jitter(d, rgb, 15) for role, rgb in FIXED_COLOURS.items()}
-    outlined = d.chance(0.35)
-    patches = []
-    for points, role, group in SHAPES[name](d):
-        px = (points[:, 0] + shear * points[:, 1]) * (mirror * wide)
-        py = points[:, 1] / wide
-        at = np.stack([x + radius * (c * px - s * py), y + radius * (s * px + c * py)], 1)
-        patches.append((fill(at * _SCALE, h, w), shade[role], group, outlined))
-    return _Shape(name, names[BASE], patches)
-
-
-def _objects(d: Rng, place: str, height: int, width: int) -> list[_Shape]:
-    count = 1 + d.weighted((0.3, 0.3, 0.25, 0.15))
-    short = min(height, width)
-    home = PLACES[place][1]
-    placed: list[tuple[float, float, float]] = []
-    shapes = []
-    for _ in range(count):
-        name = d.pick(home) if home and d.chance(_AT_HOME) else d.pick(CLASSES)
-        radius = short * (d.uniform(0.15, 0.4) if count < 3 else d.uniform(0.13, 0.29))
-        for _ in range(12):
-            x = d.uniform(0.7 * radius, width - 0.7 * radius)
-            y = d.uniform(0.7 * radius, height - 0.7 * radius)
-            if all((x - a) ** 2 + (y - b) ** 2 > (0.62 * (radius + r)) ** 2 for a, b, r in placed):
-                break
-        else:
-            if placed:
-                continue
-        placed.append((x, y, radius))
-        shapes.append(_object(d, name, x, y, radius, height * _SCALE, width * _SCALE))
-    return shapes
-
-
-def _distractor(d: Rng, h: int, w: int) -> Patch:
-    """A shape of no class: a blob, a bar, a ring's segment."""
-    x, y, r = d.uniform(0, w), d.uniform(0, h), d.uniform(6, 28)
-    kind = d.below(3)
-    if kind == 0:
-        turns = np.sort(d.array(3 + d.below(5)))
-        points = np.stack([x + r * cos(turns), y + r * sin(turns)], 1)
-    elif kind == 1:
-        t, half = d.uniform(0, 1), d.uniform(1.5, 6)
-        c, s = float(cos(t)), float(sin(t))
-        points = np.array(
-            [
-                (x + a * r * c - b * half * s, y + a * r * s + b * half * c)
-                for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
-            ]
-        )
-    else:
-        turns = d.uniform(0, 1) + d.uniform(0.3, 0.8) * np.arange(12) / 11
-        outer = np.stack([x + r * cos(turns), y + r * sin(turns)], 1)
-        inner = np.stack([x + 0.6 * r * cos(turns), y + 0.6 * r * sin(turns)], 1)
-        points = np.concatenate([outer, inner[::-1]])
-    return fill(points, h, w)
-
-
-def _maps(shapes: list[_Shape], h: int, w: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
+def _maps(figures: list[Figure], h: int, w: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Instance and part maps at drawing scale, and the unhidden area of each object there."""
     instances, parts = np.zeros((h, w), np.uint8), np.zeros((h, w), np.uint8)
-    areas, base = [], 0
-    for i, shape in enumerate(shapes):
+    areas: list[int] = []
+    base = 0
+    for one in figures:
+        if one.index is None:
+            for patch, *_ in one.patches:
+                instances[patch.where][patch.mask] = parts[patch.where][patch.mask] = 0
+            continue
         whole = np.zeros((h, w), bool)
         top = base
-        for patch, _, group, _ in shape.patches:
-            instances[patch.where][patch.mask] = i + 1
+        for patch, _, group, _ in one.patches:
+            instances[patch.where][patch.mask] = len(areas) + 1
             parts[patch.where][patch.mask] = base + 1 + group
             whole[patch.where] |= patch.mask
             top = max(top, base + 1 + group)
@@ -178,42 +113,53 @@ def _maps(shapes: list[_Shape], h: int, w: int) -> tuple[np.ndarray, np.ndarray,
     return instances, parts, areas
 
 
+def _visible(
+    figures: list[Figure], h: int, w: int, least: int
+) -> tuple[list[Figure], list[ToyObject], np.ndarray, np.ndarray]:
+    """The figures without the objects that are hardly visible, as long as ``least`` objects remain; these objects; and
+    their instance and part maps, both uint8 (h, w)."""
+    while True:
+        instances, parts, areas = _maps(figures, h * SCALE, w * SCALE)
+        instances, parts = instances[::SCALE, ::SCALE], parts[::SCALE, ::SCALE]
+        seen = np.bincount(instances.ravel(), minlength=len(areas) + 1)[1:]
+        objects = [one for one in figures if one.index is not None]
+        hidden = [
+            one
+            for one, n, area in zip(objects, seen, areas, strict=True)
+            if n < _MIN_PIXELS or n * SCALE**2 < _MIN_VISIBLE * area
+        ]
+        if not hidden or len(objects) <= least:
+            break
+        gone = {id(one) for one in hidden[: len(objects) - least]}
+        figures = [one for one in figures if id(one) not in gone]
+    known = [ToyObject(o.index, o.colour, int(n)) for o, n in zip(objects, seen, strict=True) if o.index is not None]
+    return figures, known, instances.copy(), parts.copy()
+
+
 def _caption(d: Rng, objects: list[ToyObject], place: str) -> str:
     names = list(dict.fromkeys(CLASSES[o.index] for o in objects))
-    what = " and ".join(f"{'an' if n[0] in 'aeiou' else 'a'} {n}" for n in names)
+    what = " and ".join(f"{'an' if n[0] in 'aeiou' else 'a'} {n}" for n in names) or "various things"
     return f"{d.pick(_TEMPLATES).format(what)} {_PLACE_PHRASES[place]}"
 
 
-def draw(index: int, split: str = "test", seed: int = 0) -> Scene:
+def draw(index: int, split: str = "test", seed: int = 0, difficulty: str = "standard") -> Scene:
     """Draw image ``index`` of a toyland split.
 
-    Every (seed, split, index) has a random stream of its own, so splits share no image and an image does not depend
-    on how many are drawn. Integer rasterising, IEEE arithmetic and NumPy's frozen generator make the pixels the same
-    on every machine.
+    Every (difficulty, seed, split, index) has a random stream of its own, so splits share no image and an image does
+    not depend on how many are drawn. Integer rasterising, IEEE arithmetic and NumPy's frozen generator make the pixels
+    the same on every machine.
 
     Raises:
-        KeyError: unknown split.
+        KeyError: unknown split or difficulty.
     """
-    d = Rng(SPLITS[split], seed % 2**32, index % 2**32)
-    height, width = _size(d)
-    h, w = height * _SCALE, width * _SCALE
+    world = DIFFICULTIES[difficulty]
+    d = Rng(SPLITS[split], seed % 2**32, index % 2**32, *world.stream)
+    height, width = world.size(d)
     place = list(PLACES)[d.weighted([p for p, _ in PLACES.values()])]
-    canvas = background(d, place, h, w)
-    if d.chance(0.35):
-        for _ in range(1 + d.below(4)):
-            patch, shade = _distractor(d, h, w), jitter(d, COLOURS[d.pick(list(COLOURS))])
-            canvas[patch.where][patch.mask] = shade
-    shapes = _objects(d, place, height, width)
-    while True:
-        big_instances, big_parts, areas = _maps(shapes, h, w)
-        instances, parts = big_instances[::_SCALE, ::_SCALE], big_parts[::_SCALE, ::_SCALE]
-        seen = np.bincount(instances.ravel(), minlength=len(shapes) + 1)[1:]
-        visible = [n >= _MIN_PIXELS and n * _SCALE**2 >= _MIN_VISIBLE * a for n, a in zip(seen, areas, strict=True)]
-        if all(visible) or len(shapes) == 1:
-            break
-        shapes = [s for s, v in zip(shapes, visible, strict=True) if v] or shapes[-1:]
-    for shape in shapes:
-        for patch, shade, _, outlined in shape.patches:
+    canvas = background(d, place, height * SCALE, width * SCALE)
+    figures, objects, instances, parts = _visible(world.figures(d, place, height, width), height, width, world.least)
+    for one in figures:
+        for patch, shade, _, outlined in one.patches:
             canvas[patch.where][patch.mask] = shade
             if outlined:
                 canvas[patch.where][rim(patch.mask)] = 30
@@ -225,13 +171,12 @@ def draw(index: int, split: str = "test", seed: int = 0) -> Scene:
     # The sum of four random bytes is nearly normal, with standard deviation 147.8.
     noise = d.bytes(4, height, width, 4).astype(np.int32).sum(0) - 510
     image = image + gray * noise[:, :, 3:].astype(np.float32) + tint * noise[:, :, :3].astype(np.float32)
-    objects = [ToyObject(CLASSES.index(s.name), s.colour, int(n)) for s, n in zip(shapes, seen, strict=True)]
     lookup = np.array([0] + [o.index + 1 for o in objects], np.uint8)
     return Scene(
         image=np.floor(np.clip(image, 0, 255) + np.float32(0.5)).astype(np.uint8),
         labels=lookup[instances],
-        instances=instances.copy(),
-        parts=parts.copy(),
+        instances=instances,
+        parts=parts,
         objects=tuple(objects),
         place=place,
         caption=_caption(d, objects, place),

@@ -6,7 +6,7 @@ OUT/SegmentationObject/<id>.png          index PNG, 0 background, 1..n object
 OUT/ImageSets/Segmentation/<split>.txt   ids
 OUT/image_labels.json, captions.json     id -> class names, id -> sentence
 OUT/class_names.txt                      one name a line, background first
-OUT/toyland.json                         the seed, and the number of images of each split
+OUT/toyland.json                         the seed, the difficulty, and the number of images of each split
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from .scene import SPLITS
 MARKER = "toyland.json"
 
 
-def write_tree(out: Path, split: str, images: int, seed: int) -> None:
+def write_tree(out: Path, split: str, images: int, seed: int, difficulty: str = "standard") -> None:
     """Write the first images of a toyland split as a VOC tree; ``--dataset voc --root OUT`` then reads it.
 
     Files are written atomically and the list comes last: an interrupted write leaves no split behind and can be
-    repeated. Splits of one seed share a tree. Label maps are exact; images have JPEG artefacts.
+    repeated. Splits of one seed and difficulty share a tree. Label maps are exact; images have JPEG artefacts.
 
     Args:
-        out: the folder; new, empty, or a toyland tree of the same seed.
+        out: the folder; new, empty, or a toyland tree of the same seed and difficulty.
         split: ``train``, ``val`` or ``test``.
         images: how many.
         seed: of the world.
+        difficulty: ``standard`` or ``hard``; see ``Toyland``.
 
     Raises:
         WsssError: the folder holds something else, or another number of images of this split.
@@ -52,9 +53,9 @@ def write_tree(out: Path, split: str, images: int, seed: int) -> None:
     if split not in SPLITS:
         raise unknown_name("split of toyland", split, SPLITS)
     class_set = load_class_set("toyland")
-    world = Toyland(class_set, split, images, seed)
-    splits = _splits(out, split, images, seed)
-    write_json(out / MARKER, {"seed": seed, "splits": splits})
+    world = Toyland(class_set, split, images, seed, difficulty=difficulty)
+    splits = _splits(out, split, images, seed, difficulty)
+    write_json(out / MARKER, {"seed": seed, "difficulty": difficulty, "splits": splits})
     labels, captions = {}, {}
     for sample in world:
         scene = world.scene(sample)
@@ -70,7 +71,7 @@ def write_tree(out: Path, split: str, images: int, seed: int) -> None:
     write_text(out / LISTS / "Segmentation" / f"{split}.txt", "".join(f"{i}\n" for i in labels))
 
 
-def _splits(out: Path, split: str, images: int, seed: int) -> dict[str, int]:
+def _splits(out: Path, split: str, images: int, seed: int, difficulty: str) -> dict[str, int]:
     """The splits the tree will have. Raises WsssError where it must not be written."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return {split: images}
@@ -82,6 +83,8 @@ def _splits(out: Path, split: str, images: int, seed: int) -> dict[str, int]:
         raise DataError(f"{out / MARKER}: damaged; remove the folder and write it again")
     if table.get("seed") != seed:
         raise DataError(f"{out}: holds toyland of seed {table.get('seed')}, not {seed}; choose another folder")
+    if table.get("difficulty", "standard") != difficulty:
+        raise DataError(f"{out}: holds toyland of another difficulty than {difficulty}; choose another folder")
     finished = (out / LISTS / "Segmentation" / f"{split}.txt").exists()
     if finished and splits.get(split) != images:
         raise DataError(f"{out}: holds {splits.get(split)} images of {split}, not {images}; choose another folder")
