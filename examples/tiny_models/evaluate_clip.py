@@ -70,8 +70,8 @@ def features(clip: Clip, split: str, images: int, seed: int = 0, classes: int = 
         seen = [
             view_boxes(*shape),
             crop_boxes(scene.boxes, shape, 0.15),
-            crop_boxes(scene.boxes, shape),
-            crop_boxes(free[None], shape)[: not scene.labels[y0:y1, x0:x1].any()],
+            crop_boxes(scene.boxes, shape, 0.10),
+            crop_boxes(free[None], shape, 0.10)[: not scene.labels[y0:y1, x0:x1].any()],
         ]
         encoded = to_numpy(clip.encode_views(scene.image, np.concatenate(seen)))
         parts = np.split(encoded, np.cumsum([len(s) for s in seen])[:-1])
