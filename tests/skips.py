@@ -15,6 +15,8 @@ ALLOWED = [
     # Data and programs that the project neither ships nor installs.
     r"no real photographs at .*; set WSSS_SEED_REAL_DATA",
     r"no VOC label maps below ",
+    r"no .* in the folder of WSSS_SEED_PUBLISHED_IMAGES",
+    r"no weights of .* here; wsss-seed models pull ",
     r"no chromium; install one or set WSSS_SEED_CHROMIUM",
     r"WSSS_SEED_MMSEG_PYTHON does not name the Python",
     r"the environment of .* has no \w+; ",
