@@ -89,7 +89,10 @@ def out_of_memory(error: BaseException) -> str | None:
     a GPU's. Their messages have many lines or none.
     """
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be imported for this
-        return "out of GPU memory; try `precision` bf16, smaller models or `device` cpu"
+        return (
+            "out of GPU memory; choose smaller models, such as the model set light, end other programs on this GPU, or "
+            "use `device` cpu (`precision` fp32 needs more than auto)"
+        )
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)):
         return "out of memory; close other programs, use smaller images or smaller models"
     return None

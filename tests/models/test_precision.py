@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.rounding import assert_same
 from wsss_seed.data.toyland import CLASSES, draw
-from wsss_seed.errors import UsageError, WsssError
+from wsss_seed.errors import UsageError, WsssError, out_of_memory
 from wsss_seed.models import precision as room
 from wsss_seed.models import sam_attention
 from wsss_seed.models.clip import Clip, load_clip
@@ -95,6 +95,55 @@ def test_models_in_half_precision_see_nearly_the_same(precision):
     best = [q.boxes[q.scores.argmax()] for q in found]
     np.testing.assert_allclose(*best, atol=0.05 * max(image.shape))
     assert abs(found[0].scores.max() - found[1].scores.max()) < 0.1
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_weights_stored_in_half_precision_change_no_result(monkeypatch, precision):
+    """Bit by bit: autocast would round them to the same values."""
+    scene = draw(3, "test")
+
+    def results() -> list[np.ndarray]:
+        sam, detector = (load(TINY, precision=precision) for load in (load_sam, load_grounding_dino))
+        small = [layer.weight.dtype for m in (sam.model.image_encoder, detector.model) for layer in linear(m)]
+        dtypes.append(set(small))
+        found = detector.detect(scene.image, [[name] for name in CLASSES])
+        return [sam.embed(scene.image).features.numpy(), *found]
+
+    def linear(model: nn.Module) -> list[nn.Module]:
+        return [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+
+    dtypes: list[set[torch.dtype]] = []
+    half = results()
+    for module in ("sam", "grounding_dino"):
+        monkeypatch.setattr(f"wsss_seed.models.{module}.store_half", lambda *_: None)
+    single = results()
+    assert dtypes == [{getattr(torch, {"bf16": "bfloat16", "fp16": "float16"}[precision])}, {torch.float32}]
+    for a, b in zip(half, single, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_decoders_and_norms_stay_in_float32():
+    sam = load_sam(TINY, precision="bf16")
+    assert {p.dtype for p in sam.model.mask_decoder.parameters()} == {torch.float32}
+    norms = [m.weight.dtype for m in sam.model.image_encoder.modules() if isinstance(m, nn.LayerNorm)]
+    assert set(norms) == {torch.float32}
+    assert {p.dtype for p in load_sam(TINY).model.parameters()} == {torch.float32}
+
+
+def test_clip_prefers_fp16_to_bf16():
+    """The logits of its views at a scale of 100 are nearly exact, which in bf16 they are not."""
+    scene = draw(3, "test")
+
+    def logits(precision: str, forced: bool = False) -> torch.Tensor:
+        clip = load_clip(str(TINY), precision=precision)
+        if forced:
+            clip.precision = precision
+        return 100 * clip.encode_views(scene.image, scene.boxes) @ clip.encode_text(CLASSES).T
+
+    exact = logits("fp32")
+    assert load_clip(str(TINY), precision="bf16").precision == "fp16"
+    assert (logits("bf16") - exact).abs().max() < 0.05
+    assert (logits("bf16", forced=True) - exact).abs().max() > 0.05
 
 
 # Fused attention
@@ -197,6 +246,36 @@ def test_boxes_and_points_and_views_where_memory_is_short(caplog):
     assert all(max(hook.seen) > hook.most and hook.seen[-1] <= hook.most for hook in hooks)
     said = " ".join(record.message for record in caplog.records)
     assert all(what in said for what in ("boxes for SAM", "points for SAM", "views for CLIP"))
+
+
+def test_an_encoder_is_tried_again_with_the_memory_in_reserve(monkeypatch):
+    """Once; masks do not change."""
+    image = draw(1, "test").image
+    sam = load_sam(TINY)
+    want = sam.embed(image).features
+    released: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: released.append(1))
+    runs: list[int] = []
+
+    def fail(times: int):
+        def hook(module: nn.Module, arguments: tuple) -> None:
+            runs.append(1)
+            if len(runs) <= times:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+        runs.clear()
+        return sam.model.image_encoder.register_forward_pre_hook(hook)
+
+    with fail(1):
+        assert torch.equal(sam.embed(image).features, want)
+    assert (len(runs), len(released)) == (2, 1)
+    with fail(9), pytest.raises(torch.OutOfMemoryError) as error:
+        sam.embed(image)
+    assert len(runs) == 2
+    remedy = out_of_memory(error.value)
+    assert remedy is not None
+    assert "bf16" not in remedy  # auto is half precision on every GPU that has it
 
 
 @needs_gpu

@@ -37,7 +37,7 @@ from .detector import (
     unique_phrases,
     write_captions,
 )
-from .precision import computing
+from .precision import computing, store_half, with_memory
 from .weight_files import UNREADABLE, check_sizes
 
 _PACKAGE = "groundingdino.models.GroundingDINO"
@@ -221,7 +221,8 @@ class GroundingDino:
 
     Attributes:
         name: what it was loaded from.
-        model: groundingdino's model, float32, in evaluation mode.
+        model: groundingdino's model in evaluation mode; linear layers and convolutions in ``precision``, the
+            rest in float32.
         device: device of the model.
         resize: size of resized images.
         precision: precision of the model: ``fp32``, ``bf16`` or ``fp16``.
@@ -239,7 +240,9 @@ class GroundingDino:
         self.precision = precision
         self.device = torch.device(device)
         self.resize = resize or Resize()
-        self.model = model.to(self.device).float().eval().requires_grad_(False)
+        self.model = model.float().eval().requires_grad_(False)
+        store_half(self.model, precision)
+        self.model.to(self.device)
         if not isinstance(model.backbone, _CachedImage):
             model.backbone, model.bert = _CachedImage(model.backbone), _CachedText(model.bert)
         self._mean, self._std = (torch.tensor(v, device=self.device).view(3, 1, 1) for v in (_MEAN, _STD))
@@ -303,7 +306,7 @@ class GroundingDino:
     def _ask(self, samples: Any, caption: str) -> tuple[np.ndarray, np.ndarray]:
         """Token probabilities (n, 256), 0 where there is no token, and boxes cx cy w h (n, 4) relative to the image."""
         with _quiet(), computing(self.device, self.precision):
-            out = self.model(samples, captions=[caption])
+            out = with_memory(lambda: self.model(samples, captions=[caption]))
         logits, boxes = out["pred_logits"][0].float(), out["pred_boxes"][0].float()
         return logits.sigmoid().cpu().numpy(), boxes.cpu().numpy()
 

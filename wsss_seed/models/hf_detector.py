@@ -30,7 +30,7 @@ from .detector import (
 )
 from .hf_preprocess import preprocess
 from .hub import folder_of, kind_of, load, unfit
-from .precision import computing
+from .precision import computing, store_half, with_memory
 
 # Arguments with which OmDet-Turbo's processor tokenizes task and classes.
 _OMDET_TEXT = {"padding": "max_length", "truncation": True, "max_length": 77, "return_token_type_ids": False}
@@ -147,7 +147,8 @@ class HfDetector:
 
     Attributes:
         name: what it was loaded from.
-        model: transformers' model, float32, in evaluation mode.
+        model: transformers' model in evaluation mode; linear layers and convolutions in ``precision``, the
+            rest in float32.
         processor: its processor.
         device: device of the model.
         precision: precision of the model: ``fp32``, ``bf16`` or ``fp16``.
@@ -164,7 +165,9 @@ class HfDetector:
         self.name = name
         self.device = torch.device(device)
         self.precision = precision
-        self.model = model.to(self.device).float().eval().requires_grad_(False)
+        self.model = model.float().eval().requires_grad_(False)
+        store_half(self.model, precision)
+        self.model.to(self.device)
         self.processor = processor
         self._family = KINDS[model.config.model_type]
         for path in self._family.of_image:
@@ -216,7 +219,7 @@ class HfDetector:
 
     def _ask(self, inputs: dict[str, Tensor], caption: Caption) -> tuple[np.ndarray, np.ndarray]:
         with computing(self.device, self.precision):
-            boxes, logits = self._family.detect(self.model, self.processor, inputs, caption)
+            boxes, logits = with_memory(lambda: self._family.detect(self.model, self.processor, inputs, caption))
         return boxes.float().cpu().numpy(), logits.float().sigmoid().pow(self._family.exponent).cpu().numpy()
 
     def _class_scores(self, probabilities: np.ndarray, caption: Caption, classes: int, score: ScoreMap) -> np.ndarray:

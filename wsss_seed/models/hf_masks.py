@@ -16,7 +16,7 @@ from ..errors import CheckpointError
 from .hf_preprocess import preprocess
 from .hub import folder_of, kind_of, load, unfit
 from .masks import BoxMasks
-from .precision import AdaptiveBatch, computing
+from .precision import AdaptiveBatch, computing, store_half, with_memory
 from .upsample import Steps, Window, interpolation_matrix, upsampled, upsampled_windows
 
 
@@ -88,7 +88,7 @@ class HfMasks:
 
     Attributes:
         name: what it was loaded from.
-        model: transformers' model, float32, in evaluation mode.
+        model: transformers' model in evaluation mode; float32, but the image encoder's weights in ``precision``.
         processor: its processor.
         device: device of the model.
         precision: precision of the image encoder: ``fp32``, ``bf16`` or ``fp16``; decoding is float32.
@@ -105,7 +105,9 @@ class HfMasks:
         self.name = name
         self.device = torch.device(device)
         self.precision = precision
-        self.model = model.to(self.device).float().eval().requires_grad_(False)
+        self.model = model.float().eval().requires_grad_(False)
+        store_half(self.model.vision_encoder, precision)
+        self.model.to(self.device)
         self.processor = processor
         self._boxes, self._points = AdaptiveBatch("boxes for SAM"), AdaptiveBatch("points for SAM")
         self._decode = _LevelsInOrder(self.model) if model.config.model_type == "sam_hq" else self._decode_plainly
@@ -123,7 +125,7 @@ class HfMasks:
         side = (pixels.shape[-2], pixels.shape[-1])
         height, width = inputs["reshaped_input_sizes"][0].tolist() if "reshaped_input_sizes" in inputs else side
         with computing(self.device, self.precision):
-            found = _float32(self.model.get_image_embeddings(pixels))
+            found = _float32(with_memory(lambda: self.model.get_image_embeddings(pixels)))
         features = {"image_embeddings": found}
         if isinstance(found, tuple):  # SAM-HQ also uses inner layers of the encoder
             features = dict(zip(("image_embeddings", "intermediate_embeddings"), found, strict=True))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+from torch import nn
 
 from ..errors import UsageError, unknown_name
 
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def check_device(name: str) -> None:
@@ -68,8 +70,42 @@ def computing(device: torch.device, precision: str = "fp32") -> Iterator[None]:
         finally:
             cudnn.allow_tf32 = before
     else:
-        with torch.autocast(device.type, {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]):
+        with torch.autocast(device.type, _DTYPES[precision]):
             yield
+
+
+def store_half(module: nn.Module, precision: str) -> None:
+    """Store the weights of linear layers and convolutions in half precision, which halves their memory.
+
+    Results do not change: these are the values to which ``computing`` rounds the weights at each use. Other parameters
+    stay float32.
+
+    Args:
+        module: only used inside ``computing`` with this precision.
+        precision: ``fp32`` changes nothing.
+    """
+    if precision == "fp32":
+        return
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            layer.to(_DTYPES[precision])
+
+
+def with_memory(function: Callable[[], T]) -> T:
+    """``function()``; if GPU memory runs out, once more after torch has released what it holds in reserve.
+
+    Models of a set share the memory, and each leaves blocks behind that do not fit the next.
+
+    Raises:
+        torch.OutOfMemoryError: it does not fit either.
+    """
+    try:
+        return function()
+    except torch.cuda.OutOfMemoryError:
+        log.info("out of memory; trying again with the memory that torch held in reserve")
+    if torch.cuda.is_available():  # only here is the memory of the failed attempt released
+        torch.cuda.empty_cache()
+    return function()
 
 
 class AdaptiveBatch:

@@ -24,7 +24,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 
 from ..errors import CheckpointError, WsssError, one_line
 from .masks import BoxMasks
-from .precision import AdaptiveBatch, computing
+from .precision import AdaptiveBatch, computing, store_half, with_memory
 from .sam_attention import fuse_attention
 from .sam_points import SamPointMasks, decode_points
 from .upsample import Steps, Window, interpolation_matrix, upsampled, upsampled_windows
@@ -61,7 +61,7 @@ class Sam:
 
     Attributes:
         name: what it was loaded from.
-        model: segment_anything's model, float32, in evaluation mode.
+        model: segment_anything's model in evaluation mode; float32, but the image encoder's weights in ``precision``.
         device: device of the model.
         precision: precision of the image encoder: ``fp32``, ``bf16`` or ``fp16``; decoding is float32.
     """
@@ -72,7 +72,9 @@ class Sam:
         self.name = name
         self.device = torch.device(device)
         self.precision = precision
-        self.model = model.to(self.device).float().eval().requires_grad_(False)
+        self.model = model.float().eval().requires_grad_(False)
+        store_half(self.model.image_encoder, precision)
+        self.model.to(self.device)
         fuse_attention(self.model.image_encoder)
         self._boxes, self._points = AdaptiveBatch("boxes for SAM"), AdaptiveBatch("points for SAM")
 
@@ -92,7 +94,7 @@ class Sam:
         small = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
         pixels = torch.from_numpy(small).to(self.device).permute(2, 0, 1).contiguous()[None]
         with computing(self.device, self.precision):
-            features = self.model.image_encoder(self.model.preprocess(pixels))
+            features = with_memory(lambda: self.model.image_encoder(self.model.preprocess(pixels)))
         return Embedding(features.float(), self.model.image_encoder.img_size, (height, width), (h, w))
 
     @torch.inference_mode()

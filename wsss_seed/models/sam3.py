@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .detector import Phrase, normalised, write_captions
 from .hf_preprocess import preprocess
 from .hub import folder_of, kind_of, load, unfit
-from .precision import computing
+from .precision import computing, store_half, with_memory
 
 # SAM 3 is published together with its tracker, as a model for videos.
 KINDS = ("sam3", "sam3_video")
@@ -50,7 +50,7 @@ class Sam3:
 
     Attributes:
         name: what it was loaded from.
-        model: transformers' model, float32, in evaluation mode.
+        model: transformers' model in evaluation mode; float32, but the image encoder's weights in ``precision``.
         processor: its processor.
         device: device of the model.
         precision: precision of the model: ``fp32``, ``bf16`` or ``fp16``; texts are always float32.
@@ -67,7 +67,9 @@ class Sam3:
         self.name = name
         self.device = torch.device(device)
         self.precision = precision
-        self.model = model.to(self.device).float().eval().requires_grad_(False)
+        self.model = model.float().eval().requires_grad_(False)
+        store_half(self.model.vision_encoder, precision)
+        self.model.to(self.device)
         self.processor = processor
         self._texts: dict[str, tuple[Any, Tensor]] = {}
 
@@ -76,7 +78,7 @@ class Sam3:
         """Encode an image uint8 (H, W, 3) RGB, the expensive step, once for all phrases."""
         pixels = preprocess(self.processor.image_processor, image)["pixel_values"].to(self.device)
         with computing(self.device, self.precision):
-            features = self.model.get_vision_features(pixels)
+            features = with_memory(lambda: self.model.get_vision_features(pixels))
         return Sam3Embedding(features, (image.shape[0], image.shape[1]))
 
     @torch.inference_mode()
