@@ -157,3 +157,51 @@ def test_fingerprint_tells_weights_apart():
     with torch.no_grad():
         b.model.visual.proj[0, 0] += 1e-3
     assert Clip(b.model, TOKENIZER).fingerprint != a.fingerprint
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layers", [3, 8, 12])
+def test_patches_are_kept_apart_in_the_last_block_and_attention_is_voted_on(layers):
+    """The library's own blocks, with a mask that lets each token of the last one attend to itself only."""
+    clip = build({"layers": layers})
+    image = np.random.default_rng(1).integers(0, 256, (21, 37, 3), np.uint8)
+    visual = clip.model.visual
+    pixels = clip.prepare(image)
+    rows, columns = 3, 5
+    first = visual.class_embedding.expand(1, 1, -1)
+    x = torch.cat([first, visual.conv1(pixels).flatten(2).transpose(1, 2)], 1)
+    x = visual.ln_pre(x + clip._image_tower.positions((rows, columns)))
+    attention = []
+    for block in visual.transformer.resblocks[:-1]:
+        y = block.ln_1(x)
+        attention.append(block.attn(y, y, y, need_weights=True)[1][0, 1:, 1:])
+        x = block(x)
+    alone = torch.full((rows * columns + 1,) * 2, float("-inf")).fill_diagonal_(0)
+    x = visual.transformer.resblocks[-1](x, attn_mask=alone)
+    expected = F.normalize(visual.ln_post(x)[0, 1:] @ visual.proj, dim=-1)
+
+    late = {3: [1], 8: [5, 6], 12: [8, 9, 10]}[layers]
+    needed = {3: 1, 8: 3, 12: 4}[layers]
+    n = rows * columns
+    masked = torch.zeros(n, n)
+    for i in range(n):
+        for j in range(n):
+            votes = sum(bool(a[i, j] > a.mean()) for a in attention) + (i == j)
+            if votes >= needed:
+                masked[i, j] = sum(float(attention[k][i, j]) for k in late) / len(late)
+
+    patches = clip.encode_patches(image)
+    assert patches.grid == (rows, columns)
+    assert_same(patches.features[0], expected)
+    assert_same(patches.attention[0], masked)
+    assert 0 < (masked == 0).float().mean() < 1
+
+
+def test_large_images_have_fewer_patches():
+    assert build().encode_patches(np.zeros((300, 400, 3), np.uint8), 64).grid == (6, 8)
+
+
+def test_a_model_without_usable_patches_is_refused_in_one_line():
+    with pytest.raises(WsssError, match=r"clip\.scores = patches need"):
+        build({"attentional_pool": True}).require_patches()
+    build().require_patches()

@@ -26,7 +26,7 @@ from ..errors import CheckpointError, WsssError, one_line
 from .cache import offline
 from .precision import AdaptiveBatch, computing
 from .torchscript import is_torchscript, read_torchscript
-from .towers import ImageTower, LastBlock, TextTower, Tower
+from .towers import ImageTower, LastBlock, Patches, TextTower, Tower
 from .weight_files import UNREADABLE, check_sizes
 
 _BATCH = 64  # texts or views in one forward pass
@@ -141,6 +141,10 @@ class Clip:
         """Side of a patch in pixels. Raises WsssError for an image tower without usable patch tokens."""
         return self._image_tower.patch_size
 
+    def require_patches(self) -> None:
+        """Raise WsssError for an image tower without usable patch tokens."""
+        _ = self._image_tower
+
     @property
     def heads(self) -> int:
         """Attention heads of the image tower's last block."""
@@ -170,6 +174,20 @@ class Clip:
         """
         with computing(self.device):
             return self._image_tower.forward(pixels.to(self.device), attention_blocks)
+
+    @torch.inference_mode()
+    def encode_patches(self, image: np.ndarray, max_side: int | None = None) -> Patches:
+        """What each patch of an image shows; see ``ImageTower.patches``. Always float32.
+
+        Args:
+            image: uint8 (H, W, 3) RGB.
+            max_side: see ``prepare``.
+
+        Raises:
+            WsssError: an image tower that is not a plain vision transformer of open_clip.
+        """
+        with computing(self.device):
+            return self._image_tower.patches(self.prepare(image, max_side))
 
     def last_block(self, tower: Tower) -> torch.Tensor:
         """Image features, float32 (N, D) of unit length: mean of the patch tokens after ``ln_post``, projected.

@@ -108,3 +108,6 @@ def test_relative_decision():
     assert relative_decision(np.array([0.2, 0.8, 0.4])) == (1,)
     assert relative_decision(np.array([0.3, 0.3, 0.3])) == (0,)
     assert relative_decision(np.array([0.3])) == (0,)
+    assert relative_decision(np.array([0.0, 0.5, 1.0, 0.2]), 0.1) == (1, 2, 3)
+    assert relative_decision(np.array([0.0, 0.5, 1.0, 0.2]), 0.1, 2) == (1, 2)
+    assert relative_decision(np.array([0.0, 0.5, 1.0, 0.2]), 1.0) == (2,)

@@ -136,15 +136,21 @@ def candidates(
     return tuple(sorted(best.tolist()))
 
 
-def relative_decision(score: np.ndarray) -> tuple[int, ...]:
-    """The present classes according to CLIP alone: those above the midpoint of the lowest and the highest score.
+def relative_decision(score: np.ndarray, share: float = 0.5, limit: int | None = None) -> tuple[int, ...]:
+    """The classes whose score lies above a share of the range from the lowest to the highest score.
 
-    The rule of TagCLIP's released code (arXiv 2312.12828), applied to our scores. If all scores are equal, the first
-    class is taken.
+    The rule of TagCLIP's released code (arXiv 2312.12828), which takes a half. If no score is above, the best class is
+    taken, the first of equals.
+
+    Args:
+        score: (K,) of the classes.
+        share: of the range.
+        limit: keep the best classes only, this many.
 
     Returns:
         Foreground indices, ascending.
     """
     low, high = float(score.min()), float(score.max())
-    found = np.flatnonzero(score > low + 0.5 * (high - low))
-    return tuple(found.tolist()) if len(found) else (int(score.argmax()),)
+    found = np.flatnonzero(score > low + share * (high - low))
+    best = found[np.argsort(-score[found], kind="stable")[:limit]]
+    return tuple(sorted(best.tolist())) if len(best) else (int(score.argmax()),)

@@ -48,6 +48,7 @@ from .detection_filter import (
 )
 from .detections import Detections, Reason, Role, assign_classes, box_iou
 from .fusion import ScoredMask, duplicate_masks, fuse
+from .patch_classification import patch_scores
 from .per_class import thresholds_of
 from .settings import DetectionSettings, check_thresholds, per_class
 
@@ -80,7 +81,7 @@ class DetectionSeeder(ABC):
         settings: the settings.
 
     Raises:
-        WsssError: invalid per-class thresholds in the class set.
+        WsssError: invalid per-class thresholds in the class set, or a CLIP model whose patches cannot be scored.
     """
 
     def __init__(self, class_set: ClassSet, clip: Clip, settings: DetectionSettings):
@@ -93,6 +94,8 @@ class DetectionSeeder(ABC):
         self._assume_present = class_set.assume_present if present == "auto" else present == "yes"
         self._clip = clip
         self._logit_scale = settings.clip.logit_scale or clip.logit_scale
+        if settings.clip.scores == "patches":
+            clip.require_patches()
         self._per_class = {key: per_class(settings, key, class_set) for key in settings.per_class_keys()}
         self._box_threshold, self._score_floor = (
             self._per_class[f"{settings.DETECTOR}.{key}"] for key in ("box_threshold", "ambiguous_threshold")
@@ -188,18 +191,23 @@ class DetectionSeeder(ABC):
 
     def _classify(self, image: np.ndarray) -> tuple[tuple[int, ...], np.ndarray, tuple[str, ...]]:
         """Candidate classes, the ranking scores (K,) of all classes, and the distractors for the detector's caption."""
-        c = self._set.clip
-        height, width = image.shape[:2]
-        views = to_numpy(self._clip.encode_views(image, view_boxes(height, width, c.grids)))
-        everything = probabilities(views, self._text, self._logit_scale)
-        k, distractors = len(self.class_set.names), self._competition[0]
-        most_seen = np.argsort(-everything[:, k : k + len(distractors)].max(0), kind="stable")[: c.distractors]
-        rivals = (*(distractors[i] for i in most_seen), *self.class_set.negatives)
-        probs = everything[:, :k]
-        glob, loc, score = class_scores(probs, c.local_weight)
+        c, k = self._set.clip, len(self.class_set.names)
         limit = c.max_candidates or self.class_set.max_candidates
-        thresholds = self._per_class["clip.global_threshold"], self._per_class["clip.local_threshold"]
-        return candidates(glob, loc, score, *thresholds, limit, assume_present=self._assume_present), score, rivals
+        if c.scores == "patches":
+            seen = patch_scores(self._clip, image, self._text, k, self._logit_scale)
+            score = seen[:k]
+            asked = relative_decision(score, c.patch_threshold, limit)
+        else:
+            height, width = image.shape[:2]
+            views = to_numpy(self._clip.encode_views(image, view_boxes(height, width, c.grids)))
+            everything = probabilities(views, self._text, self._logit_scale)
+            seen = everything.max(0)
+            glob, loc, score = class_scores(everything[:, :k], c.local_weight)
+            thresholds = self._per_class["clip.global_threshold"], self._per_class["clip.local_threshold"]
+            asked = candidates(glob, loc, score, *thresholds, limit, assume_present=self._assume_present)
+        distractors = self._competition[0]
+        most_seen = np.argsort(-seen[k : k + len(distractors)], kind="stable")[: c.distractors]
+        return asked, score, (*(distractors[i] for i in most_seen), *self.class_set.negatives)
 
     def _with_detected(
         self, image: np.ndarray, asked: tuple[int, ...], rivals: Sequence[str]

@@ -30,10 +30,14 @@ class ClipSettings:
     Attributes:
         templates: prompt templates of the text features, with ``{}`` for the phrase.
         logit_scale: factor on the cosine similarities; 0 for the one that CLIP learned (100 for OpenAI's).
+        scores: what scores the classes: ``views``, the whole image and windows of it, or ``patches``, as in TagCLIP,
+            for which CLIP must be a plain vision transformer of open_clip whose patches resemble texts.
         grids: local views in addition to the global view; g adds g x g half-overlapping windows.
         local_weight: weight of the best local view in the ranking score; the rest is that of the global view.
         global_threshold: a class whose probability in the global view reaches this is a candidate.
         local_threshold: a class whose probability in any local view reaches this is a candidate.
+        patch_threshold: with patches, a class whose score lies above this share of the range of the scores of all
+            classes is a candidate (0.5 in TagCLIP's code).
         max_candidates: largest number of candidates per image; 0 takes that of the class set.
         distractors: number of distractors added to the caption of the detector, those that CLIP sees most in the image;
             their boxes are discarded. Negative phrases of the class set are always added.
@@ -44,10 +48,12 @@ class ClipSettings:
 
     templates: tuple[str, ...] = TEMPLATES
     logit_scale: NonNegativeFloat = 0.0
+    scores: Literal["views", "patches"] = "views"
     grids: tuple[PositiveInt, ...] = (2, 3)
     local_weight: UnitInterval = 0.5
     global_threshold: UnitInterval = 0.10
     local_threshold: UnitInterval = 0.25
+    patch_threshold: UnitInterval = 0.3
     max_candidates: NonNegativeInt = 0
     distractors: NonNegativeInt = 5
     decision: Literal["detector", "classifier", "none"] = "detector"
