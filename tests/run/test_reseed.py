@@ -174,6 +174,11 @@ def test_runs_and_settings_that_cannot_be_seeded_again(world, kept, tmp_path):
         kept.reseed({"detector.box_threshold": 0.01}, out=tmp_path / "x")
     with pytest.raises(UsageError, match=r"unknown setting .*Did you mean 'detector\.box_threshold'"):
         kept.reseed({"detector.box_treshold": 0.3}, out=tmp_path / "x")
+    patches = {"clip.scores": "patches"}
+    with pytest.raises(UsageError, match="what CLIP's patches show is not kept; choose views"):
+        kept.reseed(patches, out=tmp_path / "x")
+    with pytest.raises(UsageError, match="what CLIP's patches show is not kept; choose views"):
+        ws.generate(world, out=tmp_path / "x", keep_evidence=True, settings=patches, **CPU)
     run = copied(kept, tmp_path / "run")
     (run / "text_features.st").unlink()
     with pytest.raises(RunFolderError, match=r"text_features\.st: model outputs missing"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import torch
 
-from ..errors import ImageError
+from ..errors import ImageError, UsageError
 from .detector import Queries, ScoreMap, merged
 from .masks import BoxMasks
 from .outputs import SCORE_FLOOR, ModelOutputs, Question, WindowedMasks, window
@@ -110,6 +110,10 @@ class _Clip:
             found: torch.Tensor = features
             return found
         return torch.from_numpy(np.stack([known[key] for key in keys]))
+
+    def require_patches(self) -> None:
+        """Raise UsageError: what CLIP's patches show is not kept, as attention between them would fill the disk."""
+        raise UsageError("`clip.scores` patches: what CLIP's patches show is not kept; choose views")
 
 
 class _Detector:
