@@ -1,14 +1,14 @@
 """Compare the rules of dino-sam on real scenes without real weights.
 
-    python replay.py VOC/SegmentationClass --classes voc [--seen tagclip/voc2012_val.txt]
-    python replay.py coco/SegmentationClassCOCO80 --classes coco
+    python compare.py VOC/SegmentationClass --classes voc [--seen tagclip/voc2012_val.txt]
+    python compare.py coco/SegmentationClassCOCO80 --classes coco
 
 The real seeder is driven by scripted models (``scripted.py``), whose answers are made from the ground truth of the
 images and from stated error rates. This compares rules, not models: the figures are those of the assumptions.
 
 GT is a folder of label maps: index PNGs with 0 background, 1..K the classes of the class set, 255 ignored. Only label
-maps are read, no photographs. ``--seen`` is a file of published image-level outputs of a CLIP, a line per image: its id,
-then 0-based class indices; other images get the rates of ``scripted.Rates``.
+maps are read, no photographs. ``--seen`` is a file of published image-level outputs of a CLIP, one line per image: its
+id, then 0-based class indices; other images get the rates of ``scripted.Rates``.
 """
 
 from __future__ import annotations
@@ -67,9 +67,8 @@ def read_scenes(folder: Path, seen: Path | None, limit: int | None) -> list[Scen
         for line in seen.read_text("utf-8").splitlines():
             name, *classes = line.split()
             known[name] = frozenset(map(int, classes))
-    return [
-        Scene(path.stem, np.array(Image.open(path)), known.get(path.stem)) for path in sorted(folder.glob("*.png"))[:limit]
-    ]
+    paths = sorted(folder.glob("*.png"))[:limit]
+    return [Scene(path.stem, np.array(Image.open(path)), known.get(path.stem)) for path in paths]
 
 
 def measure(seeder: DinoSam, scenes: list[Scene], *, given: bool) -> float:

@@ -38,8 +38,9 @@ class Rates:
         box_jitter: standard deviation of the sides of a box as a share of its width or height.
         confused: share of the objects that also get a box of a class of the same kind (sofa, chair), scored lower.
         grouped: share of the classes with several objects that also get a box around all of them.
-        false_boxes: boxes per queried class that is absent, and per class that is present; their scores are 0.2 to 0.45.
-        lookalikes: share of the false boxes that CLIP takes for the class too, such as a coffee table for a dining table.
+        false_boxes: boxes per queried class that is absent, and per class that is present; they score 0.2 to 0.45.
+        lookalikes: share of the false boxes that CLIP takes for the class too, as it may a coffee table for a dining
+            table.
         false_classes: classes per image that CLIP sees although they are absent.
         overlooked: share of the present classes that CLIP does not see in any view, by area of their largest object.
         crop_noise: standard deviation of CLIP's logits on a crop.
@@ -369,9 +370,7 @@ class World:
         whole = mask.astype(np.uint8)
         distance = cv2.distanceTransform(whole, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - whole, cv2.DIST_L2, 5)
         amplitude = self._rates.boundary * np.sqrt(max(1, mask.sum()))
-        noise = cv2.resize(
-            rng.normal(0, 1, (6, 6)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
-        )
+        noise = cv2.resize(rng.normal(0, 1, (6, 6)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
         return (distance + amplitude * noise).astype(np.float32), float(np.clip(iou, 0, 1))
 
 
