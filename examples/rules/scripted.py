@@ -180,7 +180,7 @@ class World:
         }
         self._words: dict[str, int] = {}
         self._found: dict[tuple[str, int], list[tuple[np.ndarray, float]]] = {}
-        self._masks: dict[str, list[np.ndarray]] = {}
+        self._masks: list[np.ndarray] = []  # those of the image that was embedded last
 
     def _random(self, scene: Scene, *what: object) -> np.random.Generator:
         """Numbers that depend on nothing but the seed, the image and ``what`` they are for."""
@@ -329,26 +329,25 @@ class World:
     # SAM
 
     def embed(self, image: np.ndarray) -> Scene:
+        self._masks = []
         return self._scenes[id(image)]
 
     def decode_boxes(
         self, embedding: Scene, boxes: np.ndarray, *, multimask: bool = False, chunk: int = 64
     ) -> BoxMasks:
         """The same mask in each output; its number stands in for the logits on SAM's grid."""
-        masks = self._masks.setdefault(embedding.name, [])
         numbers, ious = [], []
         for box in boxes:
             mask, iou = self._mask(embedding, box)
-            numbers.append(len(masks))
+            numbers.append(len(self._masks))
             ious.append(iou)
-            masks.append(mask)
+            self._masks.append(mask)
         outputs = 3 if multimask else 1
         low_res = torch.tensor(numbers, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, outputs, 1, 1)
         return BoxMasks(low_res, torch.tensor(ious, dtype=torch.float32).view(-1, 1).expand(-1, outputs))
 
     def logits(self, embedding: Scene, low_res: torch.Tensor) -> torch.Tensor:
-        masks = self._masks[embedding.name]
-        chosen = [masks[int(i)] for i in low_res[:, 0, 0]]
+        chosen = [self._masks[int(i)] for i in low_res[:, 0, 0]]
         return torch.from_numpy(np.stack(chosen)) if chosen else torch.zeros(0, *embedding.labels.shape)
 
     def _mask(self, scene: Scene, box: np.ndarray) -> tuple[np.ndarray, float]:
