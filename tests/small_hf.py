@@ -284,10 +284,12 @@ def owlvit() -> tuple[OwlViTForObjectDetection, OwlViTProcessor]:
     return randomised(OwlViTForObjectDetection(config)), OwlViTProcessor(images, clip_tokenizer(32))
 
 
-def omdet_turbo() -> tuple[OmDetTurboForObjectDetection, OmDetTurboProcessor]:
+def omdet_turbo(timm: bool = False) -> tuple[OmDetTurboForObjectDetection, OmDetTurboProcessor]:
+    """With a small Swin transformer of transformers, or with timm's, as published."""
+    swin = {"model_type": "timm_backbone", "backbone": "swin_tiny_patch4_window7_224", "out_indices": [1, 2, 3]}
     config = OmDetTurboConfig(
-        backbone_config=_DINO["backbone_config"],
-        apply_layernorm_after_vision_backbone=False,
+        backbone_config={**swin, "img_size": SIDE, "always_partition": True} if timm else _DINO["backbone_config"],
+        apply_layernorm_after_vision_backbone=timm,
         text_config={"model_type": "clip_text_model", **_TEXT, "max_position_embeddings": 77},
         image_size=SIDE,
         text_projection_in_dim=32,
@@ -297,7 +299,7 @@ def omdet_turbo() -> tuple[OmDetTurboForObjectDetection, OmDetTurboProcessor]:
         num_queries=12,
         encoder_hidden_dim=64,
         vision_features_channels=[64, 64, 64],
-        encoder_in_channels=[32, 64, 128],
+        encoder_in_channels=[192, 384, 768] if timm else [32, 64, 128],
         encoder_attention_heads=4,
         encoder_dim_feedforward=48,
         decoder_hidden_dim=64,

@@ -10,12 +10,13 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.small_hf import bert_tokenizer, grounding_dino, picture, sam, saved
+from tests.small_hf import bert_tokenizer, grounding_dino, omdet_turbo, picture, sam, saved
 from wsss_seed.errors import WsssError
 from wsss_seed.models.hf_detector import load_hf_detector
 from wsss_seed.models.hf_masks import load_hf_masks
@@ -193,6 +194,25 @@ def test_a_run_records_which_weights_a_folder_had(folder, tmp_path):
     digests = [ModelSet("tiny", "cpu", sam=f"hf:{f}").weights()["sam"]["sha256"] for f in (folder, folder, other)]
     assert digests[0] == digests[1]
     assert len({None, *digests}) == 3
+
+
+def test_a_backbone_by_timms_name_needs_no_network(tmp_path, monkeypatch):
+    """As in the published configuration of OmDet-Turbo, which an older version of transformers wrote."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    model, processor = omdet_turbo(timm=True)
+    folder = saved(tmp_path / "omdet", model, processor)
+    want = load_hf_detector(str(folder)).detect(picture(), [("cat",)])
+    config = json.loads((folder / "config.json").read_text())
+    theirs = config.pop("backbone_config")
+    arguments = {key: theirs[key] for key in ("out_indices", "img_size", "always_partition")}
+    old = {"backbone": theirs["backbone"], "backbone_kwargs": arguments, "use_timm_backbone": True}
+    old |= {"use_pretrained_backbone": True, "backbone_config": None}
+    (folder / "config.json").write_text(json.dumps({**config, **old}))
+    got = load_hf_detector(str(folder)).detect(picture(), [("cat",)])
+    for a, b in zip(want, got, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_model_set_loads_them_by_name(folder, tmp_path):

@@ -46,7 +46,7 @@ def generate(
         options.option(
             "--backend",
             help="Seeding method: dino-sam, clip-sams or sam3. Default: clip-sams if --prompts, --stage or a --preset "
-            "of clip-sams is given, else dino-sam.",
+            "of clip-sams is given, else dino-sam, or sam3 with --models sam3.",
         ),
     ] = None,
     labels: options.Labels = "auto",

@@ -149,7 +149,9 @@ def load(name: str, folder: Path, model: str, processor: str) -> tuple[nn.Module
     plain = {"local_files_only": True, "trust_remote_code": False}
     with _quiet():
         try:
-            loaded, report = model_class.from_pretrained(folder, output_loading_info=True, **plain)
+            config = _with_timm_backbone(folder, model_class)
+            given = plain if config is None else {**plain, "config": config}
+            loaded, report = model_class.from_pretrained(folder, output_loading_info=True, **given)
         except UNREADABLE as error:
             raise CheckpointError(f"{folder}: not the weights of a {model} ({one_line(error)}); {remedy}") from None
         missing = sorted(report["missing_keys"])
@@ -164,3 +166,14 @@ def load(name: str, folder: Path, model: str, processor: str) -> tuple[nn.Module
             raise CheckpointError(
                 f"{folder}: the processor's files ({processor}) cannot be read ({one_line(error)}); {remedy}"
             ) from None
+
+
+def _with_timm_backbone(folder: Path, model_class: Any) -> Any:
+    """The configuration of a model whose backbone is given by timm's name and arguments, as in OmDet-Turbo's published
+    one; None for any other. transformers would first ask the hub for a repository of this name, also offline."""
+    values = json.loads((folder / "config.json").read_text("utf-8"))
+    if not (values.get("use_timm_backbone", True) and values.get("backbone")) or values.get("backbone_config"):
+        return None
+    arguments = values.pop("backbone_kwargs", None) or {}
+    backbone = {"model_type": "timm_backbone", "backbone": values.pop("backbone"), **arguments}
+    return model_class.config_class.from_dict({**values, "backbone_config": backbone})
