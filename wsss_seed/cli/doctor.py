@@ -70,8 +70,7 @@ def doctor(
     Exit status 1 if there is a problem.
     """
     findings = [*_versions(), *_libraries(), *_devices(), *_network(), *_cache(), *_checkpoints()]
-    if time:
-        findings += _times(models, device, precision)
+    findings += _times(models, device, precision) if time else _not_timed()
     problems = [f for f in findings if f.state == "problem"]
     if json:
         found: list[dict[str, Any]] = [f._asdict() for f in findings]
@@ -132,10 +131,7 @@ def _devices() -> Iterator[Finding]:
                 "install the torch build for the driver's CUDA version, https://pytorch.org/get-started",
             )  # fmt: skip
         else:
-            yield Finding(
-                "devices", "cuda", "note", "no GPU; full-size models take seconds to minutes per image",
-                "wsss-seed doctor --time measures the model set base, --models light a faster one",
-            )  # fmt: skip
+            yield Finding("devices", "cuda", "note", "no GPU; full-size models take seconds to minutes per image")
 
 
 def _network() -> Iterator[Finding]:
@@ -201,6 +197,13 @@ def _checkpoints() -> Iterator[Finding]:
             if offline():
                 remedy = f"{remedy} on a machine with network access, and copy its cache folder here"
             yield Finding("checkpoints", f"model set {name}", "note", f"missing: {', '.join(missing)}", remedy)
+
+
+def _not_timed() -> Iterator[Finding]:
+    yield Finding(
+        "time", "model sets", "ok",
+        "wsss-seed doctor --time --models base measures seconds per image here; light is faster, strong slower",
+    )  # fmt: skip
 
 
 def _times(name: str, device: str, precision: str) -> Iterator[Finding]:
