@@ -50,7 +50,7 @@ def identity(
         "labels": labels or ("none" if data.labels_source is None else "given"),
         "class_set": class_set_content(data.class_set, class_keys),
         "backend": dict(backend),
-        "models": {} if models is None else {role: models.identity(role) for role in roles},
+        "models": {} if models is None else {r: models.identity(r) for r in roles if r in models.names},
         "precision": None if models is None else models.precision,
         **more,
     }

@@ -12,7 +12,7 @@ from ..data.classes import ClassSet
 from ..errors import ImageError, UsageError
 from ..models.outputs import ModelOutputs, image_digest, read_outputs, write_outputs, write_texts
 from ..models.recorder import Memory, recorded
-from ..models.zoo import ROLES, ModelSet
+from ..models.zoo import ModelSet
 from ..output.run_folder import outputs_path, texts_path, write_error
 from ..seeding.backends import BackendRequest, build_seeder
 from ..seeding.detection.per_class import split_thresholds
@@ -25,7 +25,7 @@ BACKENDS = ("dino-sam",)
 
 def models_identity(models: ModelSet) -> dict[str, str]:
     """The weights of each role and the precision, on which the outputs of the models depend."""
-    return {**{role: models.identity(role) for role in ROLES}, "precision": models.precision}
+    return {**{role: models.identity(role) for role in models.names}, "precision": models.precision}
 
 
 class RecordingSeeder:

@@ -199,6 +199,24 @@ def test_generate_from_the_command_line(cli, folder, tmp_path):
     assert masks(tmp_path / "c") != masks(tmp_path / "a")
 
 
+def test_the_model_set_needs_no_other_option(cli, folder, tmp_path):
+    """Apart from the small models of this test."""
+    settings = [f"--set={key}={value}" for key, value in KEEN.items()]
+    small = ("--clip", "tiny", "--sam", f"hf:{folder}")
+    command = ("generate", "--dataset", "toyland", "--images", 2, "--models", "sam3", *small, "--json", *settings)
+    result = cli(*command, "--out", "set")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["made"] == 2
+    described = json.loads((tmp_path / "set" / "run.json").read_text())
+    assert described["settings"]["backend"]["name"] == "sam3"
+    assert set(described["weights"]) == {"clip", "sam"}
+    assert json.loads(cli(*command, "--out", "set").stdout)["skipped"] == 2
+    tiny = ("--clip", "tiny", "--sam", "tiny", "--backend", "dino-sam", "--out", "other")
+    other = cli("generate", "--dataset", "toyland", "--images", 2, "--models", "sam3", *tiny)
+    assert other.returncode == 2
+    assert "the model set sam3 has no detector; give --detector one, or choose --backend sam3" in other.stderr
+
+
 def test_a_wrong_sam_is_one_line_with_a_remedy(cli, tmp_path):
     (tmp_path / "empty").mkdir()
     for name, message in (
