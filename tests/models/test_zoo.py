@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wsss_seed.models import cache, sam
-from wsss_seed.models.zoo import ROLES, TINY, ModelSet
+from wsss_seed.models.zoo import ROLES, TINY, ModelSet, find_weights, is_downloaded
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +77,31 @@ def test_sam_is_loaded_for_missing_proposals_only(monkeypatch):
     assert cached_proposals(again, settings)(image).masks == first.masks
     with pytest.raises(AssertionError, match="SAM was loaded"):
         cached_proposals(again, settings)(image[::-1].copy())
+
+
+def test_weights_that_libraries_download_are_looked_for_in_their_caches(home: Path, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def cached(repository: str, file: str) -> None:
+        folder = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
+        (folder / "snapshots" / "abc").mkdir(parents=True)
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text("abc")
+        (folder / "snapshots" / "abc" / file).write_bytes(b"{}")
+
+    def here(role: str, name: str) -> bool:
+        return is_downloaded(find_weights(role, name))
+
+    light = "ViT-B-32-256:datacomp_s34b_b86k"
+    names = [
+        ("sam", "hf:facebook/sam2.1-hiera-tiny"),
+        ("clip", light),
+        ("clip", "ViTamin-S:datacomp1b"),
+        ("sam", "vit_b"),
+    ]
+    assert not any(here(*name) for name in names)
+    assert here("clip", "tiny")
+    cached("facebook/sam2.1-hiera-tiny", "config.json")
+    cached("laion/CLIP-ViT-B-32-256x256-DataComp-s34B-b86K", "open_clip_model.safetensors")
+    cached("jienengchen/ViTamin-S", "pytorch_model.bin")
+    assert [here(*name) for name in names] == [True, True, True, False]

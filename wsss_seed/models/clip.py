@@ -292,7 +292,7 @@ def fetch_pretrained(spec: str) -> Path:
 
 
 def cached_weights(spec: str) -> Path | None:
-    """The file of weights that open_clip lists, if it is in its cache or huggingface_hub's.
+    """The file of weights that open_clip lists in huggingface_hub's cache; None if it has to be downloaded.
 
     Args:
         spec: ``MODEL:PRETRAINED``.
@@ -301,20 +301,12 @@ def cached_weights(spec: str) -> Path | None:
         WsssError: unknown names.
     """
     tag = open_clip.get_pretrained_cfg(*_names(spec)) or {}
-    if tag.get("hf_hub"):
-        repository = tag["hf_hub"].rpartition("/")[0]
-        for name in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
-            found = huggingface_hub.try_to_load_from_cache(repository, name)
-            if isinstance(found, str):
-                return Path(found)
-        return None
-    path = _downloaded(tag)
-    return path if path.is_file() else None
-
-
-def _downloaded(tag: dict[str, Any]) -> Path:
-    """Where open_clip puts weights that do not come from the hub."""
-    return Path("~/.cache/clip").expanduser() / str(tag.get("url")).rpartition("/")[2]
+    repository, _, file = tag.get("hf_hub", "").rpartition("/")
+    for name in [file] if file else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]:
+        found = huggingface_hub.try_to_load_from_cache(repository, name) if repository else None
+        if isinstance(found, str):
+            return Path(found)
+    return None
 
 
 def _names(spec: str) -> tuple[str, str]:
@@ -342,7 +334,7 @@ def _check_offline(spec: str, tag: dict[str, Any]) -> None:
     """Raise WsssError where open_clip would download although offline: only downloads from the hub respect that."""
     forbidden = offline()
     if forbidden and tag and not tag.get("hf_hub"):
-        path = _downloaded(tag)
+        path = Path("~/.cache/clip").expanduser() / tag["url"].rpartition("/")[2]
         if not path.is_file():
             raise CheckpointError(
                 f"{spec}: no file {path}, and offline ({forbidden} is set); put the file of {tag['url']} there, or "
