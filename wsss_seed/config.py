@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import UsageError, unknown_name
@@ -60,11 +61,17 @@ def override(settings: S, values: Mapping[str, Any]) -> S:
             raise unknown_name(f"setting of {settings.OWNER}", key, known)
         group_name, _, name = key.rpartition(".")
         group: Any = getattr(changed, group_name) if group_name else changed
-        hint = get_type_hints(type(group), include_extras=True)[name]
+        hint = _hints(group.__class__)[name]
         new: Any = replace(group, **{name: _checked(key, value, hint)})
         changed = replace(changed, **{group_name: new}) if group_name else new
     result: S = changed
     return result
+
+
+@cache
+def _hints(cls: Any) -> Mapping[str, Any]:
+    """The types of the fields of a class of settings, with their ranges."""
+    return get_type_hints(cls, include_extras=True)
 
 
 def _checked(key: str, value: Any, hint: Any) -> Any:

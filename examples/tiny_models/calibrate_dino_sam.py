@@ -4,8 +4,9 @@
 
 Coordinate search: each setting in turn takes the value of its list with the best mIoU (ignored pixels count as
 background), averaged over the label-given and the label-free mode. On ties the earlier value wins; the current value
-comes first. Model outputs are cached, so settings that do not affect the models are fast to test. Finally, the settings
-are printed as TOML for the model set.
+comes first. Model outputs are kept, so settings that do not affect the models are fast to test. Finally, the settings
+are printed as TOML for the model set. ``wsss-seed calibrate`` does the same on a few images of your own, and guards
+against chance.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from wsss_seed.config import flatten, override
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.toyland.dataset import Toyland
 from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
 from wsss_seed.evaluation.metrics import POLICIES, iou, mean, resolve_ignored
-from wsss_seed.models.sam import BoxMasks
+from wsss_seed.models.outputs import ModelOutputs
+from wsss_seed.models.recorder import Memory, recorded
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.detection.settings import TEMPLATES
 from wsss_seed.seeding.dino_sam import DinoSam, Settings
@@ -68,53 +69,23 @@ GRID: dict[str, list[Any]] = {
 }
 
 
-class Remembered:
-    """A model set that caches the outputs of its models."""
-
-    def __init__(self, models: ModelSet):
-        self.clip, self.sam, self.detector = models.clip, models.sam, models.detector
-        self.answers: dict[Any, Any] = {}
-
-    def _once(self, key: Any, ask: Any) -> Any:
-        if key not in self.answers:
-            self.answers[key] = ask()
-        return self.answers[key]
-
-    def encode_text(self, texts):
-        return self._once(("text", tuple(texts)), lambda: self.clip.encode_text(texts))
-
-    def encode_views(self, image, boxes):
-        return self._once(("views", id(image), boxes.tobytes()), lambda: self.clip.encode_views(image, boxes))
-
-    def detect(self, image, phrases, *, joint=True, score="span_mean_max"):
-        key = ("detect", id(image), tuple(map(tuple, phrases)), joint, score)
-        return self._once(key, lambda: self.detector.detect(image, phrases, joint=joint, score=score))
-
-    def embed(self, image):
-        return self._once(("embed", id(image)), lambda: self.sam.embed(image))
-
-    def decode_boxes(self, embedding, boxes, *, multimask=False):
-        keys = [("mask", id(embedding), box.tobytes(), multimask) for box in boxes]
-        new = [i for i, key in enumerate(keys) if key not in self.answers]
-        if new:
-            low_res, ious = self.sam.decode_boxes(embedding, boxes[new], multimask=multimask)
-            self.answers.update((keys[i], (low_res[j].half(), ious[j])) for j, i in enumerate(new))
-        masks, ious = zip(*(self.answers[key] for key in keys), strict=True)
-        return BoxMasks(torch.stack(masks).float(), torch.stack(ious))
-
-    def logits(self, embedding, low_res):
-        return self.sam.logits(embedding, low_res)
-
-
 def measure(
-    settings: Settings, models: Any, samples: list[LoadedSample], truth: list[np.ndarray]
+    settings: Settings,
+    models: ModelSet,
+    memory: Memory,
+    outputs: list[ModelOutputs],
+    samples: list[LoadedSample],
+    truth: list[np.ndarray],
 ) -> dict[str, dict[str, float]]:
     """For each mode, mIoU under each policy for ignored pixels, and the share of ignored pixels."""
     classes = load_class_set("toyland")
     figures = {}
     for mode in MODES:
-        seeder = DinoSam(classes, models, models, models, replace(settings, mode=mode))
-        histogram = sum(joint_histogram(t, seeder.seed(s).labels) for s, t in zip(samples, truth, strict=True))
+        seeder = DinoSam(classes, models.clip, models.sam, models.detector, replace(settings, mode=mode))
+        histogram = np.zeros((256, 256), np.int64)
+        for sample, own_truth, own_outputs in zip(samples, truth, outputs, strict=True):
+            memory.outputs = own_outputs
+            histogram += joint_histogram(own_truth, seeder.seed(sample).labels)
         counts = confusion_matrix(histogram, len(classes.names) + 1)
         figures[mode] = {p: mean(iou(resolve_ignored(counts, p))) for p in POLICIES}
         figures[mode]["ignored"] = float(counts[:, -1].sum() / counts.sum())
@@ -149,9 +120,10 @@ def main() -> None:
         if args.start
         else {**START, "clip.logit_scale": models.clip.logit_scale}
     )
-    settings, answers = override(Settings(), given), Remembered(models)
+    settings, memory = override(Settings(), given), Memory()
     samples, truth = load(args.split, args.images)
-    figures = measure(settings, answers, samples, truth)
+    replay = recorded(models, memory), memory, [ModelOutputs(sample.sample.id) for sample in samples], samples, truth
+    figures = measure(settings, *replay)
     print("start", figures, flush=True)
     for _ in range(args.rounds):
         before = flatten(settings)
@@ -161,7 +133,7 @@ def main() -> None:
                 if value == flatten(settings)[key]:
                     continue
                 changed = override(settings, {key: value})
-                result = measure(changed, answers, samples, truth)
+                result = measure(changed, *replay)
                 tried.append((value, round(objective(result), 4)))
                 if objective(result) > objective(figures) + 1e-4:
                     settings, figures = changed, result

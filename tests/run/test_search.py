@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsss_seed.run.search import Remembered, cross_validate, folds, gain, search
+from wsss_seed.run.search import Remembered, folds, gain, held_out, search
 
 N = 40
 START = {"a": 1, "b": 1, "c": 1}
@@ -52,16 +52,17 @@ def test_noise_is_no_gain():
             return table[settings["a"]]
 
         def choose(rows):
-            return search({"a": 0}, {"a": values}, of, figure, rows)
+            return {"a": 0, **search({"a": 0}, {"a": values}, of, figure, rows)}
 
-        return cross_validate(choose, {"a": 0}, of, figure, N, 5).certain
+        return gain(of({"a": 0}), held_out(choose, of, N, 5), figure).certain
 
     assert sum(map(one, range(20))) <= 5
 
 
 def test_a_true_gain_is_certain_on_unseen_images():
     tried = measure(0.05)
-    found = cross_validate(lambda rows: search(START, GRID, tried, figure, rows), START, tried, figure, N, 5)
+    unseen = held_out(lambda rows: {**START, **search(START, GRID, tried, figure, rows)}, tried, N, 5)
+    found = gain(tried(START), unseen, figure)
     assert found.certain
     assert found.value == pytest.approx(0.3, abs=0.05)
     assert 0 < found.spread < 0.05

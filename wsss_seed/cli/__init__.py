@@ -13,6 +13,7 @@ from .. import __version__
 from ..errors import WsssError, out_of_memory
 from ..io.signals import exit_on_signal
 from . import (
+    calibrate,
     datasets,
     doctor,
     evaluate,
@@ -53,6 +54,7 @@ app = typer.Typer(
 )
 app.command("generate")(generate.generate)
 app.command("reseed")(reseed.reseed)
+app.command("calibrate")(calibrate.calibrate)
 app.command("learn-prompts")(learn_prompts.learn_prompts)
 app.command("proposals")(proposals.proposals)
 app.command("train-seg")(train_seg.train_seg)

@@ -71,9 +71,7 @@ def generate(
     models: options.Models = None,
     clip: options.Clip = None,
     sam: options.Sam = None,
-    detector: Annotated[
-        str | None, options.option("--detector", help="Detector to use instead of the model set's.")
-    ] = None,
+    detector: options.Detector = None,
     device: options.Devices = "auto",
     precision: options.Precision = "auto",
     offline: options.Offline = False,

@@ -111,6 +111,7 @@ Precision = Annotated[
 Models = Annotated[str | None, option("--models", help="Model set. Default: tiny for toyland, else base.")]
 Clip = Annotated[str | None, option("--clip", help="CLIP model to use instead of the model set's.")]
 Sam = Annotated[str | None, option("--sam", help="SAM model to use instead of the model set's.")]
+Detector = Annotated[str | None, option("--detector", help="Detector to use instead of the model set's.")]
 Offline = Annotated[
     bool, option("--offline", help="Do not use the network; a missing model is an error.", callback=_forbid_network)
 ]

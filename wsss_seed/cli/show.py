@@ -105,6 +105,10 @@ def percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.2f}"
 
 
+def signed(fraction: float) -> str:
+    return f"{100 * fraction:+.2f}"
+
+
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table; numeric columns are right-aligned."""
     t = Table(title=title, title_justify="left")

@@ -111,20 +111,19 @@ def folds(n: int, count: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.nd
         yield np.flatnonzero(part != i), np.flatnonzero(part == i)
 
 
-def cross_validate(
-    choose: Callable[[np.ndarray], Settings], start: Settings, measure: Measure, figure: Figure, n: int, count: int
-) -> Gain:
-    """The gain over ``start`` on images that the choice has not seen.
+def held_out(choose: Callable[[np.ndarray], Settings], measure: Measure, n: int, count: int) -> np.ndarray:
+    """Cross-validation: counts per image (n, ...) under settings that were chosen without it.
 
     Args:
-        choose: images to choose on, indices -> the chosen settings that differ from ``start``.
-        start: settings to compare with.
-        measure, figure: see ``search``.
+        choose: images to choose on, indices -> settings.
+        measure: counts per image.
         n: number of images.
         count: number of folds.
     """
-    before = measure(start)
-    after = np.zeros_like(before)
+    found = None
     for chosen_on, judged_on in folds(n, count):
-        after[judged_on] = measure({**start, **choose(chosen_on)})[judged_on]
-    return gain(before, after, figure)
+        counts = measure(choose(chosen_on))
+        found = np.zeros_like(counts) if found is None else found
+        found[judged_on] = counts[judged_on]
+    assert found is not None
+    return found

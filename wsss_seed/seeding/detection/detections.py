@@ -106,12 +106,12 @@ class Detections:
 
     def __getitem__(self, rows: np.ndarray) -> Detections:
         """The rows selected by an index array or a boolean mask."""
-        return Detections(*(getattr(self, f.name)[rows] for f in fields(self)))
+        return Detections(*(getattr(self, name)[rows] for name in _ARRAYS))
 
     @staticmethod
     def concatenate(parts: Sequence[Detections]) -> Detections:
         """Concatenate detections."""
-        return Detections(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Detections)))
+        return Detections(*(np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS))
 
     @property
     def kept(self) -> np.ndarray:
@@ -153,6 +153,9 @@ class Detections:
         """Drop kept detections by a rule, which maps the m kept detections to bool (m,), True to drop."""
         rows = np.flatnonzero(self.kept)
         return self.with_reason(rows[rule(self[rows])], reason)
+
+
+_ARRAYS = tuple(f.name for f in fields(Detections))
 
 
 def assign_classes(

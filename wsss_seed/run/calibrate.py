@@ -1,0 +1,528 @@
+"""Choosing thresholds of dino-sam on a few annotated images.
+
+The models are asked once per image; then the seeder is replayed on their answers for hundreds of settings. Only
+settings that ask the models something new, such as other candidate classes, go back to them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from textwrap import wrap
+from typing import Any, Literal
+
+import numpy as np
+
+from ..config import flatten, override
+from ..data.base import Dataset, Sample, check_values
+from ..data.classes import IGNORE
+from ..data.orientation import turn
+from ..errors import DataError, ImageError, RunFolderError, UsageError
+from ..evaluation.confusion import confusion_matrix, joint_histogram
+from ..evaluation.evaluate import ground_truth
+from ..evaluation.metrics import iou, mean, resolve_ignored
+from ..io.files import plain
+from ..io.progress import Reporter
+from ..models.outputs import ModelOutputs, image_digest, read_outputs, read_texts, write_outputs, write_texts
+from ..models.recorder import Memory, recorded
+from ..models.zoo import ModelSet
+from ..output.run_folder import outputs_path, texts_path, write_error
+from ..seeding.detection.box_masks import BoxMask
+from ..seeding.detection.detections import Detections, Role
+from ..seeding.detection.per_class import split_thresholds, with_thresholds
+from ..seeding.dino_sam import DinoSam
+from ..seeding.dino_sam import Settings as DinoSamSettings
+from ..types import LoadedSample, Seed
+from .model_outputs import BACKENDS, RecordingSeeder, models_identity
+from .search import Gain, Remembered, Settings, gain, held_out, search
+
+FEWEST_IMAGES = 20
+"""Fewest images to choose on: with fewer, the spread exceeds what thresholds gain."""
+
+FEWEST_OF_CLASS = 15
+"""Fewest images with a class for thresholds of its own."""
+
+FOLDS = 5
+
+GRID: Mapping[str, Sequence[Any]] = {
+    "clip.logit_scale": [10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 100.0],
+    "clip.global_threshold": [0.05, 0.1, 0.2, 0.3],
+    "clip.local_threshold": [0.15, 0.25, 0.35, 0.5],
+    "clip.distractors": [0, 5],
+    "detector.candidate_threshold": [0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 1.0],
+    "detector.box_threshold": [0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5],
+    "detector.ambiguous_threshold": [0.1, 0.15, 0.2, 0.25],
+    "detector.rescue_threshold": [0.05, 0.1, 0.15, 0.2],
+    "detector.fallback_threshold": [0.1, 0.15, 0.2, 0.3],
+    "ignore.confident_threshold": [0.05, 0.1, 0.2, 0.3, 0.4],
+    "ignore.confident_threshold_label_free": [0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5],
+    "ignore.confident_threshold_unverified": [0.15, 0.2, 0.25, 0.3, 0.35],
+    "ignore.ambiguous_threshold": [0.05, 0.1, 0.2, 0.3],
+    "ignore.contest_margin": [0.0, 0.02, 0.05, 0.1],
+    "verify.min_side": [8, 16, 32],
+    "verify.crop": ["square", "tight"],
+    "verify.weight": [0.0, 0.15, 0.3, 0.45],
+    "verify.weight_label_given": [0.0, 0.15, 0.3],
+    "verify.trust_threshold": [0.4, 0.5, 0.6, 0.7, 1.0],
+    "verify.accept_threshold": [0.05, 0.1, 0.2, 0.3, 0.5],
+    "verify.accept_top_k": [1, 2, 3],
+    "nms.iou_threshold": [0.4, 0.5, 0.6, 0.7, 0.8],
+    "nms.cross_class_iou_threshold": [0.6, 0.7, 0.8, 0.9],
+    "mask.output": ["single", "best", "whole"],
+    "mask.box_expand": [0.0, 0.05, 0.1, 0.2],
+    "mask.min_region_area": [8, 30, 100, 200],
+    "mask.pred_iou_thresh": [0.0, 0.3, 0.5, 0.7],
+    "fusion.order": ["area", "score", "area_score"],
+    "fusion.iou_threshold": [0.6, 0.7, 0.8, 0.9],
+}
+"""The settings that are chosen, in the order of the search, with the values that are tried. Those that the backend does
+not have are left out."""
+
+PRESENCE = (
+    "clip.logit_scale",
+    "clip.global_threshold",
+    "clip.local_threshold",
+    "clip.distractors",
+    "detector.candidate_threshold",
+    "detector.box_threshold",
+    "verify.accept_threshold",
+    "verify.accept_top_k",
+)
+"""Those that image-level labels can judge: which classes an image shows."""
+
+CLASS_GRID: Mapping[str, Sequence[float]] = {
+    "detector.box_threshold": [0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5],
+    "ignore.confident_threshold_label_free": [0.1, 0.2, 0.3, 0.4, 0.5],
+}
+"""Thresholds that a class with enough images may have of its own."""
+
+Mode = Literal["label_given", "label_free"]
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """An annotated image.
+
+    Attributes:
+        loaded: the upright image; ``sample.labels`` are its classes, given or from its ground truth.
+        truth: the upright ground truth uint8 (H, W); None if only the classes are known.
+    """
+
+    loaded: LoadedSample
+    truth: np.ndarray | None
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The classes in the image, foreground indices."""
+        return self.loaded.sample.labels or ()
+
+
+def examples(data: Dataset, gt: Path | None, limit: int | None) -> list[Example]:
+    """The annotated images of a dataset: those with ground truth, or if there is none, with image-level labels.
+
+    Args:
+        data: the images.
+        gt: a folder of label maps that match the stored pixels; by default the dataset's own ground truth.
+        limit: use only the first ``limit`` annotated images.
+
+    Raises:
+        DataError: fewer than ``FEWEST_IMAGES``, or ground truth that cannot be used: unreadable, of another size than
+            its image, or with labels outside the class set.
+    """
+    if gt is not None:
+        truth_of, ids = ground_truth(gt)
+        known = set(ids())
+        samples = [sample for sample in data if sample.id in known]
+        if not samples:
+            raise DataError(f"{gt}: no label map of the {len(data)} images, such as {data[0].id}.png; check `gt`")
+    else:
+        truth_of = None
+        samples = [sample for sample in data if data.drawn or sample.mask is not None]
+    masks = bool(samples) and (gt is not None or data.has_masks or any(s.mask is not None for s in samples))
+    if not masks:
+        samples = [sample for sample in data if sample.labels is not None]
+    samples = samples[:limit]
+    if len(samples) < FEWEST_IMAGES:
+        what = "ground truth" if masks else "ground truth or image-level labels"
+        raise DataError(
+            f"{data.name} {data.split}: {len(samples)} images with {what}; calibrating needs at least {FEWEST_IMAGES}, "
+            "better 50"
+        )
+    found: list[Example] = []
+    faults: list[str] = []
+    for sample in samples:
+        try:
+            truth = None
+            if masks:
+                truth = truth_of(sample.id) if truth_of is not None else data.mask(sample)
+            found.append(_example(data, sample, truth, gt))
+        except ImageError as error:
+            faults.append(str(error))
+    if faults:
+        several = f"; {len(faults)} images in all" if len(faults) > 1 else ""
+        raise DataError(f"{faults[0]}{several}: correct the ground truth or leave these images out")
+    return found
+
+
+def _example(data: Dataset, sample: Sample, truth: np.ndarray | None, gt: Path | None) -> Example:
+    image, exif = data.image(sample), data.orientation(sample)
+    if truth is not None:
+        where = sample.mask or sample.id if gt is None else gt / f"{sample.id}.png"
+        check_values(truth, len(data.class_set.names), where)
+        if truth.shape != image.shape[:2]:
+            sizes = [f"{shape[1]}x{shape[0]}" for shape in (truth.shape, image.shape)]
+            raise ImageError(f"{where}: the label map is {sizes[0]}, its image {sizes[1]}")
+        if sample.labels is None:
+            shown = np.unique(truth)
+            sample = replace(sample, labels=tuple(int(v) - 1 for v in shown if v not in (0, IGNORE)))
+        truth = turn(truth, exif)
+    return Example(LoadedSample(sample, turn(image, exif)), truth)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What replays of an image have found: its seeds' counts, and the mask of each box."""
+
+    counts: dict[Any, np.ndarray] = field(default_factory=dict)
+    masks: dict[Any, BoxMask] = field(default_factory=dict)
+
+
+class _CountingSeeder(DinoSam):
+    """Counts what examples and seeds have in common. What was segmented or painted before is not computed again."""
+
+    _key: tuple[Any, ...] = ()
+
+    def count(self, example: Example, seen: _Seen) -> np.ndarray:
+        """With ground truth, the confusion matrix int64 (C, C + 1); without, for each class whether its presence is a
+        hit, a false alarm or a miss, int64 (K, 3).
+
+        Args:
+            example: the image.
+            seen: of this image, to be extended.
+        """
+        self._seen, self._key = seen, ()
+        self._presence = example.truth is None
+        seed = self.seed(example.loaded)
+        if self._key in seen.counts:
+            return seen.counts[self._key]
+        classes = len(self.class_set.names)
+        if example.truth is not None:
+            counts = confusion_matrix(joint_histogram(example.truth, seed.labels), classes + 1)
+        else:
+            found, shown = (np.isin(np.arange(classes), c) for c in (seed.present, example.classes))
+            counts = np.stack([found & shown, found & ~shown, ~found & shown], 1).astype(np.int64)
+        if self._key:
+            seen.counts[self._key] = counts
+        return counts
+
+    def _paint(
+        self,
+        image: np.ndarray,
+        d: Detections,
+        asked: tuple[int, ...],
+        given: tuple[int, ...] | None,
+        present: tuple[int, ...],
+        evidence: dict[str, Any],
+        notes: list[str],
+    ) -> Seed:
+        used = d[d.role != Role.DROPPED]
+        fusion, ignore = self._set.fusion, self._set.ignore
+        near = np.abs(used.combined[:, None] - used.combined) < np.float32(ignore.contest_margin)
+        # Of the scores only their order and which of them contest pixels decide labels, but for fusion.per_pixel.
+        order = used.combined if fusion.per_pixel else np.unique(used.combined, return_inverse=True)[1]
+        parts = (used.boxes, used.classes, used.role, used.query, order, near)
+        self._key = (self._masks, fusion, ignore.boundary, given, present, *(part.tobytes() for part in parts))
+        if self._presence or self._key in self._seen.counts:
+            nothing = np.zeros((0, 0))
+            return Seed(nothing.astype(np.uint8), nothing.astype(np.float32), present)
+        return super()._paint(image, d, asked, given, present, evidence, notes)
+
+    def _segment(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
+        keys = [(self._masks, box.tobytes()) for box in d.boxes]
+        known = self._seen.masks
+        new = np.array([i for i, key in enumerate(keys) if key not in known], int)
+        if len(new):
+            known.update(zip([keys[i] for i in new], super()._segment(image, d[new]), strict=True))
+        return [known[key] for key in keys]
+
+
+class _Bench:
+    """Measures settings on examples by replaying the seeder on what the models answered.
+
+    Args:
+        data: the classes.
+        examples: the images.
+        modes: how each of them is seeded.
+        models: the models, which remember.
+        memory: what they remember.
+        outputs: of each image.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        examples: Sequence[Example],
+        modes: Sequence[Mode],
+        models: ModelSet,
+        memory: Memory,
+        outputs: Sequence[ModelOutputs],
+    ) -> None:
+        self._class_set, self._examples, self._modes = data.class_set, examples, modes
+        self._models, self._memory, self._outputs = models, memory, outputs
+        self._seen = [_Seen() for _ in examples]
+
+    def measure(self, settings: Settings) -> np.ndarray:
+        """Counts int64 (images, modes, ...)."""
+        common, own = split_thresholds(settings)
+        seeders = []
+        for mode in self._modes:
+            chosen = override(DinoSamSettings(), {**common, "mode": mode})
+            class_set = with_thresholds(self._class_set, chosen, own)
+            models = self._models
+            seeders.append(_CountingSeeder(class_set, models.clip, models.sam, models.detector, chosen))
+        counts = []
+        for example, outputs, seen in zip(self._examples, self._outputs, self._seen, strict=True):
+            self._memory.name, self._memory.outputs = example.loaded.sample.id, outputs
+            counts.append(np.stack([seeder.count(example, seen) for seeder in seeders]))
+        return np.stack(counts)
+
+
+def mean_iou(counts: np.ndarray) -> float:
+    """mIoU of confusion matrices int64 (modes, C, C + 1), ignored pixels as background, averaged over the modes."""
+    return mean(np.array([mean(iou(resolve_ignored(matrix, "background"))) for matrix in counts]))
+
+
+def mean_f1(counts: np.ndarray) -> float:
+    """F1 of the presence of classes, mean over the classes that any image shows, of counts int64 (modes, K, 3)."""
+    hits, alarms, misses = counts.sum(0).T.astype(np.float64)
+    shown = hits + misses > 0
+    return mean((2 * hits / np.maximum(2 * hits + alarms + misses, 1))[shown])
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was chosen, and on what grounds.
+
+    Attributes:
+        changes: chosen settings that differ from those of the start.
+        settings: chosen settings that differ from those that the model set has anyway: the content of a config file.
+        criterion: ``mIoU`` or ``F1``.
+        before: its value under the settings of the start.
+        after: its value under the chosen settings, on the images they were chosen on.
+        gain: what the choice gained on images that it had not seen, by cross-validation.
+        class_gain: what thresholds of single classes gained beyond it; None if no class has enough images.
+        images: number of images.
+        per_class: number of images with each class, by name.
+        modes: how the images were seeded.
+        tried: number of settings that were tried.
+    """
+
+    changes: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    criterion: str
+    before: float
+    after: float
+    gain: Gain
+    class_gain: Gain | None
+    images: int
+    per_class: Mapping[str, int]
+    modes: tuple[Mode, ...]
+    tried: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The calibration as plain JSON values."""
+        values: dict[str, Any] = plain(asdict(self))
+        return values
+
+
+def config_file(found: Calibration, data: Dataset, models: ModelSet, backend: str, gt: Path | None = None) -> str:
+    """The content of a file for ``--config``: the chosen settings, and in comments what they were chosen on."""
+    weights = (f"{role} {row['name']} ({(row['sha256'] or 'no hash')[:12]})" for role, row in models.weights().items())
+    truth = f"ground truth in {gt.name}" if gt is not None else "ground truth"
+    grounds = truth if found.criterion == "mIoU" else "image-level labels"
+    seen = ", ".join(f"{name} {n}" for name, n in found.per_class.items())
+    before, after = (f"{100 * value:.2f}" for value in (found.before, found.after))
+    lines = [
+        f"Settings of {backend}, chosen by wsss-seed calibrate on {time.strftime('%Y-%m-%d')}.",
+        f"Images: {found.images} of {data.name} {data.split}, with {grounds}, seeded {' and '.join(found.modes)}.",
+        f"Images with each class: {seen}.",
+        f"Models: {', '.join(weights)}, {models.precision}.",
+        f"{found.criterion} {before} -> {after} on these images; on unseen ones (cross-validation, {FOLDS} folds) "
+        f"{_points(found.gain)}.",
+    ]
+    if not found.gain.certain:
+        lines.append("That is no gain beyond chance: the settings stay as they are.")
+    if found.class_gain is not None:
+        kept = "kept" if found.class_gain.certain else "not kept"
+        lines.append(f"Thresholds of single classes beyond that: {_points(found.class_gain)}, {kept}.")
+    header = "".join(f"# {line}\n" for text in lines for line in wrap(text, 116))
+    settings = "".join(f"{_toml(key)} = {_toml(value)}\n" for key, value in found.settings.items())
+    return f"{header}\n[settings]\n{settings}"
+
+
+def _points(gain: Gain) -> str:
+    return f"{100 * gain.value:+.2f} points, standard error {100 * gain.spread:.2f}"
+
+
+def _toml(value: Any) -> str:
+    """A setting as a TOML value."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)  # a TOML string, as long as it has no surrogates
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def calibrate(
+    data: Dataset,
+    models: ModelSet,
+    *,
+    backend: str = "dino-sam",
+    gt: Path | None = None,
+    limit: int | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    from_defaults: bool = False,
+    cache: Path | None = None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    progress: Reporter | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Calibration:
+    """Choose thresholds on annotated images, by mIoU, or if only their classes are known, by F1 of the classes found.
+
+    Args:
+        data: the images; see ``examples`` for their annotations. If it has image-level labels, both modes count alike,
+            since one file serves both; otherwise images are seeded label-free. ``mode`` in ``fixed`` decides otherwise.
+        models: the model set, adapted to the backend.
+        backend: ``dino-sam``.
+        gt: a folder of label maps.
+        limit: use only the first ``limit`` annotated images.
+        fixed: settings that are not chosen, dotted key -> value.
+        from_defaults: start from the defaults for photographs even if the model set has calibrated settings.
+        cache: a folder that keeps the outputs of the models, such as a run folder of ``generate`` with
+            ``keep_evidence``.
+        grid: the values to try by setting; ``GRID`` by default.
+        progress: receives the progress of asking the models.
+        say: receives a line per step of the choice.
+
+    Raises:
+        UsageError: a backend that cannot be calibrated, or an unknown setting.
+        DataError: see ``examples``.
+        RunFolderError: a cache of other weights or another version, or one that cannot be written.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(f"only {' and '.join(BACKENDS)} can be calibrated, not {backend}")
+    images = examples(data, gt, limit)
+    masks = images[0].truth is not None
+    fixed = dict(fixed or {})
+    calibrated = models.settings(backend)
+    base = override(DinoSamSettings(), {} if from_defaults else calibrated)
+    common, own = split_thresholds(fixed)
+    start = {**flatten(override(base, common)), **own}
+    modes = _modes(data, start.pop("mode"), masks)
+    recorder = RecordingSeeder(backend, data.class_set, models, {**start, "mode": "auto"})
+    outputs = _ask(recorder, images, models, cache, progress)
+    if cache is not None:
+        _keep(cache, recorder.memory, images, outputs, models)
+    bench = _Bench(data, images, modes, recorded(models, recorder.memory), recorder.memory, outputs)
+    measure, figure = Remembered(bench.measure), mean_iou if masks else mean_f1
+    grid = GRID if grid is None else grid
+    free = {key: grid[key] for key in grid if key in start and key not in fixed and (masks or key in PRESENCE)}
+    shown = np.array([np.isin(np.arange(len(data.class_set.names)), e.classes) for e in images])
+
+    def choose(rows: np.ndarray) -> dict[str, Any]:
+        return {**start, **search(start, free, measure, figure, rows)}
+
+    def choose_classes(rows: np.ndarray) -> dict[str, Any]:
+        chosen = choose(rows)
+        names = [n for n, k in zip(data.class_set.names, shown[rows].sum(0), strict=True) if k >= FEWEST_OF_CLASS]
+        keys = {f"{key}.{name}": key for key in CLASS_GRID if key in free for name in names}
+        equal = {**{own: chosen[key] for own, key in keys.items()}, **chosen}
+        return {**chosen, **search(equal, {own: CLASS_GRID[key] for own, key in keys.items()}, measure, figure, rows)}
+
+    everything, n = np.arange(len(images)), len(images)
+    before = measure(start)
+    unseen = held_out(choose, measure, n, FOLDS)
+    found, class_gain = gain(before, unseen, figure), None
+    chosen = choose(everything) if found.certain else start
+    if found.certain and masks and (shown.sum(0) >= FEWEST_OF_CLASS).any():
+        class_gain = gain(unseen, held_out(choose_classes, measure, n, FOLDS), figure)
+        chosen = choose_classes(everything) if class_gain.certain else chosen
+    if cache is not None:
+        _keep(cache, recorder.memory, images, outputs, models)
+    under = flatten(override(DinoSamSettings(), calibrated))
+    return Calibration(
+        changes={key: value for key, value in chosen.items() if key not in start or value != start[key]},
+        settings={k: v for k, v in {**fixed, **chosen}.items() if k in fixed or k not in under or v != under[k]},
+        criterion="mIoU" if masks else "F1",
+        before=figure(before.sum(0)),
+        after=figure(measure(chosen).sum(0)),
+        gain=found,
+        class_gain=class_gain,
+        images=n,
+        per_class=dict(zip(data.class_set.names, shown.sum(0).tolist(), strict=True)),
+        modes=modes,
+        tried=len(measure),
+    )
+
+
+def _modes(data: Dataset, mode: str, masks: bool) -> tuple[Mode, ...]:
+    """How the examples are seeded."""
+    if mode == "boxes_given":
+        raise UsageError("mode boxes_given has nothing to calibrate; choose auto, label_given or label_free")
+    if not masks:
+        if mode == "label_given":
+            raise UsageError("image-level labels alone cannot judge mode label_given; give `gt`, or choose label_free")
+        return ("label_free",)
+    if mode == "auto":
+        return ("label_free",) if data.labels_source is None else ("label_given", "label_free")
+    return ("label_given",) if mode == "label_given" else ("label_free",)
+
+
+def _ask(
+    recorder: RecordingSeeder,
+    images: Sequence[Example],
+    models: ModelSet,
+    cache: Path | None,
+    progress: Reporter | None,
+) -> list[ModelOutputs]:
+    """The outputs of the models for each image, from the cache or from the models."""
+    identity = models_identity(models)
+    found: dict[str, ModelOutputs] = {}
+    try:
+        if cache is not None and texts_path(cache).exists():
+            recorder.memory.texts.update(read_texts(texts_path(cache), identity))
+        for example in images:
+            name = example.loaded.sample.id
+            if cache is not None and outputs_path(cache, name).exists():
+                outputs = read_outputs(outputs_path(cache, name), identity)
+                if outputs.image == image_digest(example.loaded.image):
+                    found[name] = outputs
+    except ImageError as error:
+        raise RunFolderError(f"{error}, or choose another `cache`") from None
+    if progress is not None:
+        progress.start(len(images), len(found))
+    for example in images:
+        name = example.loaded.sample.id
+        if name not in found:
+            recorder.seed(example.loaded)
+            found[name] = recorder.memory.outputs
+            if progress is not None:
+                progress.step()
+    if progress is not None:
+        progress.stop()
+    return [found[example.loaded.sample.id] for example in images]
+
+
+def _keep(
+    cache: Path, memory: Memory, images: Sequence[Example], outputs: Sequence[ModelOutputs], models: ModelSet
+) -> None:
+    identity = models_identity(models)
+    try:
+        write_texts(texts_path(cache), memory.texts, identity)
+        for example, own in zip(images, outputs, strict=True):
+            write_outputs(outputs_path(cache, example.loaded.sample.id), own, identity)
+    except OSError as error:
+        raise write_error(cache, error) from error
