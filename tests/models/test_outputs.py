@@ -74,8 +74,9 @@ def test_what_is_read_is_what_was_written(outputs, tmp_path):
 
 def test_texts(tmp_path):
     texts = {("a cat", "a dog"): numbers(2, 8), ("sky",): numbers(1, 8)}
-    write_texts(tmp_path / "t.st", texts, MODELS)
-    found = read_texts(tmp_path / "t.st", MODELS)
+    write_texts(tmp_path / "t.st", texts, MODELS, 99.5)
+    found, logit_scale = read_texts(tmp_path / "t.st", MODELS)
+    assert logit_scale == 99.5
     assert list(found) == list(texts)
     assert all(np.array_equal(found[key], texts[key]) for key in texts)
 

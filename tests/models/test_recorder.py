@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -31,7 +33,7 @@ def memory():
 
 def silent(memory: Memory):
     """Models that must not ask."""
-    return kept_models(Memory(False, memory.texts, memory.name, memory.outputs), "cpu")
+    return kept_models(replace(memory, asks=False), "cpu")
 
 
 def test_nothing_is_loaded_before_it_is_asked(memory):
@@ -59,6 +61,14 @@ def test_clip(real, memory):
     ):
         with pytest.raises(ImageError, match="photo: these settings ask the models for"):
             ask()
+
+
+def test_clip_s_logit_scale(real, memory):
+    with pytest.raises(ImageError, match="CLIP's logit scale"):
+        _ = silent(memory).clip.logit_scale
+    recorded(real, memory).clip.encode_text(["sky"])
+    assert silent(memory).clip.logit_scale == real.clip.logit_scale
+    assert recorded(real, Memory()).clip.logit_scale == real.clip.logit_scale
 
 
 def phrases(*names: str) -> list[tuple[str, ...]]:

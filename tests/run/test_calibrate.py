@@ -126,7 +126,7 @@ def test_given_settings_are_not_chosen(world, models, cache):
 
 def test_from_the_defaults_the_file_undoes_what_the_set_has(world, models, cache):
     again = calibrate(world, models, cache=cache, grid={}, from_defaults=True)
-    assert again.settings["clip.logit_scale"] == 100.0
+    assert again.settings["clip.logit_scale"] == 0.0
     effective = override(override(Settings(), models.settings("dino-sam")), again.settings)
     assert effective == Settings()
 

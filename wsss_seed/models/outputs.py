@@ -96,6 +96,7 @@ class _Header(msgspec.Struct):
     grid: tuple[_Side, _Side] | None = None
     steps: list[tuple[tuple[_Side, _Side], tuple[_Side, _Side]]] | None = None
     texts: list[tuple[str, ...]] = []
+    logit_scale: float | None = None
 
 
 def image_digest(image: np.ndarray) -> str:
@@ -205,14 +206,19 @@ def read_orientation(path: Path, models: Mapping[str, str]) -> int:
         return header.orientation
 
 
-def write_texts(path: Path, texts: Mapping[tuple[str, ...], np.ndarray], models: Mapping[str, str]) -> None:
-    """Write CLIP's features float32 (n, D) of lists of n sentences atomically. Raises OSError."""
+def write_texts(
+    path: Path,
+    texts: Mapping[tuple[str, ...], np.ndarray],
+    models: Mapping[str, str],
+    logit_scale: float | None = None,
+) -> None:
+    """Write CLIP's features float32 (n, D) of lists of n sentences, and its logit scale, atomically. Raises OSError."""
     arrays = {str(i): features for i, features in enumerate(texts.values())}
-    _write(path, arrays, _Header(FORMAT, dict(models), texts=list(texts)))
+    _write(path, arrays, _Header(FORMAT, dict(models), texts=list(texts), logit_scale=logit_scale))
 
 
-def read_texts(path: Path, models: Mapping[str, str]) -> dict[tuple[str, ...], np.ndarray]:
-    """Read what ``write_texts`` wrote. Raises ImageError like ``read_outputs``."""
+def read_texts(path: Path, models: Mapping[str, str]) -> tuple[dict[tuple[str, ...], np.ndarray], float | None]:
+    """Read the features and the logit scale that ``write_texts`` wrote. Raises ImageError like ``read_outputs``."""
     arrays, header = _read(path, models)
     try:
         found = {texts: arrays[str(i)] for i, texts in enumerate(header.texts)}
@@ -220,7 +226,7 @@ def read_texts(path: Path, models: Mapping[str, str]) -> dict[tuple[str, ...], n
         raise _unusable(path, "damaged") from None
     if any(features.ndim != 2 or len(features) != len(texts) for texts, features in found.items()):
         raise _unusable(path, "damaged")
-    return found
+    return found, header.logit_scale
 
 
 def _write(path: Path, arrays: Mapping[str, np.ndarray], header: _Header) -> None:

@@ -27,12 +27,14 @@ class Memory:
     Attributes:
         asks: whether they ask the real models what they do not know; otherwise that is an error of the image.
         texts: CLIP's features float32 (n, D) of lists of n sentences.
+        logit_scale: that of CLIP, once it was asked for any text.
         name: id of the current image, for messages.
         outputs: the answers about the current image; to be replaced for each image.
     """
 
     asks: bool = True
     texts: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict)
+    logit_scale: float | None = None
     name: str = ""
     outputs: ModelOutputs = field(default_factory=lambda: ModelOutputs(""))
 
@@ -97,7 +99,15 @@ class _Clip:
         if key not in known:
             self._memory.require("the features of other sentences")
             known[key] = self._real().encode_text(texts).cpu().numpy()
+            self._memory.logit_scale = self._real().logit_scale
         return torch.from_numpy(known[key])
+
+    @property
+    def logit_scale(self) -> float:
+        if self._memory.logit_scale is None:
+            self._memory.require("CLIP's logit scale")
+            self._memory.logit_scale = self._real().logit_scale
+        return self._memory.logit_scale
 
     def encode_views(self, image: np.ndarray, boxes: np.ndarray) -> torch.Tensor:
         known = self._memory.outputs.views

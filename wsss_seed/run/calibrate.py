@@ -59,7 +59,6 @@ GRID: Mapping[str, Sequence[Any]] = {
     "detector.fallback_threshold": [0.1, 0.15, 0.2, 0.3],
     "ignore.confident_threshold": [0.05, 0.1, 0.2, 0.3, 0.4],
     "ignore.confident_threshold_label_free": [0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5],
-    "ignore.confident_threshold_unverified": [0.15, 0.2, 0.25, 0.3, 0.35],
     "ignore.ambiguous_threshold": [0.05, 0.1, 0.2, 0.3],
     "ignore.contest_margin": [0.0, 0.02, 0.05, 0.1],
     "verify.min_side": [8, 16, 32],
@@ -232,8 +231,11 @@ class _CountingSeeder(DinoSam):
         fusion, ignore = self._set.fusion, self._set.ignore
         near = np.abs(used.combined[:, None] - used.combined) < np.float32(ignore.contest_margin)
         # Of the scores only their order and which of them contest pixels decide labels, but for fusion.per_pixel.
-        order = used.combined if fusion.per_pixel else np.unique(used.combined, return_inverse=True)[1]
-        parts = (used.boxes, used.classes, used.role, used.query, order, near)
+        scores = [
+            score if fusion.per_pixel else np.unique(score, return_inverse=True)[1]
+            for score in (used.combined, used.class_score)
+        ]
+        parts = (used.boxes, used.classes, used.role, used.query, near, *scores)
         self._key = (self._masks, fusion, ignore.boundary, given, present, *(part.tobytes() for part in parts))
         if self._presence or self._key in self._seen.counts:
             nothing = np.zeros((0, 0))
@@ -493,7 +495,8 @@ def _ask(
     found: dict[str, ModelOutputs] = {}
     try:
         if cache is not None and texts_path(cache).exists():
-            recorder.memory.texts.update(read_texts(texts_path(cache), identity))
+            texts, recorder.memory.logit_scale = read_texts(texts_path(cache), identity)
+            recorder.memory.texts.update(texts)
         for example in images:
             name = example.loaded.sample.id
             if cache is not None and outputs_path(cache, name).exists():
@@ -521,7 +524,7 @@ def _keep(
 ) -> None:
     identity = models_identity(models)
     try:
-        write_texts(texts_path(cache), memory.texts, identity)
+        write_texts(texts_path(cache), memory.texts, identity, memory.logit_scale)
         for example, own in zip(images, outputs, strict=True):
             write_outputs(outputs_path(cache, example.loaded.sample.id), own, identity)
     except OSError as error:

@@ -60,7 +60,7 @@ class RecordingSeeder:
         self.settings = self._seeder.settings
         self.needs_boxes = self._seeder.needs_boxes
         check_replayable(self.settings)
-        everywhere, common = replace(class_set, thresholds={}), split_thresholds(settings)[0]
+        everywhere, common = replace(class_set, thresholds={}), split_thresholds(self.settings)[0]
         self._ahead = {
             mode: [build_seeder(backend, BackendRequest(everywhere, own, {**common, **c})) for c in changes]
             for mode, changes in settings_ahead(self.settings).items()
@@ -93,7 +93,7 @@ class KeepingSeeder:
         memory = self._seeder.memory
         try:
             if len(memory.texts) > self._texts:
-                write_texts(texts_path(self._folder), memory.texts, self._models)
+                write_texts(texts_path(self._folder), memory.texts, self._models, memory.logit_scale)
                 self._texts = len(memory.texts)
             write_outputs(outputs_path(self._folder, loaded.sample.id), memory.outputs, self._models)
         except OSError as error:

@@ -112,9 +112,10 @@ def reseed(
         ) from None
     models = {**known.models, "precision": known.precision}
     try:
-        memory = Memory(asks=False, texts=read_texts(texts_path(run), models))
+        texts, logit_scale = read_texts(texts_path(run), models)
     except ImageError as error:
         raise RunFolderError(str(error)) from None
+    memory = Memory(asks=False, texts=texts, logit_scale=logit_scale)
     backend = str(known.backend.pop("name"))
     request = BackendRequest(class_set, kept_models(memory, usable_device(device)), {**known.backend, **settings})
     seeder = build_seeder(backend, request)
