@@ -14,6 +14,7 @@ from wsss_seed.models.detector import Queries
 from wsss_seed.models.outputs import (
     MARGIN,
     ModelOutputs,
+    PhraseAnswer,
     Question,
     WindowedMasks,
     image_digest,
@@ -46,17 +47,23 @@ def some_outputs() -> ModelOutputs:
         outputs.queries[question] = Queries(numbers(n, 4), numbers(n), numbers(n, len(question.phrases)))
     for i, box in enumerate(boxes):
         outputs.masks[box.tobytes(), False] = WindowedMasks(i, 2 * i, numbers(1, 5 + i, 7), numbers(1))
+    masks = [WindowedMasks(2, 1, numbers(1, 4, 3 + i), numbers(1)) for i in range(2)]
+    outputs.phrases = {"cat": PhraseAnswer(numbers(2, 4), numbers(2), tuple(masks))}
+    outputs.phrases["dog"] = PhraseAnswer(numbers(0, 4), numbers(0), ())
     outputs.masks[boxes[0].tobytes(), True] = WindowedMasks(0, 0, numbers(3, 32, 24), numbers(3))
     return outputs
 
 
 def same(a: ModelOutputs, b: ModelOutputs) -> bool:
     def arrays(outputs: ModelOutputs) -> list[bytes]:
+        answers = outputs.phrases.values()
         found = [*outputs.views.values(), *(x for q in outputs.queries.values() for x in q)]
-        return [x.tobytes() for x in found] + [(*m[:2], m[2].tobytes(), m[3].tobytes()) for m in outputs.masks.values()]
+        found += [x for answer in answers for x in answer[:2]]
+        masks = [*outputs.masks.values(), *(m for answer in answers for m in answer.masks)]
+        return [x.tobytes() for x in found] + [(*m[:2], m[2].tobytes(), m[3].tobytes()) for m in masks]
 
     def keys(o: ModelOutputs) -> tuple[object, ...]:
-        return o.image, o.orientation, [*o.views], [*o.queries], [*o.masks], o.grid, o.steps
+        return o.image, o.orientation, [*o.views], [*o.queries], [*o.masks], [*o.phrases], o.grid, o.steps
 
     return keys(a) == keys(b) and arrays(a) == arrays(b)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.small_hf import sam3, saved
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.toyland.dataset import Toyland
 from wsss_seed.errors import ImageError
@@ -117,3 +118,30 @@ def test_sam(real, memory, multimask):
         assert torch.equal(ours[:, y0:y1, x0:x1], theirs[:, y0:y1, x0:x1])
     with pytest.raises(ImageError, match="SAM's masks of other boxes"):
         models.sam.decode_boxes(models.sam.embed(IMAGE), BOXES, multimask=not multimask)
+
+
+def test_sam3(memory, tmp_path):
+    """Its objects and masks; a lower threshold later asks nothing."""
+    real = ModelSet("tiny", "cpu", sam=f"hf:{saved(tmp_path, *sam3())}").sam3
+    own = recorded(ModelSet("tiny", "cpu", sam=f"hf:{tmp_path}"), memory)
+    embedding = real.embed(IMAGE)
+    whole = real.ask(embedding, "cat", SCORE_FLOOR)
+    least = float(np.median(whole.scores))
+    assert len(whole.scores) > 2
+    own.sam3.ask(own.sam3.embed(IMAGE), "cat", least)
+    for models in (own, silent(memory)):
+        for threshold in (SCORE_FLOOR, least):
+            theirs = real.ask(embedding, "cat", threshold)
+            ours = models.sam3.ask(models.sam3.embed(IMAGE), "cat", threshold)
+            assert np.array_equal(ours.boxes, theirs.boxes)
+            assert np.array_equal(ours.scores, theirs.scores)
+            pairs = zip(
+                ours.boxes.astype(int),
+                models.sam3.logits(models.sam3.embed(IMAGE), ours.low_res),
+                real.logits(embedding, theirs.low_res),
+                strict=True,
+            )
+            for (x0, y0, x1, y1), found, expected in pairs:
+                assert torch.equal(found[y0:y1, x0:x1], expected[y0:y1, x0:x1])
+    with pytest.raises(ImageError, match="ask the models for 'dog'"):
+        silent(memory).sam3.ask(None, "dog")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.run.painted import Painted
 from wsss_seed.data.classes import load_class_set
+from wsss_seed.models.zoo import ModelSet
 from wsss_seed.output.identity import (
     PROMPTING,
     class_set_content,
@@ -157,3 +158,9 @@ def test_a_class_set_is_its_content(name):
     classes = load_class_set(name)
     content = json.loads(json.dumps(class_set_content(classes)))
     assert class_set_from_content(content, classes.name) == classes
+
+
+def test_a_model_set_may_lack_a_model():
+    """The set sam3 has no detector."""
+    found = identity(Painted(1), {}, ModelSet("sam3", "cpu"))
+    assert found["models"] == {"clip": "PE-Core-L-14-336:meta", "sam": "hf:facebook/sam3"}

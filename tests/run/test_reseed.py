@@ -12,6 +12,7 @@ from PIL import Image
 
 import wsss_seed as ws
 from tests.data.test_orientation import store
+from tests.small_hf import sam3, saved
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.images import read_labels
 from wsss_seed.errors import RunFolderError, UsageError
@@ -193,8 +194,25 @@ def test_runs_and_settings_that_cannot_be_seeded_again(world, kept, tmp_path):
         ws.open_run(run).reseed(out=tmp_path / "x")
 
 
+def test_sam3(world, tmp_path, no_models, monkeypatch):
+    """With a small random SAM 3, whose objects are of no use."""
+    monkeypatch.undo()
+    small = {"models": {"set": "tiny", "sam": f"hf:{saved(tmp_path / 'sam3', *sam3())}"}, "backend": "sam3"}
+    low = {"sam3.box_threshold": 0.1, "sam3.ambiguous_threshold": 0.1, "ignore.confident_threshold": 0.0}
+    data = ws.open_dataset("toyland", images=2)
+    kept = ws.generate(data, out=tmp_path / "run", keep_evidence=True, settings=low, **{**CPU, **small})
+    other = {"nms.iou_threshold": 0.3, "mask.box_expand": 0.2}
+    monkeypatch.setattr("wsss_seed.models.sam3.load_sam3", lambda *_: pytest.fail("SAM 3 is loaded"))
+    again = kept.reseed(other, out=tmp_path / "again", device="cpu", progress=False)
+    assert not again.failed
+    monkeypatch.undo()
+    fresh = ws.generate(data, out=tmp_path / "fresh", settings={**low, **other}, **{**CPU, **small})
+    assert masks(again.path) == masks(fresh.path)
+    assert sum(len(record.evidence["detections"]) for record in again.records) > 4
+
+
 def test_other_backends_keep_nothing(world, tmp_path):
-    with pytest.raises(UsageError, match="can be kept for dino-sam only, not clip-sams"):
+    with pytest.raises(UsageError, match="can be kept for dino-sam and sam3 only, not clip-sams"):
         ws.generate(world, out=tmp_path / "x", backend="clip-sams", keep_evidence=True, **CPU)
 
 

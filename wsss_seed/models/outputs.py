@@ -1,5 +1,5 @@
-"""What the frozen models of dino-sam answered about an image, kept in a file, so that masks can be made again without
-the models.
+"""What the frozen models of dino-sam and sam3 answered about an image, kept in a file, so that masks can be made again
+without the models.
 
 Nothing is rounded: an answer that is kept is returned to the last bit. To stay small, a file has only the detector's
 queries with a score of at least ``SCORE_FLOOR``, and of SAM's logits only a window around their box (``MARGIN``).
@@ -48,18 +48,26 @@ class Question(NamedTuple):
 
 
 class WindowedMasks(NamedTuple):
-    """SAM's masks of a box: a window of their logits on the decoder's grid.
+    """The masks of a box: a window of their logits on the decoder's grid.
 
     Attributes:
         top, left: position of the window on the grid.
         low_res: float32 (M, h, w).
-        iou: float32 (M,) predicted IoU.
+        iou: float32 (M,) predicted IoU; NaN where the model predicts none.
     """
 
     top: int
     left: int
     low_res: np.ndarray
     iou: np.ndarray
+
+
+class PhraseAnswer(NamedTuple):
+    """What SAM 3 found for a phrase: ``boxes`` float32 (n, 4), ``scores`` float32 (n,), and the mask of each box."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    masks: tuple[WindowedMasks, ...]
 
 
 @dataclass
@@ -72,6 +80,7 @@ class ModelOutputs:
         views: CLIP's feature float32 (D,) of the crop of a box.
         queries: the detector's answer to a question.
         masks: SAM's masks of a box and whether there are three of them or one.
+        phrases: SAM 3's answer to a phrase.
         grid: height and width of SAM's decoder's grid, and ``steps`` from it to the image; None without masks.
     """
 
@@ -80,6 +89,7 @@ class ModelOutputs:
     views: dict[bytes, np.ndarray] = field(default_factory=dict)
     queries: dict[Question, Queries] = field(default_factory=dict)
     masks: dict[tuple[bytes, bool], WindowedMasks] = field(default_factory=dict)
+    phrases: dict[str, PhraseAnswer] = field(default_factory=dict)
     grid: tuple[int, int] | None = None
     steps: Steps | None = None
 
@@ -93,6 +103,7 @@ class _Header(msgspec.Struct):
     image: str = ""
     orientation: Annotated[int, msgspec.Meta(ge=1, le=8)] = 1
     questions: list[tuple[tuple[tuple[str, ...], ...], bool, ScoreMap]] = []
+    phrases: list[str] = []
     grid: tuple[_Side, _Side] | None = None
     steps: list[tuple[tuple[_Side, _Side], tuple[_Side, _Side]]] | None = None
     texts: list[tuple[str, ...]] = []
@@ -147,14 +158,16 @@ def write_outputs(path: Path, outputs: ModelOutputs, models: Mapping[str, str]) 
         if own:
             name = f"masks.{'three' if several else 'one'}"
             arrays[f"{name}.boxes"] = np.frombuffer(b"".join(own), np.float32).reshape(-1, 4)
-            arrays[f"{name}.windows"] = np.array(
-                [(m.top, m.left, *m.low_res.shape[1:]) for m in own.values()], np.int32
-            )
-            arrays[f"{name}.iou"] = np.stack([m.iou for m in own.values()])
-            arrays[f"{name}.logits"] = np.concatenate([m.low_res.ravel() for m in own.values()])
+            arrays |= _packed(name, list(own.values()))
+    for i, answer in enumerate(outputs.phrases.values()):
+        arrays |= {f"phrases.{i}.boxes": answer.boxes, f"phrases.{i}.scores": answer.scores}
+        if answer.masks:
+            arrays |= _packed(f"phrases.{i}", answer.masks)
     questions = [(q.phrases, q.joint, q.score) for q in outputs.queries]
     steps = None if outputs.steps is None else list(outputs.steps)
-    header = _Header(FORMAT, dict(models), outputs.image, outputs.orientation, questions, outputs.grid, steps)
+    phrases = list(outputs.phrases)
+    about = (outputs.image, outputs.orientation, questions, phrases, outputs.grid, steps)
+    header = _Header(FORMAT, dict(models), *about)
     _write(path, arrays, header)
 
 
@@ -183,21 +196,43 @@ def read_outputs(path: Path, models: Mapping[str, str]) -> ModelOutputs:
         for several, name in ((False, "masks.one"), (True, "masks.three")):
             if f"{name}.boxes" not in arrays:
                 continue
-            boxes, windows, iou, logits = (arrays[f"{name}.{key}"] for key in ("boxes", "windows", "iou", "logits"))
-            count, start = iou.shape[1], 0
-            for box, (top, left, h, w), own in zip(boxes, windows.tolist(), iou, strict=True):
-                end = start + count * h * w
-                low_res = logits[start:end].reshape(count, h, w)
-                height, width = outputs.grid or (0, 0)
-                if not (0 <= top <= top + h <= height and 0 <= left <= left + w <= width and outputs.steps):
-                    raise ValueError("a window outside the grid")
-                outputs.masks[box.tobytes(), several] = WindowedMasks(top, left, low_res, own)
-                start = end
+            masks = _unpacked(arrays, name, outputs)
+            boxes = arrays[f"{name}.boxes"]
+            outputs.masks |= {(box.tobytes(), several): own for box, own in zip(boxes, masks, strict=True)}
+        for i, phrase in enumerate(header.phrases):
+            boxes, scores = arrays[f"phrases.{i}.boxes"], arrays[f"phrases.{i}.scores"]
+            found = _unpacked(arrays, f"phrases.{i}", outputs) if len(boxes) else []
+            if boxes.shape != (len(found), 4) or scores.shape != (len(found),):
+                raise ValueError("objects of the wrong shape")
+            outputs.phrases[phrase] = PhraseAnswer(boxes, scores, tuple(found))
         if any(feature.ndim != 1 for feature in outputs.views.values()):
             raise ValueError("features of the wrong shape")
     except (KeyError, ValueError, IndexError, TypeError):
         raise _unusable(path, "damaged") from None
     return outputs
+
+
+def _packed(name: str, masks: Sequence[WindowedMasks]) -> dict[str, np.ndarray]:
+    """Masks of boxes as arrays of a file."""
+    return {
+        f"{name}.windows": np.array([(m.top, m.left, *m.low_res.shape[1:]) for m in masks], np.int32),
+        f"{name}.iou": np.stack([m.iou for m in masks]),
+        f"{name}.logits": np.concatenate([m.low_res.ravel() for m in masks]),
+    }
+
+
+def _unpacked(arrays: Mapping[str, np.ndarray], name: str, outputs: ModelOutputs) -> list[WindowedMasks]:
+    """Inverse of ``_packed``. Raises KeyError, ValueError, IndexError or TypeError for damaged arrays."""
+    windows, iou, logits = (arrays[f"{name}.{key}"] for key in ("windows", "iou", "logits"))
+    height, width = outputs.grid or (0, 0)
+    count, start, found = iou.shape[1], 0, []
+    for (top, left, h, w), own in zip(windows.tolist(), iou, strict=True):
+        if not (0 <= top <= top + h <= height and 0 <= left <= left + w <= width and outputs.steps):
+            raise ValueError("a window outside the grid")
+        end = start + count * h * w
+        found.append(WindowedMasks(top, left, logits[start:end].reshape(count, h, w), own))
+        start = end
+    return found
 
 
 def read_orientation(path: Path, models: Mapping[str, str]) -> int:

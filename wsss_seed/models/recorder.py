@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ import torch
 from ..errors import ImageError, UsageError
 from .detector import Queries, ScoreMap, merged
 from .masks import BoxMasks
-from .outputs import SCORE_FLOOR, ModelOutputs, Question, WindowedMasks, window
+from .outputs import SCORE_FLOOR, ModelOutputs, PhraseAnswer, Question, WindowedMasks, window
+from .sam3 import TextMasks, upsampled_probabilities
 from .upsample import Steps, upsampled
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def recorded(models: ModelSet, memory: Memory) -> ModelSet:
         "clip": _Clip(memory, lambda: models.clip),
         "detector": _Detector(memory, lambda: models.detector),
         "sam": _Sam(memory, lambda: models.sam, lambda: models.device),
+        "sam3": _Sam3(memory, lambda: models.sam3, lambda: models.device),
     }
     return own
 
@@ -81,7 +83,7 @@ class _KeptModels:
             raise AssertionError("the memory asks")
 
         self.clip, self.detector = _Clip(memory, real), _Detector(memory, real)
-        self.sam = _Sam(memory, real, lambda: device)
+        self.sam, self.sam3 = _Sam(memory, real, lambda: device), _Sam3(memory, real, lambda: device)
 
     def for_backend(self, _: str) -> _KeptModels:
         return self
@@ -166,54 +168,85 @@ def _column(queries: Queries, column: int, columns: int) -> np.ndarray:
     return scores
 
 
-class _Embedding(NamedTuple):
-    """An image to segment, encoded when it has to be."""
+@dataclass(frozen=True, eq=False)
+class _Embedding:
+    """An image to segment, encoded only if a question is new."""
 
     image: np.ndarray
-    steps: Callable[[], Steps]
 
 
-class _Sam:
+class _Masks:
+    """What SAM and SAM 3 have in common: the encoding of the last image, and masks as windows."""
+
     def __init__(self, memory: Memory, real: Callable[[], Any], device: Callable[[], str]) -> None:
         self._memory, self._real, self._device = memory, real, device
-        self._encoded: tuple[np.ndarray, Any] | None = None  # the last image and its embedding
+        self._encoded: tuple[np.ndarray, Any] | None = None
 
     def embed(self, image: np.ndarray) -> _Embedding:
-        def steps() -> Steps:
-            assert self._memory.outputs.steps is not None
-            return self._memory.outputs.steps
+        return _Embedding(image)
 
-        return _Embedding(image, steps)
+    def _encode(self, embedding: _Embedding) -> Any:
+        if self._encoded is None or self._encoded[0] is not embedding.image:
+            self._encoded = embedding.image, self._real().embed(embedding.image)
+        return self._encoded[1]
 
+    def _steps(self) -> Steps:
+        assert self._memory.outputs.steps is not None
+        return self._memory.outputs.steps
+
+    def _cut(self, box: np.ndarray, low_res: np.ndarray, iou: np.ndarray) -> WindowedMasks:
+        outputs = self._memory.outputs
+        assert outputs.grid is not None
+        rows, columns = window(box, outputs.grid, self._steps())
+        return WindowedMasks(rows.start, columns.start, low_res[:, rows, columns].copy(), iou.copy())
+
+    def _whole(self, known: Sequence[WindowedMasks]) -> torch.Tensor:
+        """float32 (n, M, h, w) on the device; 0 outside the windows."""
+        grid = self._memory.outputs.grid or (1, 1)
+        whole = np.zeros((len(known), len(known[0].iou) if known else 1, *grid), np.float32)
+        for full, masks in zip(whole, known, strict=True):
+            h, w = masks.low_res.shape[1:]
+            full[:, masks.top : masks.top + h, masks.left : masks.left + w] = masks.low_res
+        return torch.from_numpy(whole).to(self._device())
+
+
+class _Sam(_Masks):
     def decode_boxes(
         self, embedding: _Embedding, boxes: np.ndarray, *, multimask: bool = False, chunk: int = 64
     ) -> BoxMasks:
         outputs = self._memory.outputs
         boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
         keys = [(box.tobytes(), multimask) for box in boxes]
-        if not keys or not all(key in outputs.masks for key in keys):
-            self._memory.require("SAM's masks of other boxes")
-            if self._encoded is None or self._encoded[0] is not embedding.image:
-                self._encoded = embedding.image, self._real().embed(embedding.image)
-            encoded = self._encoded[1]
-            found: BoxMasks = self._real().decode_boxes(encoded, boxes, multimask=multimask, chunk=chunk)
-            outputs.steps, outputs.grid = encoded.steps, (found.low_res.shape[-2], found.low_res.shape[-1])
-            low_res, iou = found.low_res.cpu().numpy(), found.iou.cpu().numpy()
-            for key, box, own, own_iou in zip(keys, boxes, low_res, iou, strict=True):
-                if key not in outputs.masks:
-                    rows, columns = window(box, outputs.grid, outputs.steps)
-                    outputs.masks[key] = WindowedMasks(
-                        rows.start, columns.start, own[:, rows, columns].copy(), own_iou.copy()
-                    )
-            return found
-        known = [outputs.masks[key] for key in keys]
-        assert outputs.grid is not None
-        whole = np.zeros((len(known), len(known[0].iou), *outputs.grid), np.float32)
-        for full, masks in zip(whole, known, strict=True):
-            h, w = masks.low_res.shape[1:]
-            full[:, masks.top : masks.top + h, masks.left : masks.left + w] = masks.low_res
-        ious = np.stack([masks.iou for masks in known])
-        return BoxMasks(*(torch.from_numpy(array).to(self._device()) for array in (whole, ious)))
+        if keys and all(key in outputs.masks for key in keys):
+            known = [outputs.masks[key] for key in keys]
+            return BoxMasks(self._whole(known), torch.from_numpy(np.stack([m.iou for m in known])).to(self._device()))
+        self._memory.require("SAM's masks of other boxes")
+        encoded = self._encode(embedding)
+        found: BoxMasks = self._real().decode_boxes(encoded, boxes, multimask=multimask, chunk=chunk)
+        outputs.steps, outputs.grid = encoded.steps, (found.low_res.shape[-2], found.low_res.shape[-1])
+        for key, *own in zip(keys, boxes, found.low_res.cpu().numpy(), found.iou.cpu().numpy(), strict=True):
+            outputs.masks.setdefault(key, self._cut(*own))
+        return found
 
-    def logits(self, embedding: _Embedding, low_res: torch.Tensor) -> torch.Tensor:
-        return upsampled(low_res, embedding.steps())
+    def logits(self, _: _Embedding, low_res: torch.Tensor) -> torch.Tensor:
+        return upsampled(low_res, self._steps())
+
+
+class _Sam3(_Masks):
+    def ask(self, embedding: _Embedding, phrase: str, least: float = 0.0) -> TextMasks:
+        """The instances of a phrase with a score of at least ``SCORE_FLOOR``."""
+        outputs = self._memory.outputs
+        if phrase not in outputs.phrases:
+            self._memory.require(f"'{phrase}'")
+            found = self._real().ask(self._encode(embedding), phrase, SCORE_FLOOR)
+            size = embedding.image.shape[0], embedding.image.shape[1]
+            outputs.steps, outputs.grid = [(size, size)], (found.low_res.shape[-2], found.low_res.shape[-1])
+            low_res = found.low_res.cpu().numpy()[:, None]
+            masks = [self._cut(*own, np.full(1, np.nan, np.float32)) for own in zip(found.boxes, low_res, strict=True)]
+            outputs.phrases[phrase] = PhraseAnswer(found.boxes, found.scores, tuple(masks))
+        answer = outputs.phrases[phrase]
+        rows = np.flatnonzero(answer.scores >= least)
+        return TextMasks(answer.boxes[rows], answer.scores[rows], self._whole([answer.masks[i] for i in rows])[:, 0])
+
+    def logits(self, embedding: _Embedding, low_res: torch.Tensor) -> Iterator[torch.Tensor]:
+        yield from upsampled_probabilities(low_res, (embedding.image.shape[0], embedding.image.shape[1]))

@@ -114,10 +114,7 @@ class Sam3:
             embedding: of the image.
             low_res: float32 (n, h, w), see ``TextMasks``.
         """
-        height, width = embedding.original_size
-        for part in low_res.split(max(1, _PROBABILITY_PIXELS // (height * width))):
-            grown = F.interpolate(part.sigmoid()[None], (height, width), mode="bilinear", align_corners=False)[0]
-            yield from grown.logit()
+        yield from upsampled_probabilities(low_res, embedding.original_size)
 
     def _text(self, phrase: str) -> tuple[Any, Tensor]:
         """Text features and attention mask of a phrase."""
@@ -130,6 +127,14 @@ class Sam3:
             with computing(self.device):
                 self._texts[phrase] = self.model.get_text_features(**tokens), tokens["attention_mask"]
         return self._texts[phrase]
+
+
+def upsampled_probabilities(low_res: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
+    """Mask logits float32 (n, h, w) at another size (H, W), one mask after the other, interpolated as probabilities."""
+    height, width = size
+    for part in low_res.split(max(1, _PROBABILITY_PIXELS // (height * width))):
+        grown = F.interpolate(part.sigmoid()[None], (height, width), mode="bilinear", align_corners=False)[0]
+        yield from grown.logit()
 
 
 def load_sam3(name: str, device: str | torch.device = "cpu", precision: str = "fp32") -> Sam3:

@@ -36,7 +36,7 @@ from ..seeding.detection.per_class import split_thresholds, with_thresholds
 from ..seeding.dino_sam import DinoSam
 from ..seeding.dino_sam import Settings as DinoSamSettings
 from ..types import LoadedSample, Seed
-from .model_outputs import BACKENDS, RecordingSeeder, models_identity
+from .model_outputs import RecordingSeeder, models_identity
 from .search import Gain, Remembered, Settings, gain, held_out, search
 
 FEWEST_IMAGES = 20
@@ -414,8 +414,8 @@ def calibrate(
         DataError: see ``examples``.
         RunFolderError: a cache of other weights or another version, or one that cannot be written.
     """
-    if backend not in BACKENDS:
-        raise UsageError(f"only {' and '.join(BACKENDS)} can be calibrated, not {backend}")
+    if backend != "dino-sam":
+        raise UsageError(f"only dino-sam can be calibrated, not {backend}")
     images = examples(data, gt, limit)
     masks = images[0].truth is not None
     fixed = dict(fixed or {})

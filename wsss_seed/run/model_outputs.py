@@ -19,7 +19,7 @@ from ..seeding.detection.per_class import split_thresholds
 from ..seeding.detection.replay import check_replayable, settings_ahead
 from ..types import LoadedSample, Seed, Seeder
 
-BACKENDS = ("dino-sam",)
+BACKENDS = ("dino-sam", "sam3")
 """Backends that ask their models nothing but what is recorded."""
 
 
