@@ -33,6 +33,7 @@ class Rates:
 
     Attributes:
         missed: share of the small, medium and large objects (COCO's sizes) that the detector misses.
+        misplaced: share of the boxes of missed objects, which score 0.05 to 0.22, that lie elsewhere.
         score: mean detector score of the small, medium and large objects that it finds.
         score_spread: standard deviation of these scores.
         box_jitter: standard deviation of the sides of a box as a share of its width or height.
@@ -49,6 +50,7 @@ class Rates:
     """
 
     missed: tuple[float, float, float] = (0.50, 0.22, 0.06)
+    misplaced: float = 0.4
     score: tuple[float, float, float] = (0.33, 0.45, 0.60)
     score_spread: float = 0.12
     box_jitter: float = 0.03
@@ -71,6 +73,7 @@ class Rates:
         return replace(
             self,
             missed=shares(self.missed),
+            misplaced=min(0.95, factor * self.misplaced),
             score=tuple(1 - (1 - s) * (0.75 + 0.25 * factor) for s in self.score),
             box_jitter=factor * self.box_jitter,
             confused=min(0.95, factor * self.confused),
@@ -300,6 +303,8 @@ class World:
                 value = rng.uniform(0.05, 0.22)  # hardly seen: for the rescue
             side = np.tile(o.box[2:] - o.box[:2], 2)
             box = o.box + rng.normal(0, r.box_jitter, 4) * side
+            if value < 0.22 and rng.random() < r.misplaced:
+                box = _random_box(rng, height, width)
             found.append((np.clip(box, 0, [width, height] * 2), float(np.clip(value, 0.05, 0.97))))
         rng = self._random(scene, "group", c)
         if len(own) > 1 and rng.random() < r.grouped:
@@ -312,9 +317,7 @@ class World:
         height, width = scene.labels.shape
         rng, found = self._random(scene, "false", c), []
         for _ in range(rng.poisson(self._rates.false_boxes[c in scene.present])):
-            w, h = rng.uniform(0.1, 0.7) * width, rng.uniform(0.1, 0.7) * height
-            x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
-            found.append((np.array([x, y, x + w, y + h], np.float32), float(rng.uniform(0.2, 0.45))))
+            found.append((_random_box(rng, height, width), float(rng.uniform(0.2, 0.45))))
         return found
 
     def _lookalikes(self, scene: Scene) -> list[tuple[int, np.ndarray]]:
@@ -371,6 +374,12 @@ class World:
         amplitude = self._rates.boundary * np.sqrt(max(1, mask.sum()))
         noise = cv2.resize(rng.normal(0, 1, (6, 6)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
         return (distance + amplitude * noise).astype(np.float32), float(np.clip(iou, 0, 1))
+
+
+def _random_box(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    w, h = rng.uniform(0.1, 0.7) * width, rng.uniform(0.1, 0.7) * height
+    x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    return np.array([x, y, x + w, y + h], np.float32)
 
 
 def _inside(mask: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ class DetectorSettings:
     ambiguous_threshold: UnitInterval = 0.20
     rescue_threshold: UnitInterval = 0.15
     fallback_threshold: UnitInterval = 0.20
-    candidate_threshold: UnitInterval = 0.35
+    candidate_threshold: UnitInterval = 0.40
 
 
 @dataclass(frozen=True)
