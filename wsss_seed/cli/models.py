@@ -109,7 +109,7 @@ def check(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     offline: options.Offline = False,
-    images: Annotated[int, options.option("--images", help="Number of images to draw.", min=8)] = 24,
+    images: Annotated[int, options.option("--images", help="Number of images to draw.", min=16)] = 24,
     json: options.Json = False,
 ) -> None:
     """Check on drawn images that CLIP, detector and SAM answer far above chance. Exit status 1 if one does not.
