@@ -22,7 +22,7 @@ DEFAULTS = {
     "detector.caption": "joint",
     "detector.box_threshold": 0.30,
     "detector.ambiguous_threshold": 0.20,
-    "detector.rescue_threshold": 0.15,
+    "detector.rescue_threshold": 0.10,
     "detector.fallback_threshold": 0.20,
     "detector.phrase_score": "span_mean_max",
     "nms.iou_threshold": 0.70,

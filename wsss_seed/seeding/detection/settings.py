@@ -76,7 +76,7 @@ class DetectorSettings:
     part_phrases: bool = False
     box_threshold: UnitInterval = 0.30
     ambiguous_threshold: UnitInterval = 0.20
-    rescue_threshold: UnitInterval = 0.15
+    rescue_threshold: UnitInterval = 0.10
     fallback_threshold: UnitInterval = 0.20
     candidate_threshold: UnitInterval = 0.40
 
