@@ -13,6 +13,7 @@ import typer
 from ..errors import UsageError
 from . import options, show
 from .evaluate import show_evaluation
+from .summary import doubts, next_commands, show_summary
 
 if TYPE_CHECKING:
     from ..data.base import Dataset
@@ -156,7 +157,13 @@ def warn_of_truth(data: Dataset, limit: int | None, shard: tuple[int, int]) -> N
 
 
 def conclude(
-    result: RunResult, data: Dataset, orientation: Orientation, json: bool, more: dict[str, str] | None = None
+    result: RunResult,
+    data: Dataset,
+    orientation: Orientation,
+    json: bool,
+    more: dict[str, str] | None = None,
+    *,
+    trains: bool = True,
 ) -> None:
     """Report the result of a run, score its masks if there is ground truth, and exit.
 
@@ -166,6 +173,7 @@ def conclude(
         orientation: what its masks match.
         json: print the result as one JSON object.
         more: further results by name.
+        trains: whether the masks are meant to train a segmenter.
     """
     from ..data.orientation import turned_remark
 
@@ -181,7 +189,7 @@ def conclude(
         from ..evaluation.evaluate import evaluate
 
         evaluation = evaluate(result.out, data, ids=result.ids, orientation=orientation)
-    _finish(result, evaluation, json, more)
+    _finish(result, evaluation, json, more, trains=trains)
 
 
 def conclude_unscored(result: RunResult, json: bool) -> None:
@@ -191,14 +199,30 @@ def conclude_unscored(result: RunResult, json: bool) -> None:
 
 
 def _finish(
-    result: RunResult, evaluation: Evaluation | None, json: bool, more: dict[str, str] | None = None
+    result: RunResult,
+    evaluation: Evaluation | None,
+    json: bool,
+    more: dict[str, str] | None = None,
+    *,
+    trains: bool = True,
 ) -> NoReturn:
+    from ..data.classes import read_names
+    from ..output.run_folder import read_run
+
+    totals = (read_run(result.out) or {}).get("totals") if result.finalized else None
     if json:
-        show.as_json(_as_json(result, evaluation) | (more or {}))
+        show.as_json(_as_json(result, evaluation) | {"totals": totals} | (more or {}))
     else:
+        if totals is not None and evaluation is None:
+            show_summary(totals, read_names(result.out / "classes.txt")[1:])
         _show(result, evaluation)
         for name, text in (more or {}).items():
             show.result(f"{name}: {text}")
+    if totals is not None and trains:
+        for text in doubts(totals):
+            show.warning(text)
+    if result.made and not result.interrupted:
+        show.message(next_commands(result.out, trains=trains))
     if result.interrupted:
         show.error("interrupted; run the same command again to resume")
     raise typer.Exit(result.exit_status)

@@ -155,7 +155,7 @@ def predict(
         more["archive"] = str(packed.path)
         if packed.with_ignore:
             show.warning(f"ignored pixels of {packed.with_ignore} label maps became background in {packed.path}")
-    conclude(result, data, masks_match, json, more)
+    conclude(result, data, masks_match, json, more, trains=False)
 
 
 def _values(values: dict[str, Any], scales: str | None, flip: bool, window: int | None) -> dict[str, Any]:

@@ -24,7 +24,6 @@ import platform
 import shutil
 import time
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -48,6 +47,7 @@ from ..io.lock import Lock
 from ..io.png import write_confidence, write_mask, write_rgb
 from ..io.stamp import Stamp
 from .manifest import Appender, Count, Manifest, Record, compact, manifest_files, read_records, shard_file
+from .totals import Totals
 
 if TYPE_CHECKING:
     from ..types import Seed
@@ -359,7 +359,7 @@ class RunFolder:
             if not self._lock.take(shared=False, wait=1.0):
                 return False
         remove_parts([self.path])
-        totals = _Totals()
+        totals = Totals()
         done: list[str] = []
 
         def lines() -> Iterator[bytes]:
@@ -601,38 +601,6 @@ def _short(value: Any) -> str:
 def fingerprint(settings: Mapping[str, Any]) -> str:
     """Hash of the settings of a mask, stored in its record."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-class _Totals:
-    """Sums over the records of a run."""
-
-    def __init__(self) -> None:
-        self._ok = self._failed = self._area = 0
-        self._seconds = 0.0
-        self._present: Counter[str] = Counter()
-        self._pixels: Counter[str] = Counter()
-
-    def add(self, record: Record) -> None:
-        self._seconds += record.seconds
-        if record.status != "ok":
-            self._failed += 1
-            return
-        self._ok += 1
-        self._present.update(record.present)
-        self._pixels.update(record.pixels)
-        if record.size is not None:
-            self._area += record.size[0] * record.size[1]
-
-    def to_json(self) -> dict[str, Any]:
-        pixels = dict(sorted(self._pixels.items()))
-        return {
-            "ok": self._ok,
-            "failed": self._failed,
-            "seconds": round(self._seconds, 3),
-            "images_with_class": dict(sorted(self._present.items())),
-            "pixels": pixels,
-            "ignore": round(1 - sum(pixels.values()) / self._area, 6) if self._area else None,
-        }
 
 
 def _now() -> str:

@@ -1,0 +1,71 @@
+"""What a run found, in a table and in warnings, and the command to type next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import show
+
+_MUCH_IGNORED = 0.3  # share of all pixels
+_MANY_EMPTY = 0.5  # share of the images
+_MANY_IGNORED = 0.1  # share of the images
+_LISTED = 20  # classes without any pixel that are named
+
+
+def show_summary(totals: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Print in how many images each class was found, with its mean area and score, and what was not found.
+
+    Args:
+        totals: see ``Totals.to_json``.
+        names: the classes.
+    """
+    painted, area, score = totals["images_painted"], totals["mean_area"], totals["mean_score"]
+    found = [name for name in names if name in painted]
+    if found:
+        show.table(
+            f"Classes found in {totals['ok']} images",
+            ["class", "images", "mean area in %", "mean score"],
+            [
+                [name, str(painted[name]), show.percent(area[name]), f"{score[name]:.2f}" if name in score else "-"]
+                for name in found
+            ],
+        )
+    never = [name for name in names if name not in painted]
+    if never:
+        more = f" and {len(never) - _LISTED} more" if len(never) > _LISTED else ""
+        show.result(f"found in no image: {', '.join(never[:_LISTED])}{more}")
+    show.result(
+        f"images without any class: {totals['background_only']}, entirely ignored: {totals['ignored_only']}; "
+        f"ignored pixels: {show.percent(totals['ignore'])} %"
+    )
+
+
+def doubts(totals: Mapping[str, Any]) -> list[str]:
+    """What deserves a warning: many images or pixels without a label, and given classes that were not found."""
+    images, found = totals["ok"], []
+    if not images:
+        return []
+    if totals["ignored_only"] > _MANY_IGNORED * images:
+        found.append(
+            f"{totals['ignored_only']} of {images} images are entirely ignored, as no class was found in them; check "
+            "the class names, or give `labels`"
+        )
+    if totals["background_only"] > _MANY_EMPTY * images:
+        found.append(f"{totals['background_only']} of {images} images show none of the classes; check the class names")
+    if (totals["ignore"] or 0) > _MUCH_IGNORED:
+        found.append(f"{show.percent(totals['ignore'])} % of all pixels are ignored and will not train a segmenter")
+    missing = totals["images_missing"]
+    if missing:
+        listed = ", ".join(f"{name} in {n}" for name, n in sorted(missing.items(), key=lambda item: -item[1])[:5])
+        more = f" and {len(missing) - 5} more classes" if len(missing) > 5 else ""
+        found.append(f"given labels without any pixels: {listed}{more} (number of images)")
+    return found
+
+
+def next_commands(out: Path, *, trains: bool) -> str:
+    """The commands that show the masks, and if they are meant for it, train on them."""
+    run = shlex.quote(str(out))
+    return f"next: wsss-seed report {run}" + f", or wsss-seed train-seg {run} --out segmenter" * trains
