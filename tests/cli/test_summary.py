@@ -79,6 +79,12 @@ def test_masks_without_content_are_warned_of(photographs, tmp_path):
     assert "found in no image: giraffe, zebra" in done.stdout
     assert "warning: 4 of 4 images are entirely ignored" in done.stderr
     assert "give --labels" in done.stderr
+    for command, *options in (
+        ("export", "yolo", tmp_path / "out", tmp_path / "yolo"),
+        ("train-seg", tmp_path / "out", "--recipe", "tiny", "--out", tmp_path / "segmenter"),
+    ):
+        again = CliRunner().invoke(app, [command, *map(str, options)])
+        assert "warning: 4 of 4 images are entirely ignored" in again.stderr
 
 
 def test_json_has_the_totals(photographs, tmp_path):

@@ -24,8 +24,8 @@ from scripted import Rates, Scene, World  # noqa: E402
 
 TOYLAND = load_class_set("toyland")
 PERFECT = Rates(
-    missed=(0, 0, 0), misplaced=0, score=(0.8, 0.8, 0.8), score_spread=0, box_jitter=0, confused=0, grouped=0, false_boxes=(0, 0),
-    lookalikes=0, false_classes=0, overlooked=(0, 0, 0), crop_noise=0, boundary=0, spilled=0,
+    missed=(0, 0, 0), misplaced=0, score=(0.8, 0.8, 0.8), score_spread=0, box_jitter=0, confused=0, grouped=0,
+    false_boxes=(0, 0), lookalikes=0, false_classes=0, overlooked=(0, 0, 0), crop_noise=0, boundary=0, spilled=0,
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from . import options, show
+from .summary import warn_of_masks
 
 
 def export(
@@ -50,6 +51,7 @@ def export(
         except KeyboardInterrupt:
             show.error("interrupted; nothing was changed")
             raise typer.Exit(130) from None
+    warn_of_masks(run)
     show.failures(result.failed)
     if result.gaps:
         show.warning(f"some images of the run are not exported: {result.gaps}")

@@ -45,8 +45,8 @@ def show_summary(totals: Mapping[str, Any], names: Sequence[str]) -> None:
 
 def doubts(totals: Mapping[str, Any]) -> list[str]:
     """What deserves a warning: many images or pixels without a label, and given classes that were not found."""
-    images, found = totals["ok"], []
-    if not images:
+    images, found = totals.get("ok"), []
+    if not images or "ignored_only" not in totals:
         return []
     if totals["ignored_only"] > _MANY_IGNORED * images:
         found.append(
@@ -63,6 +63,15 @@ def doubts(totals: Mapping[str, Any]) -> list[str]:
         more = f" and {len(missing) - 5} more classes" if len(missing) > 5 else ""
         found.append(f"given labels without any pixels: {listed}{more} (number of images)")
     return found
+
+
+def warn_of_masks(run: Path) -> None:
+    """Warn of masks that are of little use, before they are exported or trained on. ``run`` may be any folder."""
+    from ..output.run_folder import read_run
+
+    totals = (read_run(run) or {}).get("totals")
+    for text in doubts(totals) if totals is not None else ():
+        show.warning(text)
 
 
 def next_commands(out: Path, *, trains: bool) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import UsageError
 from . import options, show
+from .summary import warn_of_masks
 
 if TYPE_CHECKING:
     from ..data.base import Dataset
@@ -106,6 +107,7 @@ def train_seg(
     from ..segmenter.settings import load_recipe, recipe_for
     from ..segmenter.train import train_segmenter
 
+    warn_of_masks(masks)
     out = out or Path("segmenters") / f"{masks.resolve().name}-{data.split}"
     of_rounds = {key: overrides.pop(key) for key in [*overrides] if key.startswith("agreement.")}
     chosen = load_recipe(recipe or recipe_for(data.class_set), overrides)
