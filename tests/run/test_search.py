@@ -9,7 +9,7 @@ from wsss_seed.run.search import Remembered, folds, gain, held_out, search
 
 N = 40
 START = {"a": 1, "b": 1, "c": 1}
-GRID = {"a": [0, 1, 2, 3], "b": [0, 1, 2], "c": [0, 1, 2]}
+GRID = {("a",): [(0,), (1,), (2,), (3,)], ("b",): [(0,), (1,), (2,)], ("c",): [(0,), (1,), (2,)]}
 
 
 def figure(counts: np.ndarray) -> float:
@@ -40,9 +40,19 @@ def test_what_is_there_is_found(seed):
     assert found["b"] == 2
 
 
+def test_settings_that_only_gain_together():
+    def of(settings):
+        return hits(np.full(N, 0.7 if settings["a"] == settings["b"] == 2 else 0.5 - 0.1 * (settings["a"] == 2)))
+
+    single = {("a",): [(1,), (2,)], ("b",): [(1,), (2,)]}
+    assert search({"a": 1, "b": 1}, single, of, figure, np.arange(N)) == {}
+    both = {**single, ("a", "b"): [(1, 2), (2, 1), (2, 2)]}
+    assert search({"a": 1, "b": 1}, both, of, figure, np.arange(N)) == {"a": 2, "b": 2}
+
+
 def test_noise_is_no_gain():
     """Of values that do nothing, one is the best on any images; on others it gains nothing."""
-    values = list(range(20))
+    grid = {("a",): [(i,) for i in range(20)]}
 
     def one(seed: int) -> bool:
         dice = np.random.default_rng(seed)
@@ -52,7 +62,7 @@ def test_noise_is_no_gain():
             return table[settings["a"]]
 
         def choose(rows):
-            return {"a": 0, **search({"a": 0}, {"a": values}, of, figure, rows)}
+            return {"a": 0, **search({"a": 0}, grid, of, figure, rows)}
 
         return gain(of({"a": 0}), held_out(choose, of, N, 5), figure).certain
 

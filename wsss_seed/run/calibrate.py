@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, Literal
@@ -37,7 +38,7 @@ from ..seeding.dino_sam import DinoSam
 from ..seeding.dino_sam import Settings as DinoSamSettings
 from ..types import LoadedSample, Seed
 from .model_outputs import RecordingSeeder, models_identity
-from .search import Gain, Remembered, Settings, gain, held_out, search
+from .search import Gain, Grid, Remembered, Settings, gain, held_out, search
 
 FEWEST_IMAGES = 20
 """Fewest images to choose on: with fewer, the spread exceeds what thresholds gain."""
@@ -77,8 +78,13 @@ GRID: Mapping[str, Sequence[Any]] = {
     "fusion.order": ["area", "score", "area_score"],
     "fusion.iou_threshold": [0.6, 0.7, 0.8, 0.9],
 }
-"""The settings that are chosen, in the order of the search, with the values that are tried. Those that the backend does
-not have are left out."""
+"""The settings that are chosen, with the values that are tried. Those that the backend does not have are left out."""
+
+TOGETHER = (
+    ("detector.box_threshold", "ignore.confident_threshold"),
+    ("detector.box_threshold", "ignore.confident_threshold_label_free"),
+)
+"""Settings that are also tried together, each value with each: a box must pass both to paint."""
 
 PRESENCE = (
     "clip.logit_scale",
@@ -407,7 +413,7 @@ def calibrate(
             ``keep_evidence``.
         grid: the values to try by setting; ``GRID`` by default.
         progress: receives the progress of asking the models.
-        say: receives a line per step of the choice.
+        say: receives a line when the models have been asked.
 
     Raises:
         UsageError: a backend that cannot be calibrated, or an unknown setting.
@@ -432,18 +438,24 @@ def calibrate(
     measure, figure = Remembered(bench.measure), mean_iou if masks else mean_f1
     grid = GRID if grid is None else grid
     free = {key: grid[key] for key in grid if key in start and key not in fixed and (masks or key in PRESENCE)}
+    trials: Grid = {(key,): [(v,) for v in free[key]] for key in free}
+    together: Grid = {
+        keys: list(product(*(free[key] for key in keys))) for keys in TOGETHER if set(keys) <= free.keys()
+    }
     shown = np.array([np.isin(np.arange(len(data.class_set.names)), e.classes) for e in images])
 
     def choose(rows: np.ndarray) -> dict[str, Any]:
-        return {**start, **search(start, free, measure, figure, rows)}
+        return {**start, **search(start, {**trials, **together}, measure, figure, rows)}
 
     def choose_classes(rows: np.ndarray) -> dict[str, Any]:
         chosen = choose(rows)
         names = [n for n, k in zip(data.class_set.names, shown[rows].sum(0), strict=True) if k >= FEWEST_OF_CLASS]
         keys = {f"{key}.{name}": key for key in CLASS_GRID if key in free for name in names}
         equal = {**{own: chosen[key] for own, key in keys.items()}, **chosen}
-        return {**chosen, **search(equal, {own: CLASS_GRID[key] for own, key in keys.items()}, measure, figure, rows)}
+        tried: Grid = {(own,): [(value,) for value in CLASS_GRID[key]] for own, key in keys.items()}
+        return {**chosen, **search(equal, tried, measure, figure, rows)}
 
+    say(f"trying values of {len(free)} settings on the answers of the models, with {FOLDS}-fold cross-validation")
     everything, n = np.arange(len(images)), len(images)
     before = measure(start)
     unseen = held_out(choose, measure, n, FOLDS)
