@@ -65,10 +65,11 @@ def program(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def launch() -> list[str]:
-    """How accelerate starts what follows, such as ``-m wsss_seed``, in two processes on a CPU."""
-    words = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    words += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    return [*words, "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
+    """How two processes on a CPU are started with what follows, such as ``-m wsss_seed``.
+
+    By torch's launcher, which accelerate's calls for GPUs; on a CPU accelerate's starts a single process.
+    """
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
 @pytest.fixture

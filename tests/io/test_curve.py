@@ -1,8 +1,11 @@
 """The loss of a training as a table and as a picture."""
 
+import csv
 import math
 from pathlib import Path
 
+import numpy as np
+import pytest
 from PIL import Image
 
 from wsss_seed.io.curve import draw_curve, write_curve
@@ -25,3 +28,17 @@ def test_only_losses_and_scores_with_values_are_drawn(tmp_path: Path):
 
 def test_nothing_to_draw_is_an_empty_picture():
     assert draw_curve({}).size == (960, 480)
+
+
+def test_the_curve_as_table_and_picture(tmp_path):
+    values = [1 / (1 + i) for i in range(200)]
+    write_curve(tmp_path / "cls", {"lr": [1e-3] * 200, "loss": values})
+    rows = list(csv.DictReader((tmp_path / "cls.csv").read_text().splitlines()))
+    assert [int(r["iteration"]) for r in rows] == list(range(1, 201))
+    assert [float(r["loss"]) for r in rows] == pytest.approx(values)
+    picture = np.asarray(Image.open(tmp_path / "cls.png").convert("RGB")).astype(int)
+    y, x = np.nonzero(np.abs(picture - [0x1F, 0x6F, 0xB4]).sum(2) < 30)
+    inside = (x > 84) & (y > 44)
+    assert y[inside & (x < 300)].mean() < y[inside & (x > 700)].mean()  # it falls
+    write_curve(tmp_path / "empty", {"loss": []})
+    assert (tmp_path / "empty.png").is_file()

@@ -31,7 +31,7 @@ class Processes:
         self._state = state
         self.index: int = 0 if state is None else state.process_index
         self.count: int = 1 if state is None else state.num_processes
-        self.device: str | None = None if state is None else str(state.device)
+        self.device: str | None = None if state is None else _name(state.device)
 
     @classmethod
     def launched(cls, micro_batches: int) -> Processes:
@@ -50,8 +50,9 @@ class Processes:
         except ImportError:
             remedy = 'pip install "wsss-seed[multi-gpu]"'
             raise UsageError(f"learning in several processes needs accelerate: {remedy}") from None
-        # Processes wait for each other's share of the coarse seeds, which may take hours.
-        self = cls(PartialState(timeout=timedelta(days=2)))
+        # Processes wait for each other's share of the coarse seeds, which may take hours. Without `cpu`, processes on a
+        # machine without a GPU would each take themselves for the only one.
+        self = cls(PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=2)))
         if self.count > micro_batches:
             raise UsageError(
                 f"{self.count} processes cannot share {micro_batches} micro-batches per iteration; start fewer, or "
@@ -77,3 +78,7 @@ class Processes:
 
         values = reduce(torch.tensor(list(losses.values()), dtype=torch.float64, device=gradient.device), "sum")
         return reduce(gradient, "sum"), dict(zip(losses, values.tolist(), strict=True))
+
+
+def _name(device: torch.device) -> str:
+    return "cpu" if device.type == "cpu" else str(device)
