@@ -50,6 +50,7 @@ def calibrate(
         ),
     ] = None,
     seed: Annotated[int, options.option("--seed", help="Random seed of toyland's images.", min=0)] = 0,
+    difficulty: options.Difficulty = "standard",
     set_: options.Set = None,
     json: options.Json = False,
     config: options.Config = None,
@@ -72,7 +73,7 @@ def calibrate(
     if not out.parent.is_dir():
         raise UsageError(f"{out}: there is no folder {out.parent}; choose another `out`")
     fixed = options.settings_of(ctx, set_ or [])
-    data = open_dataset(dataset, root, split, classes, labels, images, seed)
+    data = open_dataset(dataset, root, split, classes, labels, images, seed, difficulty)
     chosen = {"clip": clip, "sam": sam, "detector": detector}
     backend, model_set = choose_backend(
         backend, models, data.class_set.name, device, precision, chosen=chosen, options={}
