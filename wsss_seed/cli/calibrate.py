@@ -57,8 +57,8 @@ def calibrate(
 ) -> None:
     """Choose thresholds on 20 to 500 annotated images and write them to a file for --config.
 
-    The models are asked once per image; then hundreds of settings are tried on their answers. A setting is changed only
-    if that gains more than chance would; cross-validation says what the choice gains on images it has not seen. Without
+    The models run once per image; then hundreds of settings are tried on their outputs. A setting is changed only
+    if that gains more than chance would; cross-validation says what the choice gains on unseen images. Without
     ground truth, image-level labels decide which classes are found. Settings given by --set or --config stay as given.
     """
     from ..data import open_dataset
@@ -89,7 +89,7 @@ def calibrate(
         fixed=fixed,
         from_defaults=start == "defaults",
         cache=cache,
-        progress=Progress(show.err, "asking the models about"),
+        progress=Progress(show.err, "running the models on"),
         say=show.message,
     )
     missing = [name for name, n in found.per_class.items() if not n]

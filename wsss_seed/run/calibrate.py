@@ -1,7 +1,7 @@
 """Choosing thresholds of dino-sam on a few annotated images.
 
-The models are asked once per image; then the seeder is replayed on their answers for hundreds of settings. Only
-settings that ask the models something new, such as other candidate classes, go back to them.
+The models run once per image; then the seeder is replayed on their outputs for hundreds of settings. Only settings that
+need further outputs, such as boxes of other candidate classes, run them again.
 """
 
 from __future__ import annotations
@@ -413,7 +413,7 @@ def calibrate(
             ``keep_evidence``.
         grid: the values to try by setting; ``GRID`` by default.
         progress: receives the progress of asking the models.
-        say: receives a line when the models have been asked.
+        say: receives a line once the models have run.
 
     Raises:
         UsageError: a backend that cannot be calibrated, or an unknown setting.
@@ -455,7 +455,7 @@ def calibrate(
         tried: Grid = {(own,): [(value,) for value in CLASS_GRID[key]] for own, key in keys.items()}
         return {**chosen, **search(equal, tried, measure, figure, rows)}
 
-    say(f"trying values of {len(free)} settings on the answers of the models, with {FOLDS}-fold cross-validation")
+    say(f"trying values of {len(free)} settings on the outputs of the models, with {FOLDS}-fold cross-validation")
     everything, n = np.arange(len(images)), len(images)
     before = measure(start)
     unseen = held_out(choose, measure, n, FOLDS)
