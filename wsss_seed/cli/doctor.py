@@ -37,7 +37,8 @@ class Finding(NamedTuple):
     """The result of one check.
 
     Attributes:
-        topic: ``versions``, ``libraries``, ``devices``, ``network``, ``cache``, ``checkpoints`` or ``time``.
+        topic: ``versions``, ``libraries``, ``extras``, ``devices``, ``network``, ``cache``, ``checkpoints`` or
+            ``time``.
         name: what was checked.
         state: ``ok``, ``note`` (harmless) or ``problem``.
         text: what was found.
@@ -69,7 +70,7 @@ def doctor(
 
     Exit status 1 if there is a problem.
     """
-    findings = [*_versions(), *_libraries(), *_devices(), *_network(), *_cache(), *_checkpoints()]
+    findings = [*_versions(), *_libraries(), *_extras(), *_devices(), *_network(), *_cache(), *_checkpoints()]
     findings += _times(models, device, precision) if time else _not_timed()
     problems = [f for f in findings if f.state == "problem"]
     if json:
@@ -112,6 +113,18 @@ def _libraries() -> Iterator[Finding]:
         yield Finding("libraries", "groundingdino", "problem", one_line(error))
     else:
         yield Finding("libraries", "groundingdino", "ok", "can be imported")
+
+
+def _extras() -> Iterator[Finding]:
+    from ..io.extras import EXTRAS, install_command, missing_modules
+
+    for name, extra in EXTRAS.items():
+        missing = missing_modules(name)
+        if missing:
+            text = f"{extra.purpose}; missing: {', '.join(missing)}"
+            yield Finding("extras", name, "note", text, install_command(name))
+        else:
+            yield Finding("extras", name, "ok", f"{extra.purpose}; installed")
 
 
 def _devices() -> Iterator[Finding]:

@@ -29,6 +29,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
 from ..errors import ImageError, UsageError
+from ..io.extras import install_command
 
 _AVIF_SUFFIXES = (".avif",)
 _HEIF_SUFFIXES = (".heic", ".heif", ".hif")
@@ -51,7 +52,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", *(["AVIF"] * _HAS_AVIF), *(["HE
 
 REMEDIES = {
     **({} if _HAS_AVIF else dict.fromkeys(_AVIF_SUFFIXES, "install a Pillow with AVIF")),
-    **({} if _HAS_HEIF else dict.fromkeys(_HEIF_SUFFIXES, "pip install pillow-heif")),
+    **({} if _HAS_HEIF else dict.fromkeys(_HEIF_SUFFIXES, install_command("heif"))),
 }
 """Suffixes of images that cannot be read here -> what would change that."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 from .manifest import Record
@@ -21,8 +21,8 @@ class Totals:
         self._pixels: Counter[str] = Counter()
         self._painted: Counter[str] = Counter()
         self._missing: Counter[str] = Counter()
-        self._shares: Counter[str] = Counter()
-        self._scores: Counter[str] = Counter()
+        self._shares: defaultdict[str, float] = defaultdict(float)
+        self._scores: defaultdict[str, float] = defaultdict(float)
         self._scored: Counter[str] = Counter()
 
     def add(self, record: Record) -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ..config import NonNegativeFloat, NonNegativeInt, PositiveInt
 from ..data.classes import IGNORE
 from ..errors import CheckpointError, WsssError, one_line, out_of_memory, unknown_name
+from ..io.extras import install_command
 
 STRIDE = 32
 """Inputs have sides that are multiples of this; ``Network.forward`` pads to them."""
@@ -200,7 +201,7 @@ def build(settings: NetworkSettings, classes: int, weights: str = "none") -> Net
     try:
         network = NETWORKS[settings.name](settings, classes, weights)
     except ImportError as error:
-        remedy = 'pip install "wsss-seed[segmenter]"'
+        remedy = install_command("segmenter")
         raise CheckpointError(f"network {settings.name} needs {error.name or error}: {remedy}") from None
     return network.to(memory_format=torch.channels_last)  # faster convolutions on GPUs
 

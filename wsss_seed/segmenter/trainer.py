@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..data.classes import ClassSet
 from ..errors import CheckpointError, RunFolderError, UsageError, WsssError
 from ..io.curve import write_curve
+from ..io.extras import install_command
 from ..io.signals import deferred_stop, interruptible
 from ..models.precision import check_device
 from ..output.run_folder import settings_difference
@@ -76,7 +77,7 @@ def build_accelerator(settings: SegmenterSettings, device: str) -> Any:
     try:
         from accelerate import Accelerator, DistributedDataParallelKwargs
     except ImportError:
-        raise UsageError('training needs accelerate: pip install "wsss-seed[segmenter]"') from None
+        raise UsageError(f"training needs accelerate: {install_command('segmenter')}") from None
     check_device(device)
     gpu = torch.cuda.is_available()
     if device.startswith("cuda") and not gpu:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ....errors import UsageError
+from ....io.extras import install_command
 
 
 class Processes:
@@ -48,7 +49,7 @@ class Processes:
         try:
             from accelerate import PartialState
         except ImportError:
-            remedy = 'pip install "wsss-seed[multi-gpu]"'
+            remedy = install_command("multi-gpu")
             raise UsageError(f"learning in several processes needs accelerate: {remedy}") from None
         # Processes wait for each other's share of the coarse seeds, which may take hours. Without `cpu`, processes on a
         # machine without a GPU would each take themselves for the only one.
