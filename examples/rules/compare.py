@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from scripted import Rates, Scene, World
 
 from wsss_seed.config import override
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import ClassSet, load_class_set
+from wsss_seed.data.images import read_labels
 from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
 from wsss_seed.evaluation.metrics import iou, mean, resolve_ignored
 from wsss_seed.seeding.detection.detections import Detections
@@ -68,7 +68,7 @@ def read_scenes(folder: Path, seen: Path | None, limit: int | None) -> list[Scen
             name, *classes = line.split()
             known[name] = frozenset(map(int, classes))
     paths = sorted(folder.glob("*.png"))[:limit]
-    return [Scene(path.stem, np.array(Image.open(path)), known.get(path.stem)) for path in paths]
+    return [Scene(path.stem, read_labels(path), known.get(path.stem)) for path in paths]
 
 
 def measure(seeder: DinoSam, scenes: list[Scene], *, given: bool) -> float:

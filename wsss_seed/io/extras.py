@@ -6,7 +6,6 @@ import importlib.util
 import json
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import NamedTuple
-from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 PACKAGE = "wsss-seed"
@@ -38,11 +37,11 @@ def install_command(extra: str) -> str:
     """
     try:
         origin = json.loads(distribution(PACKAGE).read_text("direct_url.json") or "null")
-        url = urlsplit(origin["url"])
+        url = origin["url"]
         if "dir_info" in origin:
             editable = "-e " * bool(origin["dir_info"].get("editable"))
-            return f'pip install {editable}"{url2pathname(url.path)}[{extra}]"'
+            return f'pip install {editable}"{url2pathname(url.removeprefix("file://"))}[{extra}]"'
         system = f"{origin['vcs_info']['vcs']}+" if "vcs_info" in origin else ""
-        return f'pip install "{PACKAGE}[{extra}] @ {system}{origin["url"]}"'
+        return f'pip install "{PACKAGE}[{extra}] @ {system}{url}"'
     except (PackageNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return f'pip install "{PACKAGE}[{extra}]"'
