@@ -3,71 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tests.models.loopback import Server, serving
+from tests.models.loopback import Server
+from tests.models.own_checkpoint import DATA, HASH
 from wsss_seed.errors import WsssError
-from wsss_seed.models import cache
 from wsss_seed.models.checkpoints import addresses, find_checkpoint, known_checkpoints, pull, verify
 from wsss_seed.models.libraries import library_models
 from wsss_seed.models.zoo import BUNDLED, TINY, ModelSet, find_weights, model_sets
-
-DATA = np.random.default_rng(0).bytes(20 * 2**20)  # long enough for its hash to be remembered
-HASH = hashlib.sha256(DATA).hexdigest()
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with serving() as server:
-        server.files["/mine.pth"] = DATA
-        yield server
-
-
-@pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for name in ("WSSS_SEED_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "WSSS_SEED_MIRROR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WSSS_SEED_HOME", str(tmp_path / "home"))
-    (tmp_path / "home").mkdir()
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def mine(home: Path, server: Server) -> Path:
-    """An entry of the user's own, sam.mine, and where its file shall lie."""
-    entry = f"""
-    [sam.mine]
-    also = ["my-sam"]
-    seen = ["voc"]
-    [[sam.mine.files]]
-    name = "mine.pth"
-    urls = ["{server.url("/mine.pth")}"]
-    size = {len(DATA)}
-    sha256 = "{HASH}"
-    """
-    (home / "checkpoints.toml").write_text(entry)
-    return home / "sam" / "mine.pth"
-
-
-@pytest.fixture
-def run(program: Callable[..., subprocess.CompletedProcess[str]], home: Path):
-    """The command line with this cache, and with the network."""
-
-    def call(*args: object, **env: str) -> subprocess.CompletedProcess[str]:
-        return program(*args, env={"WSSS_SEED_HOME": str(home), "HF_HUB_OFFLINE": "0", "no_proxy": "127.0.0.1", **env})
-
-    return call
-
 
 # The bundled entries ----------------------------------------------------------------------------------------------
 
@@ -137,50 +85,7 @@ def test_a_checkpoint_is_recorded_by_one_name_and_its_published_hash(home: Path)
 # Pulling ------------------------------------------------------------------------------------------------------------
 
 
-def test_pull_verify_list_and_where(run, mine: Path, server: Server):
-    assert json.loads(run("models", "where", "mine", "--json").stdout)["files"] == [{"name": "mine", "path": str(mine)}]
-    assert "mine" in run("models", "list").stdout
-    assert run("models", "verify").stdout == "no checkpoints in the cache yet; run wsss-seed models pull base\n"
-    pulled = run("models", "pull", "my-sam", "tiny")
-    assert pulled.returncode == 0, pulled.stderr
-    assert f"mine: {mine}" in pulled.stdout
-    assert "downloading mine.pth of 21 MB from 127.0.0.1" in pulled.stderr
-    assert mine.read_bytes() == DATA
-    assert run("models", "verify").stdout == "mine: verified\n"
-    assert run("models", "pull", "mine").stderr == ""
-    assert len(server.asked) == 1
-    listed = json.loads(run("models", "list", "--json").stdout)
-    assert next(c for c in listed["checkpoints"] if c["name"] == "mine")["state"] == "verified"
-    assert run("models", "where").stdout.strip() == str(mine.parents[1])
-
-
-def test_two_commands_pull_the_same_checkpoint(run, mine: Path, server: Server):
-    from concurrent.futures import ThreadPoolExecutor
-
-    server.pause = 0.02
-    with ThreadPoolExecutor() as pool:
-        results = list(pool.map(lambda _: run("models", "pull", "mine"), range(2)))
-    assert [r.returncode for r in results] == [0, 0], [r.stderr for r in results]
-    assert mine.read_bytes() == DATA
-    assert server.sent == len(DATA)
-
-
-def test_a_damaged_file_is_found_and_not_used(run, mine: Path):
-    mine.parent.mkdir()
-    mine.write_bytes(DATA[:-1] + bytes([DATA[-1] ^ 1]))
-    for command in (("verify",), ("pull", "mine")):
-        result = run("models", *command)
-        assert result.returncode == (1 if command == ("verify",) else 2)
-        assert f"{mine}: not the published mine (SHA-256 " in result.stderr
-        assert "give --sam its path" in result.stderr
-    result = run("generate", "--dataset", "toyland", "--images", 1, "--sam", "mine", "--out", "seeds")
-    assert result.returncode == 2
-    assert "not the published mine" in result.stderr
-    assert mine.is_file()  # a user's file is not taken away
-    assert run("doctor").returncode == 1
-
-
-def test_a_missing_model_is_pulled_when_it_is_needed(run, home: Path, server: Server, tmp_path: Path):
+def test_a_missing_model_is_pulled_when_it_is_needed(networked, home: Path, server: Server, tmp_path: Path):
     """Toyland's miniature, published under a name of its own: generate fetches it, and reads what it fetched."""
     weights = (TINY / "detector.safetensors").read_bytes()
     server.files["/small.safetensors"] = weights
@@ -189,14 +94,14 @@ def test_a_missing_model_is_pulled_when_it_is_needed(run, home: Path, server: Se
         f'urls = ["{server.url("/small.safetensors")}"]\nsha256 = "{hashlib.sha256(weights).hexdigest()}"\n'
     )
     command = ("generate", "--dataset", "toyland", "--images", 1, "--detector", "small", "--out", "seeds")
-    offline = run(*command, "--offline")
+    offline = networked(*command, "--offline")
     assert offline.returncode == 2
     path = home / "detector" / "small.safetensors"
     assert f"no file {path}, and offline (WSSS_SEED_OFFLINE is set)" in offline.stderr
     assert server.url("/small.safetensors") in offline.stderr
     assert hashlib.sha256(weights).hexdigest() in offline.stderr
     assert server.asked == []
-    online = run(*command)
+    online = networked(*command)
     assert path.read_bytes() == weights
     assert "not a checkpoint of Grounding DINO Swin-T or Swin-B" in online.stderr  # it was the loader that refused
 
@@ -283,19 +188,6 @@ def test_a_list_that_is_not_toml_is_refused_by_name(home: Path, content: bytes):
         known_checkpoints()
 
 
-def test_unknown_names(run):
-    result = run("models", "pull", "vit_bb")
-    assert result.returncode == 2
-    assert "Did you mean 'vit_b'?" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_a_library_that_keeps_its_own_files_says_where(run):
-    result = run("models", "pull", "ViT-B-32:laion2b_s34b_b79k", HF_HUB_OFFLINE="1", HF_HOME="/nowhere")
-    assert result.returncode == 2
-    assert "/nowhere/hub/models--laion--CLIP-ViT-B-32-laion2B-s34B-b79K" in result.stderr
-
-
 # Hashes -------------------------------------------------------------------------------------------------------------
 
 
@@ -320,25 +212,6 @@ def test_a_large_file_is_hashed_once(mine: Path, home: Path):
     assert c.state() == "wrong"
 
 
-def test_hashes_do_not_need_a_cache_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "home").write_text("not a folder")
-    monkeypatch.setenv("WSSS_SEED_HOME", str(tmp_path / "home"))
-    (tmp_path / "f").write_bytes(DATA)
-    assert cache.sha256(tmp_path / "f") == HASH
-    assert cache.known_sha256(tmp_path / "f") is None
-
-
-def test_a_damaged_memory_is_no_memory(mine: Path, home: Path):
-    mine.parent.mkdir()
-    mine.write_bytes(DATA)
-    cache.sha256(mine)
-    [record] = (home / "hashes").iterdir()
-    for text in ("", "[]", "{}", '{"sha256": "00"}'):
-        record.write_text(text)
-        assert cache.known_sha256(mine) is None
-        assert cache.sha256(mine) == HASH
-
-
 # Paths --------------------------------------------------------------------------------------------------------------
 
 
@@ -358,49 +231,3 @@ def test_a_path_is_taken_wherever_a_name_is(home: Path, tmp_path: Path):
             find_weights(role, str(tmp_path / "gone.pth"))
         with pytest.raises(WsssError, match=f"unknown {role} model 'vit_x'"):
             find_weights(role, "vit_x")
-
-
-# Doctor -------------------------------------------------------------------------------------------------------------
-
-
-def test_doctor(run, home: Path):
-    result = run("doctor", "--json", HF_HOME=str(home / "hf"))
-    assert result.returncode == 0, result.stdout
-    report = json.loads(result.stdout)
-    assert report["problems"] == 0
-    by_name = {f["name"]: f for f in report["findings"]}
-    assert by_name["torch"]["state"] == "ok"
-    assert by_name["groundingdino"]["text"] == "can be imported"
-    assert by_name["model set tiny"]["text"] == "complete"
-    assert by_name["model set base"]["remedy"] == "wsss-seed models pull base"
-    assert str(home) in str(report)
-    assert "online" in by_name
-
-
-def test_doctor_measures_time(run, home: Path):
-    result = run("doctor", "--time", "--models", "tiny", "--json", HF_HOME=str(home / "hf"))
-    assert result.returncode == 0, result.stdout
-    times = [f for f in json.loads(result.stdout)["findings"] if f["topic"] == "time"]
-    assert [f["name"] for f in times] == ["clip tiny", "sam tiny", "detector tiny", "model set tiny"]
-    assert re.search(r"about \d+\.\d s per image .* on cpu, .* per 1,000 images", times[-1]["text"])
-    unknown = run("doctor", "--time", "--models", "tinny")
-    assert unknown.returncode == 2
-    assert "unknown model set 'tinny'" in unknown.stderr
-
-
-def test_doctor_says_what_is_wrong(run, home: Path, mine: Path, tmp_path: Path):
-    mine.parent.mkdir()
-    mine.write_bytes(DATA[:-1])
-    broken = tmp_path / "site"  # a library that cannot be imported, as where a system library is missing
-    broken.mkdir()
-    (broken / "segment_anything.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
-    (broken / "groundingdino.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
-    path = os.pathsep.join([str(broken), os.environ.get("PYTHONPATH", "")])
-    result = run("doctor", WSSS_SEED_OFFLINE="1", PYTHONPATH=path, HF_HOME=str(broken / "groundingdino.py"))
-    assert result.returncode == 1
-    assert "! mine: " in result.stdout
-    assert "! segment_anything: cannot be imported (libGL.so.1" in result.stdout
-    assert "apt-get install libgl1" in result.stdout
-    assert "- offline: WSSS_SEED_OFFLINE is set" in result.stdout
-    assert "not writable; choose another with HF_HOME" in result.stdout
-    assert result.stderr == ""

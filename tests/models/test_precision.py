@@ -8,19 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from segment_anything.modeling.image_encoder import Attention
 from torch import nn
 
 from tests.rounding import assert_same
 from wsss_seed.data.toyland import CLASSES, draw
 from wsss_seed.errors import UsageError, WsssError, out_of_memory
 from wsss_seed.models import precision as room
-from wsss_seed.models import sam_attention
 from wsss_seed.models.clip import Clip, load_clip
 from wsss_seed.models.grounding_dino import load_grounding_dino
 from wsss_seed.models.precision import AdaptiveBatch, choose_precision, computing
 from wsss_seed.models.sam import Sam, load_sam
-from wsss_seed.models.sam_attention import FusedAttention
 from wsss_seed.models.zoo import ModelSet
 
 TINY = Path(room.__file__).parent / "tiny"
@@ -147,27 +144,6 @@ def test_clip_prefers_fp16_to_bf16():
 
 
 # Fused attention
-
-
-@pytest.mark.parametrize("relative", [True, False])
-@pytest.mark.parametrize(("batch", "size"), [(1, (16, 16)), (6, (7, 7)), (2, (5, 9))])
-@pytest.mark.parametrize("numbers", [1, 2**24])
-def test_attention_equals_the_librarys(monkeypatch, relative, batch, size, numbers):
-    """Head by head and all together."""
-    monkeypatch.setattr(sam_attention, "_BIAS", {"cpu": numbers})
-    torch.manual_seed(0)
-    attention = Attention(48, 4, use_rel_pos=relative, input_size=size)
-    for p in attention.parameters():
-        nn.init.normal_(p, std=0.3)
-    x = torch.randn(batch, *size, 48)
-    want = attention(x)
-    attention.__class__ = FusedAttention
-    assert_same(attention(x).detach(), want.detach())
-
-
-def test_every_block_is_fused():
-    sam = load_sam(TINY)
-    assert all(type(block.attn) is FusedAttention for block in sam.model.image_encoder.blocks)
 
 
 # Memory

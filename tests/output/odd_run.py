@@ -9,6 +9,7 @@ from PIL import Image
 
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import ClassSet, voc_palette
+from wsss_seed.data.images import read_rgb
 from wsss_seed.output.run_folder import RunFolder
 from wsss_seed.types import Seed
 
@@ -67,3 +68,13 @@ def write_run(folder: Path, images: Path, broken: bool = True) -> Path:
             run.fail(Sample("<img src=x onerror=alert(2)>"), "not an image <script>alert(3)</script>", 0.0)
         run.finalize([*maps, "<img src=x onerror=alert(2)>", *(["to come"] if broken else [])])
     return folder
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """The files below a folder by relative path."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def image_of(run: Path, name: str) -> np.ndarray:
+    """The pixels of an image of the run."""
+    return read_rgb(run / "JPEGImages" / f"{name}.jpg")

@@ -1,6 +1,5 @@
 """What works passes, and what is garbled is found: the miniatures, and what may happen to them."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -101,18 +100,3 @@ def test_sam3_that_knows_the_truth_passes_and_a_random_one_fails(tmp_path, monke
     assert masks.value > 0.99
     assert boxes.passed
     assert masks.passed
-
-
-def test_from_the_command_line(cli, permuted: Path):
-    result = cli("models", "check", "tiny", "--json")
-    assert result.returncode == 0, result.stderr
-    checks = json.loads(result.stdout)["checks"]
-    assert {c["role"]: c["passed"] for c in checks} == {"clip": True, "detector": True, "sam": True}
-    result = cli("models", "check", "tiny", "--sam", permuted)
-    assert result.returncode == 1
-    errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1
-    assert f"sam '{permuted}' does not work: mean IoU of masks is 0." in errors[0]
-    assert result.stdout.count(": ok") == 2
-    assert result.stdout.count(": FAILED") == 1
-    assert cli("models", "check", "tinny").returncode == 2

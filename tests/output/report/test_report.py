@@ -1,67 +1,16 @@
 """The report: its figures, and a page in which hostile names stay text."""
 
-import base64
-import io
-import json
-import re
-from html.parser import HTMLParser
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.output.odd_run import CLASSES, NAMES, PALETTE, label_maps, write_run
+from tests.output.odd_run import CLASSES, NAMES, label_maps
+from tests.output.report.page import Page
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.voc import Voc
 from wsss_seed.errors import WsssError
 from wsss_seed.evaluation.evaluate import evaluate
 from wsss_seed.output.report import report
-
-HOSTILE = "<img src=x onerror=alert(2)>"
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return write_run(tmp_path / "run", tmp_path / "photos")
-
-
-@pytest.fixture
-def truth(run, tmp_path) -> Path:
-    """Ground truth a little beside the masks."""
-    for name, labels in label_maps().items():
-        path = tmp_path / "truth" / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        labels = np.roll(labels, 2, 1)
-        labels[:1] = 255
-        labels[1, :] = 2
-        Image.fromarray(labels).save(path)
-    return tmp_path / "truth"
-
-
-class Page(HTMLParser):
-    """The elements and the text of a page, and the data for its script."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.data = None
-        self._inside: str | None = None
-        self.feed(path.read_text("utf-8"))
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        self._inside = "data" if dict(attributes).get("id") == "data" else tag
-
-    def handle_endtag(self, tag):
-        self._inside = None
-
-    def handle_data(self, text):
-        if self._inside == "data":
-            self.data = json.loads(text)
-        elif self._inside not in ("script", "style"):
-            self.texts.append(text.strip())
 
 
 def test_more_names_than_a_label_map_has_room_for_are_refused(run):
@@ -120,47 +69,6 @@ def test_perfect_masks_have_no_errors(run):
     assert result.miou == pytest.approx(evaluation.miou) == 1.0
 
 
-def test_pictures_are_small_and_show_the_masks(run, tmp_path):
-    big = np.zeros((400, 800), np.uint8)
-    big[100:300, 200:600] = 2
-    big[:, 700:] = 255
-    Image.fromarray(big).save(run / "SegmentationClass" / "void.png")
-    Image.fromarray(big).save(run / "Confidence" / "void.png")
-    Image.fromarray(np.full((400, 800, 3), 90, np.uint8)).save(run / "JPEGImages" / "void.jpg", "PNG")
-    cards = {card["id"]: card for card in Page(report(run).out).data["cards"]}
-
-    def picture(name: str, kind: str) -> Image.Image:
-        head, _, data = cards[name]["pictures"][kind].partition(",")
-        assert re.fullmatch(r"data:image/(png|webp);base64", head)
-        return Image.open(io.BytesIO(base64.b64decode(data)))
-
-    assert picture("void", "mask").size == picture("void", "image").size == (176, 88)
-    shown = np.asarray(picture("void", "mask").convert("RGBA"))
-    assert tuple(shown[44, 88]) == (*PALETTE[2], 255)
-    assert tuple(shown[44, 170]) == (*PALETTE[255], 255)
-    assert shown[5, 5, 3] == 0
-    for name, labels in label_maps().items():
-        if name != "void":
-            assert picture(name, "mask").size == labels.shape[::-1]
-            np.testing.assert_array_equal(np.asarray(picture(name, "mask").convert("RGBA"))[..., 3] == 0, labels == 0)
-
-
-def test_hostile_names_stay_text(run, truth):
-    page = Page(report(run, truth=truth).out)
-    assert [tag for tag, _ in page.tags].count("script") == 2
-    assert not {"img", "iframe"} & {tag for tag, _ in page.tags}
-    for tag, attributes in page.tags:
-        assert not any(name.startswith("on") for name in attributes), tag
-        for name in ("src", "href"):
-            assert (attributes.get(name) or "data:").startswith("data:")
-    for name in (*NAMES, HOSTILE, "not an image <script>alert(3)</script>", "</script><b>bold</b>"):
-        assert name in page.texts
-    assert page.data["names"] == ["background", *NAMES]
-    text = (run / "report.html").read_text("utf-8")
-    assert "alert(1)</script>" not in text.replace("alert(1)&lt;/script&gt;", "")
-    assert not re.search(r"https?://", text)
-
-
 def test_the_limit_keeps_the_worst_and_figures_are_of_all(run, truth):
     everything = Page(report(run, truth=truth).out).data["cards"]
     miou = report(run, truth=truth).miou
@@ -201,34 +109,3 @@ def test_what_is_no_use_is_refused(run, tmp_path, monkeypatch):
     with pytest.raises(WsssError, match="none of 8 images"):
         report(run)
     assert (run / "report.html").read_text() == "former"
-
-
-def test_the_same_run_gives_the_same_page(run, truth):
-    first = report(run, truth=truth).out.read_bytes()
-    assert report(run, truth=truth).out.read_bytes() == first
-
-
-def test_the_command(cli, tmp_path):
-    assert cli("generate", "--dataset", "toyland", "--images", 4, "--out", "seeds").returncode == 0
-    plain = cli("report", "seeds")
-    assert plain.returncode == 0, plain.stderr
-    assert "4 images" in plain.stdout
-    assert "seeds/report.html" in plain.stdout
-    compared = cli(
-        "report", "seeds", "--dataset", "toyland", "--images", 4, "--out", "page.html", "--limit", 2, "--json"
-    )
-    result = json.loads(compared.stdout)
-    scores = json.loads(cli("evaluate", "--pred", "seeds", "--dataset", "toyland", "--images", 4, "--json").stdout)
-    assert result["miou"] == pytest.approx(scores["miou"])
-    assert (result["images"], result["shown"], result["bytes"]) == (4, 2, (tmp_path / "page.html").stat().st_size)
-    for arguments, part in (
-        (("nowhere",), "nowhere"),
-        (("seeds", "--gt", "seeds", "--dataset", "toyland"), "one of them"),
-        (("seeds", "--dataset", "toylnd"), "Did you mean 'toyland'?"),
-    ):
-        wrong = cli("report", *arguments)
-        assert wrong.returncode == 2
-        assert part in wrong.stderr
-        assert "Traceback" not in wrong.stderr
-    again = cli("generate", "--dataset", "toyland", "--images", 4, "--out", "seeds", "--json")
-    assert json.loads(again.stdout)["skipped"] == 4  # the page in the run folder is in nobody's way

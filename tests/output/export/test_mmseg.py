@@ -1,4 +1,4 @@
-"""mmsegmentation itself reads an export and trains on it, in an environment of its own."""
+"""Configurations agree with the files; mmsegmentation itself, in its own environment, reads an export and trains."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.output.odd_run import CLASSES, NAMES, PALETTE, label_maps, write_run
 from wsss_seed.data.images import read_rgb
@@ -89,3 +90,53 @@ def test_its_runner_trains_and_validates(python, cli, tmp_path):
     assert re.search(r"Iter\(val\) \[6/6\].* mIoU: [\d.]+", log)
     assert "umbrella" in log
     assert (tmp_path / "work" / "iter_40.pth").exists()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("mmseg")
+    run = write_run(folder / "run", folder / "photos")
+    export("mmseg", run, folder / "out", validation=Voc(run, CLASSES))
+    export("mmseg", run, folder / "train only")
+    return folder
+
+
+def values(path: Path) -> dict[str, object]:
+    """The variables of a configuration file, which is Python, with its folder filled in as mmengine does."""
+    found: dict[str, object] = {}
+    exec(path.read_text("utf-8").replace("{{ fileDirname }}", str(path.parent)), found)
+    return found
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_configurations_name_the_files_that_are_there(exported, name):
+    config = values(exported / "out" / f"{name}.py")
+    assert config["classes"] == ("background", *NAMES)
+    assert config["palette"] == PALETTE[:5]
+    assert config["_base_"] == RECIPES[name].base
+    for part in ("train", "val"):
+        data = config[f"{part}_dataset"]
+        root = Path(data["data_root"])
+        ids = (root / data["ann_file"]).read_text("utf-8").splitlines()
+        assert ids == list(label_maps())
+        for id in ids:
+            assert (root / data["data_prefix"]["img_path"] / f"{id}{data['img_suffix']}").is_file()
+            mask = root / data["data_prefix"]["seg_map_path"] / f"{id}{data['seg_map_suffix']}"
+            np.testing.assert_array_equal(np.array(Image.open(mask)), label_maps()[id])
+        assert (data["reduce_zero_label"], data["ignore_index"]) == (False, 255)
+    assert config["model"]["decode_head"]["num_classes"] == 5
+    assert config["default_hooks"]["checkpoint"]["save_best"] == "mIoU"
+
+
+def test_without_ground_truth_there_is_no_validation(exported):
+    for name in RECIPES:
+        config = values(exported / "train only" / f"{name}.py")
+        assert config["val_dataloader"] is config["val_cfg"] is config["val_evaluator"] is None
+        assert config["default_hooks"]["checkpoint"]["save_best"] is None
+        assert "val_dataset" not in config
+
+
+def test_class_names_hold_nothing_that_mmengine_would_fill_in(exported):
+    """One of the names has double braces, as the placeholders of mmengine do."""
+    text = (exported / "out" / "deeplabv3plus.py").read_text("utf-8")
+    assert text.count("{{") == text.count("{{ fileDirname }}") == 1

@@ -1,0 +1,48 @@
+"""The page: hostile names stay text, and the same run gives the same page."""
+
+import base64
+import hashlib
+import re
+
+from tests.output.odd_run import NAMES
+from tests.output.report.page import Page
+from wsss_seed.output.report import report
+
+HOSTILE = "<img src=x onerror=alert(2)>"
+
+
+def test_hostile_names_stay_text(run, truth):
+    page = Page(report(run, truth=truth).out)
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert not {"img", "iframe"} & {tag for tag, _ in page.tags}
+    for tag, attributes in page.tags:
+        assert not any(name.startswith("on") for name in attributes), tag
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "data:").startswith("data:")
+    for name in (*NAMES, HOSTILE, "not an image <script>alert(3)</script>", "</script><b>bold</b>"):
+        assert name in page.texts
+    assert page.data["names"] == ["background", *NAMES]
+    text = (run / "report.html").read_text("utf-8")
+    assert "alert(1)</script>" not in text.replace("alert(1)&lt;/script&gt;", "")
+    assert not re.search(r"https?://", text)
+
+
+def test_the_same_run_gives_the_same_page(run, truth):
+    first = report(run, truth=truth).out.read_bytes()
+    assert report(run, truth=truth).out.read_bytes() == first
+
+
+def test_only_the_script_of_the_page_may_run_and_nothing_is_loaded(run):
+    """The policy names the digest of the script, so an edit of either is noticed here."""
+    text = report(run).out.read_text("utf-8")
+    [policy] = [a["content"] for tag, a in Page(run / "report.html").tags if a.get("http-equiv")]
+    [script] = re.findall(r"<script>(.*?)</script>", text, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+
+
+def test_settings_of_the_run_are_listed_by_their_dotted_keys(run):
+    texts = Page(report(run).out).texts
+    assert texts[texts.index("settings.dataset.split") + 1] == "odd list"
+    assert texts[texts.index("settings.note") + 1] == "</script><b>bold</b>"
