@@ -17,9 +17,7 @@ from PIL import Image
 from wsss_seed.data import DATASETS, check_id, open_dataset
 from wsss_seed.data.check import check_dataset
 from wsss_seed.data.ids import folded
-from wsss_seed.data.images import REMEDIES
-from wsss_seed.data.listing import passed_over
-from wsss_seed.errors import DataError, ImageError, WsssError
+from wsss_seed.errors import ImageError, WsssError
 
 
 def photo(path: Path, width: int = 4, height: int = 3) -> Path:
@@ -43,33 +41,6 @@ def test_a_tree_is_listed_by_id(tmp_path: Path):
     assert list(d) == list(d)  # can be read again
 
 
-def test_files_that_are_passed_over_are_counted_by_kind(tmp_path: Path):
-    photo(tmp_path / "a.jpg")
-    for name in ("b.gif", "notes.txt", "sub/more.TXT", "sub/README", ".hidden.txt", "run/run.json"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "run/SegmentationClass").mkdir()  # a run folder is not entered
-    (tmp_path / "folder.txt").mkdir()
-    d = open_dataset("folder", tmp_path, classes="cat, dog")
-    assert d.passed_over == "4 files passed over: 2 .txt, 1 without suffix, 1 .gif"
-    (tmp_path / "a.jpg").unlink()
-    with pytest.raises(
-        DataError, match=r"no image below it \(4 files passed over: 2 .txt, .*\); known suffixes are .jpg"
-    ):
-        open_dataset("folder", tmp_path, classes="cat, dog")
-
-
-def test_images_that_cannot_be_read_here_are_named_first_with_the_remedy():
-    counts = {f".{i}": 5 for i in range(10)} | {".heic": 2}
-    text = passed_over(counts)
-    remedy = REMEDIES.get(".heic")
-    assert text.startswith("52 files passed over: ")
-    assert (f"2 .heic ({remedy}), 5 .0" in text) == (remedy is not None)
-    assert text.endswith("of other kinds")
-    assert passed_over({}) == ""
-    assert passed_over({".txt": 1}) == "1 file passed over: 1 .txt"
-
-
 def test_what_bears_an_images_suffix_fails_by_itself(tmp_path: Path):
     photo(tmp_path / "good.jpg")
     photo(tmp_path / "x.jpg" / "inside.jpg")
@@ -81,23 +52,6 @@ def test_what_bears_an_images_suffix_fails_by_itself(tmp_path: Path):
         with pytest.raises(ImageError):
             d.image(d[i])
     assert d.image(d[2]).shape == (3, 4, 3)
-
-
-def test_links_are_followed_once(tmp_path: Path):
-    photo(tmp_path / "far" / "a.jpg")
-    root = tmp_path / "root"
-    root.mkdir()
-    (root / "linked").symlink_to(tmp_path / "far")
-    (root / "self").symlink_to(root)
-    assert [s.id for s in open_dataset("folder", root, classes="cat,")] == ["linked/a"]
-
-
-def test_a_run_folder_inside_is_not_read(tmp_path: Path):
-    photo(tmp_path / "a.jpg")
-    photo(tmp_path / "out" / "SegmentationClass" / "a.png")
-    assert len(open_dataset("folder", tmp_path, classes="cat,")) == 2
-    (tmp_path / "out" / "run.json").write_text("{}")
-    assert [s.id for s in open_dataset("folder", tmp_path, classes="cat,")] == ["a"]
 
 
 def refused(root: Path) -> dict[str, str]:
@@ -115,21 +69,6 @@ def refused(root: Path) -> dict[str, str]:
     report = check_dataset(d)
     assert sorted(report.problems) == sorted(errors.values())
     return errors
-
-
-def test_the_same_stem_twice_in_one_folder(tmp_path: Path):
-    for name in ("s/a.jpg", "t/a.jpg", "s/b.tif"):
-        photo(tmp_path / name)
-    assert refused(tmp_path) == {}
-    photo(tmp_path / "s/a.png")
-    photo(tmp_path / "s/a.png.bmp")  # has the id that a.png would be given
-    errors = refused(tmp_path)
-    assert list(errors) == ["s/a.jpg", "s/a.png~2"]
-    assert errors["s/a.jpg"].startswith(
-        f"{tmp_path}/s/a.jpg: s/a.png has the same name except for suffix, case or Unicode"
-    )
-    ids = [s.id for s in open_dataset("folder", tmp_path, classes="cat,")]
-    assert ids == ["s/a.jpg", "s/a.png", "s/a.png~2", "s/b", "t/a"]
 
 
 def test_names_that_some_file_systems_take_for_the_same(tmp_path: Path):

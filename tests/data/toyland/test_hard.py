@@ -17,7 +17,7 @@ from wsss_seed.data.toyland.tree import write_tree
 from wsss_seed.errors import WsssError
 from wsss_seed.output.identity import identity
 
-from .test_dataset import digest
+from .test_scene import digest
 
 # (split, index, seed) -> SHA-256 of image, labels, instances, parts. Published figures are of these pixels.
 PINNED = {
