@@ -16,7 +16,6 @@ from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import ClassSet, voc_palette
 from wsss_seed.errors import WsssError
 from wsss_seed.output import run_folder
-from wsss_seed.output.finished import open_run
 from wsss_seed.output.manifest import Manifest
 from wsss_seed.output.run_folder import RunFolder, mask_path, place_image
 from wsss_seed.types import Seed
@@ -197,62 +196,6 @@ def test_a_file_that_is_a_link_is_refused(tmp_path, name):
     with pytest.raises(WsssError, match="a link, which is not followed"):
         hold(tmp_path / "run", shard=(0, 2) if "shard" in name else (0, 1))
     assert (tmp_path / "elsewhere").read_text() == "mine"
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"settings": [1]},
-        {"totals": [1]},
-        {"totals": {"images": "12"}},
-        {"totals": {"images": -1}},
-        {"finished": 3},
-        {"versions": "1"},
-        {"contract": "1\n2"},
-        {"settings": {"a": json.loads("[" * 50 + "]" * 50)}},
-    ],
-    ids=lambda values: next(iter(values)),
-)
-def test_a_run_json_of_wrong_types_is_refused(tmp_path, values):
-    with hold(tmp_path / "run"):
-        pass
-    path = tmp_path / "run/run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-    for reader in (hold, open_run):
-        with pytest.raises(WsssError, match=r"run\.json: not readable as the settings of a run") as error:
-            reader(tmp_path / "run")
-        assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "text", ['{"settings": ' + "[" * 100_000, '{"settings": {"a": 1' + "0" * 5000 + "}}", "\0", "7"]
-)
-def test_a_run_json_that_is_none_is_refused(tmp_path, text):
-    with hold(tmp_path / "run"):
-        pass
-    (tmp_path / "run/run.json").write_text(text)
-    with pytest.raises(WsssError, match=r"run\.json: not readable"):
-        hold(tmp_path / "run")
-
-
-@pytest.mark.parametrize("names", [0, 256, 300])
-def test_a_class_file_that_fits_no_label_map_is_refused(tmp_path, names):
-    with hold(tmp_path / "run") as folder:
-        save(folder, "a")
-    (tmp_path / "run/classes.txt").write_text("".join(f"class {i}\n" for i in range(names)))
-    with pytest.raises(WsssError, match=rf"classes\.txt: {names} names; .* at most 255"):
-        open_run(tmp_path / "run")
-
-
-def test_records_are_read_when_they_are_asked_for(tmp_path):
-    with hold(tmp_path / "run") as folder:
-        for name in "abc":
-            save(folder, name)
-        folder.fail(Sample("d"), "damaged", 0.1)
-    run = open_run(tmp_path / "run")
-    assert [record.id for record in run.records] == ["a", "b", "c"]
-    assert (run.records[-1].id, [record.id for record in run.records[:2]]) == ("c", ["a", "b"])
-    assert [record.id for record in run.failed] == ["d"]
 
 
 def test_an_error_with_an_undecodable_file_name_is_recorded(tmp_path):

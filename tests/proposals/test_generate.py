@@ -12,18 +12,15 @@ from segment_anything import SamAutomaticMaskGenerator
 
 from tests.rounding import FLIPPED, assert_same
 from wsss_seed.data.toyland import draw
-from wsss_seed.models.sam import Window, load_sam
-from wsss_seed.models.zoo import TINY
+from wsss_seed.models.sam import Window
 from wsss_seed.proposals.generate import (
     ProposalSettings,
     above_iou_thresh,
     box_nms,
     generate_proposals,
-    load_or_generate,
     mask_boxes,
     nms_between_crops,
     postprocess_small_regions,
-    proposal_store,
     stability_scores,
     suppress_across_levels,
 )
@@ -40,12 +37,6 @@ LIBRARY = ProposalSettings(
     min_mask_region_area=0,
     level_overlap_thresh=0.0,
 )
-
-
-@pytest.fixture(scope="module")
-def sam():
-    """The bundled miniature: random weights say much the same about every point."""
-    return load_sam(TINY)
 
 
 def proposals(masks, levels=None, crops=None):
@@ -305,23 +296,6 @@ def test_no_mask_good_enough_gives_an_empty_record(sam, tmp_path):
     assert (again.size, len(again), again.crop.shape, again.point.shape) == (out.size, 0, (0, 4), (0, 2))
 
 
-# the store
-
-
-class Counting:
-    """A SAM that says how often it was asked."""
-
-    def __init__(self, sam):
-        self.sam, self.images = sam, 0
-
-    def embed(self, image):
-        self.images += 1
-        return self.sam.embed(image)
-
-    def __getattr__(self, name):
-        return getattr(self.sam, name)
-
-
 SMALL = ProposalSettings(
     points_per_side=4, crop_n_layers=0, pred_iou_thresh=0.5, stability_score_thresh=0.5, stability_score_offset=0.2
 )
@@ -333,70 +307,6 @@ def same(a, b):
     for name in ("level", "predicted_iou", "stability", "area", "point", "crop"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         assert getattr(a, name).dtype == getattr(b, name).dtype
-
-
-def test_kept_once_and_read_back_as_made(sam, tmp_path):
-    asked, image = Counting(sam), draw(0, "test").image
-    store = proposal_store(tmp_path, "tiny", SMALL)
-    first = load_or_generate(lambda: asked, image, SMALL, store)
-    same(first, load_or_generate(lambda: asked, image.copy(), SMALL, proposal_store(tmp_path, "tiny", SMALL)))
-    same(first, generate_proposals(sam, image, SMALL))
-    assert len(first) > 0
-    assert asked.images == 1
-    assert [p.suffixes for p in tmp_path.rglob("*") if p.is_file()] == [[".json", ".gz"]]
-
-
-def test_another_image_setting_or_model_does_not_meet_it(sam, tmp_path):
-    image = draw(0, "test").image
-    path = proposal_store(tmp_path, "tiny", SMALL).path(image)
-    touched = image.copy()
-    touched[0, 0, 0] ^= 1
-    turned = image.reshape(image.shape[1], image.shape[0], 3)
-    others = [
-        proposal_store(tmp_path, "tiny", SMALL).path(touched),
-        proposal_store(tmp_path, "tiny", SMALL).path(turned),
-        proposal_store(tmp_path, "tiny", replace(SMALL, level_overlap_thresh=0.4)).path(image),
-        proposal_store(tmp_path, "another", SMALL).path(image),
-    ]
-    assert len({path, *others}) == 5
-    assert proposal_store(tmp_path, "tiny", replace(SMALL, points_per_side=4)).path(image) == path
-
-
-@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text", "other layout", "other image", "other runs"])
-def test_a_damaged_file_is_made_again(sam, tmp_path, damage):
-    asked, image = Counting(sam), draw(0, "test").image
-    store = proposal_store(tmp_path, "tiny", SMALL)
-    first = load_or_generate(lambda: asked, image, SMALL, store)
-    path = store.path(image)
-    data = bytearray(path.read_bytes())
-    if damage == "empty":
-        data = b""
-    elif damage == "cut":
-        data = data[:-9]
-    elif damage == "flipped":
-        data[len(data) // 2] ^= 4
-    elif damage == "text":
-        data = b"{}"
-    elif damage == "other layout":
-        import gzip
-
-        data = gzip.compress(gzip.decompress(data).replace(b'"layout": 1', b'"layout": 0'))
-    elif damage == "other runs":  # of a larger image, which pycocotools would write past its buffer
-        larger = rle.encode(np.ones((4000, 4000), np.uint8, order="F"))["counts"]
-        masks = tuple({**mask, "counts": larger} for mask in first.masks)
-        data = replace(first, masks=masks).to_bytes()
-    else:
-        data = proposals([patch(0, 9, 0, 9)]).to_bytes()
-    path.write_bytes(data)
-    same(first, load_or_generate(lambda: asked, image, SMALL, store))
-    assert asked.images == 2
-    same(first, store.read(path, image.shape[:2]))
-
-
-def test_a_folder_that_takes_nothing_loses_nothing(sam, tmp_path):
-    (tmp_path / "file").write_text("not a folder")
-    image = draw(0, "test").image
-    assert len(load_or_generate(lambda: sam, image, SMALL, proposal_store(tmp_path / "file", "tiny", SMALL))) > 0
 
 
 def test_import_needs_no_opencv():
