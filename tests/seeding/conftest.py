@@ -4,9 +4,12 @@ import open_clip
 import pytest
 import torch
 
+from tests.seeding.rectangles import CLASSES, OPEN, ColourDetector
+from wsss_seed.config import override
 from wsss_seed.models.clip import Clip
 from wsss_seed.models.sam import Sam, build_sam
 from wsss_seed.models.zoo import TINY
+from wsss_seed.seeding.dino_sam import DinoSam, Settings
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +67,14 @@ def sam() -> Sam:
     with torch.no_grad():  # random heads predict an IoU about 0, where every mask would be dropped
         model.mask_decoder.iou_prediction_head.layers[-1].bias.fill_(0.9)
     return Sam(model)
+
+
+@pytest.fixture
+def make(clip, sam):
+    """Build dino-sam for the world of flat rectangles."""
+
+    def build(detector=None, classes=CLASSES, **settings):
+        changed = {**OPEN, **{k.replace("__", "."): v for k, v in settings.items()}}
+        return DinoSam(classes, clip, sam, detector or ColourDetector(), override(Settings(), changed))
+
+    return build

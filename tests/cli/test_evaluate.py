@@ -1,0 +1,77 @@
+"""The command that scores label maps, and the table it shows."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsss_seed.data.classes import voc_palette
+from wsss_seed.io.png import write_mask
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Two images; a prediction is right but for a quarter of the first image, and has ignored pixels in the second."""
+    for name in ("a", "b"):
+        labels = np.zeros((8, 8), np.uint8)
+        labels[:4] = 1
+        write_mask(tmp_path / "gt" / f"{name}.png", labels, voc_palette())
+        if name == "a":
+            labels[:2] = 2
+        else:
+            labels[6:] = 255
+        write_mask(tmp_path / "pred" / f"{name}.png", labels, voc_palette())
+    return tmp_path
+
+
+COMMAND = ("evaluate", "--pred", "pred", "--gt", "gt", "--classes", "cat, dog")
+
+
+def test_the_table_and_json_have_the_same_figures(cli, folders):
+    found = json.loads(cli(*COMMAND, "--json").stdout)
+    assert found["per_class_iou"] == pytest.approx({"background": 1.0, "cat": 48 / 64, "dog": None})  # no dog to find
+    shown = cli(*COMMAND)
+    assert shown.returncode == 0, shown.stderr
+    rows = {line.split("│")[1].strip(): line for line in shown.stdout.splitlines() if "│" in line}
+    assert rows.keys() == {"background", "cat", "dog"}
+    assert "75.00" in rows["cat"]
+    assert rows["dog"].split("│")[2].strip() == "-"
+    assert f"mIoU {100 * found['miou']:.2f} %" in shown.stdout
+    assert "ignored pixels counted as background" in shown.stdout
+
+
+def test_a_policy_changes_what_ignored_pixels_are(cli, folders):
+    found = {p: json.loads(cli(*COMMAND, "--policy", p, "--json").stdout) for p in ("background", "wrong", "skip")}
+    assert found["wrong"]["per_class_iou"]["background"] == pytest.approx(48 / 64)
+    assert found["skip"]["per_class_iou"]["background"] == 1.0
+    assert found["wrong"]["miou"] == found["background"]["miou_by_policy"]["wrong"]
+
+
+def test_a_list_chooses_the_images_and_what_is_missing_is_an_error(cli, folders):
+    (folders / "ids.txt").write_text("b\n")
+    found = json.loads(cli(*COMMAND, "--list", "ids.txt", "--json").stdout)
+    assert (found["images"], found["per_class_iou"]["cat"]) == (1, 1.0)
+    (folders / "pred" / "a.png").unlink()
+    result = cli(*COMMAND)
+    assert result.returncode == 2
+    assert "error: a: no prediction" in result.stderr
+    assert "no mIoU: 1 of 2 images cannot be compared" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "part"),
+    [
+        (("--pred", "pred"), "--gt DIR, or --dataset NAME"),
+        (("--pred", "pred", "--gt", "gt", "--policy", "wrnog"), "Did you mean 'wrong'?"),
+        (("--pred", "nowhere", "--gt", "gt"), "nowhere"),
+        (("--pred", "pred", "--dataset", "toylnd"), "Did you mean 'toyland'?"),
+        (("--pred", "pred", "--gt", "gt", "--list", "ids.txt"), "ids.txt"),
+    ],
+)
+def test_wrong_usage_is_one_line_with_the_remedy(cli, folders, args, part):
+    result = cli("evaluate", *args)
+    assert result.returncode == 2
+    assert part in result.stderr
+    assert "Traceback" not in result.stderr
