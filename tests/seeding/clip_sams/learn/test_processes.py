@@ -43,7 +43,7 @@ def test_one_process_keeps_what_it_has_and_needs_no_accelerate(monkeypatch):
 def test_several_processes_without_accelerate_name_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match=r'pip install "wsss-seed\[multi-gpu\]"'):
+    with pytest.raises(UsageError, match=r"needs accelerate: pip install .*\[multi-gpu\]"):
         Processes.launched(4)
 
 
