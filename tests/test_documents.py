@@ -87,17 +87,6 @@ def test_the_python_example_runs(tmp_path: Path):
     assert len(result.stdout.splitlines()) == 3
 
 
-def test_the_contact_sheet_example_runs(cli, tmp_path: Path):
-    from PIL import Image
-
-    assert cli("generate", "--dataset", "toyland", "--images", 2, "--out", "seeds").returncode == 0
-    script = REPOSITORY / "examples" / "contact_sheet.py"
-    command = [sys.executable, script, "seeds", "sheet.png", "--images", "2"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (320, 640)
-
-
 def test_a_backend_of_ones_own_is_found_by_its_entry_point(program, tmp_path: Path):
     """The example plug-in, installed as pip would: its module and its metadata on the path."""
     example = REPOSITORY / "examples" / "own_backend"

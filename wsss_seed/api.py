@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .io.progress import Progress
     from .output.export import Exported
     from .output.report import Reported
+    from .output.sheet import Sheet
     from .run.generate import RunResult
 
 log = logging.getLogger(__name__)
@@ -197,6 +198,7 @@ def generate(
     stage: str | None = None,
     orientation: Orientation = "stored",
     limit: int | None = None,
+    sample: int | None = None,
     overwrite: bool = False,
     keep_evidence: bool = False,
     progress: bool = True,
@@ -214,13 +216,14 @@ def generate(
         labels: image-level labels: ``auto`` looks beside the dataset, ``masks`` derives them from the ground truth,
             ``none`` seeds label-free, all else is a file.
         images: how many images of toyland to draw.
-        seed: of toyland's world.
+        seed: random seed of ``sample``, and of toyland's images.
         difficulty: of toyland's images: ``standard`` or ``hard``.
         backend, models, device, precision, prompts, preset, stage, settings, more: see ``load``; ``device`` may name
             several devices, separated by commas, which share the work.
         orientation: what the masks match where EXIF turns a photograph: the ``stored`` pixels, or the ``upright``
             photograph, of which the run folder then has a copy.
         limit: seed the first images only.
+        sample: seed this many random images only; a larger number adds to them.
         overwrite: seed finished images again.
         keep_evidence: keep the outputs of the models in the run folder, for ``Run.reseed``.
         progress: show progress on standard error.
@@ -250,6 +253,8 @@ def generate(
         precision=precision,
         out=None if out is None else Path(out),
         limit=limit,
+        sample=sample,
+        seed=seed,
         orientation=orientation,
         overwrite=overwrite,
         keep_evidence=keep_evidence,
@@ -390,12 +395,38 @@ class Run:
         """
         from .output.report import report
 
-        truth: Dataset | Path | None
+        return report(
+            self.path, None if out is None else Path(out), truth=self._truth(gt), limit=limit, progress=progress
+        )
+
+    def sheet(
+        self,
+        out: str | Path | None = None,
+        *,
+        gt: str | Path | Dataset | None = None,
+        limit: int | None = None,
+        sample: int | None = None,
+        seed: int = 0,
+    ) -> Sheet:
+        """Draw images with names, masks, confidence and a legend of the classes into one PNG.
+
+        Args:
+            out: the PNG; ``sheet.png`` in the run folder by default.
+            gt: ground truth to show as well; by default that of the dataset that was seeded, where it has any.
+            limit: show the first images, by default 24.
+            sample: show this many random images instead.
+            seed: random seed of ``sample``.
+        """
+        from .output.sheet import sheet
+
+        truth = self._truth(gt)
+        return sheet(self.path, None if out is None else Path(out), truth=truth, limit=limit, sample=sample, seed=seed)
+
+    def _truth(self, gt: str | Path | Dataset | None) -> Dataset | Path | None:
+        """The given ground truth, or that of the dataset that was seeded, where it has any."""
         if gt is None:
-            truth = self.dataset if self.dataset is not None and self.dataset.has_masks else None
-        else:
-            truth = gt if isinstance(gt, Dataset) else Path(gt)
-        return report(self.path, None if out is None else Path(out), truth=truth, limit=limit, progress=progress)
+            return self.dataset if self.dataset is not None and self.dataset.has_masks else None
+        return gt if isinstance(gt, Dataset) else Path(gt)
 
     def export(
         self,

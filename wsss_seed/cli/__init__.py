@@ -26,6 +26,7 @@ from . import (
     report,
     reseed,
     settings,
+    sheet,
     show,
     train_seg,
 )
@@ -62,6 +63,7 @@ app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("report")(report.report)
+app.command("sheet")(sheet.sheet)
 app.command("settings")(settings.settings)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -16,7 +16,7 @@ from .evaluate import show_evaluation
 from .summary import doubts, next_commands, show_summary
 
 if TYPE_CHECKING:
-    from ..data.base import Dataset
+    from ..data.base import Dataset, Sample
     from ..data.orientation import Orientation
     from ..evaluation.evaluate import Evaluation
     from ..run.generate import RunResult
@@ -78,7 +78,18 @@ def generate(
     offline: options.Offline = False,
     out: Annotated[Path | None, options.option("--out", "-o", help="Run folder. Default: seeds/DATASET-SPLIT.")] = None,
     images: options.Images = None,
-    limit: Annotated[int | None, options.option("--limit", help="Process only the first N images.", min=1)] = None,
+    limit: Annotated[
+        int | None, options.option("--limit", metavar="N", help="Process only the first N images.", min=1)
+    ] = None,
+    sample: Annotated[
+        int | None,
+        options.option(
+            "--sample",
+            metavar="N",
+            help="Process only N random images, chosen by --seed; a larger N adds to them.",
+            min=1,
+        ),
+    ] = None,
     shard: Shard = None,
     orientation: options.Orientation = "stored",
     overwrite: Annotated[bool, options.option("--overwrite", help="Regenerate finished masks.")] = False,
@@ -90,7 +101,7 @@ def generate(
             "without them. Takes five to ten times as long.",
         ),
     ] = False,
-    seed: Annotated[int, options.option("--seed", help="Random seed; also that of toyland's images.", min=0)] = 0,
+    seed: Annotated[int, options.option("--seed", help="Random seed of --sample, and of toyland's images.", min=0)] = 0,
     difficulty: options.Difficulty = "standard",
     set_: options.Set = None,
     json: options.Json = False,
@@ -120,6 +131,8 @@ def generate(
         precision=precision,
         out=out,
         limit=limit,
+        sample=sample,
+        seed=seed,
         orientation=orientation,
         overwrite=overwrite,
         keep_evidence=keep_evidence,
@@ -136,19 +149,18 @@ def generate(
         show.message(data.passed_over)
     if data.labels_source not in (None, "drawn") and data.unlabelled:
         show.warning(f"{data.unlabelled} images are not in {data.labels_source}; they are seeded without labels")
-    warn_of_truth(data, limit, part)
+    warn_of_truth(data, lambda: plan.samples[part[0] :: part[1]])
     result = execute(plan, part, Progress(show.err))
     conclude(result, data, plan.orientation, json)
 
 
-def warn_of_truth(data: Dataset, limit: int | None, shard: tuple[int, int]) -> None:
+def warn_of_truth(data: Dataset, samples: Callable[[], Sequence[Sample]]) -> None:
     """Warn before the run starts about ground truth that would prevent scoring at the end."""
     if data.drawn or not data.has_masks:
         return
     from ..data.check import truth_faults
 
-    index, count = shard
-    faults = list(truth_faults(data, data.samples[:limit][index::count]))
+    faults = list(truth_faults(data, samples()))
     if faults:
         images = "1 image" if len(faults) == 1 else f"{len(faults)} images"
         show.warning(

@@ -107,7 +107,7 @@ def predict(
         from ..output.voc_server import check
 
         check(voc_archive, data.class_set, competition)
-    warn_of_truth(data, limit, part)
+    warn_of_truth(data, lambda: data.samples[:limit][part[0] :: part[1]])
     models = options.model_set(None, data.class_set.name, device, sam=sam)
     segmenter.network.to(models.device)
     proposals, record = None, {}

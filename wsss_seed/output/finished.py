@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+
+from ..data.base import Dataset
 from ..data.classes import read_names, voc_palette
 from ..data.images import read_palette
 from ..data.voc_layout import CLASSES, LISTS
 from ..errors import ImageError, RunFolderError
+from ..evaluation.evaluate import ground_truth
 from .manifest import Manifest, Record
-from .run_folder import fingerprint, image_path, mask_path, read_run
+from .run_folder import fingerprint, image_path, mask_path, read_run, run_orientation
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,23 @@ def open_run(path: Path) -> FinishedRun:
         failed=tuple(failed),
         unfinished=None if total is None else max(0, total - len(done) - len(failed)),
     )
+
+
+def truth_for(run: FinishedRun, truth: Dataset | Path) -> Callable[[str], np.ndarray]:
+    """A function for the ground truth of an id, uint8 (H, W), in the orientation of the masks; raises ImageError.
+
+    Args:
+        run: the run.
+        truth: a dataset, or a folder of index PNGs.
+
+    Raises:
+        WsssError: no such folder, or a dataset with other classes.
+    """
+    if isinstance(truth, Dataset) and ("background", *truth.class_set.names) != run.names:
+        raise RunFolderError(
+            f"{truth.name}: has other classes than {run.path} ({', '.join(run.names[:8])}); give `classes`"
+        )
+    return ground_truth(truth, run_orientation(run.path))[0]
 
 
 class _Records(Sequence[Record]):

@@ -14,6 +14,7 @@ import numpy as np
 from ..data.base import Boxes, Dataset, Sample
 from ..data.classes import IGNORE
 from ..data.orientation import Orientation, inverse, turn, turn_boxes
+from ..data.selection import select
 from ..errors import RunFolderError
 from ..io.progress import Reporter
 from ..io.stamp import Stamp
@@ -29,7 +30,7 @@ class RunResult:
 
     Attributes:
         out: the run folder.
-        ids: the images of this run, in the dataset's order (within limit and shard).
+        ids: the images of this run, in the dataset's order (within limit or sample, and shard).
         skipped: number of images that an earlier run had finished.
         made: number of images seeded by this run.
         failed: id and error of the images that have no mask.
@@ -76,6 +77,8 @@ def generate(
     about: Mapping[str, Any] | None = None,
     split: str | None = None,
     limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
     shard: tuple[int, int] = (0, 1),
     orientation: Orientation = "stored",
     overwrite: bool = False,
@@ -111,6 +114,8 @@ def generate(
         about: further facts for ``run.json``.
         split: name of the list file; the dataset's split by default.
         limit: process only the first ``limit`` images of the dataset.
+        sample: process only this many random ones; see ``data.selection.select``.
+        seed: random seed of ``sample``.
         shard: process only every n-th of them, (0-based index, n).
         orientation: what the masks match; recorded with the settings. With ``upright`` the run folder has upright
             copies of images that EXIF turns.
@@ -125,7 +130,7 @@ def generate(
     """
     start = time.monotonic()
     index, count = shard
-    samples = dataset.samples[:limit][index::count]
+    samples = select(dataset.samples, limit, sample, seed)[index::count]
     _refuse_own_images(samples, out)
     failed: dict[str, str] = {}
     made = turned = 0

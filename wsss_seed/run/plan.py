@@ -11,8 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
-from ..data.base import Dataset
+from ..data.base import Dataset, Sample
 from ..data.orientation import Orientation, check_orientation
+from ..data.selection import check_selection, select
 from ..errors import UsageError, unknown_name
 from ..io.progress import Progress, Reporter
 from ..models.zoo import ModelSet, model_sets, versions
@@ -39,6 +40,8 @@ class RunPlan:
         options: options that only this backend has, e.g. the prompts of clip-sams.
         devices: one process runs per device; a single device is used in this process.
         limit: seed only the first ``limit`` images.
+        sample: seed only this many random images; see ``data.selection.select``.
+        seed: random seed of ``sample``.
         orientation: what the masks match.
         overwrite: seed finished images again.
         keep_evidence: keep the outputs of the models in the run folder, for ``run.reseed``.
@@ -53,10 +56,17 @@ class RunPlan:
     options: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ("auto",)
     limit: int | None = None
+    sample: int | None = None
+    seed: int = 0
     orientation: Orientation = "stored"
     overwrite: bool = False
     keep_evidence: bool = False
     command: str = ""
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """The images to seed."""
+        return select(self.dataset.samples, self.limit, self.sample, self.seed)
 
 
 def plan_run(
@@ -71,6 +81,8 @@ def plan_run(
     precision: str = "auto",
     out: Path | None = None,
     limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
     orientation: str = "stored",
     overwrite: bool = False,
     keep_evidence: bool = False,
@@ -89,11 +101,12 @@ def plan_run(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, or several, separated by commas.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
         out: ``seeds/DATASET-SPLIT`` by default.
-        limit, orientation, overwrite, keep_evidence, command: see ``RunPlan``.
+        limit, sample, seed, orientation, overwrite, keep_evidence, command: see ``RunPlan``.
 
     Raises:
         WsssError: unknown names.
     """
+    check_selection(limit, sample)
     given = {key: value for key, value in (options or {}).items() if value is not None}
     devices = split_devices(device)
     backend, model_set = choose_backend(
@@ -108,6 +121,8 @@ def plan_run(
         options=given,
         devices=tuple(devices),
         limit=limit,
+        sample=sample,
+        seed=seed,
         orientation=check_orientation(orientation),
         overwrite=overwrite,
         keep_evidence=keep_evidence,
@@ -262,6 +277,8 @@ def run_shard(plan: RunPlan, device: str, shard: tuple[int, int], progress: Repo
             "weights": models.weights(),
         },
         limit=plan.limit,
+        sample=plan.sample,
+        seed=plan.seed,
         shard=shard,
         orientation=plan.orientation,
         overwrite=plan.overwrite,
@@ -294,7 +311,7 @@ def execute(plan: RunPlan, shard: tuple[int, int] = (0, 1), progress: Progress |
         return run_shard(plan, devices[0], shard, progress)
     start = time.monotonic()
     index, count = shard
-    ids = [sample.id for sample in plan.dataset.samples[: plan.limit][index::count]]
+    ids = [sample.id for sample in plan.samples[index::count]]
     workers, interrupted = on_devices(
         partial(run_shard, plan), devices, shard, progress or Progress(Console(quiet=True))
     )

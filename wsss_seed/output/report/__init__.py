@@ -15,12 +15,10 @@ from ...data.base import Dataset
 from ...errors import ImageError, RunFolderError
 from ...evaluation import metrics
 from ...evaluation.confusion import confusion_matrix
-from ...evaluation.evaluate import ground_truth
 from ...io.files import write_text
 from ...io.prefetch import prefetch_map
-from ..finished import FinishedRun, open_run
+from ..finished import FinishedRun, open_run, truth_for
 from ..manifest import Record
-from ..run_folder import run_orientation
 from .card import Card, TruthOf, make_card
 from .page import render
 
@@ -93,11 +91,7 @@ def report(
         WsssError: no run, no image that can be shown, ground truth of other classes, or a page that cannot be written.
     """
     source = open_run(run)
-    if isinstance(truth, Dataset) and ("background", *truth.class_set.names) != source.names:
-        raise RunFolderError(
-            f"{truth.name}: has other classes than {run} ({', '.join(source.names[:8])}); give `classes`"
-        )
-    truth_of = None if truth is None else ground_truth(truth, run_orientation(run))[0]
+    truth_of = None if truth is None else truth_for(source, truth)
     out = out or run / "report.html"
     if out.is_dir():
         raise RunFolderError(f"{out}: a folder; give the file to write")

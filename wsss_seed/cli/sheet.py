@@ -1,0 +1,61 @@
+"""``wsss-seed sheet``: a contact sheet of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import UsageError
+from . import options, show
+
+
+def sheet(
+    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
+    out: Annotated[
+        Path | None, options.option("--out", "-o", help="PNG to write. Default: sheet.png in the run folder.")
+    ] = None,
+    limit: Annotated[
+        int | None, options.option("--limit", metavar="N", help="Show the first N images. Default: 24.", min=1)
+    ] = None,
+    sample: Annotated[
+        int | None, options.option("--sample", metavar="N", help="Show N random images instead.", min=1)
+    ] = None,
+    seed: Annotated[int, options.option("--seed", help="Random seed of --sample.", min=0)] = 0,
+    gt: Annotated[Path | None, typer.Option("--gt", help="Folder of ground-truth index PNGs to show as well.")] = None,
+    dataset: Annotated[
+        str | None,
+        options.option(
+            "--dataset", "-d", help="Dataset with ground truth, instead of --gt; not needed for runs over toyland."
+        ),
+    ] = None,
+    root: options.Root = None,
+    split: options.Split = None,
+    classes: options.Classes = None,
+    json: options.Json = False,
+) -> None:
+    """Draw images of a run with names, masks, confidence and a legend of the classes into one PNG.
+
+    The run folder has its images: no dataset is needed. Example: wsss-seed sheet seeds --sample 24 --out sheet.png
+    """
+    from ..api import open_run
+
+    truth: Any = gt
+    if dataset is not None:
+        if gt is not None:
+            raise UsageError("--gt and --dataset both name the ground truth; give one of them")
+        if dataset != "toyland":
+            from ..data import open_dataset
+
+            truth = open_dataset(dataset, root, split, classes, "none")
+    result = open_run(run).sheet(out, gt=truth, limit=limit, sample=sample, seed=seed)
+    show.failures(result.failed)
+    if result.gaps:
+        show.warning(f"some images of the run may be missing: {result.gaps}")
+    if json:
+        show.as_json(result.to_json())
+    else:
+        show.result(f"{len(result.shown)} images, classes: {', '.join(result.names) or 'none'}")
+        show.result(f"sheet: {result.out}")
+    raise typer.Exit(result.exit_status)
