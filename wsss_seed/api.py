@@ -312,12 +312,16 @@ class Run:
             return dict(self.result.failed)
         return {record.id: record.error or "" for record in self.content.failed}
 
-    def evaluate(self, gt: str | Path | Dataset | None = None, *, policy: Policy = "background") -> Evaluation:
+    def evaluate(
+        self, gt: str | Path | Dataset | None = None, *, policy: Policy = "background", finished: bool = False
+    ) -> Evaluation:
         """Score the masks.
 
         Args:
             gt: a folder of index PNGs or a dataset; by default the ground truth of the dataset that was seeded.
-            policy: what ignored pixels of a prediction count as: ``background``, ``wrong`` or ``skip``.
+            policy: how ignored pixels of a prediction count: as ``background``, as errors (``wrong``), or not at all
+                (``skip``).
+            finished: score the masks that exist, and leave out the other images.
 
         Raises:
             UsageError: no ground truth.
@@ -331,9 +335,9 @@ class Run:
             if self.dataset is None or not self.dataset.has_masks:
                 raise UsageError("no ground truth: give `gt` a folder of index PNGs or a dataset")
             ids = None if self.result is None else self.result.ids
-            return evaluate(self.path, self.dataset, ids=ids, policy=policy, orientation=orientation)
+            return evaluate(self.path, self.dataset, ids=ids, policy=policy, orientation=orientation, finished=finished)
         truth = gt if isinstance(gt, Dataset) else Path(gt)
-        return evaluate(self.path, truth, policy=policy, orientation=orientation)
+        return evaluate(self.path, truth, policy=policy, orientation=orientation, finished=finished)
 
     def reseed(
         self,

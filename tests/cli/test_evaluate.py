@@ -1,11 +1,14 @@
 """The command that scores label maps, and the table it shows."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from wsss_seed.cli import app
 from wsss_seed.data.classes import voc_palette
 from wsss_seed.io.png import write_mask
 
@@ -75,3 +78,46 @@ def test_wrong_usage_is_one_line_with_the_remedy(cli, folders, args, part):
     assert result.returncode == 2
     assert part in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def half_ignored(tmp_path):
+    """The cat fills the left half; the prediction ignores a quarter of it and a quarter of the background."""
+    truth = np.zeros((40, 40), np.uint8)
+    truth[:, :20] = 1
+    prediction = truth.copy()
+    prediction[:10] = 255
+    for name in ("a", "b"):
+        write_mask(tmp_path / "gt" / f"{name}.png", truth, voc_palette())
+        write_mask(tmp_path / "pred" / f"{name}.png", prediction, voc_palette())
+    return tmp_path / "pred", tmp_path / "gt"
+
+
+def evaluate(pred, gt, *more):
+    return CliRunner().invoke(app, ["evaluate", "--pred", str(pred), "--gt", str(gt), "--classes", "cat,", *more])
+
+
+@pytest.mark.parametrize(
+    ("policy", "summary"),
+    [
+        ("background", "mIoU 77.50 % with ignored pixels as background (as errors 75.00 %, excluded 100.00 %)"),
+        ("wrong", "mIoU 75.00 % with ignored pixels as errors (as background 77.50 %, excluded 100.00 %)"),
+        ("skip", "mIoU 100.00 % with ignored pixels excluded (as background 77.50 %, as errors 75.00 %)"),
+    ],
+)
+def test_the_summary_says_what_happens_to_ignored_pixels(half_ignored, policy, summary):
+    done = evaluate(*half_ignored, "--policy", policy)
+    assert done.exit_code == 0, done.output
+    assert summary in done.stdout
+
+
+def test_missing_predictions_and_how_to_score_the_others(half_ignored):
+    (half_ignored[0] / "b.png").unlink()
+    done = evaluate(*half_ignored)
+    assert done.exit_code == 2
+    assert re.search("b: no prediction\nerror: no mIoU: 1 of 2 images.*\n.*--finished scores", done.stderr)
+    done = evaluate(*half_ignored, "--finished")
+    assert done.exit_code == 0
+    assert "warning: 1 of 2 images have no prediction and are left out" in done.stderr
+    assert "over 1 images" in done.stdout
+    assert json.loads(evaluate(*half_ignored, "--finished", "--json").stdout)["unfinished"] == 1

@@ -231,3 +231,30 @@ def test_steps_are_told(folders):
     steps = []
     evaluate(*folders, names=NAMES, step=lambda: steps.append(1))
     assert len(steps) == 3
+
+
+def test_finished_scores_what_exists_as_a_list_of_it_would(folders):
+    pred, gt = folders
+    (pred / "sub" / "b.png").unlink()
+    assert evaluate(pred, gt, names=NAMES).missing == ("sub/b",)
+    part = evaluate(pred, gt, names=NAMES, finished=True)
+    assert (part.images, part.unfinished, part.missing, part.exit_status) == (2, 1, (), 0)
+    listed = evaluate(pred, gt, names=NAMES, ids=["a", "c d"])
+    assert part.miou == listed.miou
+    assert part.to_json() == listed.to_json() | {"unfinished": 1}
+    (pred / "a.png").write_bytes(b"no image")
+    damaged = evaluate(pred, gt, names=NAMES, finished=True)
+    assert [name for name, _ in damaged.errors] == ["a"]
+    assert damaged.miou is None
+
+
+def test_nothing_is_finished(folders, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WsssError, match="no prediction of any of the 3 images"):
+        evaluate(tmp_path / "empty", folders[1], names=NAMES, finished=True)
+
+
+def test_ground_truth_of_a_part_of_the_images_is_enough(folders):
+    pred, gt = folders
+    (gt / "a.png").unlink()
+    assert evaluate(pred, gt, names=NAMES).miou == evaluate(pred, gt, names=NAMES, ids=["c d", "sub/b"]).miou

@@ -28,14 +28,23 @@ def evaluate(
     seed: Annotated[int, options.option("--seed", help="Random seed of toyland's images.", min=0)] = 0,
     difficulty: options.Difficulty = "standard",
     policy: Annotated[
-        str, options.option("--policy", help="How ignored pixels of a prediction count: background, wrong or skip.")
+        str,
+        options.option(
+            "--policy",
+            help="How ignored pixels of a prediction count: background (as background), wrong (as errors) or skip "
+            "(excluded).",
+        ),
     ] = "background",
+    finished: Annotated[
+        bool, typer.Option("--finished", help="Score the predictions that exist, and leave out the other images.")
+    ] = False,
     json: options.Json = False,
     config: options.Config = None,
 ) -> None:
     """Score label maps: mIoU, per-class IoU, pixel accuracy and boundary IoU over the whole list.
 
-    Missing and unusable predictions are listed as errors; mIoU is never computed over part of the list.
+    The list is --list, or every image with ground truth, which need not cover all predictions. Missing and unusable
+    predictions are listed as errors; part of the list is scored only with --finished.
     """
     from ..evaluation.evaluate import evaluate as run
     from ..evaluation.evaluate import read_ids
@@ -54,12 +63,24 @@ def evaluate(
         from ..data.classes import load_class_set
 
         names = ("background", *load_class_set(classes).names)
-    evaluation = run(pred, truth, ids=ids, names=names, policy=policy, orientation=run_orientation(pred))  # type: ignore[arg-type]
+    evaluation = run(
+        pred,
+        truth,
+        ids=ids,
+        names=names,
+        policy=policy,  # type: ignore[arg-type]
+        orientation=run_orientation(pred),
+        finished=finished,
+    )
     if json:
         show.as_json(evaluation.to_json())
     else:
         show_evaluation(evaluation)
     raise typer.Exit(evaluation.exit_status)
+
+
+_IGNORED = {"background": "as background", "wrong": "as errors", "skip": "excluded"}
+"""What happens to ignored pixels under each policy."""
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
@@ -70,7 +91,12 @@ def show_evaluation(evaluation: Evaluation) -> None:
     if problems:
         more = f" ({len(problems) - 20} more not shown)" if len(problems) > 20 else ""
         show.error(f"no mIoU: {len(problems)} of {evaluation.images} images cannot be compared{more}")
+        if evaluation.missing:
+            show.message("wsss-seed evaluate with --finished scores the predictions that exist")
         return
+    if evaluation.unfinished:
+        everything = evaluation.images + evaluation.unfinished
+        show.warning(f"{evaluation.unfinished} of {everything} images have no prediction and are left out")
     show.table(
         f"IoU in % over {evaluation.images} images",
         ["class", "IoU", "boundary IoU"],
@@ -79,10 +105,10 @@ def show_evaluation(evaluation: Evaluation) -> None:
             for name, iou in evaluation.per_class_iou.items()
         ],
     )
-    others = [f"{p} {show.percent(m)}" for p, m in evaluation.miou_by_policy.items() if p != evaluation.policy]
-    show.result(
-        f"mIoU {show.percent(evaluation.miou)} % (ignored pixels counted as {evaluation.policy}; {', '.join(others)})"
-    )
+    miou = {_IGNORED[policy]: show.percent(value) for policy, value in evaluation.miou_by_policy.items()}
+    first = _IGNORED[evaluation.policy]
+    others = ", ".join(f"{how} {value} %" for how, value in miou.items() if how != first)
+    show.result(f"mIoU {miou[first]} % with ignored pixels {first} ({others})")
     show.result(
         f"boundary IoU {show.percent(evaluation.boundary_iou)} %, pixel accuracy "
         f"{show.percent(evaluation.pixel_accuracy)} %, coverage {show.percent(evaluation.coverage)} %"

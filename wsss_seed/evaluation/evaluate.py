@@ -6,7 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,12 @@ from .metrics import POLICIES, Policy
 class Evaluation:
     """Metrics over a list of images, as fractions; None where undefined.
 
-    Metrics exist only if every image of the list could be compared: skipping images would bias them.
+    Metrics exist only if every image of the list could be compared: skipping images would bias them. Images without a
+    prediction are left out only on request (``finished``), and counted.
 
     Attributes:
         names: the classes, background first.
-        images: length of the list.
+        images: length of the list, with ``finished`` without the images that have no prediction.
         policy: treatment of predicted ignore labels in all metrics except ``miou_by_policy``.
         missing: ids without a prediction.
         errors: id and error of label maps that could not be compared (unreadable, wrong size, invalid labels).
@@ -47,6 +48,7 @@ class Evaluation:
         per_class_boundary_iou: the same by name.
         coverage: share of pixels that are not ignored in the prediction.
         miou_by_policy: ``miou`` under each policy.
+        unfinished: number of images left out by ``finished``, as they have no prediction.
     """
 
     names: tuple[str, ...]
@@ -62,6 +64,7 @@ class Evaluation:
     per_class_boundary_iou: dict[str, float | None]
     coverage: float | None
     miou_by_policy: dict[str, float | None]
+    unfinished: int = 0
 
     @property
     def complete(self) -> bool:
@@ -85,6 +88,7 @@ class Evaluation:
             "miou_by_policy": self.miou_by_policy,
             "policy": self.policy,
             "images": self.images,
+            "unfinished": self.unfinished,
             "missing": list(self.missing),
             "errors": [{"id": name, "error": error} for name, error in self.errors],
         }
@@ -98,6 +102,7 @@ def evaluate(
     names: Sequence[str] | None = None,
     policy: Policy = "background",
     orientation: Orientation = "stored",
+    finished: bool = False,
     step: Callable[[], None] | None = None,
 ) -> Evaluation:
     """Evaluate label maps at the original resolution, with one confusion matrix over the whole list.
@@ -105,18 +110,21 @@ def evaluate(
     Args:
         pred: folder of index PNGs named ``<id>.png``, or a run folder.
         gt: a dataset with ground truth, or a folder of index PNGs, itself or in SegmentationClass.
-        ids: the list; by default every image of ``gt``.
+        ids: the list; by default every image of ``gt``. Predictions of other images are not looked at, so ground truth
+            of a part of the images is enough.
         names: the classes, background first; by default the dataset's, else those of ``classes.txt`` beside the
             predictions or the ground truth.
         policy: treatment of predicted ignore labels.
         orientation: what the predictions match. For ``upright`` the ground truth of a dataset is turned by the EXIF
             orientation of its images; that in a folder has to be upright.
+        finished: leave out images without a prediction instead of listing them as missing, to score an unfinished run.
         step: called after each image.
 
     Missing, unreadable, wrongly sized and out-of-range label maps are listed in the result, which then has no metrics.
 
     Raises:
-        WsssError: a folder is missing, the list is empty or has a duplicate, or the classes are unknown.
+        WsssError: a folder is missing, the list is empty or has a duplicate, the classes are unknown, or nothing is
+            finished.
     """
     if policy not in POLICIES:
         raise unknown_name("policy", policy, POLICIES)
@@ -130,6 +138,11 @@ def evaluate(
     name, times = Counter(ids).most_common(1)[0]
     if times > 1:
         raise DataError(f"the list has '{name}' {times} times; name each image once")
+    everything = len(ids)
+    if finished:
+        ids = [name for name in ids if os.path.exists(masks / f"{name}.png")]
+        if not ids:
+            raise DataError(f"{pred}: no prediction of any of the {everything} images with ground truth; check `pred`")
     if names is None:
         names = ("background", *gt.class_set.names) if isinstance(gt, Dataset) else _class_names(pred, gt)
     classes = len(names)
@@ -167,7 +180,8 @@ def evaluate(
                 bands += compared[1]
         if step is not None:
             step()
-    return _evaluation(tuple(names), len(ids), policy, missing, errors, histogram, bands)
+    evaluation = _evaluation(tuple(names), len(ids), policy, missing, errors, histogram, bands)
+    return replace(evaluation, unfinished=everything - len(ids))
 
 
 def mask_folder(folder: Path) -> Path:
