@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .output.export import Exported
     from .output.report import Reported
     from .output.sheet import Sheet
+    from .run.explain import Explanation
     from .run.generate import RunResult
 
 log = logging.getLogger(__name__)
@@ -431,6 +432,20 @@ class Run:
         if gt is None:
             return self.dataset if self.dataset is not None and self.dataset.has_masks else None
         return gt if isinstance(gt, Dataset) else Path(gt)
+
+    def explain(self, image: str) -> Explanation:
+        """How the mask of an image came about: the classes asked, the boxes found, and what decided about each box.
+
+        Args:
+            image: its id, or the name or path of its file.
+
+        Raises:
+            UsageError: an image that the run does not have.
+            RunFolderError: the image has not been processed with the settings of the run, or its record is damaged.
+        """
+        from .run.explain import explain
+
+        return explain(self.path, image)
 
     def export(
         self,

@@ -17,6 +17,7 @@ from . import (
     datasets,
     doctor,
     evaluate,
+    explain,
     export,
     generate,
     learn_prompts,
@@ -64,6 +65,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("report")(report.report)
 app.command("sheet")(sheet.sheet)
+app.command("explain")(explain.explain)
 app.command("settings")(settings.settings)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")

@@ -1,0 +1,89 @@
+"""The explanation of a mask, from the run folder."""
+
+import json
+
+import pytest
+
+import wsss_seed as ws
+from wsss_seed.errors import RunFolderError, UsageError
+from wsss_seed.run.explain import explain
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    data = ws.open_dataset("toyland", images=4, labels="none", difficulty="hard")
+    out = tmp_path_factory.mktemp("explain") / "seeds"
+    return ws.generate(data, out=out, models="tiny", device="cpu", progress=False)
+
+
+def test_it_agrees_with_the_record(run):
+    for record in run.records:
+        found = run.explain(record.id)
+        assert len(found.boxes) == len(record.evidence["detections"]) == len(found.reasons)
+        assert all(found.reasons)
+        asked = {c.name: c for c in found.classes if c.asked}
+        assert set(record.scores) <= set(asked)
+        assert [c.clip for c in asked.values()] == [record.evidence["clip"][found.names.index(name)] for name in asked]
+        for name, entry in asked.items():
+            assert sum(entry.boxes.values()) == sum(box.cls == name for box in found.boxes)
+            assert entry.pixels == record.pixels.get(name, 0)
+        others = [c.clip for c in found.classes if not c.asked]
+        assert others == sorted(others, reverse=True)
+        assert json.loads(json.dumps(found.to_json()))["boxes"] == [
+            entry | {"why": reason} for entry, reason in zip(record.evidence["detections"], found.reasons, strict=True)
+        ]
+
+
+def test_the_picture_has_the_boxes(run):
+    record = max(run.records, key=lambda record: len(record.evidence["detections"]))
+    found = run.explain(record.id)
+    assert len(found.boxes) > 2
+    picture = found.picture()
+    colours = {colour for _, colour in picture.getcolors(2**24)}
+    palette = dict(zip(found.names, run.content.palette[1:], strict=False))
+    assert {palette[box.cls] for box in found.boxes if box.role != "dropped"} <= colours
+    assert max(picture.size) >= 1000
+
+
+@pytest.mark.parametrize("name", ["test_000001", "test_000001.jpg", "some where/test_000001.png", "a\\test_000001.png"])
+def test_an_image_by_its_file_name(run, name):
+    assert explain(run.path, name).record.id == "test_000001"
+
+
+def test_unknown_images(run):
+    with pytest.raises(UsageError, match=r"no image test_00001\.jpg; the most similar: .*test_000001"):
+        explain(run.path, "test_00001.jpg")
+    with pytest.raises(UsageError, match=r"ids are in manifest\.jsonl"):
+        explain(run.path, "?")
+
+
+def test_not_a_run(tmp_path, run):
+    with pytest.raises(RunFolderError, match="not a run folder"):
+        explain(tmp_path, "x")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"settings": "0"}, "seeded with other settings"),
+        ({"evidence": {"mode": "label_free", "detections": [{}]}}, "damaged"),
+        ({"evidence": {"mode": "label_free", "clip": [1]}}, "CLIP's scores of 1 classes, but there are 12"),
+    ],
+)
+def test_records_that_cannot_be_explained(run, tmp_path, change, text):
+    line = json.loads((run.path / "manifest.jsonl").read_text("utf-8").splitlines()[0]) | change
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(line) + "\n")
+    (tmp_path / "run.json").write_bytes((run.path / "run.json").read_bytes())
+    with pytest.raises(RunFolderError, match=text):
+        explain(tmp_path, line["id"])
+
+
+def test_a_backend_without_boxes(tmp_path):
+    data = ws.open_dataset("toyland", images=1, labels="masks")
+    out = tmp_path / "seeds"
+    run = ws.generate(data, out=out, backend="clip-sams", models="tiny", device="cpu", progress=False)
+    found = run.explain("test_000000")
+    assert found.mode is None
+    assert found.boxes == ()
+    assert found.to_json()["evidence"]["masks"] > 0
+    assert all(c.given for c in found.classes)

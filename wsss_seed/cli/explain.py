@@ -1,0 +1,111 @@
+"""``wsss-seed explain``: how the mask of one image came about."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import UsageError
+from . import options, show
+
+if TYPE_CHECKING:
+    from ..run.explain import Explanation
+
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+
+
+def explain(
+    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
+    image: Annotated[str, typer.Argument(help="Id of an image, or the name of its file.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        options.option("--out", "-o", help="Picture to write, .png or .jpg: the image with all boxes."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Explain the mask of an image: the classes asked, the boxes found, and which threshold dropped a box.
+
+    Example: wsss-seed explain seeds 2007_000032 --out why.png
+    """
+    from ..run.explain import explain
+
+    if out is not None and out.suffix.lower() not in _FORMATS:
+        raise UsageError(f"{out}: give `out` the name of a .png or .jpg file")
+    found = explain(run, image)
+    if out is not None:
+        from ..io.files import write_bytes
+        from ..output.run_folder import write_error
+
+        buffer = io.BytesIO()
+        found.picture().save(buffer, _FORMATS[out.suffix.lower()])
+        try:
+            write_bytes(out, buffer.getvalue())
+        except OSError as error:
+            raise write_error(out, error) from error
+    if json:
+        show.as_json(found.to_json() | {"picture": None if out is None else str(out)})
+        return
+    _show(found)
+    if out is not None:
+        show.result(f"picture: {out}")
+
+
+def _show(found: Explanation) -> None:
+    record = found.record
+    size = "" if record.size is None else f", {record.size[0]} x {record.size[1]} pixels"
+    ignored = "" if record.ignore is None else f", {show.percent(record.ignore)} % ignored"
+    labels = "none given" if record.labels is None else ", ".join(record.labels) or "no class"
+    show.result(f"{record.id}{size}{ignored}; labels: {labels}")
+    for text in (record.error, *record.notes):
+        if text:
+            show.result(text)
+    if found.classes:
+        area = 1 if record.size is None else max(1, record.size[0] * record.size[1])
+        show.table(
+            "Classes",
+            ["class", "asked", "CLIP", "score", "boxes", "% of pixels"],
+            [
+                [
+                    c.name,
+                    "yes" if c.asked else "no",
+                    _figure(c.clip),
+                    _figure(c.score),
+                    ", ".join(f"{c.boxes[role]} {text}" for role, text in _ROLES.items() if c.boxes.get(role)) or "-",
+                    show.percent(c.pixels / area),
+                ]
+                for c in found.classes
+            ],
+        )
+    if found.boxes:
+        show.table(
+            "Boxes",
+            ["box", "class", "detector", "crop", "combined", "role"],
+            [
+                [
+                    str(number),
+                    box.cls,
+                    _figure(box.score),
+                    _figure(box.crop_probability),
+                    _figure(box.combined_score),
+                    _ROLES[box.role],
+                ]
+                for number, box in enumerate(found.boxes, 1)
+            ],
+        )
+        for number, (box, reason) in enumerate(zip(found.boxes, found.reasons, strict=True), 1):
+            show.result(f"{number} {box.cls}, {_ROLES[box.role]}: {reason}")
+    elif found.mode is not None:
+        show.result("no box above any threshold")
+    else:
+        others = ", ".join(f"{key}: {value}" for key, value in found.record.evidence.items())
+        show.result(f"no boxes: the backend labels masks, not boxes{f' ({others})' if others else ''}")
+
+
+_ROLES = {"confident": "painted", "ambiguous": "ambiguous", "dropped": "dropped"}
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,189 @@
+"""How the mask of one image came about: what was asked, found and dropped, from the record and settings of its run."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+from PIL import Image
+
+from ..data.images import read_palette, read_rgb
+from ..errors import RunFolderError, UsageError
+from ..io.boxes import DrawnBox, Style, draw_boxes
+from ..output.manifest import Manifest, Record
+from ..output.run_folder import fingerprint, image_path, mask_path, read_run
+from ..seeding.detection.explain import BoxEvidence, Thresholds, read_boxes, why
+
+_STYLES: Mapping[str, tuple[Style, str]] = {
+    "confident": ("solid", "paints its class"),
+    "ambiguous": ("dashed", "its pixels are ignored unless another box paints them"),
+    "dropped": ("dotted", "dropped"),
+}
+_DROPPED_COLOUR = (170, 170, 170)
+_UNASKED = 3  # classes that CLIP saw most but that were not asked for
+
+
+@dataclass(frozen=True)
+class ExplainedClass:
+    """A class that was considered in the image.
+
+    Attributes:
+        name: of the class.
+        asked: whether its boxes or its mask were looked for.
+        given: whether the image-level labels name it; None without labels.
+        clip: CLIP's score of the class in the image; None if CLIP was not asked.
+        score: best score among its boxes or pixels that count; None if it was not asked.
+        boxes: number of its boxes by role.
+        pixels: number of pixels in the mask.
+    """
+
+    name: str
+    asked: bool
+    given: bool | None
+    clip: float | None
+    score: float | None
+    boxes: Mapping[str, int]
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How the mask of one image came about.
+
+    Attributes:
+        run: the run folder.
+        record: of the image.
+        mode: ``label_given``, ``label_free`` or ``boxes_given``; None for a backend without boxes.
+        classes: the classes that were asked, and those that CLIP saw most among the others.
+        boxes: the boxes, best first.
+        reasons: what decided about each box.
+        names: all classes of the run.
+    """
+
+    run: Path
+    record: Record
+    mode: str | None
+    classes: tuple[ExplainedClass, ...]
+    boxes: tuple[BoxEvidence, ...]
+    reasons: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The explanation as JSON values."""
+        return {
+            "id": self.record.id,
+            "status": self.record.status,
+            "error": self.record.error,
+            "mode": self.mode,
+            "size": self.record.size,
+            "ignore": self.record.ignore,
+            "notes": list(self.record.notes),
+            "classes": [vars(c) for c in self.classes],
+            "boxes": [
+                msgspec.to_builtins(box) | {"why": reason} for box, reason in zip(self.boxes, self.reasons, strict=True)
+            ],
+            "evidence": {key: value for key, value in self.record.evidence.items() if key != "detections"},
+        }
+
+    def picture(self) -> Image.Image:
+        """The image with its boxes, numbered from 1, and below it what their outlines mean. Raises ImageError."""
+        image = read_rgb(image_path(self.run, self.record.id))
+        colours = dict(zip(self.names, read_palette(mask_path(self.run, self.record.id))[1:], strict=False))
+        boxes = [
+            DrawnBox(
+                box.box,
+                f"{number} {box.cls} {box.final:.2f}",
+                _DROPPED_COLOUR if box.role == "dropped" else colours.get(box.cls, _DROPPED_COLOUR),
+                _STYLES[box.role][0],
+            )
+            for number, box in enumerate(self.boxes, 1)
+        ]
+        boxes.sort(key=lambda box: box.style == "dotted")  # dropped ones lie below the others
+        return draw_boxes(image, boxes, list(_STYLES.values()))
+
+
+def explain(run: Path, image: str) -> Explanation:
+    """How the mask of an image came about.
+
+    Args:
+        run: a run folder.
+        image: the id of an image, or the name or path of its file.
+
+    Raises:
+        RunFolderError: not a run folder, or a record that is damaged.
+        UsageError: an image that the run does not have; names the most similar ones.
+    """
+    about = read_run(run)
+    if about is None:
+        raise RunFolderError(f"{run}: not a run folder (it has no run.json); give what generate wrote")
+    try:
+        with Manifest(run) as manifest:
+            record = manifest[_find(manifest, image, run)]
+    except OSError as error:
+        raise RunFolderError(f"{run}: its manifest cannot be read ({error.strerror})") from None
+    settings = about["settings"]
+    if record.settings != fingerprint(settings):
+        raise RunFolderError(f"{run}: {record.id} was seeded with other settings and is not finished; resume the run")
+    backend = settings.get("backend")
+    class_set = settings.get("class_set")
+    names = class_set.get("names") if isinstance(class_set, dict) else None
+    if not isinstance(backend, dict) or not isinstance(names, list):
+        raise RunFolderError(f"{run}: not a run of generate; only its masks have evidence")
+    names = [str(name) for name in names]
+    mode = record.evidence.get("mode")
+    try:
+        boxes = read_boxes(record.evidence)
+        thresholds = Thresholds(backend, len(names))
+        size = record.size or (0, 0)
+        reasons = tuple(why(boxes, i, str(mode), size, thresholds) for i in range(len(boxes)))
+        classes = _classes(record, boxes, names)
+    except (ValueError, TypeError) as error:
+        raise RunFolderError(
+            f"{run}: the evidence of {record.id} is damaged ({error}); generate with `overwrite`"
+        ) from None
+    return Explanation(run, record, None if mode is None else str(mode), classes, boxes, reasons, tuple(names))
+
+
+def _find(manifest: Manifest, image: str, run: Path) -> str:
+    """The id of an image given by id, file name, or path. Raises UsageError."""
+    path = PurePosixPath(image.replace("\\", "/"))
+    tails = [PurePosixPath(*path.parts[start:]) for start in range(len(path.parts))]
+    for name in (image, *(str(tail) for tail in tails), *(str(tail.with_suffix("")) for tail in tails if tail.name)):
+        if name in manifest:
+            return name
+    same = sorted(id for id in manifest if PurePosixPath(id).name in (path.name, path.stem))
+    if len(same) == 1:
+        return same[0]
+    if same:
+        raise UsageError(f"{run}: several images are called {path.name}: {', '.join(same[:5])}; give one of these ids")
+    near = difflib.get_close_matches(str(path.with_suffix("")) if path.name else image, list(manifest), 5, 0.5)
+    hint = f"the most similar: {', '.join(near)}" if near else "its ids are in manifest.jsonl"
+    raise UsageError(f"{run}: has no image {image}; {hint}")
+
+
+def _classes(record: Record, boxes: tuple[BoxEvidence, ...], names: list[str]) -> tuple[ExplainedClass, ...]:
+    """The classes that were asked, then those that CLIP saw most among the others. Raises ValueError."""
+    seen = msgspec.convert(record.evidence.get("clip", []), list[float])
+    if seen and len(seen) != len(names):
+        raise ValueError(f"CLIP's scores of {len(seen)} classes, but there are {len(names)}")
+    clip = dict(zip(names, seen, strict=False))
+    asked = dict.fromkeys([*record.scores, *(record.labels or ()), *(box.cls for box in boxes)])
+    others = sorted((name for name in clip if name not in asked), key=lambda name: -clip[name])[:_UNASKED]
+    roles: dict[str, Counter[str]] = {name: Counter(box.role for box in boxes if box.cls == name) for name in asked}
+    return tuple(
+        ExplainedClass(
+            name=name,
+            asked=name in asked,
+            given=None if record.labels is None else name in record.labels,
+            clip=clip.get(name),
+            score=record.scores.get(name),
+            boxes={role: roles[name][role] for role in _STYLES} if name in asked else {},
+            pixels=record.pixels.get(name, 0),
+        )
+        for name in (*asked, *others)
+    )
