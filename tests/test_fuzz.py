@@ -496,7 +496,7 @@ def check_message(error: WsssError, path: Path) -> None:
 
 
 def attack(target: Target, times: int, seed: int) -> int:
-    """Let a reader read so many damaged files; return how many it refused."""
+    """Let a reader read damaged files; return how many it refused."""
     sound = target.file.read_bytes()
     target.read(target.file)
     refused = 0

@@ -3,7 +3,7 @@
     python tests/benchmarks/bench_stages.py [--device cuda] [--precision auto] [--images 20] [--folder PHOTOS]
 
 SAM (ViT-B, or ``--sam vit_h``), CLIP ViT-B/16 and Grounding DINO Swin-T have random weights, which cost what published
-ones cost; what depends on their answers is set from them: so many boxes and masks pass as do with published weights,
+ones cost; what depends on their answers is set from them: as many boxes and masks pass as with published weights,
 by thresholds at a quantile of the scores of the first image. All stages take turns image by image; the first image is
 seen once before for warming up. Peak memory is what a stage takes beyond what was taken before it, on a GPU of torch's
 allocator, else of the process (Linux only).

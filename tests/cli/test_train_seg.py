@@ -70,7 +70,7 @@ def test_it_trains_evaluates_and_leaves_what_one_needs(program, tree, tmp_path):
     segmenter = load_segmenter(tmp_path / "out")
     assert segmenter.history == {"iteration": report["best_iteration"], "miou": pytest.approx(report["best_miou"])}
     assert segmenter.recipe["backend"]["network.encoder"] == "tu-test_resnet"
-    assert "optimizer" not in read(tmp_path / "out" / "last.pt")["training"]  # nothing is left to go on from
+    assert "optimizer" not in read(tmp_path / "out" / "last.pt")["training"]  # a finished training is not resumed
     assert str(tmp_path) not in (tmp_path / "out" / "training.json").read_text()
 
     before = {name: (tmp_path / "out" / name).read_bytes() for name in ("last.pt", "best.pt", "metrics.csv")}

@@ -22,7 +22,7 @@ def test_known_sets_have_the_published_sizes(name, classes, background, candidat
     assert c.max_candidates == candidates
     assert len(c.palette) == 256
     assert all(phrases and all(p == p.lower().strip() for p in phrases) for phrases in c.phrases)
-    # No phrase may stand for two classes: a detection could not be told apart.
+    # No phrase may belong to two classes: its detections would be ambiguous.
     words = [p for phrases in c.phrases for p in phrases]
     assert len(words) == len(set(words))
 

@@ -113,7 +113,7 @@ def test_text_list_with_spaces_in_ids_and_names(tmp_path: Path):
     }
 
 
-def test_folders_of_ids_are_told_apart(tmp_path: Path):
+def test_ids_of_different_folders_are_different_images(tmp_path: Path):
     path = write(tmp_path / "a.txt", "root/a/x 1\nb/x 2\nx 3\n")
     assert read_image_labels(path, ["a/x", "b/x", "c/x"], VOC) == {"a/x": (1,), "b/x": (2,)}
 

@@ -85,7 +85,7 @@ def test_damaged_npy(tmp_path: Path):
 
 
 @pytest.mark.parametrize("shape", ["(1000000000000,)", "(20, 99999999999)"])
-def test_a_header_that_promises_more_than_there_is_is_refused_before_memory_is_asked_for(tmp_path: Path, shape: str):
+def test_a_header_that_promises_more_than_there_is_is_refused_before_memory_is_allocated(tmp_path: Path, shape: str):
     header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}"
     header = header.ljust(117) + "\n"
     path = tmp_path / "labels.npy"

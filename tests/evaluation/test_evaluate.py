@@ -227,7 +227,7 @@ def test_errors_of_a_dataset_are_listed(folders):
     assert [name for name, _ in evaluate(folders[0], Broken(folders[1])).errors] == IDS
 
 
-def test_steps_are_told(folders):
+def test_every_image_is_a_step_of_the_progress(folders):
     steps = []
     evaluate(*folders, names=NAMES, step=lambda: steps.append(1))
     assert len(steps) == 3

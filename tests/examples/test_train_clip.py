@@ -1,4 +1,4 @@
-"""The miniature CLIP's training: what it is told, what it minimises, and that an interrupted training goes on."""
+"""The training of the miniature CLIP: its texts, its loss, and that an interrupted training resumes."""
 
 from __future__ import annotations
 

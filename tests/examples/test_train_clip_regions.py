@@ -1,4 +1,4 @@
-"""The training of the miniature CLIP whose patches speak for what they show."""
+"""The training of the miniature CLIP whose patch features match the texts of their objects."""
 
 from __future__ import annotations
 

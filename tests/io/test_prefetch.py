@@ -77,14 +77,14 @@ def test_behind_tells_an_error_at_the_next_submit_or_the_end():
     def fail():
         raise OSError("full")
 
-    def submit_until_told():
+    def submit_until_refused():
         with BackgroundWriter(workers=1, depth=2) as behind:
             for _ in range(3):
                 behind.submit(fail)
-            pytest.fail("the error was not told")
+            pytest.fail("the error was not raised")
 
     with pytest.raises(OSError, match="full"):
-        submit_until_told()
+        submit_until_refused()
 
     def tell_at_the_end():
         with BackgroundWriter(workers=1, depth=2) as behind:

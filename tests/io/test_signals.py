@@ -182,7 +182,7 @@ def test_a_second_ctrl_c_takes_the_workers_along(tmp_path):
             import os, signal, sys, time
 
             def stubborn(device, shard, progress):
-                signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"told\\n"))
+                signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"received\\n"))
                 os.write(1, f"{os.getpid()}\\n".encode())
                 while True:
                     time.sleep(600)
@@ -198,7 +198,7 @@ def test_a_second_ctrl_c_takes_the_workers_along(tmp_path):
     process = python(tmp_path / "two.py", start_new_session=True)
     workers = [int(line_of(process)) for _ in range(2)]
     os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to all
-    assert [line_of(process), line_of(process)] == ["told", "told"]
+    assert [line_of(process), line_of(process)] == ["received", "received"]
     os.killpg(process.pid, signal.SIGINT)
     assert ended(process) == (130, "error: interrupted\n")
     assert process.stdout is not None

@@ -16,7 +16,7 @@ class Server(ThreadingHTTPServer):
     Attributes:
         files: path -> contents.
         ranges: whether it can begin in the middle.
-        cut: close the connection after so many bytes of an answer, though more were announced.
+        cut: close the connection after this number of bytes of a response, although more were announced.
         pause: seconds between pieces of 64 KiB.
         status: code of the next answers, one each, before it serves again.
         moved: path -> where it redirects to.

@@ -57,7 +57,7 @@ def test_phrases_never_hold_what_ends_a_phrase():
     assert unique_phrases([["?"], ["."], ["a"]]) == [Phrase("a", (2,))]
 
 
-def test_a_phrase_of_two_classes_stands_once_and_speaks_for_both():
+def test_a_phrase_of_two_classes_is_written_once_and_scores_both():
     assert unique_phrases([["cat", "Cat"], ["dog", "cat"]]) == [Phrase("cat", (0, 1)), Phrase("dog", (1,))]
 
 

@@ -132,7 +132,7 @@ def test_a_caption_for_each_class(ours):
     assert ((got.class_scores > 0).sum(1) == 1).all()
 
 
-def test_a_phrase_of_two_classes_speaks_for_both(ours):
+def test_a_phrase_of_two_classes_scores_both(ours):
     got = ours.detect(picture(), [["cat"], ["dog", "Cat."]])
     apart = ours.detect(picture(), [["cat"], ["dog"]])
     assert_same(got.class_scores[:, 0], apart.class_scores[:, 0])

@@ -93,7 +93,7 @@ def test_missing_weights(folder, tmp_path):
 
 
 def test_weights_that_are_not_all_there(folder, tmp_path):
-    """transformers would draw them at random and go on."""
+    """transformers would initialise them at random and continue."""
     broken = copied(folder, tmp_path / "broken")
     weights = load_file(broken / "model.safetensors")
     del weights["mask_decoder.iou_token.weight"]

@@ -150,7 +150,7 @@ def test_clip_prefers_fp16_to_bf16():
 
 
 class SmallMemory:
-    """A hook that fails as a full GPU does when a module is given more than so many at a time."""
+    """A hook that fails as a full GPU does when a module is given more than a number of inputs at a time."""
 
     def __init__(self, module: nn.Module, most: int, argument: int = 0) -> None:
         self.most, self.argument, self.seen = most, argument, []
@@ -272,7 +272,7 @@ def test_a_gpu_sees_what_the_cpu_sees(precision):
 
 
 @needs_gpu
-def test_a_full_gpu_is_asked_for_less():
+def test_a_full_gpu_gets_smaller_batches():
     """For real: all but a little of the memory is taken."""
     sam = load_sam(TINY, "cuda")
     image = draw(1, "test").image

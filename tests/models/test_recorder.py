@@ -1,4 +1,4 @@
-"""Models that remember: the real miniatures are asked once, and what is remembered is what they answered."""
+"""Recorded models: the miniatures are run once, and the recorded outputs are their own."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def memory():
 
 
 def silent(memory: Memory):
-    """Models that must not ask."""
+    """Models with recorded outputs only."""
     return kept_models(replace(memory, asks=False), "cpu")
 
 
-def test_nothing_is_loaded_before_it_is_asked(memory):
+def test_models_are_loaded_on_first_use(memory):
     models = ModelSet("tiny", "cpu")
     own = recorded(models, memory)
     assert own.settings("dino-sam") == models.settings("dino-sam")
@@ -60,7 +60,7 @@ def test_clip(real, memory):
         lambda: silent(memory).clip.encode_views(IMAGE, BOXES + 1),
         lambda: silent(memory).clip.encode_text(texts[:1]),
     ):
-        with pytest.raises(ImageError, match="photo: these settings ask the models for"):
+        with pytest.raises(ImageError, match="photo: these settings need"):
             ask()
 
 
@@ -88,7 +88,7 @@ def test_detector(real, memory, names, joint):
             assert np.array_equal(ours, theirs[rows])
 
 
-def test_classes_without_a_common_caption_are_questions_of_their_own(real, memory):
+def test_classes_without_a_common_caption_are_recorded_separately(real, memory):
     recorded(real, memory).detector.detect(IMAGE, phrases("house", "tree", "car"), joint=False)
     models = silent(memory)
     some = models.detector.detect(IMAGE, phrases("car", "house"), joint=False)
@@ -143,5 +143,5 @@ def test_sam3(memory, tmp_path):
             )
             for (x0, y0, x1, y1), found, expected in pairs:
                 assert torch.equal(found[y0:y1, x0:x1], expected[y0:y1, x0:x1])
-    with pytest.raises(ImageError, match="ask the models for 'dog'"):
+    with pytest.raises(ImageError, match="need masks of 'dog'"):
         silent(memory).sam3.ask(None, "dog")

@@ -18,7 +18,7 @@ from wsss_seed.models.zoo import TINY, ModelSet
         ("detector", ("model", "hidden_dim")),
     ],
 )
-def test_a_size_beyond_the_weights_is_refused_before_memory_is_asked_for(tmp_path, role, keys):
+def test_a_size_beyond_the_weights_is_refused_before_memory_is_allocated(tmp_path, role, keys):
     folder = tmp_path / "model"
     shutil.copytree(TINY, folder)
     path = folder / f"{role}.json"

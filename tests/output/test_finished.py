@@ -83,7 +83,7 @@ def test_a_class_file_that_fits_no_label_map_is_refused(tmp_path, names):
         open_run(tmp_path / "run")
 
 
-def test_records_are_read_when_they_are_asked_for(tmp_path):
+def test_records_are_read_on_access(tmp_path):
     with hold(tmp_path / "run") as folder:
         for name in "abc":
             save(folder, name)

@@ -35,7 +35,7 @@ def test_cam_loss(g, case, close):
     inside, outside = cam_loss(cams, g.tensor(case, "fg_cls_lb"), g.tensor(case, "label_map"), **options)
     (both,) = torch.autograd.grad(inside + outside, cams, retain_graph=True)
     (one,) = torch.autograd.grad(inside, cams)
-    if np.isnan(g(case, "loss")):  # 0/0 there, where nothing is labelled; 0 here, so that learning goes on
+    if np.isnan(g(case, "loss")):  # 0/0 there, where nothing is labelled; 0 here, so that learning continues
         assert (g(case, "label_map") == 255).all()
         assert inside == outside == 0
         assert not both.any()

@@ -100,7 +100,7 @@ def test_the_file_says_on_what_and_is_read_as_settings(found, world, models):
     assert found.settings.items() >= found.changes.items()
 
 
-def test_the_next_time_no_model_is_asked(world, cache, found, monkeypatch):
+def test_the_next_time_no_model_is_run(world, cache, found, monkeypatch):
     models = ModelSet("tiny", "cpu")
     monkeypatch.setattr(ModelSet, "require", lambda *_: pytest.fail("a model is loaded"))
     start = {**BASE, "ignore.confident_threshold_label_free": 0.9}

@@ -27,7 +27,7 @@ def files(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_goes_on_where_it_stopped(sam, tmp_path):
+def test_it_resumes_where_it_stopped(sam, tmp_path):
     first = propose(Painted(6), lambda: sam, TINY_SAM, SETTINGS, tmp_path / "a", limit=2)
     assert (first.images, first.made, first.skipped, first.exit_status) == (2, 2, 0, 0)
     second = propose(Painted(6), lambda: sam, TINY_SAM, SETTINGS, tmp_path / "a")

@@ -143,7 +143,7 @@ def failures(run: Path, out: Path, **settings: object) -> dict[str, str]:
     return ws.open_run(run).reseed(settings, out=out, device="cpu", progress=False).failed
 
 
-def test_what_cannot_be_used_is_said_in_one_sentence(world, kept, tmp_path):
+def test_unusable_outputs_are_one_sentence_each(world, kept, tmp_path):
     run = copied(kept, tmp_path / "run")
     ids = [sample.id for sample in world]
     outputs_path(run, ids[0]).unlink()
@@ -162,7 +162,7 @@ def test_what_cannot_be_used_is_said_in_one_sentence(world, kept, tmp_path):
         assert "keep_evidence" in text
 
 
-def test_questions_that_were_not_asked_are_listed(kept, tmp_path):
+def test_images_whose_outputs_do_not_suffice_are_listed(kept, tmp_path):
     failed = failures(kept.path, tmp_path / "again", **{"clip.templates": ["{}"], "mode": "label_free"})
     assert len(failed) == 5
     assert "features of other sentences" in next(iter(failed.values()))
@@ -170,7 +170,7 @@ def test_questions_that_were_not_asked_are_listed(kept, tmp_path):
 
 def test_runs_and_settings_that_cannot_be_seeded_again(world, kept, tmp_path):
     plain = ws.generate(world, out=tmp_path / "plain", limit=1, **CPU)
-    with pytest.raises(RunFolderError, match="keeps no outputs of the models; run generate with `keep_evidence`"):
+    with pytest.raises(RunFolderError, match="has no model outputs; run generate with `keep_evidence`"):
         plain.reseed(out=tmp_path / "x")
     with pytest.raises(UsageError, match="choose another `out`"):
         kept.reseed(out=kept.path, overwrite=True)
@@ -179,9 +179,9 @@ def test_runs_and_settings_that_cannot_be_seeded_again(world, kept, tmp_path):
     with pytest.raises(UsageError, match=r"unknown setting .*Did you mean 'detector\.box_threshold'"):
         kept.reseed({"detector.box_treshold": 0.3}, out=tmp_path / "x")
     patches = {"clip.scores": "patches"}
-    with pytest.raises(UsageError, match="what CLIP's patches show is not kept; choose views"):
+    with pytest.raises(UsageError, match="the features of CLIP's patches are not kept; choose views"):
         kept.reseed(patches, out=tmp_path / "x")
-    with pytest.raises(UsageError, match="what CLIP's patches show is not kept; choose views"):
+    with pytest.raises(UsageError, match="the features of CLIP's patches are not kept; choose views"):
         ws.generate(world, out=tmp_path / "x", keep_evidence=True, settings=patches, **CPU)
     run = copied(kept, tmp_path / "run")
     (run / "text_features.st").unlink()

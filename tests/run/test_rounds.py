@@ -114,7 +114,7 @@ def test_each_round_has_its_folder(undisturbed: Path, seeds: Path):
         assert np.array_equal(fused[seed == prediction], seed[seed == prediction])
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same(undisturbed: Path, seeds: Path, tmp_path: Path):
+def test_killed_at_any_moment_it_resumes_to_the_same_result(undisturbed: Path, seeds: Path, tmp_path: Path):
     """In training, while predicting, while fusing, in the second training: wherever the dice fall."""
     expected = contents(undisturbed)
     assert any(name.endswith("round-2/last.pt") for name in expected)

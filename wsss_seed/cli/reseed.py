@@ -29,8 +29,8 @@ def reseed(
 ) -> None:
     """Make the masks of a run again with other settings, without loading a model.
 
-    They are those of generate with these settings. Settings that ask the models for something else, such as other
-    prompts or thresholds below those of the run, need generate; images that would need it are listed.
+    They equal those of generate with these settings. Settings that need other model outputs, such as other prompts or
+    thresholds below those of the run, require generate; images whose outputs do not suffice are listed.
     """
     from ..io.progress import Progress
     from ..run.reseed import reseed as make

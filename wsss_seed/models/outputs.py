@@ -1,8 +1,8 @@
-"""What the frozen models of dino-sam and sam3 answered about an image, kept in a file, so that masks can be made again
+"""Outputs of the frozen models of dino-sam and sam3 for an image, stored in a file, so that masks can be made again
 without the models.
 
-Nothing is rounded: an answer that is kept is returned to the last bit. To stay small, a file has only the detector's
-queries with a score of at least ``SCORE_FLOOR``, and of SAM's logits only a window around their box (``MARGIN``).
+Outputs are stored without rounding. To keep files small, queries of the detector with a score below ``SCORE_FLOOR``
+are left out, and SAM's logits are cropped to a window around each box (``MARGIN``).
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _FIELDS = ("boxes", "scores", "class_scores")
 
 
 class Question(NamedTuple):
-    """What a detector was asked: the phrases of each class, whether the classes shared a caption, and how token scores
-    became class scores; see ``Detector.detect``."""
+    """The input of a detector: the phrases of each class, whether the classes share a caption, and how token scores
+    become class scores; see ``Detector.detect``."""
 
     phrases: tuple[tuple[str, ...], ...]
     joint: bool
@@ -63,7 +63,13 @@ class WindowedMasks(NamedTuple):
 
 
 class PhraseAnswer(NamedTuple):
-    """What SAM 3 found for a phrase: ``boxes`` float32 (n, 4), ``scores`` float32 (n,), and the mask of each box."""
+    """The instances that SAM 3 found for a phrase.
+
+    Attributes:
+        boxes: float32 (n, 4) x0 y0 x1 y1 in pixels.
+        scores: float32 (n,).
+        masks: the mask of each box.
+    """
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -72,16 +78,17 @@ class PhraseAnswer(NamedTuple):
 
 @dataclass
 class ModelOutputs:
-    """The answers about one image. Boxes as keys are the bytes of float32 (4,) x0 y0 x1 y1.
+    """The outputs for one image. Keys that are boxes are the bytes of float32 (4,) x0 y0 x1 y1 in pixels.
 
     Attributes:
         image: digest of the upright pixels, see ``image_digest``.
         orientation: EXIF orientation of the image file.
         views: CLIP's feature float32 (D,) of the crop of a box.
-        queries: the detector's answer to a question.
-        masks: SAM's masks of a box and whether there are three of them or one.
-        phrases: SAM 3's answer to a phrase.
-        grid: height and width of SAM's decoder's grid, and ``steps`` from it to the image; None without masks.
+        queries: the detector's output for a question.
+        masks: SAM's masks by box and by whether there are three of them (multimask output) or one.
+        phrases: SAM 3's output for a phrase.
+        grid: height and width of the grid of SAM's mask decoder; None without masks.
+        steps: upsampling from the grid to the image, see ``models.upsample``; None without masks.
     """
 
     image: str
@@ -118,7 +125,7 @@ def image_digest(image: np.ndarray) -> str:
 
 
 def window(box: np.ndarray, grid: tuple[int, int], steps: Steps) -> tuple[slice, slice]:
-    """Rows and columns of the decoder's grid on which the pixels of a box, grown by ``MARGIN``, depend.
+    """Rows and columns of the decoder's grid on which the pixels of a box, enlarged by ``MARGIN``, depend.
 
     Args:
         box: (4,) x0 y0 x1 y1 in pixels of the image.
@@ -132,7 +139,7 @@ def window(box: np.ndarray, grid: tuple[int, int], steps: Steps) -> tuple[slice,
         low, high = low - margin, high + margin
         sizes = [grid[axis], *(kept[axis] for _, kept in steps[:-1])]
         for size, (length, _) in zip(reversed(sizes), reversed(steps), strict=True):
-            # A pixel depends on the two nearest ones of the size before.
+            # A pixel depends on the two nearest ones of the previous size.
             low, high = (v * size / length[axis] + d for v, d in ((low, -1), (high, 1)))
         limits = np.clip([np.floor(low) - _CELLS, np.ceil(high) + _CELLS], 0, grid[axis]).astype(int)
         found.append(slice(*limits.tolist()))
@@ -140,12 +147,15 @@ def window(box: np.ndarray, grid: tuple[int, int], steps: Steps) -> tuple[slice,
 
 
 def write_outputs(path: Path, outputs: ModelOutputs, models: Mapping[str, str]) -> None:
-    """Write the answers about an image atomically.
+    """Write the outputs for an image atomically.
 
     Args:
         path: the file.
-        outputs: the answers.
-        models: identity of the weights by role, and the precision. Raises OSError.
+        outputs: the outputs.
+        models: identity of the weights by role, and the precision.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     arrays: dict[str, np.ndarray] = {}
     if outputs.views:
@@ -172,14 +182,14 @@ def write_outputs(path: Path, outputs: ModelOutputs, models: Mapping[str, str]) 
 
 
 def read_outputs(path: Path, models: Mapping[str, str]) -> ModelOutputs:
-    """Read the answers about an image.
+    """Read the outputs for an image.
 
     Args:
         path: the file.
-        models: the weights and the precision that must have given them.
+        models: identity of the weights by role, and the precision, which must be those of the file.
 
     Raises:
-        ImageError: no such file, a damaged one, one of another version, or of other weights.
+        ImageError: the file is missing, damaged, of another version, or of other weights.
     """
     arrays, header = _read(path, models)
     outputs = ModelOutputs(header.image, header.orientation, grid=header.grid, steps=header.steps)
@@ -213,7 +223,7 @@ def read_outputs(path: Path, models: Mapping[str, str]) -> ModelOutputs:
 
 
 def _packed(name: str, masks: Sequence[WindowedMasks]) -> dict[str, np.ndarray]:
-    """Masks of boxes as arrays of a file."""
+    """Masks of boxes as the arrays of a file."""
     return {
         f"{name}.windows": np.array([(m.top, m.left, *m.low_res.shape[1:]) for m in masks], np.int32),
         f"{name}.iou": np.stack([m.iou for m in masks]),
@@ -247,7 +257,11 @@ def write_texts(
     models: Mapping[str, str],
     logit_scale: float | None = None,
 ) -> None:
-    """Write CLIP's features float32 (n, D) of lists of n sentences, and its logit scale, atomically. Raises OSError."""
+    """Write CLIP's features float32 (n, D) of each list of n sentences, and its logit scale, atomically.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     arrays = {str(i): features for i, features in enumerate(texts.values())}
     _write(path, arrays, _Header(FORMAT, dict(models), texts=list(texts), logit_scale=logit_scale))
 
@@ -280,7 +294,7 @@ def _opened(path: Path, models: Mapping[str, str]) -> Iterator[tuple[Any, _Heade
     try:
         with safe_open(path, framework="np") as file:
             text = (file.metadata() or {}).get("header", "")
-            # The version is read first, because another one may have other fields.
+            # The version is read first, because other versions may have other fields.
             version = msgspec.json.decode(text, type=_Version).format
             if version != FORMAT:
                 raise _unusable(path, f"of another version of wsss-seed (format {version}, here {FORMAT})")

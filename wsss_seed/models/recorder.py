@@ -1,4 +1,4 @@
-"""Models that remember their answers, so that masks can be made again without asking them twice, or without them."""
+"""Models whose outputs are recorded, so that masks can be made again without running the models."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Memory:
-    """What recorded models know.
+    """The outputs that recorded models have.
 
     Attributes:
-        asks: whether they ask the real models what they do not know; otherwise that is an error of the image.
-        texts: CLIP's features float32 (n, D) of lists of n sentences.
-        logit_scale: that of CLIP, once it was asked for any text.
+        asks: whether the real models are run for missing outputs; otherwise a missing output is an error of the image.
+        texts: CLIP's features float32 (n, D) of each list of n sentences.
+        logit_scale: CLIP's logit scale; None before the first text.
         name: id of the current image, for messages.
-        outputs: the answers about the current image; to be replaced for each image.
+        outputs: the outputs for the current image; to be replaced for each image.
     """
 
     asks: bool = True
@@ -40,21 +40,20 @@ class Memory:
     outputs: ModelOutputs = field(default_factory=lambda: ModelOutputs(""))
 
     def require(self, what: str) -> None:
-        """Raise ImageError unless the real models may be asked."""
+        """Raise ImageError unless the real models may be run."""
         if not self.asks:
             raise ImageError(
-                f"{self.name}: these settings ask the models for {what}, which is not among the outputs kept of them; "
+                f"{self.name}: these settings need {what}, not among the model outputs that were kept; "
                 "generate the masks with these settings instead"
             )
 
 
 def recorded(models: ModelSet, memory: Memory) -> ModelSet:
-    """The same model set with models that remember their answers in ``memory``. The real models are loaded when they
-    are first asked.
+    """The same model set, with models that record their outputs in ``memory``. The real models are loaded on first use.
 
-    An answer that is known is returned as it was given. Otherwise the whole question goes to the real model, so that
-    batches are the same as without a memory. Features of views and masks are remembered by box: in another batch of
-    boxes, the real model's own rounding can differ in the last bits.
+    A recorded output is returned unchanged. If any part of a call is not recorded, the real model is run on the whole
+    call, so that its batches are the same as without a memory. Features of views and masks are recorded by box; the
+    real model may round differently in another batch of boxes, in the last bits.
     """
     own = copy(models)
     own.__dict__ |= {
@@ -67,12 +66,11 @@ def recorded(models: ModelSet, memory: Memory) -> ModelSet:
 
 
 def kept_models(memory: Memory, device: str) -> ModelSet:
-    """Models that know nothing but ``memory``, which must not ask; for ``BackendRequest``. Settings calibrated for the
-    weights are not among it.
+    """Models that only return recorded outputs, for ``BackendRequest``; without settings calibrated for the weights.
 
     Args:
-        memory: what they know.
-        device: where masks are upsampled.
+        memory: the outputs, with ``asks`` off.
+        device: device on which masks are upsampled.
     """
     return cast("ModelSet", _KeptModels(memory, device))
 
@@ -80,7 +78,7 @@ def kept_models(memory: Memory, device: str) -> ModelSet:
 class _KeptModels:
     def __init__(self, memory: Memory, device: str) -> None:
         def real() -> Any:
-            raise AssertionError("the memory asks")
+            raise AssertionError("`asks` is on, but there are no real models")
 
         self.clip, self.detector = _Clip(memory, real), _Detector(memory, real)
         self.sam, self.sam3 = _Sam(memory, real, lambda: device), _Sam3(memory, real, lambda: device)
@@ -124,8 +122,8 @@ class _Clip:
         return torch.from_numpy(np.stack([known[key] for key in keys]))
 
     def require_patches(self) -> None:
-        """Raise UsageError: what CLIP's patches show is not kept, as attention between them would fill the disk."""
-        raise UsageError("`clip.scores` patches: what CLIP's patches show is not kept; choose views")
+        """Raise UsageError: the features of CLIP's patches are not kept; their attention would take too much space."""
+        raise UsageError("`clip.scores` patches: the features of CLIP's patches are not kept; choose views")
 
 
 class _Detector:
@@ -141,7 +139,7 @@ class _Detector:
         score: ScoreMap = "span_mean_max",
     ) -> Queries:
         """The detector's queries with a score of at least ``SCORE_FLOOR``. Classes that do not share a caption are
-        questions of their own, since their answers do not depend on each other."""
+        recorded separately, because their outputs do not depend on each other."""
         groups = [tuple(map(tuple, phrases))] if joint and len(phrases) > 1 else [(tuple(own),) for own in phrases]
         parts = [self._answer(image, Question(group, len(group) > 1, score)) for group in groups]
         if len(parts) == 1:
@@ -170,13 +168,13 @@ def _column(queries: Queries, column: int, columns: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Embedding:
-    """An image to segment, encoded only if a question is new."""
+    """An image to segment, encoded only if an output is missing."""
 
     image: np.ndarray
 
 
 class _Masks:
-    """What SAM and SAM 3 have in common: the encoding of the last image, and masks as windows."""
+    """Common parts of SAM and SAM 3: the embedding of the last image, and masks as windows."""
 
     def __init__(self, memory: Memory, real: Callable[[], Any], device: Callable[[], str]) -> None:
         self._memory, self._real, self._device = memory, real, device
@@ -237,7 +235,7 @@ class _Sam3(_Masks):
         """The instances of a phrase with a score of at least ``SCORE_FLOOR``."""
         outputs = self._memory.outputs
         if phrase not in outputs.phrases:
-            self._memory.require(f"'{phrase}'")
+            self._memory.require(f"masks of '{phrase}'")
             found = self._real().ask(self._encode(embedding), phrase, SCORE_FLOOR)
             size = embedding.image.shape[0], embedding.image.shape[1]
             outputs.steps, outputs.grid = [(size, size)], (found.low_res.shape[-2], found.low_res.shape[-1])

@@ -1,4 +1,4 @@
-"""Seeders that keep the outputs of the models in the run folder, and seeders that use nothing else."""
+"""Seeders that store the outputs of the models in the run folder, and seeders that use stored outputs only."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from ..seeding.detection.replay import check_replayable, settings_ahead
 from ..types import LoadedSample, Seed, Seeder
 
 BACKENDS = ("dino-sam", "sam3")
-"""Backends that ask their models nothing but what is recorded."""
+"""Backends whose model outputs can all be recorded."""
 
 
 def models_identity(models: ModelSet) -> dict[str, str]:
-    """The weights of each role and the precision, on which the outputs of the models depend."""
+    """Identity of the weights by role, and the precision: everything on which the outputs of the models depend."""
     return {**{role: models.identity(role) for role in models.names}, "precision": models.precision}
 
 
 class RecordingSeeder:
-    """A seeder whose models remember their answers, those that other thresholds would need among them.
+    """A seeder whose models record their outputs, including those that other thresholds would need.
 
     Args:
         backend, class_set, models, settings, options: see ``BackendRequest`` and ``build_seeder``.
-        orientation: EXIF orientation of a sample, for the record.
+        orientation: returns the EXIF orientation of a sample, for the record.
 
     Attributes:
-        memory: the answers of the models; after ``seed``, about that image.
+        memory: the recorded outputs; after ``seed``, those for that image.
 
     Raises:
-        WsssError: a backend or settings whose seeds cannot be made again from the outputs of the models.
+        WsssError: the seeds of this backend or of these settings cannot be made again from the outputs of the models.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class RecordingSeeder:
         self._orientation = orientation
 
     def seed(self, loaded: LoadedSample) -> Seed:
-        """Seed one image, and ask the models for what other thresholds would need."""
+        """Seed one image, and record the outputs that other thresholds would need too."""
         self.memory.name = loaded.sample.id
         self.memory.outputs = ModelOutputs(image_digest(loaded.image), self._orientation(loaded.sample))
-        seed = self._seeder.seed(loaded)  # first, so that it has the batches of a run that keeps nothing
+        seed = self._seeder.seed(loaded)  # first, with the same batches as in a run that keeps nothing
         for mode, seeders in self._ahead.items():
             if mode == "label_free" or loaded.sample.labels is not None:
                 for seeder in seeders:
@@ -80,7 +80,7 @@ class RecordingSeeder:
 
 
 class KeepingSeeder:
-    """A recording seeder that writes what it recorded into a run folder."""
+    """A seeder that writes the recorded outputs to a run folder."""
 
     def __init__(self, seeder: RecordingSeeder, folder: Path, models: Mapping[str, str]) -> None:
         self._seeder, self._folder, self._models = seeder, folder, models
@@ -88,7 +88,7 @@ class KeepingSeeder:
         self._texts = 0
 
     def seed(self, loaded: LoadedSample) -> Seed:
-        """Seed one image and keep the outputs of the models. Raises RunFolderError if they cannot be written."""
+        """Seed one image and write the outputs of the models. Raises RunFolderError if they cannot be written."""
         seed = self._seeder.seed(loaded)
         memory = self._seeder.memory
         try:
@@ -102,10 +102,10 @@ class KeepingSeeder:
 
 
 class ReplayingSeeder:
-    """A seeder whose models answer from the outputs kept in a run folder.
+    """A seeder whose models return the outputs stored in a run folder.
 
     Args:
-        seeder: a seeder with recorded models.
+        seeder: a seeder with the models of ``kept_models``.
         memory: their memory.
         folder: the run folder.
         models: identity of the weights and the precision of the run.
@@ -119,8 +119,8 @@ class ReplayingSeeder:
         """Seed one image.
 
         Raises:
-            ImageError: its outputs are missing, damaged or of other weights, the image has changed since, or the
-                settings need other outputs.
+            ImageError: its outputs are missing, damaged or of other weights, the image has changed since they were
+                stored, or the settings need other outputs.
         """
         outputs = read_outputs(outputs_path(self._folder, loaded.sample.id), self._models)
         if outputs.image != image_digest(loaded.image):
@@ -133,5 +133,5 @@ class ReplayingSeeder:
 
 
 def outputs_kept(folder: Path) -> Callable[[str], bool]:
-    """Whether the outputs for an id are in a run folder."""
+    """A function that returns whether a run folder has the outputs for an id."""
     return lambda name: outputs_path(folder, name).is_file()

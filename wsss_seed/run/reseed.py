@@ -1,4 +1,4 @@
-"""Seeding again with other settings, from the outputs of the models that a run kept."""
+"""Seeding again with other settings, from the model outputs that a run has stored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .model_outputs import ReplayingSeeder
 
 
 class _Settings(msgspec.Struct):
-    """What a run with kept model outputs has in the settings of its ``run.json``."""
+    """The settings in the ``run.json`` of a run with stored model outputs."""
 
     dataset: dict[str, Any]
     class_set: dict[str, Any]
@@ -65,7 +65,7 @@ class RunImages(Dataset):
         return read_rgb(image_path(self.path, sample.id))
 
     def orientation(self, sample: Sample) -> int:
-        """How the models saw the image: turned like the original file, unless the run folder has it upright."""
+        """EXIF orientation in which the models saw the image; 1 if the run folder holds it upright."""
         return read_orientation(outputs_path(self.path, sample.id), self._models) if self._stored else 1
 
 
@@ -81,27 +81,27 @@ def reseed(
 ) -> RunResult:
     """Seed the images of a run again with other settings, without loading a model.
 
-    The new run folder is like one of ``generate`` with these settings, which may resume it. Images for which the models
-    would have to be asked something else are recorded as failed.
+    The new run folder equals that of ``generate`` with these settings, which can resume it. Images whose stored outputs
+    do not suffice are recorded as failed.
 
     Args:
         run: a run folder of ``generate`` with ``keep_evidence``.
         out: the new run folder.
         settings: changed settings of the backend, dotted key -> value.
-        device: where masks are upsampled; to the last bit, masks are equal on the device of the run.
-        overwrite: replace a run in ``out`` that was made with other settings.
+        device: device on which masks are upsampled; masks are equal to the last bit on the device of the run only.
+        overwrite: replace a run in ``out`` with other settings.
         command: the command line, for the record.
         progress: receives the progress.
 
     Raises:
-        RunFolderError: not a run folder, or one without model outputs or with those of other weights.
-        UsageError: an unknown setting, or one that asks the models for more than is kept.
+        RunFolderError: not a run folder, or its model outputs are missing or of other weights.
+        UsageError: an unknown setting, or one that needs outputs that are never kept.
     """
     if out.absolute() == run.absolute() or (out.exists() and run.exists() and out.samefile(run)):
         raise UsageError(f"{out}: the run to seed again; choose another `out`")
     former = open_run(run)
     if not (run / OUTPUTS).is_dir():
-        raise RunFolderError(f"{run}: keeps no outputs of the models; run generate with `keep_evidence`")
+        raise RunFolderError(f"{run}: has no model outputs; run generate with `keep_evidence`")
     try:
         known = msgspec.convert(former.about["settings"], _Settings)
         class_set = class_set_from_content(known.class_set, str(former.about.get("class_set") or "custom"))

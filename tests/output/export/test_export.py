@@ -16,7 +16,7 @@ from wsss_seed.output.export import FORMATS, export
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_finished_images_are_exported_and_the_others_told_of(run, tmp_path, format):
+def test_finished_images_are_exported_and_the_others_counted(run, tmp_path, format):
     result = export(format, run, tmp_path / "out")
     assert result.images == {"train": len(label_maps())}
     assert result.left_out == 2

@@ -96,7 +96,7 @@ def test_without_proposals_the_maps_decide(make):
     assert "no mask proposals" in seed.notes[0]
 
 
-def test_pixel_level_seeds_ask_no_sam(make):
+def test_pixel_level_seeds_need_no_sam(make):
 
     def asleep(image):
         raise AssertionError("SAM was called")

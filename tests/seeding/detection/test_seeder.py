@@ -121,13 +121,13 @@ def test_label_given_needs_labels(make):
         make(mode="label_given").seed(loaded(TWO, name="x"))
 
 
-def test_label_free_ignores_labels_when_told_so(make):
+def test_mode_label_free_ignores_given_labels(make):
     seed = make(mode="label_free").seed(loaded(TWO, (BLUE,)))
     assert seed.present == (RED, GREEN)
     assert seed.evidence["mode"] == "label_free"
 
 
-def test_label_free_asks_only_for_candidates(make):
+def test_label_free_detects_candidates_only(make):
     detector = ColourDetector()
     seed = make(detector, clip__max_candidates=2, detector__candidate_threshold=1.0).seed(loaded(TWO))
     best = np.argsort(-np.array(seed.evidence["clip"]), kind="stable")[:2]
@@ -162,7 +162,7 @@ def test_an_image_without_any_of_the_classes_is_background(make):
 
 
 def test_a_class_that_only_the_detector_finds_is_a_candidate(make):
-    """CLIP proposes one class only; blue is found by asking for all of them."""
+    """CLIP proposes one class only; blue is found by detecting all of them."""
     image = picture((BLUE, 0.9, 5, 5, 45, 40), (GREEN, 0.8, 50, 30, 95, 75))
     alone = {"clip__max_candidates": 1, "detector__caption": "per_class"}
     by_clip = make(**alone, detector__candidate_threshold=1.0).seed(loaded(image))
@@ -172,7 +172,7 @@ def test_a_class_that_only_the_detector_finds_is_a_candidate(make):
     assert set(make(**alone, detector__candidate_threshold=0.95).seed(loaded(image)).present) <= set(by_clip.present)
 
 
-def test_the_detector_is_asked_no_more_than_needed(make):
+def test_the_detector_runs_no_more_often_than_needed(make):
     """All classes at once for candidates; again only if fewer are candidates; once if CLIP decides."""
     blue = picture((BLUE, 0.9, 5, 5, 45, 40))
     for settings, image, captions in (
@@ -186,7 +186,7 @@ def test_the_detector_is_asked_no_more_than_needed(make):
         assert len(detector.captions) == captions, settings
     detector = ColourDetector()
     seed = make(detector, clip__decision="classifier", detector__rescue_threshold=1.0).seed(loaded(blue))
-    assert len(detector.captions[0]) == len(seed.present) < 3  # not asked for all classes
+    assert len(detector.captions[0]) == len(seed.present) < 3  # not run for all classes
 
 
 @pytest.mark.parametrize(("score", "kept"), [(0.25, True), (0.21, True), (0.19, False)])
@@ -234,7 +234,7 @@ def test_label_free_gives_boxes_the_class_that_clip_is_sure_of(make, clip):
     assert CLASSES.names.index(d["class"]) in seed.present
 
 
-def test_label_free_asks_for_a_higher_score(make):
+def test_label_free_needs_a_higher_score(make):
     """s' >= 0.30 paints where labels are given, 0.35 where they are not."""
     image = picture((RED, 0.33, 5, 5, 45, 40))
     for labels, pool in (((RED,), "confident"), (None, "ambiguous")):
@@ -270,7 +270,7 @@ ORACLE = Boxes(np.array([[5, 5, 45, 40], [40, 30, 95, 75], [-5, -5, -1, -1]], np
 
 
 def test_given_boxes_are_taken_as_they_are(make):
-    """Neither detector nor CLIP is asked, and equal scores are no contest."""
+    """Neither detector nor CLIP is run, and equal scores are not contested."""
     detector = ColourDetector()
     assert not make().needs_boxes
     assert make(mode="boxes_given").needs_boxes

@@ -79,7 +79,7 @@ def test_a_dropped_mask_leaves_255_in_the_core_of_its_box(make):
     assert seed.notes[0] == "no mask for red, green: uncovered pixels are ignored"
 
 
-def test_phrases_of_parts_are_asked_for_on_demand(make):
+def test_part_phrases_are_detected_on_demand(make):
     classes = replace(CLASSES, part_phrases={"red": ("rose",)})
     for part, phrases in ((False, ["red"]), (True, ["red", "rose"])):
         detector = ColourDetector()

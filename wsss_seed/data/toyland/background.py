@@ -1,4 +1,4 @@
-"""The eight places of toyland: textured backgrounds, in plain IEEE arithmetic so that they are the same everywhere."""
+"""The eight places of toyland: textured backgrounds, in plain IEEE arithmetic, so that all machines agree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from .raster import cos, sin
 from .shapes import COLOURS, Rng
 
-# The place, how often it is drawn, and the classes at home there.
+# Place -> its probability, and the classes that belong there.
 PLACES: dict[str, tuple[float, tuple[str, ...]]] = {
     "water": (0.15, ("boat", "fish")),
     "grass": (0.17, ("house", "tree", "flower", "mushroom")),
@@ -21,12 +21,12 @@ PLACES: dict[str, tuple[float, tuple[str, ...]]] = {
 
 
 def jitter(d: Rng, colour: tuple[int, int, int], by: float = 22) -> np.ndarray:
-    """A colour near the given one: float32 (3,) in 0..255."""
+    """A random colour near the given one, at most ``by`` away per channel: float32 (3,) in 0..255."""
     return np.clip(np.array([c + d.uniform(-by, by) for c in colour], np.float32), 0, 255)
 
 
 def smooth_noise(d: Rng, h: int, w: int, cells: int) -> np.ndarray:
-    """Random values on a ``cells`` x ``cells`` grid, brought to (h, w) bilinearly. float32 in 0..1."""
+    """Random values on a ``cells`` x ``cells`` grid, interpolated bilinearly to float32 (h, w) in 0..1."""
     grid = d.array(cells, cells).astype(np.float32)
     y, x = (np.arange(n, dtype=np.float32) * np.float32((cells - 1) / max(n - 1, 1)) for n in (h, w))
     iy, ix = np.minimum(y.astype(np.int64), cells - 2), np.minimum(x.astype(np.int64), cells - 2)
@@ -58,7 +58,7 @@ def _pattern(d: Rng, h: int, w: int) -> np.ndarray:
 
 
 def background(d: Rng, place: str, h: int, w: int) -> np.ndarray:
-    """Draw a place: float32 (h, w, 3), about 0..255."""
+    """Draw a place: float32 (h, w, 3), about 0..255, not clipped."""
     if place == "pattern":
         return _pattern(d, h, w)
     above = _gradient(jitter(d, (120, 180, 235), 30), jitter(d, (205, 225, 245), 20), h, w)

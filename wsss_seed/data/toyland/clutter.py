@@ -1,6 +1,6 @@
-"""Outlines that belong to no class but resemble them in parts and colours: the clutter of hard scenes.
+"""The clutter of hard scenes: outlines of no class, which resemble the classes in their parts and colours.
 
-Like the classes, they live in a square from -1 to 1, y pointing down, as lists of parts drawn back to front.
+Like those of classes, they lie in a square from -1 to 1, y pointing down, as lists of parts drawn back to front.
 """
 
 from __future__ import annotations
@@ -126,4 +126,4 @@ CLUTTER: dict[str, tuple[Callable[[Rng], list[Part]], tuple[tuple[str, ...], ...
     "bench": (_bench, (("brown", "green", "red"), ("gray", "brown"), ("gray",))),
     "wheel": (_wheel, (("gray", "brown"), ("gray", "yellow"), ("gray",))),
 }
-"""The outline of each, and the colours it usually has, for the roles base, second and third."""
+"""Name -> function of its outline, and its usual colours for the roles base, second and third."""

@@ -14,7 +14,7 @@ from ..base import Boxes, Dataset, Sample
 from ..classes import ClassSet
 from .scene import DIFFICULTIES, SPLITS, Scene, draw
 
-# Image, labels, mask and boxes of one sample are asked for one after the other, by a few threads at most.
+# Image, labels, mask and boxes of a sample are read one after the other, by a few threads at most.
 _scene = lru_cache(maxsize=32)(draw)
 
 
@@ -27,8 +27,9 @@ class Toyland(Dataset):
         images: number of images.
         seed: random seed of all scenes.
         labelled: whether the samples have (exact) image-level labels.
-        difficulty: ``standard``, or ``hard``: larger images of none to ten objects, tiny to filling, that hide one
-            another among clutter. As a fifth of them show no class, ``assume_present`` of their class set is off.
+        difficulty: ``standard``, or ``hard``: larger images of none to ten objects, from tiny to filling the
+            image, that occlude one another among clutter. A fifth of them show no class, so ``assume_present`` of the
+            class set is off.
 
     Raises:
         WsssError: unknown split or difficulty, no image, or a seed outside 0..2**32 - 1.

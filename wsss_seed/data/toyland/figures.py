@@ -1,4 +1,4 @@
-"""What a scene is drawn from: an outline, turned, coloured and filled at its place."""
+"""Figures of a scene: outlines that are rotated, coloured and filled at their place."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .clutter import CLUTTER
 from .raster import Patch, cos, fill, sin
 from .shapes import BASE, CLASSES, COLOURS, FIXED_COLOURS, SECOND, SHAPES, THIRD, TYPICAL, Rng
 
-SCALE = 2  # colours are drawn twice as large and averaged
-_TYPICAL = 0.7  # share of parts in a colour typical of the class
+SCALE = 2  # images are drawn twice as large and averaged
+_TYPICAL = 0.7  # share of roles with a colour typical of the class
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Figure:
     Attributes:
         index: foreground index 0..11 of its class; None for clutter, which is background.
         colour: name of its base colour.
-        patches: its parts, back to front: filled at drawing scale, colour, group of parts, whether outlined.
+        patches: its parts, back to front: patch at drawing scale, colour, group, and whether it is outlined.
     """
 
     index: int | None
@@ -31,11 +31,11 @@ class Figure:
 
 
 def figure(d: Rng, name: str, x: float, y: float, radius: float, height: int, width: int) -> Figure:
-    """Draw a random member of a class or a piece of clutter.
+    """A random member of a class or piece of clutter.
 
     Args:
         d: random numbers.
-        name: of ``SHAPES`` or ``CLUTTER``.
+        name: a key of ``SHAPES`` or ``CLUTTER``.
         x, y: its centre, in pixels of the image.
         radius: half its size, in pixels of the image.
         height, width: of the image.

@@ -1,4 +1,4 @@
-"""The hard scene: none to ten objects, tiny to filling, hiding one another among clutter, as in a street."""
+"""The hard scene: none to ten objects, from tiny to filling the image, that occlude one another among clutter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .shapes import CLASSES, Rng
 _EMPTY = 0.2  # share of scenes without any object
 _AT_HOME = 0.3  # share of objects that belong to their place
 _FILLING = 0.12  # share of scenes with an object that fills most of them
-_BESIDE, _UPON = 0.4, 0.15  # share of objects next to another one, and upon it like a rider
+_BESIDE, _UPON = 0.4, 0.15  # share of objects next to another one, and on top of it, like a rider
 _SAME = 0.3  # share of objects beside another one that are of its class
 _LEAST = 7.0  # smallest radius of an object in pixels
 
@@ -23,9 +23,9 @@ def size(d: Rng) -> tuple[int, int]:
 
 
 def figures(d: Rng, place: str, height: int, width: int) -> list[Figure]:
-    """The figures of a scene, back to front: what stands further down is in front."""
+    """The figures of a scene, back to front: the lower a figure stands, the nearer it is."""
     short = min(height, width)
-    standing: list[tuple[float, Figure]] = []  # with the row of its feet
+    standing: list[tuple[float, Figure]] = []  # the row of its lowest point, and the figure
     names: list[str] = []
     where: list[tuple[float, float, float]] = []
 
@@ -57,7 +57,7 @@ def figures(d: Rng, place: str, height: int, width: int) -> list[Figure]:
             side = 1 if d.chance(0.5) else -1
             x, feet = x0 + side * d.uniform(0.5, 1.0) * (radius + r0), y0 + r0 + d.uniform(-0.3, 0.3) * radius
             y = feet - radius
-        x, y = min(max(x, 0.0), width), min(max(y, 0.0), height)  # cut off by the border, but by half at most
+        x, y = min(max(x, 0.0), width), min(max(y, 0.0), height)  # the border of the image cuts off half at most
         stand(name, x, y, radius, feet)
         names.append(name)
         where.append((x, y, radius))

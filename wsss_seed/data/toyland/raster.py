@@ -1,4 +1,4 @@
-"""Exact polygon filling in integers, so that the drawn world has the same pixels on every machine."""
+"""Exact polygon filling in integers, so that images have the same pixels on every machine."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-UNIT = 32  # fixed-point steps in a pixel
+UNIT = 32  # fixed-point steps per pixel
 _TABLE = 4096
-# Rounded once: the last bit of a platform's sine never reaches a pixel.
+# Rounded, so that platforms whose sines differ in the last bit give the same table.
 _SINE = np.array([round(math.sin(2 * math.pi * i / _TABLE) * 2**20) / 2**20 for i in range(_TABLE)])
 
 
@@ -45,11 +45,11 @@ class Patch(NamedTuple):
 
 
 def fill(points: np.ndarray, height: int, width: int) -> Patch:
-    """Fill a polygon by the even-odd rule; a pixel belongs to it when its centre does.
+    """Fill a polygon by the even-odd rule; a pixel is inside if its centre is.
 
     Args:
         points: float (n, 2) corners x, y in pixels.
-        height, width: size of the canvas; what lies outside is cut off.
+        height, width: size of the canvas, at which the polygon is clipped.
     """
     p = np.floor(points * UNIT + 0.5).astype(np.int64)
     top = min(max(int(p[:, 1].min()) // UNIT, 0), height)
@@ -73,7 +73,7 @@ def fill(points: np.ndarray, height: int, width: int) -> Patch:
 
 
 def rim(mask: np.ndarray) -> np.ndarray:
-    """The pixels of a mask (h, w) that touch its outside by an edge."""
+    """The pixels of a mask bool (h, w) that share an edge with its outside."""
     m = np.pad(mask, 1)
     result: np.ndarray = mask & ~(m[:-2, 1:-1] & m[2:, 1:-1] & m[1:-1, :-2] & m[1:-1, 2:])
     return result

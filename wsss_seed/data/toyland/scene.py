@@ -1,4 +1,4 @@
-"""One toyland image: where things stand, what hides what, and the exact label and instance maps."""
+"""One toyland image: composition, occlusion, and the exact label and instance maps."""
 
 from __future__ import annotations
 
@@ -18,8 +18,14 @@ SPLITS = {"train": 0, "val": 1, "test": 2}
 
 
 class World(NamedTuple):
-    """A difficulty: height and width of an image; its figures, back to front; the fewest objects that it shows; and
-    what its random streams add to those of the standard world."""
+    """A difficulty.
+
+    Attributes:
+        size: draws height and width of an image.
+        figures: draws its figures, back to front.
+        least: smallest number of objects in an image.
+        stream: numbers that its random streams have in addition to those of the standard world.
+    """
 
     size: Callable[[Rng], tuple[int, int]]
     figures: Callable[[Rng, str, int, int], list[Figure]]
@@ -31,7 +37,7 @@ DIFFICULTIES = {
     "standard": World(standard.size, standard.figures, 1, ()),
     "hard": World(hard.size, hard.figures, 0, (1,)),
 }
-_MIN_PIXELS, _MIN_VISIBLE = 40, 0.25  # an object less visible than this is left out of the scene
+_MIN_PIXELS, _MIN_VISIBLE = 40, 0.25  # objects that are less visible are removed from the scene
 _TEMPLATES = ("a photo of {}", "a picture of {}", "a drawing of {}", "an image of {}")
 _PLACE_PHRASES = {
     "water": "on the water",
@@ -56,14 +62,14 @@ class ToyObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn image and all that is known about it.
+    """A drawn image and its ground truth.
 
     Attributes:
         image: uint8 (H, W, 3) RGB.
         labels: uint8 (H, W), 0 background, 1..12 class; exact, without 255.
         instances: uint8 (H, W), 0 background, 1..n the n ``objects`` in their order.
-        parts: uint8 (H, W), 0 background, else a number for each part of each object.
-        objects: what is visible, back to front.
+        parts: uint8 (H, W), 0 background, otherwise a number per part of an object.
+        objects: the visible objects, back to front.
         place: name of the background.
         caption: one English sentence naming the classes and the place.
     """
@@ -83,7 +89,7 @@ class Scene:
 
     @property
     def boxes(self) -> np.ndarray:
-        """float32 (n, 4) x0 y0 x1 y1 in pixels round the visible part of each object."""
+        """float32 (n, 4) x0 y0 x1 y1 in pixels around the visible part of each object."""
         rows = []
         for i in range(len(self.objects)):
             y, x = np.nonzero(self.instances == i + 1)
@@ -92,7 +98,7 @@ class Scene:
 
 
 def _maps(figures: list[Figure], h: int, w: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """Instance and part maps at drawing scale, and the unhidden area of each object there."""
+    """Instance and part maps uint8 (h, w) at drawing scale, and the area of each object there before occlusion."""
     instances, parts = np.zeros((h, w), np.uint8), np.zeros((h, w), np.uint8)
     areas: list[int] = []
     base = 0
@@ -116,8 +122,8 @@ def _maps(figures: list[Figure], h: int, w: int) -> tuple[np.ndarray, np.ndarray
 def _visible(
     figures: list[Figure], h: int, w: int, least: int
 ) -> tuple[list[Figure], list[ToyObject], np.ndarray, np.ndarray]:
-    """The figures without the objects that are hardly visible, as long as ``least`` objects remain; these objects; and
-    their instance and part maps, both uint8 (h, w)."""
+    """The figures without hardly visible objects, unless fewer than ``least`` objects would remain; the objects among
+    them; and their instance and part maps, both uint8 (h, w)."""
     while True:
         instances, parts, areas = _maps(figures, h * SCALE, w * SCALE)
         instances, parts = instances[::SCALE, ::SCALE], parts[::SCALE, ::SCALE]
@@ -145,9 +151,9 @@ def _caption(d: Rng, objects: list[ToyObject], place: str) -> str:
 def draw(index: int, split: str = "test", seed: int = 0, difficulty: str = "standard") -> Scene:
     """Draw image ``index`` of a toyland split.
 
-    Every (difficulty, seed, split, index) has a random stream of its own, so splits share no image and an image does
-    not depend on how many are drawn. Integer rasterising, IEEE arithmetic and NumPy's frozen generator make the pixels
-    the same on every machine.
+    Every (difficulty, seed, split, index) has its own random stream, so that splits share no image and an image does
+    not depend on the number of images. Integer rasterisation, IEEE arithmetic and NumPy's frozen generator give the
+    same pixels on every machine.
 
     Raises:
         KeyError: unknown split or difficulty.

@@ -1,6 +1,6 @@
 """The twelve classes of toyland as outlines: each object is a list of parts, drawn back to front.
 
-Shapes live in a square from -1 to 1, y pointing down. A class's function draws one random member of the class.
+Shapes lie in a square from about -1 to 1, y pointing down. The function of a class draws a random member of it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from .raster import cos, sin
 
 T = TypeVar("T")
 
-# Roles of a part: the object's own three colours, then colours that are the same for every object.
+# Roles of a part: the three colours of the object, then colours that are the same for all objects.
 BASE, SECOND, THIRD, DARK, LIGHT, STALK, CARROT, TWIG = range(8)
 
 
 class Part(NamedTuple):
-    """One filled outline: ``points`` (n, 2), its colour ``role``, and the ``group`` of parts it forms a piece with."""
+    """One filled outline: ``points`` float (n, 2) x y, the ``role`` of its colour, and its ``group`` of parts."""
 
     points: np.ndarray
     role: int
@@ -27,9 +27,9 @@ class Part(NamedTuple):
 
 
 class Rng:
-    """The few random numbers the world needs, from NumPy's frozen legacy generator.
+    """Random numbers from NumPy's frozen legacy generator.
 
-    ``RandomState`` keeps its stream across NumPy versions and platforms by policy; ``Generator`` does not.
+    By NumPy's policy the stream of ``RandomState`` never changes across versions and platforms; ``Generator``'s may.
     """
 
     def __init__(self, *seed: int):
@@ -59,7 +59,7 @@ class Rng:
         return len(weights) - 1
 
     def bell(self, sd: float) -> float:
-        """Nearly normal with standard deviation ``sd``: twelve uniforms, no logarithm, the same everywhere."""
+        """Nearly normal with mean 0 and standard deviation ``sd``: a sum of twelve uniform numbers."""
         return sd * (sum(self.uniform() for _ in range(12)) - 6)
 
     def bytes(self, *shape: int) -> np.ndarray:
@@ -295,7 +295,7 @@ FIXED_COLOURS = {
     CARROT: (245, 140, 30),
     TWIG: (90, 60, 40),
 }
-# Colours a class usually has, for the roles base, second and third (the first of each twice as often).
+# Usual colours of a class for the roles base, second and third; the first of each is twice as likely.
 TYPICAL: dict[str, tuple[tuple[str, ...], ...]] = {
     "house": (("white", "yellow", "brown"), ("red", "brown"), ("brown", "blue")),
     "tree": (("green", "green", "orange"), ("brown",), ("red", "pink")),

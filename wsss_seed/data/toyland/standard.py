@@ -1,4 +1,4 @@
-"""The standard scene: one to four objects side by side, at times with plain shapes behind them."""
+"""The standard scene: one to four objects side by side, sometimes with plain shapes behind them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _objects(d: Rng, place: str, height: int, width: int) -> list[Figure]:
 
 
 def _distractor(d: Rng, h: int, w: int) -> Patch:
-    """A shape of no class: a blob, a bar, a ring's segment."""
+    """A shape of no class: a blob, a bar or a segment of a ring."""
     x, y, r = d.uniform(0, w), d.uniform(0, h), d.uniform(6, 28)
     kind = d.below(3)
     if kind == 0:

@@ -1,11 +1,11 @@
-"""Toyland on disk, as a VOC tree that every other tool reads.
+"""Toyland on disk, in VOC layout.
 
 OUT/JPEGImages/<id>.jpg                  quality 95, colours not subsampled
 OUT/SegmentationClass/<id>.png           index PNG, 0 background, 1..12 class
 OUT/SegmentationObject/<id>.png          index PNG, 0 background, 1..n object
 OUT/ImageSets/Segmentation/<split>.txt   ids
 OUT/image_labels.json, captions.json     id -> class names, id -> sentence
-OUT/class_names.txt                      one name a line, background first
+OUT/class_names.txt                      one name per line, background first
 OUT/toyland.json                         the seed, the difficulty, and the number of images of each split
 """
 
@@ -31,21 +31,21 @@ MARKER = "toyland.json"
 def write_tree(out: Path, split: str, images: int, seed: int, difficulty: str = "standard") -> None:
     """Write the first images of a toyland split as a VOC tree; ``--dataset voc --root OUT`` then reads it.
 
-    Files are written atomically and the list comes last: an interrupted write leaves no split behind and can be
-    repeated. Splits of one seed and difficulty share a tree. Label maps are exact; images have JPEG artefacts.
+    Files are written atomically, the list last, so that an interrupted write leaves no split and can be repeated.
+    Splits of one seed and difficulty share a tree. Label maps are exact; images have JPEG artefacts.
 
     Args:
         out: the folder; new, empty, or a toyland tree of the same seed and difficulty.
         split: ``train``, ``val`` or ``test``.
-        images: how many.
-        seed: of the world.
+        images: number of images.
+        seed: random seed of all scenes.
         difficulty: ``standard`` or ``hard``; see ``Toyland``.
 
     Raises:
-        WsssError: the folder holds something else, or another number of images of this split.
-        OSError: it cannot be written.
+        WsssError: the folder has other content, or another number of images of this split.
+        OSError: a file cannot be written.
     """
-    # data/ comes before output/ in the house; only what is written here needs its writers.
+    # Not at the top: reading datasets does not need the writers.
     from ...io.files import write_bytes, write_json, write_text
     from ...io.png import write_mask
 
@@ -72,7 +72,7 @@ def write_tree(out: Path, split: str, images: int, seed: int, difficulty: str = 
 
 
 def _splits(out: Path, split: str, images: int, seed: int, difficulty: str) -> dict[str, int]:
-    """The splits the tree will have. Raises WsssError where it must not be written."""
+    """The splits of the tree after writing. Raises WsssError if it must not be written."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return {split: images}
     if not (out / MARKER).is_file():

@@ -1,7 +1,7 @@
 """Export of runs to the formats of other tools.
 
-``mmseg``, ``hf``, ``coco`` and ``yolo`` each have a module with ``write(folder, run, parts)``, which writes the
-pictures of the parts to a folder, and ``USE``, which tells how to read the folder.
+``mmseg``, ``hf``, ``coco`` and ``yolo`` are modules with ``write(folder, run, parts)``, which writes the pictures of
+the parts to a folder, and ``USE``, the command or code that reads the folder.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Exported:
         out: the folder.
         format: its format.
         images: number of images per part.
-        gaps: what the run lacks, in words; empty if it is complete.
+        gaps: what is missing from the run, in words; empty if it is complete.
         left_out: number of images of the run that failed or are not processed yet; None if unknown.
         failed: id and error of finished images that could not be exported.
-        shared: ids that are in both parts.
+        shared: ids that occur in both parts.
         use: how to read the folder.
     """
 
@@ -55,7 +55,7 @@ class Exported:
 
     @property
     def exit_status(self) -> int:
-        """0 success, 1 some images could not be exported."""
+        """0 if all finished images were exported, 1 otherwise."""
         return 1 if self.failed else 0
 
     def to_json(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def export(
 ) -> Exported:
     """Export the finished images of a run as the training part of a dataset.
 
-    The folder is replaced when the export is complete; until then, and after a failure, it is unchanged.
+    The folder is replaced once the export is complete; until then, and after a failure, it is unchanged.
 
     Args:
         format: one of ``FORMATS``.
@@ -94,7 +94,7 @@ def export(
         progress: progress display.
 
     Raises:
-        WsssError: no run, no images to export, other classes in ``validation``, or a folder that cannot be used.
+        WsssError: no run, no images to export, other classes in ``validation``, or an unusable folder.
     """
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)

@@ -3,14 +3,14 @@
 ::
 
     OUT/images/train/<id>.jpg, .png, ...
-    OUT/annotations/instances_train.json    an annotation for each connected region of a class
-    OUT/annotations/stuff_train.json        an annotation for each class in an image, background included
+    OUT/annotations/instances_train.json    one annotation per connected region of a class
+    OUT/annotations/stuff_train.json        one annotation per class and image, including background
 
-and the same with ``val``. A label map knows no objects: touching objects of one class are one region, and an object
-behind another may be several. Only the stuff file says all that the label map says: its regions do not overlap, and
-pixels in none of them are 255.
+and the same with ``val``. A label map has no objects: touching objects of one class form one region, and a partly
+hidden object may form several. Only the stuff file is equivalent to the label maps: its regions do not overlap, and
+pixels outside of all regions are 255.
 
-Category ids are the labels, 0 for background; COCO's 80 classes have the ids that COCO gave them.
+Category ids are the labels, 0 for background; COCO's 80 classes keep COCO's category ids.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ USE = "pycocotools.coco.COCO('{out}/annotations/stuff_train.json')    (or instan
 
 
 def write(folder: Path, run: FinishedRun, parts: Sequence[Part]) -> None:
-    """Fill the folder. Raises OSError."""
+    """Write the export to the folder. Raises OSError."""
     ids = category_ids(run.names)
     categories = [
         {"id": id, "name": name, "supercategory": "background" if label == 0 else "object"}
@@ -57,7 +57,7 @@ def write(folder: Path, run: FinishedRun, parts: Sequence[Part]) -> None:
 
 
 def category_ids(names: Sequence[str]) -> list[int]:
-    """The category id of each label: the label itself, or COCO's own ids where the classes are COCO's."""
+    """The category id of each label: the label itself, or COCO's ids if the classes are those of COCO."""
     if tuple(names[1:]) == load_class_set("coco").names:
         return [0, *CATEGORY_IDS]
     return list(range(len(names)))

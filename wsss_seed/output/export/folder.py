@@ -2,15 +2,15 @@
 
 The new folder is created next to its destination, under a hidden name with a hash. State after a kill at each step:
 
-1. ``.HASH-N.new.part`` is made and filled, the marker last. A kill leaves it; in the place is what was there before.
-2. The former folder is renamed to ``.HASH-N.old.part``. A kill leaves nothing in the place, and both beside it, whole.
-3. The new folder is renamed to its place. A kill leaves the new folder there, and the former one beside it, whole.
-4. The former folder is renamed to ``.HASH-N.new.part`` and removed. A kill leaves some of it under that name.
+1. ``.HASH-N.new.part`` is created and filled, the marker last. A kill leaves it; the destination is unchanged.
+2. The former folder is renamed to ``.HASH-N.old.part``. A kill leaves no destination, and both folders complete.
+3. The new folder is renamed to the destination. A kill leaves it there, and the former folder complete.
+4. The former folder is renamed to ``.HASH-N.new.part`` and removed. A kill leaves a part of it under that name.
 
-So what ends in ``.old.part`` is always whole, and what ends in ``.new.part`` is of no use. The next export to this
-place sees to both: it puts the former folder back where its place is empty, and removes the rest. Each of them is
-locked by the process that is at work with it, so that only what a dead one has left is touched; where the system has no
-such locks it stays.
+So a folder that ends in ``.old.part`` is always complete, and one that ends in ``.new.part`` is disposable. The next
+export to the same destination restores the former folder if there is no destination, and removes the rest. Each folder
+is locked by the process that uses it, so that only those of dead processes are touched; on systems without such locks
+they stay.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ MARKER = "export.json"
 
 @contextmanager
 def whole_folder(out: Path, overwrite: bool, about: dict[str, Any]) -> Iterator[Path]:
-    """A new folder beside ``out`` that takes its place when all went well, and is removed otherwise.
+    """A new folder next to ``out``, which replaces it on success and is removed otherwise.
 
     Args:
-        out: the folder; new, empty or, with ``overwrite``, an export in which nothing else lies.
+        out: the folder; new, empty or, with ``overwrite``, an export without other files.
         overwrite: replace an export.
-        about: what the export says of itself; filled by the caller until the end.
+        about: contents of the marker file; the caller may add to it until the end.
 
     Raises:
-        WsssError: the folder holds something else.
+        WsssError: the folder has other content.
         OSError: it cannot be written.
     """
     out = Path(os.path.abspath(out))
@@ -57,7 +57,7 @@ def whole_folder(out: Path, overwrite: bool, about: dict[str, Any]) -> Iterator[
             yield new
             content = sorted(path.name for path in new.iterdir())
             write_json(new / MARKER, {**about, "content": content, "versions": {"wsss_seed": __version__}})
-            _refuse_other_content(out, overwrite)  # a long time may have gone by
+            _refuse_other_content(out, overwrite)  # much time may have passed
             if out.exists():
                 locks.enter_context(FolderLock(out)).take(shared=False)
             try:
@@ -79,12 +79,12 @@ def _beside(out: Path, kind: str) -> Path:
 
 
 def _hash(out: Path) -> str:
-    """Of a name that may be as long as the file system allows."""
+    """Hash of the name, which by itself may be as long as the file system allows."""
     return hashlib.sha256(os.fsencode(out.name)).hexdigest()[:16]
 
 
 def _made(out: Path, locks: ExitStack) -> Path:
-    """A new locked folder. Another process may take it for a dead one's before it is locked; then there is a next."""
+    """A new locked folder. If another process removes it before it is locked, as one of a dead process, try again."""
     while True:
         new = _beside(out, "new")
         new.mkdir()
@@ -95,7 +95,7 @@ def _made(out: Path, locks: ExitStack) -> Path:
 
 
 def _clean_up(out: Path) -> None:
-    """Put back or remove what exports to this place left that were killed."""
+    """Restore or remove what killed exports to this destination have left."""
     ours = re.compile(rf"\.{_hash(out)}-[0-9a-f]{{16}}\.(new|old)\.part")
     for path in sorted(out.parent.glob(f".{_hash(out)}-*.part")):
         kind = ours.fullmatch(path.name)
@@ -103,7 +103,7 @@ def _clean_up(out: Path) -> None:
             continue
         try:
             lock = FolderLock(path)
-        except OSError:  # its process is just at it, or it is another user's
+        except OSError:  # its process is renaming it, or it belongs to another user
             continue
         with lock:
             if not lock.works() or not lock.take(shared=False) or not path.exists():

@@ -6,10 +6,10 @@
     OUT/train/labels/<id>.png       index PNGs
     OUT/train/metadata.jsonl        file_name, label_file_name and id of each image
     OUT/validation/...              the validation part
-    OUT/id2label.json               {"0": "background", "1": ...}; 255 is ignore and has no entry
+    OUT/id2label.json               {"0": "background", "1": ...}; 255 (ignore) has no entry
 
 ``datasets.load_dataset("imagefolder", data_dir=OUT)`` has the columns image, label and id. Folders in ids become part
-of the file name, for a folder called ``test`` would be a split.
+of the file name, because a folder named ``test`` would be read as a split.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SPLITS = {"train": "train", "val": "validation"}
 
 
 def write(folder: Path, run: FinishedRun, parts: Sequence[Part]) -> None:
-    """Fill the folder. Raises OSError."""
+    """Write the export to the folder. Raises OSError."""
     for part in parts:
         split = folder / _SPLITS[part.name]
         lines = []

@@ -2,13 +2,13 @@
 
 ::
 
-    OUT/images/train/<id>.jpg       images; mmsegmentation wants one suffix and its decoders go by content
+    OUT/images/train/<id>.jpg       images; mmsegmentation requires one suffix, and its decoders go by content
     OUT/masks/train/<id>.png        index PNGs
     OUT/train.txt                   ids
     OUT/deeplabv3plus.py            for tools/train.py; likewise mask2former.py
 
 and the same with ``val`` if there is a validation part. The configurations inherit model, optimizer and schedule from
-those that mmsegmentation ships, and replace the data: ``tools/train.py OUT/deeplabv3plus.py``.
+mmsegmentation's own and replace the data: ``tools/train.py OUT/deeplabv3plus.py``.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ USE = "python tools/train.py {out}/deeplabv3plus.py    (in mmsegmentation; or ma
 
 @dataclass(frozen=True)
 class Recipe:
-    """A stock configuration and what is changed in it.
+    """A stock configuration and the changes to it.
 
     Attributes:
-        base: the configuration that mmsegmentation ships.
-        about: what it is, for the head of the file.
-        heads: Python text of ``model``, with ``classes`` for their number.
-        resize: the first augmentation of its pipeline.
-        batch: images of a GPU and step.
+        base: path of mmsegmentation's configuration.
+        about: description, for the first line of the file.
+        heads: Python code of the arguments of ``model``, with ``{classes}`` for their number.
+        resize: the first augmentation of the pipeline.
+        batch: images per GPU and step.
         iterations: length of the schedule.
         interval: iterations between checkpoints, and between validations.
-        last: learning rate at the end.
-        extra: further Python text.
+        last: final learning rate.
+        extra: further Python code.
     """
 
     base: str
@@ -86,7 +86,7 @@ RECIPES = {
 
 
 def write(folder: Path, run: FinishedRun, parts: Sequence[Part]) -> None:
-    """Fill the folder. Raises OSError."""
+    """Write the export to the folder. Raises OSError."""
     for part in parts:
         for picture in part:
             picture.put_image(folder / "images" / part.name / f"{picture.entry.id}.jpg")
@@ -97,7 +97,7 @@ def write(folder: Path, run: FinishedRun, parts: Sequence[Part]) -> None:
 
 
 def config(recipe: Recipe, run: FinishedRun, validated: bool) -> str:
-    """The text of a configuration file; it finds the data beside itself, wherever the folder is moved."""
+    """The text of a configuration file, which finds the data relative to itself, so that the folder can be moved."""
     classes = len(run.names)
     return f"""# {recipe.about}
 _base_ = {recipe.base!r}
@@ -125,7 +125,7 @@ test_pipeline = [
 {_dataset("train", "train_pipeline")}
 train_dataloader = dict(
     _delete_=True,
-    batch_size={recipe.batch},  # of each GPU
+    batch_size={recipe.batch},  # per GPU
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
@@ -146,7 +146,7 @@ default_hooks = dict(
 
 
 _NO_VALIDATION = """
-# Pseudo-masks only: without ground truth there is nothing to validate with. Export again with --val to have it.
+# Pseudo-masks only, so there is no ground truth to validate against; export again with --val to add it.
 val_dataloader = None
 val_cfg = None
 val_evaluator = None
@@ -193,5 +193,5 @@ def _arguments(values: dict[str, Any]) -> str:
 
 
 def _literal(value: Any) -> str:
-    """Python text of a constant in which mmengine finds nothing to fill in, as it does within double braces."""
+    """Python code of a constant, without double braces, in which mmengine would look for placeholders."""
     return repr(value).replace("{{", "{\\x7b")

@@ -35,7 +35,7 @@ class Picture:
 
     Attributes:
         entry: its source.
-        name: the id as a file name without folders, unique within its part.
+        name: the id as a file name without folders; unique within a part.
         image: uint8 (H, W, 3).
         labels: uint8 (H, W); 0 background, 1..K classes, 255 ignore.
         copy: whether to copy files instead of linking them.
@@ -113,7 +113,7 @@ class Part:
 def flat_names(ids: Iterable[str]) -> dict[str, str]:
     """Ids as file names without folders: ``a/b`` becomes ``a__b``, with a number appended if that is taken.
 
-    In some formats a folder named ``test`` or ``images`` has a special meaning.
+    Because in some formats folders named ``test`` or ``images`` have a special meaning.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()

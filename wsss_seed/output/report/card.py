@@ -1,4 +1,4 @@
-"""Thumbnails and metrics of one image on the page."""
+"""Thumbnails and metrics of one image of the report."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ ERROR_COLOURS = ((0, 0, 0), (230, 40, 40), (250, 200, 40), (128, 128, 128))
 
 @dataclass(frozen=True)
 class Card:
-    """One image of the page.
+    """One image of the report.
 
     Attributes:
         id: of the image.
         uncertainty: 0..1, mean over the pixels of 1 - confidence, where ignored pixels have confidence 0.
         ignore: share of ignored pixels.
         size: width and height of the image in pixels.
-        notes: remarks of the run.
+        notes: notes of the run about the image.
         pictures: data URIs by name: image, mask, confidence, truth, errors.
         labels: labels in mask or ground truth, without the ignore label.
         iou: mean IoU over ``labels``, ignored pixels counted as background; None without ground truth.
         ious: IoU of each label.
-        trouble: why requested ground truth is missing.
+        trouble: why there is no ground truth although it was requested; empty otherwise.
         pixels: int64 (256,) pixels by label.
-        joint: int64 (256, 256) pixels by ground truth and prediction.
+        joint: int64 (256, 256) pixels by ground truth and prediction; None without ground truth.
     """
 
     id: str
@@ -64,7 +64,7 @@ class Card:
     joint: np.ndarray | None
 
     def without_counts(self) -> Card:
-        """A copy without histograms, which take half a megabyte per image."""
+        """A copy without the histograms, which take half a megabyte per image."""
         return dataclasses.replace(self, pixels=np.zeros(0), joint=None)
 
     def to_json(self) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _photograph(pixels: np.ndarray) -> str:
 
 
 def _index_png(labels: np.ndarray, palette: Any) -> str:
-    """A picture of labels in which 0 is transparent, so that it can lie over the image."""
+    """An index PNG in which 0 is transparent, to be laid over the image."""
     picture = _fit(Image.fromarray(labels), Image.Resampling.NEAREST)
     picture.putpalette(bytes(value for colour in palette for value in colour))
     buffer = io.BytesIO()

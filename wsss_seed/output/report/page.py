@@ -1,7 +1,7 @@
-"""The page itself: a template, a style sheet and a script, all of them in the one file.
+"""The HTML page: a template, a style sheet and a script in a single file.
 
-Nothing of a run is trusted: the template escapes what it shows, the script only ever sets text, and a policy in the
-page forbids every other script and every address outside of it.
+The contents of a run are not trusted: the template escapes them, the script sets text only, and a content security
+policy in the page forbids any other script and any external address.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def render(
     Args:
         run: the run.
         cards: the images to show.
-        figures: totals and classes, as the template names them.
-        failed: id and error of what could not be read or compared.
+        figures: totals and classes, with the names of the template.
+        failed: id and error of the images that could not be read or compared.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -47,7 +47,7 @@ def render(
         run=run,
         figures=figures,
         shown=len(cards),
-        # What the run itself could not seed, and what of its work could not be read here.
+        # Images that the run could not seed, then masks that could not be read here.
         failed=[(record.id, record.error or "") for record in run.failed] + list(failed),
         facts=_facts(run.about),
         colour_of={"wrong": WRONG, "undecided": UNDECIDED, "uncounted": UNCOUNTED},
@@ -61,7 +61,7 @@ def render(
 
 
 def _facts(about: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """What ``run.json`` says as dotted keys and texts."""
+    """The contents of ``run.json`` as dotted keys and texts."""
     facts: list[tuple[str, str]] = []
     for key, value in about.items():
         name = f"{prefix}{key}"
