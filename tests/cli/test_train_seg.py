@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,3 +181,36 @@ def test_a_run_folder_is_no_ground_truth(cli, tree, tmp_path):
         (run / name).symlink_to(tree / name)
     (run / "run.json").write_text("{}")
     assert "--val-root" in one_line(cli(*command(run, "out", 2, "--val-split", "val")))
+
+
+@pytest.fixture
+def pair(tree, tmp_path) -> list[object]:
+    """A plain pair of folders, one of its images without a mask."""
+    images, masks = tmp_path / "my photographs", tmp_path / "truth"
+    images.mkdir()
+    masks.mkdir()
+    for path in sorted((tree / "JPEGImages").glob("val*")):
+        shutil.copy(path, images)
+        shutil.copy(tree / "SegmentationClass" / f"{path.stem}.png", masks)
+    next(masks.iterdir()).unlink()
+    return ["--val-images", images, "--val-masks", masks]
+
+
+def test_validation_on_a_plain_pair_of_folders(cli, tree, tmp_path, pair):
+    result = cli(*command(tree, "out", 2, *pair, "--set", "train.eval_interval=2"))
+    assert result.returncode == 0, result.stderr
+    assert "1 of 4 images in" in result.stderr
+    assert "mIoU on folder all, 3 images: " in result.stdout
+    assert (tmp_path / "out/best.pt").is_file()
+
+
+def test_wrong_pairs_are_refused_before_the_training(cli, tree, tmp_path, pair):
+    images, masks = pair[1], pair[3]
+    assert "belong together" in one_line(cli(*command(tree, "out", 2, "--val-masks", masks)))
+    assert "leave out" in one_line(cli(*command(tree, "out", 2, *pair, "--val-split", "val")))
+    assert "no such folder" in one_line(cli(*command(tree, "out", 2, "--val-images", images, "--val-masks", "no")))
+    found = one_line(cli(*command(tree, "out", 2, "--val-images", images, "--val-masks", tmp_path)))
+    assert "no label map of the 4 images" in found
+    Image.new("L", (5, 5)).save(next(masks.iterdir()))
+    assert "the label map is 5x5" in one_line(cli(*command(tree, "out", 2, *pair)))
+    assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss_seed.io.curve import draw_curve, write_curve
+from wsss_seed.io.curve import draw_curve, ticks, write_curve
 
 
 def test_the_table_leaves_out_what_is_not_known(tmp_path: Path):
@@ -27,7 +27,32 @@ def test_only_losses_and_scores_with_values_are_drawn(tmp_path: Path):
 
 
 def test_nothing_to_draw_is_an_empty_picture():
-    assert draw_curve({}).size == (960, 480)
+    assert draw_curve({}).size == (960, 360)
+
+
+def test_losses_and_scores_have_a_panel_each():
+    loss, miou = [3.0, 2.0, 1.0], [math.nan, 0.25, 0.5]
+    assert draw_curve({"loss": loss, "loss_cam": loss}).height == 360
+    both = draw_curve({"loss": loss, "miou": miou})
+    assert both.size == (960, 720)
+    upper, lower = both.crop((0, 0, 960, 360)), both.crop((0, 360, 960, 720))
+    assert upper.tobytes() == draw_curve({"loss": loss}).tobytes()
+    assert lower.tobytes() == draw_curve({"miou": miou, "rate": loss}).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "whole", "expected"),
+    [
+        (0, 1, False, [0, 0.5, 1]),
+        (0, 0.83, False, [0, 0.2, 0.4, 0.6, 0.8]),
+        (-3, 7, False, [-2, 0, 2, 4, 6]),
+        (1, 3, True, [1, 2, 3]),
+        (1, 1, True, [1]),
+        (1, 20000, True, [5000, 10000, 15000, 20000]),
+    ],
+)
+def test_ticks_are_round(low, high, whole, expected):
+    assert ticks(low, high, 5, whole=whole) == pytest.approx(expected)
 
 
 def test_the_curve_as_table_and_picture(tmp_path):

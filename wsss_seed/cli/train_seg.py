@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from . import options, show
 from .summary import warn_of_masks
 
@@ -56,8 +56,17 @@ def train_seg(
         str | None, options.option("--val-split", help="Split of the validation dataset. Default: val.")
     ] = None,
     val_images: Annotated[
+        Path | None, options.option("--val-images", help="Folder of validation images; needs --val-masks.")
+    ] = None,
+    val_masks: Annotated[
+        Path | None,
+        options.option(
+            "--val-masks", help="Folder of their ground truth: index PNGs named like the images of --val-images."
+        ),
+    ] = None,
+    val_count: Annotated[
         int | None,
-        options.option("--val-images", help="Number of toyland images to draw for validation (default 100).", min=1),
+        options.option("--val-count", help="Number of toyland images to draw for validation (default 100).", min=1),
     ] = None,
     val_difficulty: Annotated[
         str, options.option("--val-difficulty", help="Toyland's images for validation: standard or hard.")
@@ -101,7 +110,14 @@ def train_seg(
     overrides = options.settings_of(ctx, set_ or [])
     overrides |= {k: v for k, v in {"network.name": network, "network.encoder": encoder}.items() if v is not None}
     data = open_dataset("voc", masks, split, classes, "none")
-    val = _validation(masks, classes, val_dataset, val_root, val_split, val_images, val_difficulty)
+    if val_images is None and val_masks is None:
+        val = _validation(masks, classes, val_dataset, val_root, val_split, val_count, val_difficulty)
+    elif (val_dataset, val_root, val_split, val_count, val_difficulty) == (None, None, None, None, "standard"):
+        val = _pairs(val_images, val_masks, data)
+    else:
+        raise UsageError(
+            "--val-images and --val-masks name the validation images; leave out the other options of --val"
+        )
 
     from ..io.progress import Progress
     from ..segmenter.settings import load_recipe, recipe_for
@@ -208,6 +224,21 @@ def _in_rounds(
     if result.interrupted:
         show.error("interrupted; run the same command again to resume")
     raise typer.Exit(130 if result.interrupted else 1 if any(r["failed"] for r in rows) else 0)
+
+
+def _pairs(images: Path | None, masks: Path | None, data: Dataset) -> Dataset:
+    """The validation images of a pair of folders, with the classes of the training."""
+    if images is None or masks is None:
+        raise UsageError("--val-images and --val-masks belong together; give both")
+    from ..data.check import truth_faults
+    from ..data.folder import ImagesAndMasks
+
+    pairs = ImagesAndMasks(images, masks, data.class_set)
+    if pairs.passed_over:
+        show.message(pairs.passed_over)
+    for fault in truth_faults(pairs, pairs.samples):
+        raise DataError(fault)
+    return pairs
 
 
 def _validation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,36 @@ class Folder(Dataset):
         if fault := self._faults.get(sample.id):
             raise ImageError(fault)
         return super().image(sample)
+
+
+class ImagesAndMasks(Folder):
+    """The images below a folder that have a label map, ``<id>.png``, below another one.
+
+    Images without a label map are left out; ``passed_over`` counts them.
+
+    Args:
+        root: folder of the images.
+        masks: folder of the label maps, which match the stored pixels.
+        class_set: the classes.
+
+    Raises:
+        DataError: no such folder, or no image with a label map.
+    """
+
+    def __init__(self, root: Path, masks: Path, class_set: ClassSet):
+        super().__init__(root, class_set)
+        if not masks.is_dir():
+            raise DataError(f"{masks}: no such folder")
+        named = [(sample, masks / f"{sample.id}.png") for sample in self.samples if sample.id not in self._faults]
+        pairs = [replace(sample, mask=mask) for sample, mask in named if mask.is_file()]
+        if not pairs:
+            raise DataError(
+                f"{masks}: no label map of the {len(self)} images in {root}; that of {self[0].id!r} is to be called "
+                f"{self[0].id}.png"
+            )
+        if len(pairs) < len(self):
+            self.passed_over = f"{len(self) - len(pairs)} of {len(self)} images in {root} have no label map in {masks}"
+        self.samples = pairs
 
 
 def _fault(root: Path, id: str, file: str, alike: list[str]) -> str | None:
