@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
-import typer.core
 
 from .. import __version__
-from ..errors import WsssError, out_of_memory
+from ..errors import WsssError, one_line, out_of_memory
 from ..io.signals import exit_on_signal
 from . import (
     calibrate,
@@ -31,9 +32,10 @@ from . import (
     show,
     train_seg,
 )
+from .help import Command, Group
 
 
-class _Commands(typer.core.TyperGroup):
+class _Commands(Group):
     """The command group. Turns a KeyboardInterrupt that a command does not handle into exit status 130."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -50,24 +52,23 @@ app = typer.Typer(
     cls=_Commands,
     help="Turn photographs without pixel labels into semantic-segmentation masks.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("generate")(generate.generate)
-app.command("reseed")(reseed.reseed)
-app.command("calibrate")(calibrate.calibrate)
-app.command("learn-prompts")(learn_prompts.learn_prompts)
-app.command("proposals")(proposals.proposals)
-app.command("train-seg")(train_seg.train_seg)
-app.command("predict")(predict.predict)
-app.command("evaluate")(evaluate.evaluate)
-app.command("export")(export.export)
-app.command("report")(report.report)
-app.command("sheet")(sheet.sheet)
-app.command("explain")(explain.explain)
-app.command("settings")(settings.settings)
-app.command("doctor")(doctor.doctor)
+app.command("generate", cls=Command)(generate.generate)
+app.command("reseed", cls=Command)(reseed.reseed)
+app.command("calibrate", cls=Command)(calibrate.calibrate)
+app.command("learn-prompts", cls=Command)(learn_prompts.learn_prompts)
+app.command("proposals", cls=Command)(proposals.proposals)
+app.command("train-seg", cls=Command)(train_seg.train_seg)
+app.command("predict", cls=Command)(predict.predict)
+app.command("evaluate", cls=Command)(evaluate.evaluate)
+app.command("export", cls=Command)(export.export)
+app.command("report", cls=Command)(report.report)
+app.command("sheet", cls=Command)(sheet.sheet)
+app.command("explain", cls=Command)(explain.explain)
+app.command("settings", cls=Command)(settings.settings)
+app.command("doctor", cls=Command)(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(datasets.app, name="datasets")
 
@@ -75,13 +76,37 @@ app.add_typer(datasets.app, name="datasets")
 def _version(wanted: bool) -> None:
     if wanted:
         show.result(f"wsss-seed {__version__}")
+        show.result(f"Python {platform.python_version()} on {platform.platform()}")
+        for name in ("torch", "transformers"):
+            try:
+                show.result(f"{name} {version(name)}")
+            except PackageNotFoundError:
+                show.result(f"{name} is not installed")
+        show.result(f"device: {_device()}")
         raise typer.Exit
+
+
+def _device() -> str:
+    """The device that ``auto`` takes, as a bug report should name it."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return f"unknown, torch cannot be imported ({one_line(error)})"
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda ({torch.cuda.get_device_name()}, CUDA {torch.version.cuda})"
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the versions and the device that a bug report needs, and exit.",
+            callback=_version,
+            is_eager=True,
+        ),
     ] = False,
 ) -> None:
     pass

@@ -9,11 +9,12 @@ import typer
 
 from ..errors import UsageError, unknown_name
 from . import options, show
+from .help import Command, Group
 
-app = typer.Typer(help="List, check and draw datasets.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="List, check and draw datasets.", no_args_is_help=True)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(json: options.Json = False) -> None:
     """List the supported datasets and the class sets."""
     from ..data import DATASETS
@@ -34,7 +35,7 @@ def list_(json: options.Json = False) -> None:
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def check(
     dataset: options.Dataset,
     root: options.Root = None,
@@ -66,7 +67,7 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Command)
 def make(
     world: Annotated[str, typer.Argument(help="Dataset to draw: toyland.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],

@@ -26,10 +26,7 @@ def explain(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Explain the mask of an image: the classes asked, the boxes found, and which threshold dropped a box.
-
-    Example: wsss-seed explain seeds 2007_000032 --out why.png
-    """
+    """Explain the mask of an image: the classes asked, the boxes found, and which threshold dropped a box."""
     from ..run.explain import explain
 
     if out is not None and out.suffix.lower() not in _FORMATS:

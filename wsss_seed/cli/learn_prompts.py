@@ -14,7 +14,13 @@ def learn_prompts(
     ctx: typer.Context,
     dataset: options.Dataset,
     root: options.Root = None,
-    split: options.Split = None,
+    split: Annotated[
+        str | None,
+        options.option(
+            "--split",
+            help="Name of the split. Default: train for voc and toyland, the first annotation file for coco.",
+        ),
+    ] = None,
     task: Annotated[
         str,
         options.option(
@@ -35,7 +41,9 @@ def learn_prompts(
     device: options.Device = "auto",
     offline: options.Offline = False,
     out: Annotated[Path | None, options.option("--out", "-o", help="Folder. Default: prompts/DATASET-SPLIT.")] = None,
-    images: options.Images = None,
+    images: Annotated[
+        int | None, options.option("--images", help="Number of toyland images to draw (default 400).", min=1)
+    ] = None,
     overwrite: Annotated[bool, options.option("--overwrite", help="Start over.")] = False,
     seed: Annotated[int, options.option("--seed", help="Random seed; also that of toyland's images.", min=0)] = 0,
     difficulty: options.Difficulty = "standard",

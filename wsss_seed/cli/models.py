@@ -8,18 +8,19 @@ import typer
 
 from ..errors import WsssError, unknown_name
 from . import options, show
+from .help import Command, Group
 
 if TYPE_CHECKING:
     from ..models.checkpoints import Checkpoint
 
-app = typer.Typer(help="List, download, verify and check models.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="List, download, verify and check models.", no_args_is_help=True)
 
 _WHAT = "model sets (base), checkpoints (vit_b), MODEL:PRETRAINED of open_clip, or hf:REPOSITORY"
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help=f"Any of: {_WHAT}.")]
 SomeNames = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Model sets or checkpoints.")]
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(json: options.Json = False) -> None:
     """List the model sets and the known checkpoints, and which of them are in the cache."""
     from ..models.checkpoints import known_checkpoints
@@ -65,14 +66,14 @@ def list_(json: options.Json = False) -> None:
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def pull(names: Names) -> None:
     """Download models into the cache and verify them. Cached files are not downloaded again."""
     for role, name in _resolve(names):
         _pull(role, name)
 
 
-@app.command()
+@app.command(cls=Command)
 def verify(names: SomeNames = None, json: options.Json = False) -> None:
     """Compare the cached checkpoints with their published hashes. Exit status 1 if one differs."""
     from ..models.checkpoints import known_checkpoints
@@ -98,7 +99,7 @@ def verify(names: SomeNames = None, json: options.Json = False) -> None:
     raise typer.Exit(1 if any(faults.values()) else 0)
 
 
-@app.command()
+@app.command(cls=Command)
 def check(
     name: Annotated[str, typer.Argument(metavar="SET", help="Model set.")],
     clip: options.Clip = None,
@@ -136,7 +137,7 @@ def check(
     raise typer.Exit(0 if all(c.passed for c in checks) else 1)
 
 
-@app.command()
+@app.command(cls=Command)
 def where(names: SomeNames = None, json: options.Json = False) -> None:
     """Print the cache folder, or the paths of checkpoints in it."""
     from ..models.zoo import home

@@ -1,0 +1,101 @@
+"""Help: whole summaries, options in sections, examples that parse; versions for bug reports; shell completion."""
+
+import os
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+import typer
+from typer.core import TyperGroup
+from typer.testing import CliRunner
+
+from wsss_seed.cli import app
+from wsss_seed.cli.help import EXAMPLES
+
+ROOT = typer.main.get_command(app)
+
+
+def commands(group=ROOT, path=()):
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+def help_of(*path, width=80):
+    done = CliRunner().invoke(app, [*path, "--help"], terminal_width=width)
+    assert done.exit_code == 0
+    return done.stdout
+
+
+@pytest.mark.parametrize("width", [50, 80, 200])
+def test_summaries_are_whole(width):
+    for path in ((), ("models",), ("datasets",)):
+        text = help_of(*path, width=width)
+        assert "..." not in text.replace("[ARGS]...", "")
+        words = " ".join(text.split())
+        group = ROOT.commands[path[0]] if path else ROOT
+        for command in group.commands.values():
+            assert " ".join(command.help.split("\n\n")[0].split()) in words.replace("- ", "-")
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), list(commands()), ids=lambda value: " ".join(value) if type(value) is tuple else ""
+)
+def test_each_option_has_one_place(path, command):
+    lines = help_of(*path).splitlines()
+    for param in command.params:
+        if param.param_type_name == "option":
+            name = max(param.opts, key=len)
+            assert sum(name in line.split("  ")[1].replace(",", "").split() for line in lines if line[2:3] == "-") == 1
+    assert len(command.params) <= 8 or "General:" in lines
+
+
+def test_sections_of_generate():
+    text = help_of("generate")
+    titles = [line for line in text.splitlines() if line and not line.startswith(" ") and line.endswith(":")]
+    assert titles == ["Images:", "Method:", "Models and devices:", "Output:", "General:", "Example:"]
+    assert text.index("Images:") < text.index("--root") < text.index("Method:") < text.index("--backend")
+
+
+def test_each_command_has_an_example_that_parses():
+    assert set(EXAMPLES) == {path[0] for path, _ in commands() if len(path) == 1}
+    for name, line in EXAMPLES.items():
+        assert f"Example:\n  {line}\n" in help_of(name)
+        program, given, *arguments = shlex.split(line)
+        assert (program, given) == ("wsss-seed", name)
+        with ROOT.make_context("wsss-seed", [name], resilient_parsing=True) as parent:
+            ROOT.commands[name].make_context(name, arguments, parent=parent)
+
+
+def test_learn_prompts_has_its_own_defaults():
+    text = " ".join(help_of("learn-prompts").split())
+    assert "Default: train for voc and toyland" in text
+    assert "(default 400)" in text
+
+
+def test_the_version_has_what_a_bug_report_needs(cli):
+    lines = cli("--version").stdout.splitlines()
+    assert lines[0].startswith("wsss-seed ")
+    assert lines[1].startswith(f"Python {sys.version.split()[0]} on ")
+    assert lines[2] == f"torch {version('torch')}"
+    assert lines[3] == f"transformers {version('transformers')}"
+    assert lines[4].startswith("device: c")
+
+
+def test_completion_knows_commands_and_options():
+    for words, expected in (("wsss-seed gen", "generate"), ("wsss-seed train-seg --val-i", "--val-images")):
+        environment = {
+            **os.environ,
+            "_WSSS_SEED_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        }
+        code = "import sys; sys.argv = ['wsss-seed']; from wsss_seed.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.stdout.split() == [expected], done.stderr

@@ -1,0 +1,91 @@
+"""Help texts: whole summaries of the commands, options in sections, and an example per command.
+
+Typer shows sections only with rich markup, which would interpret brackets in the texts of this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+_SECTIONS = {
+    "Images": "--dataset --root --images --split --classes --labels --gt --difficulty --limit --sample --shard "
+    "--orientation --pred --list",
+    "Validation": "--val --val-dataset --val-root --val-split --val-images --val-masks --val-count --val-difficulty",
+    "Method": "--backend --task --preset --prompts --stage --seeds --recipe --network --encoder --encoder-weights "
+    "--rounds --scales --flip --window --sharpen --policy --finished --set --config --seed",
+    "Models and devices": "--models --clip --sam --detector --device --precision --workers --offline",
+    "Output": "--out --overwrite --keep-evidence --cache --copy --voc-archive --competition --json",
+}
+"""Section -> its options in order; all others, such as --help, are under General."""
+
+_FEW = 8
+"""Up to this number of options need no sections."""
+
+EXAMPLES = {
+    "generate": 'wsss-seed generate --dataset folder --root photos --classes "cat, dog" --out seeds',
+    "reseed": "wsss-seed reseed seeds --set detector.box_threshold=0.25 --out seeds-2",
+    "calibrate": 'wsss-seed calibrate --dataset folder --root photos --classes "cat, dog" --gt truth --out my.toml',
+    "learn-prompts": "wsss-seed learn-prompts --dataset voc --root VOCdevkit/VOC2012 --out prompts",
+    "proposals": "wsss-seed proposals --dataset voc --root VOCdevkit/VOC2012",
+    "train-seg": "wsss-seed train-seg seeds --val-images photos --val-masks annotated --out segmenter",
+    "predict": "wsss-seed predict segmenter --images photos --out predictions",
+    "evaluate": "wsss-seed evaluate --pred seeds --gt annotated",
+    "export": "wsss-seed export coco seeds exported",
+    "report": "wsss-seed report seeds --gt annotated",
+    "sheet": "wsss-seed sheet seeds --sample 24",
+    "explain": "wsss-seed explain seeds 2007_000032 --out why.png",
+    "settings": "wsss-seed settings dino-sam",
+    "doctor": "wsss-seed doctor --time",
+}
+"""Command -> a command line for its help."""
+
+
+class Command(TyperCommand):
+    """A command whose help has its options in sections, and an example."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        arguments, options = [], []
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and param.param_type_name == "argument":
+                arguments.append(record)
+            elif record is not None:
+                options.append((param.opts, record))
+        sections = {"Arguments": arguments}
+        if len(options) <= _FEW:
+            sections["Options"] = [record for _, record in options]
+        else:
+            sections |= _in_sections(options)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        if self.name in EXAMPLES and ctx.parent is not None and ctx.parent.parent is None:
+            formatter.write_paragraph()
+            formatter.write(f"Example:\n  {EXAMPLES[self.name]}\n")  # unwrapped, so that it can be copied
+
+
+def _in_sections(options: Iterable[tuple[list[str], Any]]) -> dict[str, list[Any]]:
+    """Help records by section, in the order of the sections."""
+    left = {max(names, key=len): record for names, record in options}
+    found = {title: [left.pop(name) for name in names.split() if name in left] for title, names in _SECTIONS.items()}
+    return {**found, "General": list(left.values())}
+
+
+class Group(TyperGroup):
+    """A group of commands whose help has the whole first paragraph of each command, wrapped instead of cut off."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [
+            (name, " ".join((command.help or "").strip().split("\n\n")[0].split()))
+            for name, command in commands
+            if command is not None and not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
