@@ -47,6 +47,7 @@ def test_summaries_are_whole(width):
 )
 def test_each_option_has_one_place(path, command):
     lines = help_of(*path).splitlines()
+    lines = lines[next(i for i, line in enumerate(lines) if line[:1].isupper() and line.endswith(":")) :]
     for param in command.params:
         if param.param_type_name == "option":
             name = max(param.opts, key=len)

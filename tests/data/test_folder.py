@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss_seed.data import DATASETS, check_id, open_dataset
+from wsss_seed.data import DATASETS, check_id, load_class_set, open_dataset
 from wsss_seed.data.check import check_dataset
+from wsss_seed.data.folder import ImagesAndMasks
 from wsss_seed.data.ids import folded
-from wsss_seed.errors import ImageError, WsssError
+from wsss_seed.errors import DataError, ImageError, WsssError
 
 
 def photo(path: Path, width: int = 4, height: int = 3) -> Path:
@@ -189,3 +190,23 @@ def test_opening_a_dataset_loads_no_torch():
 
 def test_every_dataset_is_described():
     assert set(DATASETS) == {"voc", "coco", "folder", "toyland"}
+
+
+def test_images_and_masks_in_two_folders(tmp_path: Path):
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    for name in ("a.jpg", "b/c.png", "d.png"):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 3)).save(images / name)
+    cats = load_class_set("cat, dog")
+    with pytest.raises(DataError, match="no such folder"):
+        ImagesAndMasks(images, masks, cats)
+    (masks / "b").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"no label map of the 3 images in .*; that of 'a' is to be called a\.png"):
+        ImagesAndMasks(images, masks, cats)
+    for name in ("a.png", "b/c.png", "other.png"):
+        Image.new("L", (4, 3), 2).save(masks / name)
+    data = ImagesAndMasks(images, masks, cats)
+    assert [sample.id for sample in data] == ["a", "b/c"]
+    assert data.has_masks
+    assert all((data.mask(sample) == 2).all() and data.image(sample).shape == (3, 4, 3) for sample in data)
+    assert data.passed_over == f"1 of 3 images in {images} have no label map in {masks}"

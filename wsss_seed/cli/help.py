@@ -15,7 +15,7 @@ _SECTIONS = {
     "--orientation --pred --list",
     "Validation": "--val --val-dataset --val-root --val-split --val-images --val-masks --val-count --val-difficulty",
     "Method": "--backend --task --preset --prompts --stage --seeds --recipe --network --encoder --encoder-weights "
-    "--rounds --scales --flip --window --sharpen --policy --finished --set --config --seed",
+    "--rounds --scales --flip --window --sharpen --policy --finished --from --set --config --seed",
     "Models and devices": "--models --clip --sam --detector --device --precision --workers --offline",
     "Output": "--out --overwrite --keep-evidence --cache --copy --voc-archive --competition --json",
 }
