@@ -16,7 +16,7 @@ from PIL import Image
 from .config import dotted
 from .data import DATASETS, open_dataset
 from .data.base import Dataset, Sample
-from .data.classes import ClassSet, load_class_set
+from .data.classes import ClassSet, load_class_set, shared_phrases
 from .data.images import exif_orientation, read_orientation, read_rgb
 from .data.orientation import Orientation, check_orientation, inverse, turn, turned_remark
 from .errors import ImageError, UsageError
@@ -172,6 +172,7 @@ def load(
         backend, name, class_set.name, device, precision, chosen=chosen, options=options
     )
     _warn(model_warnings(backend, model_set, class_set.name, options))
+    _warn(shared_phrases(class_set))
     request = BackendRequest(class_set, model_set, _settings(settings, more))
     seeder = build_seeder(backend, request, options)
     if seeder.needs_boxes:
@@ -261,9 +262,11 @@ def generate(
         keep_evidence=keep_evidence,
     )
     _warn(model_warnings(plan.backend, plan.models, data.class_set.name, plan.options))
+    _warn(shared_phrases(data.class_set))
     console = Console(stderr=True, quiet=not progress)
-    if data.passed_over:
-        console.print(data.passed_over, markup=False, soft_wrap=True)
+    for text in (data.passed_over, data.unmatched):
+        if text:
+            console.print(text, markup=False, soft_wrap=True)
     result = execute(plan, progress=Progress(console))
     if result.turned:
         console.print(turned_remark(result.turned, result.made, plan.orientation), markup=False, soft_wrap=True)

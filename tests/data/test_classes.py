@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsss_seed.data.classes import known_class_sets, load_class_set, voc_palette
+from wsss_seed.data.classes import known_class_sets, load_class_set, shared_phrases, voc_palette
 from wsss_seed.data.toyland import CLASSES, PLACES
 from wsss_seed.errors import WsssError
 
@@ -170,6 +170,8 @@ def test_toml_file(tmp_path: Path):
         ("missing.toml", "no such class set file"),
         ("x" * 5000, "unknown class set"),
         ("a\0b", "unknown class set"),
+        ("vco", "did you mean 'voc'"),
+        ("my.classes", "unknown class set"),
     ],
 )
 def test_bad_specs(spec: str, message: str):
@@ -254,3 +256,38 @@ def test_classes_of_ones_own_have_distractors():
     for name in ("voc", "coco", "toyland"):
         assert load_class_set(name).distractors == ()
         assert load_class_set(name).assume_present
+
+
+@pytest.mark.parametrize("name", ["cat", "traffic light", "Hund"])
+def test_a_single_name_is_a_class(name):
+    assert load_class_set(name).names == (name,)
+
+
+def test_comment_lines_of_a_text_file(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("# animals\nbackground\ncat: kitty\n  # more\ndog\n")
+    assert load_class_set(tmp_path / "a.txt").names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("cat = kitty", "line 2: 'cat = kitty' is no class name; write phrases behind a colon"),
+        ("cat  # kitty", "line 2: 'cat  # kitty' has a comment behind a name"),
+    ],
+)
+def test_lines_that_are_no_class_names(tmp_path: Path, line, message):
+    (tmp_path / "a.txt").write_text(f"dog\n{line}\n")
+    with pytest.raises(WsssError) as error:
+        load_class_set(tmp_path / "a.txt")
+    assert message in str(error.value)
+    assert str(tmp_path / "a.txt") in str(error.value)
+
+
+def test_a_phrase_of_two_classes_is_noticed():
+    classes = {"cat": ["cat", "kitty"], "dog": ["puppy", "Kitty", "kitty"], "cow": ["cat"]}
+    assert shared_phrases(load_class_set(classes)) == [
+        "'cat' stands for 2 classes, cat, cow; remove it from all but one",
+        "'kitty' stands for 2 classes, cat, dog; remove it from all but one",
+    ]
+    for name in known_class_sets():
+        assert shared_phrases(load_class_set(name)) == []

@@ -114,8 +114,19 @@ def test_text_list_with_spaces_in_ids_and_names(tmp_path: Path):
 
 
 def test_ids_of_different_folders_are_different_images(tmp_path: Path):
-    path = write(tmp_path / "a.txt", "root/a/x 1\nb/x 2\nx 3\n")
-    assert read_image_labels(path, ["a/x", "b/x", "c/x"], VOC) == {"a/x": (1,), "b/x": (2,)}
+    path = write(tmp_path / "a.txt", "/y/root/a/x.jpg 1\nb/x 2\nx 3\n./d.jpg 4\nroot/root/e 5\n")
+    others: list[str] = []
+    found = read_image_labels(path, ["a/x", "b/x", "c/x", "d", "root/e"], VOC, folder="root", unmatched=others)
+    assert found == {"a/x": (1,), "b/x": (2,), "d": (4,), "root/e": (5,)}
+    assert others == ["x"]
+
+
+def test_an_image_of_another_folder_labels_none_of_the_same_name(tmp_path: Path):
+    path = write(tmp_path / "a.csv", "image,label\nb/a.jpg,1\nphotos/c.jpg,2\nsofa.jpg,3\n")
+    others: list[str] = []
+    assert read_image_labels(path, ["a", "c"], VOC, folder="photos", unmatched=others) == {"c": (2,)}
+    assert others == ["b/a.jpg", "sofa.jpg"]
+    assert read_image_labels(path, ["a", "c"], VOC) == {}
 
 
 @pytest.mark.parametrize(

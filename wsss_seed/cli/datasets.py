@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import UsageError, unknown_name
 from . import options, show
 from .help import Command, Group
+
+if TYPE_CHECKING:
+    from ..data.base import Dataset
+    from ..data.check import Report
 
 app = typer.Typer(cls=Group, help="List, check and draw datasets.", no_args_is_help=True)
 
@@ -47,7 +51,10 @@ def check(
     difficulty: options.Difficulty = "standard",
     json: options.Json = False,
 ) -> None:
-    """Read every image, mask and label of a dataset and report problems. Exit status 1 if there are any."""
+    """Read every image, mask and label of a dataset and report problems. Exit status 1 if there are any.
+
+    Also shows how class file and label file were understood: each class with its phrases and its number of images.
+    """
     from ..data import open_dataset
     from ..data.check import check_dataset
 
@@ -56,15 +63,65 @@ def check(
     if json:
         show.as_json(report.to_json())
     else:
-        report_lines = report.to_json()
-        problems = report_lines.pop("problems")
-        show.table(
-            f"{data.name} {data.split}", ["", ""], [[k.replace("_", " "), str(v)] for k, v in report_lines.items()]
-        )
-        for problem in problems:
-            show.out.print(problem, markup=False)
+        show_report(data, report)
     if report.problems:
         raise typer.Exit(1)
+
+
+def show_report(data: Dataset, report: Report) -> None:
+    """Print how classes, labels and ground truth were understood, then warnings and problems."""
+    classes = data.class_set
+    known = report.masks or report.labelled
+    show.table(
+        f"Classes of '{classes.name}'",
+        ["label", "class", "phrases", "images"],
+        [
+            [str(n), name, ", ".join(phrases), str(report.images_per_class[name]) if known else "-"]
+            for n, (name, phrases) in enumerate(zip(classes.names, classes.phrases, strict=True), 1)
+        ],
+    )
+    if classes.negatives:
+        show.result(f"Negative phrases: {', '.join(classes.negatives)}")
+    show.result(_of_images(data, report))
+    show.result(_of_labels(data, report))
+    show.result(_of_masks(report))
+    for text in (report.unmatched, *report.warnings):
+        if text:
+            show.warning(text)
+    for problem in report.problems:
+        show.result(problem)
+    show.result(f"{len(report.problems) or 'no'} problem{'s' * (len(report.problems) != 1)}")
+
+
+def _of_images(data: Dataset, report: Report) -> str:
+    text = f"Images: {report.images} of {data.name} {data.split}"
+    if report.smallest and report.largest:
+        small, large = ("{} x {}".format(*size) for size in (report.smallest, report.largest))
+        text += f", {small} pixels" if small == large else f", {small} to {large} pixels"
+    if report.turned:
+        text += f"; EXIF turns {report.turned} of them"
+    return text + (f"; {data.passed_over}" if data.passed_over else "")
+
+
+def _of_labels(data: Dataset, report: Report) -> str:
+    if report.labels_source is None:
+        return "Image-level labels: none"
+    text = f"Image-level labels: {report.labelled} of {report.images} images, from {report.labels_source}"
+    example = next((sample for sample in data if sample.labels), None)
+    if example is not None and example.labels:
+        text += f"; for example, {example.id} shows {', '.join(data.class_set.names[c] for c in example.labels)}"
+    return text
+
+
+def _of_masks(report: Report) -> str:
+    if not report.masks:
+        return "Ground truth: none"
+    text = f"Ground truth: {report.masks} label maps, {show.percent(report.ignore_share)} % of their pixels ignored"
+    if report.no_background:
+        text += f"; {report.no_background} without background"
+    if report.labels_differ:
+        text += f"; {report.labels_differ} show other classes than the image-level labels"
+    return text
 
 
 @app.command(cls=Command)

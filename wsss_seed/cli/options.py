@@ -84,14 +84,20 @@ Split = Annotated[
 ]
 Classes = Annotated[
     str | None,
-    option("--classes", help='Class set: voc, coco, toyland, a file, or a list of names such as "cat, dog".'),
+    option(
+        "--classes",
+        help='Class set: voc, coco, toyland; names such as "cat, dog"; a text file with a class per line, "name" or '
+        '"name: phrase, phrase"; or a TOML file, as in: classes = [{ name = "cat", phrases = ["cat", "kitty"] }].',
+    ),
 ]
 Labels = Annotated[
     str,
     option(
         "--labels",
         help="Image-level labels: auto (look for them beside the dataset), masks (the classes in the ground truth, for "
-        "reproductions), none (label-free), or a file.",
+        'reproductions), none (label-free), or a file: CSV (header image,label; rows such as a.jpg,"cat;dog"), text '
+        '(lines such as a.jpg cat, dog), JSON ({"a.jpg": ["cat", "dog"]} or COCO instances), cls_labels.npy, or a '
+        "folder of VOC XML.",
     ),
 ]
 Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]

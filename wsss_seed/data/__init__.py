@@ -38,6 +38,9 @@ DATASETS = {
 }
 
 
+_NAMED = 5  # entries of a label file without an image that are named
+
+
 def open_dataset(
     name: str,
     root: str | Path | None = None,
@@ -80,6 +83,7 @@ def open_dataset(
     labels = str(labels)
     dataset: Dataset
     beside: list[Path] = []
+    unmatched: list[str] = []
     if name == "toyland":
         count = 100 if images is None else images
         dataset = _toyland(root, split, class_set, count, seed, labels == "auto", difficulty)
@@ -102,14 +106,30 @@ def open_dataset(
         _set_labels(dataset, _labels_of_masks(dataset), "ground-truth masks")
     elif labels != "auto":
         source = Path(labels)
-        found = read_image_labels(source, [s.id for s in dataset], dataset.class_set)
+        folder = _image_folder(dataset)
+        found = read_image_labels(
+            source, [s.id for s in dataset], dataset.class_set, folder=folder, unmatched=unmatched
+        )
         if not found:
-            raise DataError(f"{source}: knows none of the {len(dataset)} images, such as {dataset[0].id!r}")
+            listed = f"; it lists {unmatched[0]!r}" if unmatched else ""
+            raise DataError(f"{source}: knows none of the {len(dataset)} images, such as {dataset[0].id!r}{listed}")
         _set_labels(dataset, found, str(source.resolve()))
     elif dataset.labels_source is None:
-        found, beside_it = find_image_labels(beside, [s.id for s in dataset], dataset.class_set)
+        found, beside_it = find_image_labels(
+            beside, [s.id for s in dataset], dataset.class_set, folder=_image_folder(dataset), unmatched=unmatched
+        )
         _set_labels(dataset, found, None if beside_it is None else str(beside_it.resolve()))
+    if unmatched:
+        entries = "1 entry names" if len(unmatched) == 1 else f"{len(unmatched)} entries name"
+        listed = ", ".join(unmatched[:_NAMED]) + ", ..." * (len(unmatched) > _NAMED)
+        dataset.unmatched = f"{dataset.labels_source}: {entries} no image of this dataset ({listed})"
     return dataset
+
+
+def _image_folder(dataset: Dataset) -> str:
+    """Name of the folder of the images, to which ids are relative; empty if they are drawn."""
+    first = dataset[0]
+    return "" if first.image is None else first.image.absolute().parents[first.id.count("/")].name
 
 
 def _toyland(

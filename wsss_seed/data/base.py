@@ -63,6 +63,7 @@ class Dataset:
         drawn: whether images and ground truth are generated, so that none can be missing or damaged.
         seed: random seed of the drawn images; 0 if they are files.
         difficulty: of the drawn images.
+        unmatched: how many entries of the label file name none of the images, in words; empty if there are none.
         passed_over: how many files of its folder are not among the samples, by kind, in words; empty if there are none.
     """
 
@@ -74,6 +75,7 @@ class Dataset:
     drawn: bool = False
     seed: int = 0
     difficulty: str = "standard"
+    unmatched: str = ""
     passed_over: str = ""
 
     def __len__(self) -> int:

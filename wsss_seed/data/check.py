@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import ImageError, WsssError
 from ..io.prefetch import prefetch_map
 from .base import Dataset, Sample, check_values
-from .classes import IGNORE
+from .classes import IGNORE, shared_phrases
 from .ids import folded, id_fault
 from .images import image_size
 
@@ -36,6 +36,8 @@ class Report:
         labels_differ: number of images whose labels and label map have different classes; VOC's detection and
             segmentation labels disagree on hundreds of images, so this alone is not a problem.
         turned: number of images that EXIF turns; label maps match their stored pixels.
+        unmatched: how many entries of the label file name none of the images, in words; empty if there are none.
+        warnings: what to know of the class set, one sentence each.
         problems: one line per problem.
     """
 
@@ -53,6 +55,8 @@ class Report:
     no_background: int = 0
     labels_differ: int = 0
     turned: int = 0
+    unmatched: str = ""
+    warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +76,14 @@ def check_dataset(dataset: Dataset, on_image: Callable[[], object] = lambda: Non
         on_image: called after each image, e.g. to show progress.
     """
     names = dataset.class_set.names
-    report = Report(dataset.name, dataset.split, len(names), labels_source=dataset.labels_source)
+    report = Report(
+        dataset.name,
+        dataset.split,
+        len(names),
+        labels_source=dataset.labels_source,
+        unmatched=dataset.unmatched,
+        warnings=shared_phrases(dataset.class_set),
+    )
     per_class: Counter[int] = Counter()
     some_masks = dataset.has_masks or any(s.mask is not None for s in dataset)
     ignored = pixels = 0

@@ -17,6 +17,8 @@ A class set file looks like this; only ``classes`` and the names are required::
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -29,6 +31,7 @@ from ..io.text import parse_toml, read_lines, read_text
 
 IGNORE = 255
 MAX_CLASSES = 254  # labels are uint8, 0 is background and 255 ignore
+_LONGEST_NAME = 100  # of a single class given without a comma
 BACKGROUND_NAMES = ("background", "_background_", "__background__")
 
 
@@ -98,8 +101,9 @@ def load_class_set(spec: str | Path | Sequence[str] | Mapping[str, Sequence[str]
     Args:
         spec: a class set; a list of names; a mapping of names to phrases; ``voc``, ``coco`` or ``toyland``; the path of
             a TOML file (see this module) or of a text file with one name per line, ``name`` or ``name: phrase,
-            phrase``, optionally with ``background`` as its first line; or names separated by commas, ``"cat, dog, -toy
-            cat"``, of which those with a minus sign are negative phrases. Outside TOML files a name without phrases has
+            phrase``, optionally with ``background`` as its first line, and comment lines that begin with ``#``; or
+            names separated by commas, ``"cat, dog, -toy cat"``, of which those with a minus sign are negative phrases;
+            or a single name that does not resemble a known class set. Outside TOML files a name without phrases has
             those of that class in voc, coco or toyland, the first that has one: ``"aeroplane, pottedplant"``
             looks for airplanes and potted plants. Exactly the names of a known class set are that class set.
 
@@ -124,11 +128,32 @@ def load_class_set(spec: str | Path | Sequence[str] | Mapping[str, Sequence[str]
         return _from_toml(read_text(path), path.stem, str(path)) if _is_toml(path) else _from_text(path)
     if _is_toml(path) or path.suffix.casefold() == ".txt" or (len(path.parts) > 1 and "," not in text):
         raise DataError(f"{path}: no such class set file")
-    if "," in text:
-        names = [n.strip() for n in text.removesuffix(",").split(",")]
-        return class_set_of("custom", [(n, ()) for n in names], f"class names {text[:60]!r}")
-    error = unknown_name("class set", text, known_class_sets())
-    raise DataError(f"{error} Separate class names by commas; a single name needs a trailing comma")
+    if "," not in text and not _is_name(text):
+        error = unknown_name("class set", text, known_class_sets())
+        raise DataError(f"{error} Separate class names by commas; a class with such a name needs a trailing comma")
+    names = [n.strip() for n in text.removesuffix(",").split(",")]
+    return class_set_of("custom", [(n, ()) for n in names], f"class names {text[:60]!r}")
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text without commas is the name of a class, and no misspelt class set or file."""
+    if not text or len(text) > _LONGEST_NAME or not text.isprintable() or re.search(r"\.\w+$", text):
+        return False
+    return not difflib.get_close_matches(text.casefold(), known_class_sets(), 1, 0.65)
+
+
+def shared_phrases(class_set: ClassSet) -> list[str]:
+    """What to know of phrases that stand for several classes, one sentence each: their boxes and scores compete, and in
+    image-level labels they mean the class that has this name, else the first."""
+    owners: dict[str, list[str]] = {}
+    for name, phrases in zip(class_set.names, class_set.phrases, strict=True):
+        for word in dict.fromkeys(word.casefold() for word in (name, *phrases)):
+            owners.setdefault(word, []).append(name)
+    return [
+        f"{word!r} stands for {len(classes)} classes, {', '.join(classes)}; remove it from all but one"
+        for word, classes in owners.items()
+        if len(classes) > 1
+    ]
 
 
 def read_names(path: Path) -> tuple[str, ...]:
@@ -164,8 +189,17 @@ def _objects() -> tuple[str, ...]:
 
 def _from_text(path: Path) -> ClassSet:
     entries: list[tuple[str, tuple[str, ...]]] = []
-    for _, line in read_lines(path):
-        name, _, rest = line.partition(":")
+    for number, line in read_lines(path):
+        if line.startswith("#"):
+            continue
+        name, colon, rest = line.partition(":")
+        if " #" in line:
+            raise DataError(f"{path}, line {number}: {line!r} has a comment behind a name; give it a line of its own")
+        if not colon and "=" in line:
+            raise DataError(
+                f"{path}, line {number}: {line!r} is no class name; write phrases behind a colon, as in 'cat: cat, "
+                "kitty'"
+            )
         entries.append((name.strip(), tuple(p.strip() for p in rest.split(",") if p.strip())))
     if entries and entries[0][0].casefold() in BACKGROUND_NAMES:
         del entries[0]

@@ -14,8 +14,10 @@ folder
     of VOC annotations, ``<id>.xml``
 
 Indices count foreground classes from 0. A name is the name of a class or one of its phrases, ignoring case. An id may
-have a folder and a suffix (``train2014/COCO_train2014_000000000009.jpg``). Files that list each object of an image
-(COCO, VOC) may contain classes outside the class set, which are skipped; an unknown name anywhere else is an error.
+have a suffix, and the folder of the images in front of it (``photos/a.jpg`` for ``a.jpg`` in the folder ``photos``, but
+not ``b/a.jpg``); VOC and COCO images are recognized by their numbers in any folder. Files that list each object of an
+image (COCO, VOC) may contain classes outside the class set, which are skipped; an unknown name anywhere else is an
+error.
 """
 
 from __future__ import annotations
@@ -46,13 +48,17 @@ _IMAGE_COLUMNS = ("image", "id", "image_id", "file", "filename", "file_name", "p
 _LABEL_COLUMNS = ("label", "labels", "class", "classes", "category", "categories")
 
 
-def read_image_labels(path: Path, ids: Sequence[str], class_set: ClassSet) -> Labels:
+def read_image_labels(
+    path: Path, ids: Sequence[str], class_set: ClassSet, *, folder: str = "", unmatched: list[str] | None = None
+) -> Labels:
     """Read the image-level labels of a dataset from a file, or a folder of VOC annotations.
 
     Args:
         path: a file in one of the formats above.
         ids: ids of the dataset; entries of other images are checked and skipped.
         class_set: the classes that names and indices refer to.
+        folder: name of the folder of the images, with which entries may begin.
+        unmatched: receives the entries that name no image of the dataset.
 
     Returns:
         id -> foreground indices, ascending; without ids that are not in the file.
@@ -70,11 +76,22 @@ def read_image_labels(path: Path, ids: Sequence[str], class_set: ClassSet) -> La
     reader = readers.get(path.suffix.casefold())
     if reader is None:
         raise DataError(f"{path}: {unknown_name('format of label file', path.suffix, readers)}")
-    return _match(reader(path, class_set), ids)
+    return _match(reader(path, class_set), ids, folder, [] if unmatched is None else unmatched)
 
 
-def find_image_labels(folders: Iterable[Path], ids: Sequence[str], class_set: ClassSet) -> tuple[Labels, Path | None]:
-    """Search a dataset folder for image-level labels: the first source that contains one of its images.
+def find_image_labels(
+    folders: Iterable[Path],
+    ids: Sequence[str],
+    class_set: ClassSet,
+    *,
+    folder: str = "",
+    unmatched: list[str] | None = None,
+) -> tuple[Labels, Path | None]:
+    """Search dataset folders for image-level labels: the first source that contains one of the images.
+
+    Args:
+        folders: the folders to search.
+        ids, class_set, folder, unmatched: see ``read_image_labels``.
 
     Returns:
         Labels as from ``read_image_labels`` and their source; empty and None if there are none.
@@ -82,17 +99,20 @@ def find_image_labels(folders: Iterable[Path], ids: Sequence[str], class_set: Cl
     Raises:
         WsssError: a source does not match the class set.
     """
-    for folder in folders:
-        candidates = [folder / name for name in AUTO_FILES]
-        candidates += sorted((folder / "annotations").glob("instances_*.json"))
-        for path in (*candidates, folder / "Annotations"):
+    for place in folders:
+        candidates = [place / name for name in AUTO_FILES]
+        candidates += sorted((place / "annotations").glob("instances_*.json"))
+        for path in (*candidates, place / "Annotations"):
             if not (path.is_dir() if path.name == "Annotations" else path.is_file()):
                 continue
             try:
-                labels = read_image_labels(path, ids, class_set)
+                others: list[str] = []
+                labels = read_image_labels(path, ids, class_set, folder=folder, unmatched=others)
             except WsssError as e:
                 raise DataError(f"{e} (found in the dataset folder; `labels` none or FILE skips it)") from None
             if labels:
+                if unmatched is not None:
+                    unmatched += others
                 return labels, path
     return {}, None
 
@@ -110,11 +130,9 @@ def _number(name: str) -> int | None:
     return int("".join(filter(None, m.groups()))) if m else None
 
 
-def _match(entries: Labels, ids: Sequence[str]) -> Labels:
-    """Match entries to ids: by name, else without suffix and leading folders, else by number."""
+def _match(entries: Labels, ids: Sequence[str], folder: str, unmatched: list[str]) -> Labels:
+    """Match entries to ids: by name, else without suffix and the folder of the images, else by number."""
     found = {id: entries[id] for id in ids if id in entries}
-    if len(found) == len(ids):
-        return found
     missing = {id for id in ids if id not in found}
     numbers: dict[int | None, list[str]] = {}
     for id in missing:
@@ -123,17 +141,26 @@ def _match(entries: Labels, ids: Sequence[str]) -> Labels:
     for entry, labels in entries.items():
         if entry in found:
             continue
-        name, suffix = os.path.splitext(entry)
-        if suffix.casefold() not in SUFFIXES:
-            name = entry
-        while name not in missing and "/" in name:
-            name = name.partition("/")[2]
-        if name not in missing:
-            same = numbers.get(int(name) if _SHORT.fullmatch(name) else _number(name), [])
+        names = _names(entry, folder)
+        name = next((name for name in names if name in found or name in missing), "")
+        if not name:
+            same = numbers.get(int(names[0]) if _SHORT.fullmatch(names[0]) else _number(names[0]), [])
             name = same[0] if len(same) == 1 else ""
         if name:
             found.setdefault(name, labels)
+        else:
+            unmatched.append(entry)
     return found
+
+
+def _names(entry: str, folder: str) -> list[str]:
+    """The ids that an entry can mean: without suffix, then without what precedes the images in their folder, as in
+    ``/x/photos/a.jpg``."""
+    name, suffix = os.path.splitext(entry.removeprefix("./"))
+    if suffix.casefold() not in SUFFIXES:
+        name += suffix
+    parts = name.split("/")
+    return [name, *("/".join(parts[i:]) for i in range(1, len(parts)) if parts[i - 1] == folder)]
 
 
 # ---- matching names and indices to classes
