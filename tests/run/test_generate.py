@@ -285,7 +285,7 @@ def test_what_is_no_seed_fails_alone(tmp_path):
     }.items():
         assert words in errors[number]
     assert errors[8] == "RuntimeError: out of memory"
-    assert "try `precision` bf16" in errors[9]
+    assert "out of GPU memory; choose smaller models" in errors[9]
     assert errors[10].startswith("out of memory")
     assert result.made == 12 - len(ways)
 
