@@ -168,7 +168,7 @@ def test_the_replay_counts_what_seeds_are(world, models, cache):
 def test_labels_alone_judge_which_classes_are_found(world, models, cache, monkeypatch):
     without = ws.open_dataset("toyland", split="val", images=FEWEST_IMAGES)
     without.drawn = False
-    start = {**BASE, "detector.box_threshold": 0.7, "detector.candidate_threshold": 1.0}
+    start = {**BASE, "detector.box_threshold": 0.9, "detector.candidate_threshold": 1.0}
     monkeypatch.setattr(ModelSet, "settings", lambda *_: start)
     again = calibrate(without, models, cache=cache, grid=SMALL)
     assert again.criterion == "F1"
