@@ -67,7 +67,7 @@ def test_it_trains_evaluates_and_leaves_what_one_needs(program, tree, tmp_path):
     assert max(scored.values()) == pytest.approx(report["best_miou"])
     assert scored[8] == pytest.approx(report["miou"])
     with Image.open(tmp_path / "out" / "metrics.png") as picture:
-        assert picture.size == (960, 480)
+        assert picture.size == (960, 720)
     segmenter = load_segmenter(tmp_path / "out")
     assert segmenter.history == {"iteration": report["best_iteration"], "miou": pytest.approx(report["best_miou"])}
     assert segmenter.recipe["backend"]["network.encoder"] == "tu-test_resnet"
