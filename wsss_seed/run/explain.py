@@ -142,7 +142,7 @@ def explain(run: Path, image: str) -> Explanation:
         size = record.size or (0, 0)
         reasons = tuple(why(boxes, i, str(mode), size, thresholds) for i in range(len(boxes)))
         classes = _classes(record, boxes, names)
-    except (ValueError, TypeError) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise RunFolderError(
             f"{run}: the evidence of {record.id} is damaged ({error}); generate with `overwrite`"
         ) from None

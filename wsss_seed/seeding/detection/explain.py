@@ -51,7 +51,10 @@ class BoxEvidence(msgspec.Struct, frozen=True, rename={"cls": "class"}):
 
 def read_boxes(evidence: Mapping[str, Any]) -> tuple[BoxEvidence, ...]:
     """The boxes in the evidence of a seed; empty without any. Raises ValueError if they are damaged."""
-    found = msgspec.convert(evidence.get("detections", []), tuple[BoxEvidence, ...])
+    try:
+        found = msgspec.convert(evidence.get("detections", []), tuple[BoxEvidence, ...])
+    except msgspec.MsgspecError as error:  # a ValueError only in recent versions of msgspec
+        raise ValueError(str(error)) from None
     if not np.isfinite([box.box for box in found]).all():
         raise ValueError("a box that is not finite")
     return found
