@@ -10,21 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from wsss_seed.data import DATASETS, check_id, load_class_set, open_dataset
-from wsss_seed.data.check import check_dataset
+from tests.data.photographs import photo, refused
+from wsss_seed.data import DATASETS, load_class_set, open_dataset
 from wsss_seed.data.folder import ImagesAndMasks
-from wsss_seed.data.ids import folded
 from wsss_seed.errors import DataError, ImageError, WsssError
-
-
-def photo(path: Path, width: int = 4, height: int = 3) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(path)
-    return path
 
 
 def test_a_tree_is_listed_by_id(tmp_path: Path):
@@ -53,23 +45,6 @@ def test_what_bears_an_images_suffix_fails_by_itself(tmp_path: Path):
         with pytest.raises(ImageError):
             d.image(d[i])
     assert d.image(d[2]).shape == (3, 4, 3)
-
-
-def refused(root: Path) -> dict[str, str]:
-    """Open a folder: id -> error of the images that fail, after a look at what must hold for every folder."""
-    d = open_dataset("folder", root, classes="cat,")
-    errors = {}
-    for sample in d:
-        assert check_id(sample.id) == sample.id
-        try:
-            assert d.image(sample).shape == (3, 4, 3)
-        except ImageError as e:
-            errors[sample.id] = str(e)
-    assert all(error.isprintable() and error.endswith("; rename the image") for error in errors.values())
-    assert len({folded(s.id) for s in d}) == len(d)
-    report = check_dataset(d)
-    assert sorted(report.problems) == sorted(errors.values())
-    return errors
 
 
 def test_names_that_some_file_systems_take_for_the_same(tmp_path: Path):

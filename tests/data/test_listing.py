@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from wsss_seed.data import check_id, open_dataset
-from wsss_seed.data.check import check_dataset
-from wsss_seed.data.ids import folded
+from tests.data.photographs import photo, refused
+from wsss_seed.data import open_dataset
 from wsss_seed.data.images import REMEDIES
 from wsss_seed.data.listing import image_files, index_images, only_file, passed_over
-from wsss_seed.errors import DataError, ImageError
-
-
-def photo(path: Path, width: int = 4, height: int = 3) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(path)
-    return path
+from wsss_seed.errors import DataError
 
 
 def test_files_that_are_passed_over_are_counted_by_kind(tmp_path: Path):
@@ -65,23 +56,6 @@ def test_a_run_folder_inside_is_not_read(tmp_path: Path):
     assert len(open_dataset("folder", tmp_path, classes="cat,")) == 2
     (tmp_path / "out" / "run.json").write_text("{}")
     assert [s.id for s in open_dataset("folder", tmp_path, classes="cat,")] == ["a"]
-
-
-def refused(root: Path) -> dict[str, str]:
-    """Open a folder: id -> error of the images that fail, after a look at what must hold for every folder."""
-    d = open_dataset("folder", root, classes="cat,")
-    errors = {}
-    for sample in d:
-        assert check_id(sample.id) == sample.id
-        try:
-            assert d.image(sample).shape == (3, 4, 3)
-        except ImageError as e:
-            errors[sample.id] = str(e)
-    assert all(error.isprintable() and error.endswith("; rename the image") for error in errors.values())
-    assert len({folded(s.id) for s in d}) == len(d)
-    report = check_dataset(d)
-    assert sorted(report.problems) == sorted(errors.values())
-    return errors
 
 
 def test_the_same_stem_twice_in_one_folder(tmp_path: Path):

@@ -223,6 +223,7 @@ def _finish(
     trains: bool = True,
 ) -> NoReturn:
     from ..data.classes import read_names
+    from ..data.voc_layout import CLASSES
     from ..output.run_folder import read_run
 
     totals = (read_run(result.out) or {}).get("totals") if result.finalized else None
@@ -230,7 +231,7 @@ def _finish(
         show.as_json(_as_json(result, evaluation) | {"totals": totals} | (more or {}))
     else:
         if totals is not None and evaluation is None:
-            show_summary(totals, read_names(result.out / "classes.txt")[1:])
+            show_summary(totals, read_names(result.out / CLASSES)[1:])
         _show(result, evaluation)
         for name, text in (more or {}).items():
             show.result(f"{name}: {text}")

@@ -104,9 +104,7 @@ def check(
     name: Annotated[str, typer.Argument(metavar="SET", help="Model set.")],
     clip: options.Clip = None,
     sam: options.Sam = None,
-    detector: Annotated[
-        str | None, options.option("--detector", help="Detector to use instead of the model set's.")
-    ] = None,
+    detector: options.Detector = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     offline: options.Offline = False,

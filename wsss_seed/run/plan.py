@@ -148,8 +148,8 @@ def choose_backend(
         WsssError: unknown names, or a file of prompts that cannot be read.
     """
     if backend is None:
-        meant = model_sets()[models].backend if models in model_sets() else None
-        backend = _backend_of(options) or meant or "dino-sam"
+        chosen_set = model_sets().get(models or "")
+        backend = _backend_of(options) or (chosen_set and chosen_set.backend) or "dino-sam"
     own = options if backend == "clip-sams" else {}
     model_set = choose_models(models, class_set, device, precision, chosen=chosen, options=own)
     return backend, model_set.for_backend(backend)

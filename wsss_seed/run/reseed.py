@@ -117,7 +117,8 @@ def reseed(
         raise RunFolderError(str(error)) from None
     memory = Memory(asks=False, texts=texts, logit_scale=logit_scale)
     backend = str(known.backend.pop("name"))
-    request = BackendRequest(class_set, kept_models(memory, usable_device(device)), {**known.backend, **settings})
+    device = usable_device(device)
+    request = BackendRequest(class_set, kept_models(memory, device), {**known.backend, **settings})
     seeder = build_seeder(backend, request)
     check_replayable(seeder.settings)
     identity = {key: value for key, value in former.about["settings"].items() if key != "orientation"}
@@ -129,7 +130,7 @@ def reseed(
         about={
             **{key: former.about.get(key) for key in ("class_set", "labels", "weights")},
             "versions": versions(),
-            "device": usable_device(device),
+            "device": device,
             "command": command,
             "reseeded_from": str(run),
         },
