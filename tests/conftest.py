@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,3 +92,24 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subpro
         return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, out.getvalue(), err.getvalue())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def permuted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniatures with the values of each tensor in another order; not to be changed."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from wsss_seed.models.zoo import TINY
+
+    folder = tmp_path_factory.mktemp("models") / "permuted"
+    shutil.copytree(TINY, folder)
+    order = torch.Generator().manual_seed(0)
+    for path in folder.glob("*.safetensors"):
+        weights = load_file(path)
+        for name, tensor in weights.items():
+            if tensor.is_floating_point():
+                values = tensor.flatten()[torch.randperm(tensor.numel(), generator=order)]
+                weights[name] = values.view(tensor.shape).contiguous()
+        save_file(weights, path)
+    return folder

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
-
-import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from tests.models.loopback import Server
 from tests.models.own_checkpoint import DATA
-from wsss_seed.models.zoo import TINY
 
 
 def test_pull_verify_list_and_where(networked, mine: Path, server: Server):
@@ -71,22 +65,6 @@ def test_a_library_that_keeps_its_own_files_says_where(networked):
     result = networked("models", "pull", "ViT-B-32:laion2b_s34b_b79k", HF_HUB_OFFLINE="1", HF_HOME="/nowhere")
     assert result.returncode == 2
     assert "/nowhere/hub/models--laion--CLIP-ViT-B-32-laion2B-s34B-b79K" in result.stderr
-
-
-@pytest.fixture(scope="module")
-def permuted(tmp_path_factory) -> Path:
-    """The miniatures with the values of each tensor in another order."""
-    folder = tmp_path_factory.mktemp("models") / "permuted"
-    shutil.copytree(TINY, folder)
-    order = torch.Generator().manual_seed(0)
-    for path in folder.glob("*.safetensors"):
-        weights = load_file(path)
-        for name, tensor in weights.items():
-            if tensor.is_floating_point():
-                values = tensor.flatten()[torch.randperm(tensor.numel(), generator=order)]
-                weights[name] = values.view(tensor.shape).contiguous()
-        save_file(weights, path)
-    return folder
 
 
 def test_from_the_command_line(cli, permuted: Path):

@@ -1,33 +1,15 @@
 """What works passes, and what is garbled is found: the miniatures, and what may happen to them."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from tests.small_hf import sam3, saved
 from wsss_seed.models.sam3 import Sam3, TextMasks
-from wsss_seed.models.zoo import TINY, ModelSet
+from wsss_seed.models.zoo import ModelSet
 from wsss_seed.run.model_check import NAMES, Check, _objects, check_models, fault
-
-
-@pytest.fixture(scope="module")
-def permuted(tmp_path_factory) -> Path:
-    """The miniatures with the values of each tensor in another order."""
-    folder = tmp_path_factory.mktemp("models") / "permuted"
-    shutil.copytree(TINY, folder)
-    order = torch.Generator().manual_seed(0)
-    for path in folder.glob("*.safetensors"):
-        weights = load_file(path)
-        for name, tensor in weights.items():
-            if tensor.is_floating_point():
-                values = tensor.flatten()[torch.randperm(tensor.numel(), generator=order)]
-                weights[name] = values.view(tensor.shape).contiguous()
-        save_file(weights, path)
-    return folder
 
 
 def by_role(checks: list[Check]) -> dict[str, Check]:
