@@ -4,6 +4,7 @@ import inspect
 import pickle
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ EXPORTED = [
     "UsageError",
     "WsssError",
     "__version__",
+    "calibrate",
     "generate",
     "load",
     "load_class_set",
@@ -92,6 +94,27 @@ def test_errors_form_a_small_documented_tree():
     for kind in kinds:
         assert kind.__name__ in errors.__doc__
         assert type(pickle.loads(pickle.dumps(kind("x")))) is kind
+
+
+# calibration
+
+
+def test_chosen_settings_are_those_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("wsss_seed.run.calibrate.GRIDS", {"dino-sam": {"detector.box_threshold": [0.25, 0.9]}})
+    world = ws.open_dataset("toyland", split="val", images=20)
+    options = {"models": "tiny", "device": "cpu", "cache": tmp_path / "cache", "progress": False}
+    bad = {"mode": "label_free", "mask.min_region_area": 8}
+    found = ws.calibrate(world, out=tmp_path / "my.toml", settings=bad, **options)
+    assert found.images == 20
+    assert found.criterion == "mIoU"
+    assert found.settings.items() >= bad.items()
+    assert tomllib.loads((tmp_path / "my.toml").read_text())["settings"] == dict(found.settings)
+    seeder = ws.load("dino-sam", classes="toyland", models="tiny", settings=found.settings)
+    assert seeder.settings.items() >= bad.items()
+    again = ws.calibrate("toyland", split="val", images=20, settings=bad, **options)
+    assert again == found
+    with pytest.raises(ws.UsageError, match="only dino-sam and sam3 can be calibrated, not clip-sams"):
+        ws.calibrate(world, backend="clip-sams", **options)
 
 
 # one image

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import CheckpointError, DataError, ImageError, RunFolderError, UsageError, WsssError
 
 if TYPE_CHECKING:
-    from .api import ImageSeeder, Run, generate, load, open_run
+    from .api import ImageSeeder, Run, calibrate, generate, load, open_run
     from .data import ClassSet, load_class_set, open_dataset
     from .types import Instance, Seed
 
@@ -35,6 +35,7 @@ __all__ = [
     "UsageError",
     "WsssError",
     "__version__",
+    "calibrate",
     "generate",
     "load",
     "load_class_set",
@@ -45,6 +46,7 @@ __all__ = [
 _HOMES = {
     "ImageSeeder": "api",
     "Run": "api",
+    "calibrate": "api",
     "generate": "api",
     "load": "api",
     "open_run": "api",

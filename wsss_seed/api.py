@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .output.export import Exported
     from .output.report import Reported
     from .output.sheet import Sheet
+    from .run.calibrate import Calibration
     from .run.explain import Explanation
     from .run.generate import RunResult
 
@@ -273,6 +274,86 @@ def generate(
     if result.interrupted:
         raise KeyboardInterrupt
     return Run(plan.out, data, result)
+
+
+def calibrate(
+    source: str | Path | Dataset,
+    *,
+    gt: str | Path | None = None,
+    classes: Classes | None = None,
+    root: str | Path | None = None,
+    split: str | None = None,
+    labels: str | Path = "auto",
+    images: int | None = None,
+    seed: int = 0,
+    difficulty: str = "standard",
+    backend: str = "dino-sam",
+    models: str | Mapping[str, str] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    limit: int | None = None,
+    from_defaults: bool = False,
+    cache: str | Path | None = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+    settings: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Calibration:
+    """Choose thresholds on 20 to 500 annotated images, as ``wsss-seed calibrate`` does.
+
+    ``Calibration.settings`` are the ``settings`` to pass to ``generate`` or ``load`` afterwards.
+
+    Args:
+        source, classes, root, split, labels, images, seed, difficulty: the images; see ``generate``.
+        gt: a folder of ground-truth label maps; by default the ground truth of the dataset, and if it has none, its
+            image-level labels, which judge only what classes are found.
+        backend: ``dino-sam`` or ``sam3``.
+        models, device, precision: see ``load``.
+        limit: use the first annotated images only.
+        from_defaults: start from the defaults for photographs even if the model set has calibrated settings.
+        cache: a folder that keeps the outputs of the models for the next time; also a run folder of ``generate`` with
+            ``keep_evidence``.
+        out: a TOML file to write, for ``--config``.
+        progress: show progress on standard error.
+        settings, more: settings that are not to be chosen; see ``load``.
+
+    Raises:
+        DataError: fewer than 20 annotated images, or ground truth that cannot be used.
+        UsageError: an unknown name or setting, or a backend that cannot be calibrated.
+        RunFolderError: a cache of other weights or another version, or one that cannot be written.
+        CheckpointError: weights that cannot be obtained or read.
+    """
+    from rich.console import Console
+
+    from .io.files import write_text
+    from .io.progress import Progress
+    from .run.calibrate import calibrate as choose
+    from .run.calibrate import config_file
+    from .run.plan import choose_backend, model_warnings
+
+    if isinstance(source, Dataset):
+        data = source
+    else:
+        data = _dataset(source, root, split, classes, labels, images, seed, difficulty)
+    name, chosen = _models(models)
+    names = data.class_set.name
+    backend, model_set = choose_backend(backend, name, names, device, precision, chosen=chosen, options={})
+    _warn(model_warnings(backend, model_set, names, {}))
+    truth = None if gt is None else Path(gt)
+    found = choose(
+        data,
+        model_set,
+        backend=backend,
+        gt=truth,
+        limit=limit,
+        fixed=_settings(settings, more),
+        from_defaults=from_defaults,
+        cache=None if cache is None else Path(cache),
+        progress=Progress(Console(stderr=True, quiet=not progress), "running the models on"),
+    )
+    if out is not None:
+        write_text(Path(out), config_file(found, data, model_set, backend, truth))
+    return found
 
 
 def open_run(path: str | Path) -> Run:

@@ -57,4 +57,4 @@ def test_one_line_for_what_cannot_be_done(cli):
     assert "calibrating needs at least 20" in failure("--images", 5, "--out", "my.toml")
     assert "expected set or defaults" in failure("--from", "scratch", "--out", "my.toml")
     assert "choose another --out" in failure("--out", "no/such/folder/my.toml")
-    assert "only dino-sam can be calibrated" in failure("--backend", "clip-sams", "--out", "my.toml")
+    assert "only dino-sam and sam3 can be calibrated" in failure("--backend", "clip-sams", "--out", "my.toml")

@@ -12,8 +12,8 @@ START = {"a": 1, "b": 1, "c": 1}
 GRID = {("a",): [(0,), (1,), (2,), (3,)], ("b",): [(0,), (1,), (2,)], ("c",): [(0,), (1,), (2,)]}
 
 
-def figure(counts: np.ndarray) -> float:
-    return float(counts[0] / counts.sum())
+def figure(counts: np.ndarray) -> np.ndarray:
+    return counts[..., 0] / counts.sum(-1)
 
 
 def hits(shares: np.ndarray) -> np.ndarray:

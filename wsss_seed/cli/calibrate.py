@@ -23,7 +23,9 @@ def calibrate(
     ] = None,
     labels: options.Labels = "auto",
     classes: options.Classes = None,
-    backend: Annotated[str, options.option("--backend", help="Seeding method to calibrate: dino-sam.")] = "dino-sam",
+    backend: Annotated[
+        str, options.option("--backend", help="Seeding method to calibrate: dino-sam or sam3.")
+    ] = "dino-sam",
     models: options.Models = None,
     clip: options.Clip = None,
     sam: options.Sam = None,

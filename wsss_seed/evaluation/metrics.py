@@ -17,28 +17,28 @@ def resolve_ignored(confusion: np.ndarray, policy: Policy) -> np.ndarray:
     """Apply the policy for predicted ignore labels to their column, the last one.
 
     Args:
-        confusion: int64 (C, C + 1).
+        confusion: int64 (..., C, C + 1).
 
-    Returns int64 (C, C + 1); the last column counts wrong pixels without a class.
+    Returns int64 (..., C, C + 1); the last column counts wrong pixels without a class.
     """
     resolved = confusion.copy()
     if policy == "background":
-        resolved[:, 0] += resolved[:, -1]
+        resolved[..., 0] += resolved[..., -1]
     if policy != "wrong":
-        resolved[:, -1] = 0
+        resolved[..., -1] = 0
     return resolved
 
 
 def iou(confusion: np.ndarray) -> np.ndarray:
-    """IoU of each class, float64 (C,): hits / (row + column - hits); NaN without ground-truth pixels.
+    """IoU of each class, float64 (..., C): hits / (row + column - hits); NaN without ground-truth pixels.
 
     Args:
-        confusion: int64 (C, C + 1), the last column for wrong pixels without a class.
+        confusion: int64 (..., C, C + 1), the last column for wrong pixels without a class.
     """
-    hits = np.diagonal(confusion).astype(np.float64)
-    truth = confusion.sum(axis=1)
-    union = truth + confusion[:, :-1].sum(axis=0) - hits
-    result: np.ndarray = np.divide(hits, union, out=np.full(len(hits), np.nan), where=truth > 0)
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    truth = confusion.sum(axis=-1)
+    union = truth + confusion[..., :-1].sum(axis=-2) - hits
+    result: np.ndarray = np.divide(hits, union, out=np.full(hits.shape, np.nan), where=truth > 0)
     return result
 
 
@@ -69,3 +69,12 @@ def mean(values: np.ndarray) -> float:
     """Mean of the values that are not NaN; NaN if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")
+
+
+def means(values: np.ndarray) -> np.ndarray:
+    """Mean along the last axis of the values that are not NaN, float64 (...); NaN if all are."""
+    known = ~np.isnan(values)
+    count = known.sum(-1)
+    total = np.where(known, values, 0).sum(-1)
+    result: np.ndarray = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return result

@@ -1,7 +1,7 @@
-"""Choosing thresholds of dino-sam on a few annotated images.
+"""Choosing thresholds of dino-sam or sam3 on a few annotated images.
 
-The models run once per image; then the seeder is replayed on their outputs for hundreds of settings. Only settings that
-need further outputs, such as boxes of other candidate classes, run them again.
+The models run once per image; then the seeder is replayed on their outputs for hundreds of settings. Only
+settings that need further outputs, such as boxes of other candidate classes, run them again.
 """
 
 from __future__ import annotations
@@ -9,39 +9,29 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ..config import flatten, override
-from ..data.base import Dataset, Sample, check_values
-from ..data.classes import IGNORE
-from ..data.orientation import turn
-from ..errors import DataError, ImageError, RunFolderError, UsageError
-from ..evaluation.confusion import confusion_matrix, joint_histogram
-from ..evaluation.evaluate import ground_truth
-from ..evaluation.metrics import iou, mean, resolve_ignored
+from ..data.base import Dataset
+from ..errors import ImageError, RunFolderError, UsageError
+from ..evaluation.metrics import iou, means, resolve_ignored
 from ..io.files import plain
 from ..io.progress import Reporter
 from ..models.outputs import ModelOutputs, image_digest, read_outputs, read_texts, write_outputs, write_texts
 from ..models.recorder import Memory, recorded
 from ..models.zoo import ModelSet
 from ..output.run_folder import outputs_path, texts_path, write_error
-from ..seeding.detection.box_masks import BoxMask
-from ..seeding.detection.detections import Detections, Role
-from ..seeding.detection.per_class import split_thresholds, with_thresholds
-from ..seeding.dino_sam import DinoSam
-from ..seeding.dino_sam import Settings as DinoSamSettings
-from ..types import LoadedSample, Seed
+from ..seeding.detection.per_class import split_thresholds
+from .annotated import Example, examples
+from .counting import SETTINGS, Bench, Mode
 from .model_outputs import RecordingSeeder, models_identity
-from .search import Gain, Grid, Remembered, Settings, gain, held_out, search
-
-FEWEST_IMAGES = 20
-"""Fewest images to choose on: with fewer, the spread exceeds what thresholds gain."""
+from .search import Gain, Grid, Remembered, gain, held_out, search
 
 FEWEST_OF_CLASS = 15
 """Fewest images with a class for thresholds of its own."""
@@ -80,9 +70,20 @@ GRID: Mapping[str, Sequence[Any]] = {
 }
 """The settings that are chosen, with the values that are tried. Those that the backend does not have are left out."""
 
+SAM3_GRID: Mapping[str, Sequence[Any]] = {
+    "sam3.candidate_threshold": [0.4, 0.5, 0.6, 0.7, 0.8, 1.0],
+    "sam3.box_threshold": [0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7],
+    "sam3.ambiguous_threshold": [0.2, 0.3, 0.4, 0.5],
+    "sam3.rescue_threshold": [0.1, 0.2, 0.3, 0.4],
+    "sam3.fallback_threshold": [0.1, 0.2, 0.3, 0.4],
+}
+"""In place of the detector's thresholds: SAM 3's scores run higher than Grounding DINO's."""
+
+GRIDS = {"dino-sam": GRID, "sam3": {**{k: v for k, v in GRID.items() if not k.startswith("detector.")}, **SAM3_GRID}}
+
 TOGETHER = (
-    ("detector.box_threshold", "ignore.confident_threshold"),
-    ("detector.box_threshold", "ignore.confident_threshold_label_free"),
+    ("box_threshold", "ignore.confident_threshold"),
+    ("box_threshold", "ignore.confident_threshold_label_free"),
 )
 """Settings that are also tried together, each value with each: a box must pass both to paint."""
 
@@ -91,223 +92,32 @@ PRESENCE = (
     "clip.global_threshold",
     "clip.local_threshold",
     "clip.distractors",
-    "detector.candidate_threshold",
-    "detector.box_threshold",
+    "candidate_threshold",
+    "box_threshold",
     "verify.accept_threshold",
     "verify.accept_top_k",
 )
 """Those that image-level labels can judge: which classes an image shows."""
 
-CLASS_GRID: Mapping[str, Sequence[float]] = {
-    "detector.box_threshold": [0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5],
-    "ignore.confident_threshold_label_free": [0.1, 0.2, 0.3, 0.4, 0.5],
-}
+OF_A_CLASS = ("box_threshold", "ignore.confident_threshold_label_free")
 """Thresholds that a class with enough images may have of its own."""
 
-Mode = Literal["label_given", "label_free"]
+
+def _full(backend: str, keys: Sequence[str]) -> tuple[str, ...]:
+    """These settings with the group of the backend's detector before those without a group."""
+    return tuple(key if "." in key else f"{SETTINGS[backend].DETECTOR}.{key}" for key in keys)
 
 
-@dataclass(frozen=True, eq=False)
-class Example:
-    """An annotated image.
-
-    Attributes:
-        loaded: the upright image; ``sample.labels`` are its classes, given or from its ground truth.
-        truth: the upright ground truth uint8 (H, W); None if only the classes are known.
-    """
-
-    loaded: LoadedSample
-    truth: np.ndarray | None
-
-    @property
-    def classes(self) -> tuple[int, ...]:
-        """The classes in the image, foreground indices."""
-        return self.loaded.sample.labels or ()
+def mean_iou(counts: np.ndarray) -> np.ndarray:
+    """mIoU of confusion matrices int64 (..., modes, C, C + 1), ignored as background, averaged over the modes."""
+    return means(means(iou(resolve_ignored(counts, "background"))))
 
 
-def examples(data: Dataset, gt: Path | None, limit: int | None) -> list[Example]:
-    """The annotated images of a dataset: those with ground truth, or if there is none, with image-level labels.
-
-    Args:
-        data: the images.
-        gt: a folder of label maps that match the stored pixels; by default the dataset's own ground truth.
-        limit: use only the first ``limit`` annotated images.
-
-    Raises:
-        DataError: fewer than ``FEWEST_IMAGES``, or ground truth that cannot be used: unreadable, of another size than
-            its image, or with labels outside the class set.
-    """
-    if gt is not None:
-        truth_of, ids = ground_truth(gt)
-        known = set(ids())
-        samples = [sample for sample in data if sample.id in known]
-        if not samples:
-            raise DataError(f"{gt}: no label map of the {len(data)} images, such as {data[0].id}.png; check `gt`")
-    else:
-        truth_of = None
-        samples = [sample for sample in data if data.drawn or sample.mask is not None]
-    masks = bool(samples) and (gt is not None or data.has_masks or any(s.mask is not None for s in samples))
-    if not masks:
-        samples = [sample for sample in data if sample.labels is not None]
-    samples = samples[:limit]
-    if len(samples) < FEWEST_IMAGES:
-        what = "ground truth" if masks else "ground truth or image-level labels"
-        raise DataError(
-            f"{data.name} {data.split}: {len(samples)} images with {what}; calibrating needs at least {FEWEST_IMAGES}, "
-            "better 50"
-        )
-    found: list[Example] = []
-    faults: list[str] = []
-    for sample in samples:
-        try:
-            truth = None
-            if masks:
-                truth = truth_of(sample.id) if truth_of is not None else data.mask(sample)
-            found.append(_example(data, sample, truth, gt))
-        except ImageError as error:
-            faults.append(str(error))
-    if faults:
-        several = f"; {len(faults)} images in all" if len(faults) > 1 else ""
-        raise DataError(f"{faults[0]}{several}: correct the ground truth or leave these images out")
-    return found
-
-
-def _example(data: Dataset, sample: Sample, truth: np.ndarray | None, gt: Path | None) -> Example:
-    image, exif = data.image(sample), data.orientation(sample)
-    if truth is not None:
-        where = sample.mask or sample.id if gt is None else gt / f"{sample.id}.png"
-        check_values(truth, len(data.class_set.names), where)
-        if truth.shape != image.shape[:2]:
-            sizes = [f"{shape[1]}x{shape[0]}" for shape in (truth.shape, image.shape)]
-            raise ImageError(f"{where}: the label map is {sizes[0]}, its image {sizes[1]}")
-        if sample.labels is None:
-            shown = np.unique(truth)
-            sample = replace(sample, labels=tuple(int(v) - 1 for v in shown if v not in (0, IGNORE)))
-        truth = turn(truth, exif)
-    return Example(LoadedSample(sample, turn(image, exif)), truth)
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """What replays of an image have found: its seeds' counts, and the mask of each box."""
-
-    counts: dict[Any, np.ndarray] = field(default_factory=dict)
-    masks: dict[Any, BoxMask] = field(default_factory=dict)
-
-
-class _CountingSeeder(DinoSam):
-    """Counts what examples and seeds have in common. What was segmented or painted before is not computed again."""
-
-    _key: tuple[Any, ...] = ()
-
-    def count(self, example: Example, seen: _Seen) -> np.ndarray:
-        """With ground truth, the confusion matrix int64 (C, C + 1); without, for each class whether its presence is a
-        hit, a false alarm or a miss, int64 (K, 3).
-
-        Args:
-            example: the image.
-            seen: of this image, to be extended.
-        """
-        self._seen, self._key = seen, ()
-        self._presence = example.truth is None
-        seed = self.seed(example.loaded)
-        if self._key in seen.counts:
-            return seen.counts[self._key]
-        classes = len(self.class_set.names)
-        if example.truth is not None:
-            counts = confusion_matrix(joint_histogram(example.truth, seed.labels), classes + 1)
-        else:
-            found, shown = (np.isin(np.arange(classes), c) for c in (seed.present, example.classes))
-            counts = np.stack([found & shown, found & ~shown, ~found & shown], 1).astype(np.int64)
-        if self._key:
-            seen.counts[self._key] = counts
-        return counts
-
-    def _paint(
-        self,
-        image: np.ndarray,
-        d: Detections,
-        asked: tuple[int, ...],
-        given: tuple[int, ...] | None,
-        present: tuple[int, ...],
-        evidence: dict[str, Any],
-        notes: list[str],
-    ) -> Seed:
-        used = d[d.role != Role.DROPPED]
-        fusion, ignore = self._set.fusion, self._set.ignore
-        near = np.abs(used.combined[:, None] - used.combined) < np.float32(ignore.contest_margin)
-        # Of the scores only their order and which of them contest pixels decide labels, but for fusion.per_pixel.
-        scores = [
-            score if fusion.per_pixel else np.unique(score, return_inverse=True)[1]
-            for score in (used.combined, used.class_score)
-        ]
-        parts = (used.boxes, used.classes, used.role, used.query, near, *scores)
-        self._key = (self._masks, fusion, ignore.boundary, given, present, *(part.tobytes() for part in parts))
-        if self._presence or self._key in self._seen.counts:
-            nothing = np.zeros((0, 0))
-            return Seed(nothing.astype(np.uint8), nothing.astype(np.float32), present)
-        return super()._paint(image, d, asked, given, present, evidence, notes)
-
-    def _segment(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
-        keys = [(self._masks, box.tobytes()) for box in d.boxes]
-        known = self._seen.masks
-        new = np.array([i for i, key in enumerate(keys) if key not in known], int)
-        if len(new):
-            known.update(zip([keys[i] for i in new], super()._segment(image, d[new]), strict=True))
-        return [known[key] for key in keys]
-
-
-class _Bench:
-    """Measures settings on examples by replaying the seeder on what the models answered.
-
-    Args:
-        data: the classes.
-        examples: the images.
-        modes: how each of them is seeded.
-        models: the models, which remember.
-        memory: what they remember.
-        outputs: of each image.
-    """
-
-    def __init__(
-        self,
-        data: Dataset,
-        examples: Sequence[Example],
-        modes: Sequence[Mode],
-        models: ModelSet,
-        memory: Memory,
-        outputs: Sequence[ModelOutputs],
-    ) -> None:
-        self._class_set, self._examples, self._modes = data.class_set, examples, modes
-        self._models, self._memory, self._outputs = models, memory, outputs
-        self._seen = [_Seen() for _ in examples]
-
-    def measure(self, settings: Settings) -> np.ndarray:
-        """Counts int64 (images, modes, ...)."""
-        common, own = split_thresholds(settings)
-        seeders = []
-        for mode in self._modes:
-            chosen = override(DinoSamSettings(), {**common, "mode": mode})
-            class_set = with_thresholds(self._class_set, chosen, own)
-            models = self._models
-            seeders.append(_CountingSeeder(class_set, models.clip, models.sam, models.detector, chosen))
-        counts = []
-        for example, outputs, seen in zip(self._examples, self._outputs, self._seen, strict=True):
-            self._memory.name, self._memory.outputs = example.loaded.sample.id, outputs
-            counts.append(np.stack([seeder.count(example, seen) for seeder in seeders]))
-        return np.stack(counts)
-
-
-def mean_iou(counts: np.ndarray) -> float:
-    """mIoU of confusion matrices int64 (modes, C, C + 1), ignored pixels as background, averaged over the modes."""
-    return mean(np.array([mean(iou(resolve_ignored(matrix, "background"))) for matrix in counts]))
-
-
-def mean_f1(counts: np.ndarray) -> float:
-    """F1 of the presence of classes, mean over the classes that any image shows, of counts int64 (modes, K, 3)."""
-    hits, alarms, misses = counts.sum(0).T.astype(np.float64)
-    shown = hits + misses > 0
-    return mean((2 * hits / np.maximum(2 * hits + alarms + misses, 1))[shown])
+def mean_f1(counts: np.ndarray) -> np.ndarray:
+    """F1 of the presence of classes, mean over the classes that any image shows, of counts int64 (..., modes, K, 3)."""
+    hits, alarms, misses = np.moveaxis(counts.sum(-3), -1, 0).astype(np.float64)
+    f1 = 2 * hits / np.maximum(2 * hits + alarms + misses, 1)
+    return means(np.where(hits + misses > 0, f1, np.nan))
 
 
 @dataclass(frozen=True)
@@ -404,14 +214,14 @@ def calibrate(
         data: the images; see ``examples`` for their annotations. If it has image-level labels, both modes count alike,
             since one file serves both; otherwise images are seeded label-free. ``mode`` in ``fixed`` decides otherwise.
         models: the model set, adapted to the backend.
-        backend: ``dino-sam``.
+        backend: ``dino-sam`` or ``sam3``.
         gt: a folder of label maps.
         limit: use only the first ``limit`` annotated images.
         fixed: settings that are not chosen, dotted key -> value.
         from_defaults: start from the defaults for photographs even if the model set has calibrated settings.
         cache: a folder that keeps the outputs of the models, such as a run folder of ``generate`` with
             ``keep_evidence``.
-        grid: the values to try by setting; ``GRID`` by default.
+        grid: the values to try by setting; ``GRIDS`` by default.
         progress: receives the progress of asking the models.
         say: receives a line once the models have run.
 
@@ -420,13 +230,14 @@ def calibrate(
         DataError: see ``examples``.
         RunFolderError: a cache of other weights or another version, or one that cannot be written.
     """
-    if backend != "dino-sam":
-        raise UsageError(f"only dino-sam can be calibrated, not {backend}")
+    if backend not in SETTINGS:
+        raise UsageError(f"only {' and '.join(SETTINGS)} can be calibrated, not {backend}")
     images = examples(data, gt, limit)
     masks = images[0].truth is not None
     fixed = dict(fixed or {})
     calibrated = models.settings(backend)
-    base = override(DinoSamSettings(), {} if from_defaults else calibrated)
+    defaults: Any = SETTINGS[backend]()
+    base = override(defaults, {} if from_defaults else calibrated)
     common, own = split_thresholds(fixed)
     start = {**flatten(override(base, common)), **own}
     modes = _modes(data, start.pop("mode"), masks)
@@ -434,13 +245,17 @@ def calibrate(
     outputs = _ask(recorder, images, models, cache, progress)
     if cache is not None:
         _keep(cache, recorder.memory, images, outputs, models)
-    bench = _Bench(data, images, modes, recorded(models, recorder.memory), recorder.memory, outputs)
+    own_models = recorded(models, recorder.memory)
+    bench = Bench(backend, data.class_set, images, modes, own_models, recorder.memory, outputs)
     measure, figure = Remembered(bench.measure), mean_iou if masks else mean_f1
-    grid = GRID if grid is None else grid
-    free = {key: grid[key] for key in grid if key in start and key not in fixed and (masks or key in PRESENCE)}
+    grid = GRIDS[backend] if grid is None else grid
+    judged = grid if masks else _full(backend, PRESENCE)
+    free = {key: grid[key] for key in grid if key in start and key not in fixed and key in judged}
     trials: Grid = {(key,): [(v,) for v in free[key]] for key in free}
     together: Grid = {
-        keys: list(product(*(free[key] for key in keys))) for keys in TOGETHER if set(keys) <= free.keys()
+        keys: list(product(*(free[key] for key in keys)))
+        for keys in (_full(backend, names) for names in TOGETHER)
+        if set(keys) <= free.keys()
     }
     shown = np.array([np.isin(np.arange(len(data.class_set.names)), e.classes) for e in images])
 
@@ -450,9 +265,9 @@ def calibrate(
     def choose_classes(rows: np.ndarray) -> dict[str, Any]:
         chosen = choose(rows)
         names = [n for n, k in zip(data.class_set.names, shown[rows].sum(0), strict=True) if k >= FEWEST_OF_CLASS]
-        keys = {f"{key}.{name}": key for key in CLASS_GRID if key in free for name in names}
+        keys = {f"{key}.{name}": key for key in _full(backend, OF_A_CLASS) if key in free for name in names}
         equal = {**{own: chosen[key] for own, key in keys.items()}, **chosen}
-        tried: Grid = {(own,): [(value,) for value in CLASS_GRID[key]] for own, key in keys.items()}
+        tried: Grid = {(own,): [(value,) for value in free[key]] for own, key in keys.items()}
         return {**chosen, **search(equal, tried, measure, figure, rows)}
 
     say(f"trying values of {len(free)} settings on the outputs of the models, with {FOLDS}-fold cross-validation")
@@ -466,13 +281,13 @@ def calibrate(
         chosen = choose_classes(everything) if class_gain.certain else chosen
     if cache is not None:
         _keep(cache, recorder.memory, images, outputs, models)
-    under = flatten(override(DinoSamSettings(), calibrated))
+    under = flatten(override(defaults, calibrated))
     return Calibration(
         changes={key: value for key, value in chosen.items() if key not in start or value != start[key]},
         settings={k: v for k, v in {**fixed, **chosen}.items() if k in fixed or k not in under or v != under[k]},
         criterion="mIoU" if masks else "F1",
-        before=figure(before.sum(0)),
-        after=figure(measure(chosen).sum(0)),
+        before=float(figure(before.sum(0))),
+        after=float(figure(measure(chosen).sum(0))),
         gain=found,
         class_gain=class_gain,
         images=n,

@@ -23,8 +23,9 @@ Measure = Callable[[Settings], np.ndarray]
 Grid = Mapping[tuple[str, ...], Sequence[tuple[Any, ...]]]
 """What is tried: settings that change together, often a single one, with the values of each trial."""
 
-Figure = Callable[[np.ndarray], float]
-"""Counts summed over images -> what is to be as high as possible."""
+Figure = Callable[[np.ndarray], np.ndarray]
+"""Counts summed over images, int64 (..., M) with M the axes of the counts of an image -> what is to be as high as
+possible, float64 (...)."""
 
 ROUNDS = 3
 """Most passes over all settings."""
@@ -72,7 +73,7 @@ def gain(before: np.ndarray, after: np.ndarray, figure: Figure) -> Gain:
     n = len(before)
     totals = before.sum(0), after.sum(0)
     value = figure(totals[1]) - figure(totals[0])
-    left_out = np.array([figure(totals[1] - after[i]) - figure(totals[0] - before[i]) for i in range(n)])
+    left_out = figure(totals[1] - after) - figure(totals[0] - before)
     spread = np.sqrt((n - 1) / n * np.nansum((left_out - np.nanmean(left_out)) ** 2))
     return Gain(float(value), float(spread))
 
@@ -97,8 +98,7 @@ def search(start: Settings, grid: Grid, measure: Measure, figure: Figure, rows: 
         now = {**start, **changes}
         trials = [dict(zip(keys, values, strict=True)) for values in grid[keys]]
         counts = [measure({**now, **trial})[rows] for trial in trials]
-        figures = [figure(own.sum(0)) for own in counts]
-        chosen = max(range(len(trials)), key=figures.__getitem__)
+        chosen = int(np.argmax(figure(np.stack([own.sum(0) for own in counts]))))
         return trials[chosen], gain(measure(now)[rows], counts[chosen], figure)
 
     alone = {keys: best({}, keys)[1] for keys in grid}

@@ -51,7 +51,7 @@ class Reason(IntEnum):
         return "" if self is Reason.NONE else self.name.lower()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Detections:
     """The detections of one image; all arrays have n rows.
 
@@ -116,7 +116,7 @@ class Detections:
     @property
     def kept(self) -> np.ndarray:
         """bool (n,), the detections that are not dropped."""
-        kept: np.ndarray = self.reason == Reason.NONE
+        kept: np.ndarray = self.reason == _NONE
         return kept
 
     @property
@@ -156,6 +156,7 @@ class Detections:
 
 
 _ARRAYS = tuple(f.name for f in fields(Detections))
+_NONE = int(Reason.NONE)  # members of an Enum are slow to look up
 
 
 def assign_classes(

@@ -8,10 +8,10 @@ arXiv 2305.01586), as noted in each module.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -56,7 +56,18 @@ if TYPE_CHECKING:
     from ...models.clip import Clip
     from ...models.detector import Queries
 
-Step = Callable[[Detections], Detections]
+
+class Step(NamedTuple):
+    """A filter of detections.
+
+    Attributes:
+        run: the filter.
+        depends: all that its result depends on besides the detections, the image, and the classes asked for and given.
+    """
+
+    run: Callable[[Detections], Detections]
+    depends: Hashable
+
 
 MOSTLY_IGNORED = 0.60
 """Share of ignored pixels above which a note is added, because such a mask is of little use for training."""
@@ -153,8 +164,17 @@ class DetectionSeeder(ABC):
             return self._empty(image, 0, (), evidence, f"{note}: all pixels are background")
 
         d = self._detect(image, asked, rivals=() if given is not None else rivals) if found is None else found
-        for step in self._filter(image, d, asked, given):
-            d = step(d)
+        return self._decide(image, self._filter(image, d, asked, given), asked, given, evidence)
+
+    def _decide(
+        self,
+        image: np.ndarray,
+        d: Detections,
+        asked: tuple[int, ...],
+        given: tuple[int, ...] | None,
+        evidence: dict[str, Any],
+    ) -> Seed:
+        """Decide which of the filtered boxes paint, and paint them."""
         notes: list[str] = []
         if given is None and self._assume_present:
             d, notes = self._with_fallback(d)
@@ -253,27 +273,44 @@ class DetectionSeeder(ABC):
 
     def _filter(
         self, image: np.ndarray, found: Detections, asked: tuple[int, ...], given: tuple[int, ...] | None
+    ) -> Detections:
+        """Drop the boxes that are not to be used. ``given`` is None without given labels."""
+        d = found
+        for step in self._steps(image, found, asked, given):
+            d = step.run(d)
+        return d
+
+    def _steps(
+        self, image: np.ndarray, found: Detections, asked: tuple[int, ...], given: tuple[int, ...] | None
     ) -> list[Step]:
-        """The filters that reduce ``found`` to the boxes to use, in order. ``given`` is None without given labels."""
-        s, shape = self._set, image.shape[:2]
+        """The filters that reduce ``found`` to the boxes to use, in order."""
+        s, shape, floor = self._set, image.shape[:2], self._lowest_scores(given)
+        accept = self._per_class["verify.accept_threshold"]
         return [
-            self._above_floor(given),
-            partial(drop_small, shape=shape, settings=s.box),
-            partial(drop_large, shape=shape, settings=s.box, label_free=given is None),
-            partial(nms, iou_threshold=s.nms.iou_threshold),
-            drop_group_boxes,
-            partial(self._rescue, image=image, found=found, given=given),
-            partial(self._verify, image=image, asked=asked, given=given),
-            partial(cross_class_nms, iou_threshold=s.nms.cross_class_iou_threshold, given=given or ()),
-            partial(limit_detections, max_detections=s.box.max_detections, given=given or ()),
+            # Boxes below every threshold do not appear in the evidence.
+            Step(lambda d: d[d.scores >= floor[d.classes]], floor.tobytes()),
+            Step(partial(drop_small, shape=shape, settings=s.box), s.box),
+            Step(partial(drop_large, shape=shape, settings=s.box, label_free=given is None), s.box),
+            Step(partial(nms, iou_threshold=s.nms.iou_threshold), s.nms.iou_threshold),
+            Step(drop_group_boxes, None),
+            Step(partial(self._rescue, image=image, found=found, given=given), (found, s.thresholds, s.box, s.nms)),
+            Step(
+                partial(self._verify, image=image, asked=asked, given=given),
+                (s.verify, s.clip, s.nms, accept.tobytes()),
+            ),
+            Step(
+                partial(cross_class_nms, iou_threshold=s.nms.cross_class_iou_threshold, given=given or ()),
+                s.nms.cross_class_iou_threshold,
+            ),
+            Step(partial(limit_detections, max_detections=s.box.max_detections, given=given or ()), s.box),
         ]
 
-    def _above_floor(self, given: tuple[int, ...] | None) -> Step:
-        """Removes boxes below every threshold; these do not appear in the evidence."""
-        floor = self._score_floor
+    def _lowest_scores(self, given: tuple[int, ...] | None) -> np.ndarray:
+        """float32 (K,), the score of each class below which a box counts for nothing."""
+        lowest: np.ndarray = self._score_floor
         if given is None:
-            floor = np.minimum(floor, np.float32(self._set.thresholds.fallback_threshold))
-        return lambda d: d[d.scores >= floor[d.classes]]
+            lowest = np.minimum(lowest, np.float32(self._set.thresholds.fallback_threshold))
+        return lowest
 
     def _rescue(self, d: Detections, image: np.ndarray, found: Detections, given: tuple[int, ...] | None) -> Detections:
         """For each given class without a confident box, add its best box when queried separately, so that it does not
