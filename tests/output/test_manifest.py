@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -145,6 +147,21 @@ def test_an_open_manifest_survives_its_replacement(tmp_path):
         compact(tmp_path, [])
         assert manifest[FULL.id] == FULL
     assert not Manifest(tmp_path)
+
+
+def test_a_file_that_cannot_be_opened_is_the_only_error(tmp_path, monkeypatch):
+    """Nothing follows when the object that was not made whole is collected."""
+    (tmp_path / "manifest.jsonl").write_bytes(b"")
+    (tmp_path / shard_file((0, 2))).mkdir()
+    ignored = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    with pytest.raises(IsADirectoryError):
+        Manifest(tmp_path)
+    monkeypatch.setattr("wsss_seed.output.manifest.manifest_files", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Manifest(tmp_path)
+    gc.collect()
+    assert not ignored
 
 
 def test_unknown_fields_of_a_later_version_are_ignored(tmp_path):

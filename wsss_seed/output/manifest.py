@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Literal
@@ -154,7 +154,8 @@ class Manifest(Mapping[str, Record]):
 
     def __init__(self, folder: Path) -> None:
         self._lock = threading.Lock()
-        self._files = [open(path, "rb") for path in manifest_files(folder)]  # noqa: SIM115, closed in close
+        self._open = ExitStack()  # first, since close runs even if a file cannot be opened
+        self._files = [self._open.enter_context(open(path, "rb")) for path in manifest_files(folder)]  # noqa: SIM115
         self._places: dict[str, int] = {}  # offset * number of files + file: half the memory of a tuple
         for number, kept in enumerate(self._files):
             with open(kept.name, "rb") as file:
@@ -188,8 +189,7 @@ class Manifest(Mapping[str, Record]):
         return line, Record.from_line(line)
 
     def close(self) -> None:
-        for file in self._files:
-            file.close()
+        self._open.close()
 
     __del__ = close
 
