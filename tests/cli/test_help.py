@@ -58,18 +58,27 @@ def test_each_option_has_one_place(path, command):
 def test_sections_of_generate():
     text = help_of("generate")
     titles = [line for line in text.splitlines() if line and not line.startswith(" ") and line.endswith(":")]
-    assert titles == ["Images:", "Method:", "Models and devices:", "Output:", "General:", "Example:"]
+    assert titles == [
+        "Images:",
+        "Drawn images (toyland):",
+        "Method:",
+        "Models and devices:",
+        "Output:",
+        "General:",
+        "Example:",
+    ]
     assert text.index("Images:") < text.index("--root") < text.index("Method:") < text.index("--backend")
 
 
 def test_each_command_has_an_example_that_parses():
-    assert set(EXAMPLES) == {path[0] for path, _ in commands() if len(path) == 1}
-    for name, line in EXAMPLES.items():
-        assert f"Example:\n  {line}\n" in help_of(name)
-        program, given, *arguments = shlex.split(line)
-        assert (program, given) == ("wsss-seed", name)
-        with ROOT.make_context("wsss-seed", [name], resilient_parsing=True) as parent:
-            ROOT.commands[name].make_context(name, arguments, parent=parent)
+    assert set(EXAMPLES) == {" ".join(path) for path, _ in commands()}
+    for path, command in commands():
+        line = EXAMPLES[" ".join(path)]
+        assert f"Example:\n  {line}\n" in help_of(*path)
+        words = shlex.split(line)
+        assert words[: len(path) + 1] == ["wsss-seed", *path]
+        with ROOT.make_context("wsss-seed", [*path], resilient_parsing=True) as parent:
+            command.make_context(path[-1], words[len(path) + 1 :], parent=parent)
 
 
 def test_learn_prompts_has_its_own_defaults():

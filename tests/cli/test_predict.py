@@ -71,7 +71,7 @@ def test_a_folder_of_images(program, toyland: Path, tree: Path, tmp_path: Path):
     shutil.copy(source[0], photos / "süb dir" / "ein bild.JPG")
     Image.new("RGB", (1, 1)).save(photos / "one.bmp")
     (photos / "broken.jpg").write_bytes(source[2].read_bytes()[:300])
-    result = program("predict", toyland, "--images", photos, "--out", "out")
+    result = program("predict", toyland, photos, "--out", "out")
     assert result.returncode == 1, result.stderr
     assert "broken.jpg" in result.stderr
     out = tmp_path / "out"
@@ -105,7 +105,7 @@ def test_files_with_unusable_names_fail_alone(program, cli, toyland: Path, tmp_p
         except OSError:
             pytest.skip("this file system does not take the name")
     ids = {"m.png", "m.tif", "a%3Ab.png", "%6Eul.png", "new%0Aline.png", "x%FF.png"}
-    result = program("predict", toyland, "--images", photos, "--out", "out")
+    result = program("predict", toyland, photos, "--out", "out")
     assert result.returncode == 1, result.stderr
     out = tmp_path / "out"
     assert set(masks(out)) == {"good.png"}
@@ -118,7 +118,7 @@ def test_files_with_unusable_names_fail_alone(program, cli, toyland: Path, tmp_p
         assert sum(lines[id]["error"] in line for line in errors) == 1
     for name in ("m.tif", *odd):
         os.unlink(os.path.join(os.fsencode(photos), os.fsencode(name)))
-    again = cli("predict", toyland, "--images", photos, "--out", "out", "--json")
+    again = cli("predict", toyland, photos, "--out", "out", "--json")
     assert (again.returncode, json.loads(again.stdout)["made"]) == (0, 1)
     assert set(masks(out)) == {"good.png", "m.png"}
 
@@ -210,11 +210,11 @@ def test_an_archive_for_the_voc_server(cli, voc: Path, tree: Path, tmp_path: Pat
 def test_no_archive_where_images_are_missing(cli, voc: Path, tree: Path, tmp_path: Path):
     photos = tmp_path / "photos"
     shutil.copytree(tree / "JPEGImages", photos)
-    result = cli("predict", voc, "--images", photos, "--limit", 1, "--out", "out", "--voc-archive", "results.zip")
+    result = cli("predict", voc, photos, "--limit", 1, "--out", "out", "--voc-archive", "results.zip")
     assert result.returncode == 2
     assert f"{IMAGES - 1} of {IMAGES} images have no label map" in result.stderr
     (photos / "broken.jpg").write_bytes(b"none")
-    result = cli("predict", voc, "--images", photos, "--out", "out", "--voc-archive", "results.zip")
+    result = cli("predict", voc, photos, "--out", "out", "--voc-archive", "results.zip")
     assert result.returncode == 1
     assert "no archive" in result.stderr
     assert not (tmp_path / "results.zip").exists()
@@ -224,13 +224,15 @@ def test_no_archive_where_images_are_missing(cli, voc: Path, tree: Path, tmp_pat
 @pytest.mark.parametrize(
     ("args", "parts"),
     [
-        ([], ["--images FOLDER"]),
-        (["--images", "empty"], ["empty", "no image below it"]),
-        (["--images", "nowhere"], ["nowhere", "no such folder"]),
-        (["--images", "empty", "--split", "val"], ["--split"]),
+        ([], ["a folder of images after the segmenter, or --dataset NAME"]),
+        (["empty"], ["empty", "no image below it"]),
+        (["nowhere"], ["nowhere", "no such folder"]),
+        (["empty", "--split", "val"], ["--split is for --dataset"]),
+        (["empty", "--images", "3"], ["--images and --difficulty are for --dataset toyland"]),
+        (["empty", "--root", "empty"], ["either the folder empty or --root empty"]),
+        (["empty", "--dataset", "toyland"], ["either the folder empty or --dataset toyland"]),
         (["--dataset", "toylnd"], ["Did you mean 'toyland'?"]),
-        (["--dataset", "toyland", "--images", "many"], ["--images many"]),
-        (["--dataset", "voc", "--root", "tree", "--images", "3"], ["--images 3"]),
+        (["--dataset", "voc", "--root", "tree", "--images", "3"], ["a number of images is for toyland"]),
         (["--dataset", "voc", "--root", "tree", "--classes", "voc"], ["toyland.pt", "12 classes, not 20"]),
         (["--dataset", "toyland", "--set", "flipp=true"], ["Did you mean 'flip'?"]),
         (["--dataset", "toyland", "--set", "sharpen.background_exponent=3"], ["--sharpen"]),
@@ -287,7 +289,7 @@ def test_a_full_disk_stops_with_one_line_and_loses_nothing(program, toyland: Pat
         side = 256 if i == 5 else 24
         (tmp_path / "photos").mkdir(exist_ok=True)
         Image.fromarray(dice.integers(0, 256, (side, side, 3), np.uint8)).save(tmp_path / "photos" / f"{i}.png")
-    arguments = ["predict", str(toyland), "--images", "photos", "--out"]
+    arguments = ["predict", str(toyland), "photos", "--out"]
     assert program(*arguments, "whole").returncode == 0
     limited = f"ulimit -f 16; exec {sys.executable} -m wsss_seed {' '.join(arguments)} out"
     result = subprocess.run(["sh", "-c", limited], cwd=tmp_path, capture_output=True, text=True, check=False)

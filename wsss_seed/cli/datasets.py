@@ -126,7 +126,7 @@ def _of_masks(report: Report) -> str:
 
 @app.command(cls=Command)
 def make(
-    world: Annotated[str, typer.Argument(help="Dataset to draw: toyland.")],
+    world: Annotated[str, typer.Argument(metavar="WORLD", help="Dataset to draw: toyland.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
     split: Annotated[str, typer.Option("--split", help="train, val or test, which have no images in common.")] = "test",
     images: Annotated[int, typer.Option("--images", help="Number of images.", min=1)] = 100,

@@ -18,8 +18,10 @@ _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
 def explain(
-    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
-    image: Annotated[str, typer.Argument(help="Id of an image, or the name of its file.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)],
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="Id of an image, or the name of its file.", show_default=False)
+    ],
     out: Annotated[
         Path | None,
         options.option("--out", "-o", help="Picture to write, .png or .jpg: the image with all boxes."),

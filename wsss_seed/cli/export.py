@@ -13,8 +13,8 @@ from .summary import warn_of_masks
 
 def export(
     format: Annotated[str, typer.Argument(metavar="mmseg|hf|coco|yolo", help="Format to export to.")],
-    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
-    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.", show_default=False)],
     val: Annotated[
         Path | None,
         options.option("--val", help="Validation set: a folder in VOC layout, or a run folder."),

@@ -11,8 +11,8 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 _SECTIONS = {
-    "Images": "--dataset --root --images --split --classes --labels --gt --difficulty --limit --sample --shard "
-    "--orientation --pred --list",
+    "Images": "--dataset --root --split --classes --labels --gt --limit --sample --shard --orientation --pred --list",
+    "Drawn images (toyland)": "--images --difficulty",
     "Validation": "--val --val-dataset --val-root --val-split --val-images --val-masks --val-count --val-difficulty",
     "Method": "--backend --task --preset --prompts --stage --seeds --recipe --network --encoder --encoder-weights "
     "--rounds --scales --flip --window --sharpen --policy --finished --from --set --config --seed",
@@ -31,13 +31,21 @@ EXAMPLES = {
     "learn-prompts": "wsss-seed learn-prompts --dataset voc --root VOCdevkit/VOC2012 --out prompts",
     "proposals": "wsss-seed proposals --dataset voc --root VOCdevkit/VOC2012",
     "train-seg": "wsss-seed train-seg seeds --val-images photos --val-masks annotated --out segmenter",
-    "predict": "wsss-seed predict segmenter --images photos --out predictions",
+    "predict": "wsss-seed predict segmenter photos --out predictions",
     "evaluate": "wsss-seed evaluate --pred seeds --gt annotated",
     "export": "wsss-seed export coco seeds exported",
     "report": "wsss-seed report seeds --gt annotated",
     "sheet": "wsss-seed sheet seeds --sample 24",
     "explain": "wsss-seed explain seeds 2007_000032 --out why.png",
     "settings": "wsss-seed settings dino-sam",
+    "models list": "wsss-seed models list",
+    "models pull": "wsss-seed models pull base",
+    "models where": "wsss-seed models where vit_b",
+    "models verify": "wsss-seed models verify base",
+    "models check": "wsss-seed models check base",
+    "datasets list": "wsss-seed datasets list",
+    "datasets check": 'wsss-seed datasets check --dataset folder --root photos --classes "cat, dog"',
+    "datasets make": "wsss-seed datasets make toyland --out toyland",
     "doctor": "wsss-seed doctor --time",
 }
 """Command -> a command line for its help."""
@@ -65,9 +73,10 @@ class Command(TyperCommand):
                     formatter.write_dl(records)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        if self.name in EXAMPLES and ctx.parent is not None and ctx.parent.parent is None:
+        example = EXAMPLES.get(ctx.command_path.partition(" ")[2])
+        if example is not None:
             formatter.write_paragraph()
-            formatter.write(f"Example:\n  {EXAMPLES[self.name]}\n")  # unwrapped, so that it can be copied
+            formatter.write(f"Example:\n  {example}\n")  # unwrapped, so that it can be copied
 
 
 def _in_sections(options: Iterable[tuple[list[str], Any]]) -> dict[str, list[Any]]:

@@ -21,17 +21,21 @@ if TYPE_CHECKING:
 def predict(
     ctx: typer.Context,
     checkpoint: Annotated[
-        Path, typer.Argument(help="Output of train-seg: best.pt, last.pt, or their folder.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT", help="Output of train-seg: best.pt, last.pt, or their folder.", show_default=False
+        ),
     ],
-    images: Annotated[
-        str | None,
-        options.option("--images", help="Folder of images; with --dataset toyland, the number of images to draw."),
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="FOLDER", help="Folder of images, searched recursively.", show_default=False),
     ] = None,
     dataset: Annotated[
         str | None,
         options.option("--dataset", "-d", help="Dataset instead of a folder of images: voc, coco or toyland."),
     ] = None,
     root: options.Root = None,
+    images: options.Images = None,
     split: options.Split = None,
     classes: options.Classes = None,
     scales: Annotated[
@@ -101,7 +105,7 @@ def predict(
     if not sharpen and (of_proposals or sam or any(key.startswith("sharpen.") for key in values)):
         raise UsageError("--sam and the settings of sharpen and proposals need --sharpen")
     segmenter = load_segmenter(checkpoint)
-    data = _open(images, dataset, root, split, classes, seed, difficulty, segmenter.class_set)
+    data = _open(folder, dataset, root, images, split, classes, seed, difficulty, segmenter.class_set)
     require_classes(checkpoint, segmenter.class_set, data.class_set)
     if voc_archive is not None:
         from ..output.voc_server import check
@@ -175,9 +179,10 @@ def _values(values: dict[str, Any], scales: str | None, flip: bool, window: int 
 
 
 def _open(
-    images: str | None,
+    folder: Path | None,
     dataset: str | None,
     root: Path | None,
+    images: int | None,
     split: str | None,
     classes: str | None,
     seed: int,
@@ -188,18 +193,16 @@ def _open(
     from ..data import open_dataset
     from ..data.folder import Folder
 
-    if dataset in (None, "folder"):
-        folder = images if images is not None else root
-        if folder is None:
-            raise UsageError("predict needs --images FOLDER, or --dataset NAME")
-        if (images is not None and root is not None) or split not in (None, Folder.split):
-            raise UsageError("--root and --split need --dataset; give a folder of images with --images alone")
-        if difficulty != "standard":
-            raise UsageError("--difficulty is for --dataset toyland; a folder of images has none")
-        return Folder(Path(folder), class_set)
-    count = None
-    if images is not None:
-        if dataset != "toyland" or not images.isdecimal() or int(images) < 1:
-            raise UsageError(f"--images {images}: with --dataset it is the number of toyland images to draw")
-        count = int(images)
-    return open_dataset(dataset or "", root, split, classes, "none", count, seed, difficulty)
+    if dataset not in (None, "folder"):
+        if folder is not None:
+            raise UsageError(f"give either the folder {folder} or --dataset {dataset} (its folder with --root)")
+        return open_dataset(dataset or "", root, split, classes, "none", images, seed, difficulty)
+    if folder is None and root is None:
+        raise UsageError("predict needs a folder of images after the segmenter, or --dataset NAME")
+    if folder is not None and root is not None:
+        raise UsageError(f"give either the folder {folder} or --root {root}")
+    if split not in (None, Folder.split):
+        raise UsageError("--split is for --dataset voc, coco or toyland; a folder of images has none")
+    if images is not None or difficulty != "standard":
+        raise UsageError("--images and --difficulty are for --dataset toyland")
+    return Folder(Path(folder or root or ""), class_set)
