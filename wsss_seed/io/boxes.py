@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from .font import Font, font_for
 
 Style = Literal["solid", "dashed", "dotted"]
 Colour = tuple[int, int, int]
@@ -50,7 +52,7 @@ def draw_boxes(image: np.ndarray, boxes: Sequence[DrawnBox], legend: Sequence[tu
     height, width = image.shape[:2]
     scale = min(max(1.0, _SHORTEST / max(height, width)), _LONGEST / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    font = ImageFont.load_default(16)
+    font = font_for((b.text for b in boxes), 16)
     line = 26
     picture = Image.new("RGB", (max(size[0], 480), size[1] + line * len(legend)), "white")
     picture.paste(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC), (0, 0))
@@ -95,7 +97,7 @@ def _dashes(
 
 def _label(
     canvas: ImageDraw.ImageDraw,
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    font: Font,
     b: DrawnBox,
     place: tuple[float, float, float],
     size: tuple[int, int],

@@ -11,8 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from .files import write_bytes, write_text
-
-_Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+from .font import Font
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 360, 90, 24, 40, 56
 """Of a panel, and the margins around its axes, in pixels."""
@@ -132,7 +131,7 @@ def _running_mean(values: Sequence[float], span: int) -> list[float]:
     return [(sums[j + 1] - sums[max(0, j + 1 - span)]) / min(j + 1, span) for j in range(len(values))]
 
 
-def _upright(image: Image.Image, text: str, place: tuple[int, int], font: _Font) -> None:
+def _upright(image: Image.Image, text: str, place: tuple[int, int], font: Font) -> None:
     """Text that runs upwards, centred at ``place``."""
     left, top, right, bottom = (round(v) for v in font.getbbox(text))
     strip = Image.new("RGB", (right - left + 2, bottom - top + 2), "white")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..data import open_dataset
 from ..data.base import Dataset, Sample
@@ -19,6 +19,7 @@ from ..data.images import read_labels, read_rgb
 from ..data.selection import select
 from ..errors import ImageError, RunFolderError, UsageError, WsssError
 from ..io.files import write_bytes
+from ..io.font import Font, font_for
 from ..io.overlay import IGNORE_COLOUR, overlay
 from ..io.prefetch import prefetch_map
 from .finished import FinishedRun, open_run, truth_for
@@ -195,7 +196,8 @@ def _fit(picture: Image.Image, how: Image.Resampling) -> Image.Image:
 
 def _draw(run: FinishedRun, columns: Sequence[_Column], labels: Sequence[int]) -> Image.Image:
     """The sheet: the legend, then bands of up to eight images with a row for each kind of cell."""
-    font = ImageFont.load_default(13)
+    names = [run.names[label] for label in labels if label < len(run.names)]
+    font = font_for(map(_printable, (*names, *(column.id for column in columns))), 13)
     rows = ["image", "mask", "confidence"]
     if len(columns[0].cells) > len(rows):
         rows.insert(1, "ground truth")
@@ -227,7 +229,7 @@ def _draw(run: FinishedRun, columns: Sequence[_Column], labels: Sequence[int]) -
     return picture
 
 
-def _legend(run: FinishedRun, labels: Sequence[int], width: int, font: Any) -> Image.Image:
+def _legend(run: FinishedRun, labels: Sequence[int], width: int, font: Font) -> Image.Image:
     """A swatch with name for each class, ignored pixels at the end; as many lines as they need."""
     entries = [(run.palette[label], run.names[label]) for label in labels if 0 < label < len(run.names)]
     entries += [(IGNORE_COLOUR, "ignored")] if IGNORE in labels else []
@@ -247,7 +249,7 @@ def _legend(run: FinishedRun, labels: Sequence[int], width: int, font: Any) -> I
     return picture
 
 
-def _shortened(id: str, font: Any) -> str:
+def _shortened(id: str, font: Font) -> str:
     """An id that fits above its column, without its beginning if it is too long: the end tells images apart."""
     text = _printable(id)
     while font.getlength(text) > _SIDE:
