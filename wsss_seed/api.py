@@ -474,7 +474,9 @@ class Run:
         limit: int = 2000,
         progress: Progress | None = None,
     ) -> Reported:
-        """Write one HTML page of the run: totals, classes, settings, and the images with their masks, worst first.
+        """Write one HTML page of the run: totals, classes, settings, and the images with masks and boxes, worst first.
+
+        The page contains its pictures, enlarged up to 1,024 pixels, or 512 with more than 500 images.
 
         Args:
             out: the page; ``report.html`` in the run folder by default.
@@ -483,9 +485,15 @@ class Run:
             progress: where to show progress.
         """
         from .output.report import report
+        from .run.explain import evidence_of
 
         return report(
-            self.path, None if out is None else Path(out), truth=self._truth(gt), limit=limit, progress=progress
+            self.path,
+            None if out is None else Path(out),
+            truth=self._truth(gt),
+            evidence_of=evidence_of(self.path),
+            limit=limit,
+            progress=progress,
         )
 
     def sheet(

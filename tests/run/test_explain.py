@@ -6,7 +6,8 @@ import pytest
 
 import wsss_seed as ws
 from wsss_seed.errors import RunFolderError, UsageError
-from wsss_seed.run.explain import explain
+from wsss_seed.output.manifest import Record
+from wsss_seed.run.explain import evidence_of, explain
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +88,24 @@ def test_a_backend_without_boxes(tmp_path):
     assert found.boxes == ()
     assert found.to_json()["evidence"]["masks"] > 0
     assert all(c.given for c in found.classes)
+
+
+def test_the_evidence_for_the_report_is_that_of_the_explanation(run):
+    evidence = evidence_of(run.path)
+    for record in run.records:
+        found, explanation = evidence(record), run.explain(record.id)
+        assert [(b.cls, b.box, b.score, b.crop, b.final, b.role) for b in found.boxes] == [
+            (b.cls, b.box, b.score, b.crop_probability, b.final, b.role) for b in explanation.boxes
+        ]
+        assert tuple(b.why for b in found.boxes) == explanation.reasons
+        assert list(found.clip.values()) == record.evidence["clip"]
+
+
+def test_damaged_evidence_is_a_note_of_the_report(run):
+    found = evidence_of(run.path)(Record("x", "ok", evidence={"mode": "label_free", "detections": [{}]}))
+    assert "the evidence of x is damaged" in found.note
+    assert found.boxes == ()
+
+
+def test_no_run_has_no_evidence(tmp_path):
+    assert evidence_of(tmp_path)(Record("x", "ok", evidence={"clip": [1]})).clip == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +16,7 @@ from ..data.images import read_palette, read_rgb
 from ..errors import RunFolderError, UsageError
 from ..io.boxes import DrawnBox, Style, draw_boxes
 from ..output.manifest import Manifest, Record
+from ..output.report.evidence import Box, Evidence, EvidenceOf, no_evidence
 from ..output.run_folder import fingerprint, image_path, mask_path, read_run
 from ..seeding.detection.explain import BoxEvidence, Thresholds, read_boxes, why
 
@@ -126,27 +127,63 @@ def explain(run: Path, image: str) -> Explanation:
             record = manifest[_find(manifest, image, run)]
     except OSError as error:
         raise RunFolderError(f"{run}: its manifest cannot be read ({error.strerror})") from None
-    settings = about["settings"]
-    if record.settings != fingerprint(settings):
+    if record.settings != fingerprint(about["settings"]):
         raise RunFolderError(f"{run}: {record.id} was seeded with other settings and is not finished; resume the run")
-    backend = settings.get("backend")
-    class_set = settings.get("class_set")
-    names = class_set.get("names") if isinstance(class_set, dict) else None
-    if not isinstance(backend, dict) or not isinstance(names, list):
+    explain_record = _explainer(run, about)
+    if explain_record is None:
         raise RunFolderError(f"{run}: not a run of generate; only its masks have evidence")
-    names = [str(name) for name in names]
-    mode = record.evidence.get("mode")
-    try:
-        boxes = read_boxes(record.evidence)
-        thresholds = Thresholds(backend, len(names))
-        size = record.size or (0, 0)
-        reasons = tuple(why(boxes, i, str(mode), size, thresholds) for i in range(len(boxes)))
-        classes = _classes(record, boxes, names)
-    except (msgspec.MsgspecError, ValueError, TypeError) as error:
-        raise RunFolderError(
-            f"{run}: the evidence of {record.id} is damaged ({error}); generate with `overwrite`"
-        ) from None
-    return Explanation(run, record, None if mode is None else str(mode), classes, boxes, reasons, tuple(names))
+    return explain_record(record)
+
+
+def evidence_of(run: Path) -> EvidenceOf:
+    """A function for the evidence in a record of a run, for its report; a run of predict has none.
+
+    Raises:
+        RunFolderError: a damaged ``run.json``.
+    """
+    explain_record = _explainer(run, read_run(run) or {})
+    if explain_record is None:
+        return no_evidence
+
+    def evidence(record: Record) -> Evidence:
+        try:
+            found = explain_record(record)
+        except RunFolderError as error:
+            return Evidence(note=str(error))
+        boxes = tuple(
+            Box(box.cls, box.box, box.score, box.crop_probability, box.final, box.role, reason)
+            for box, reason in zip(found.boxes, found.reasons, strict=True)
+        )
+        return Evidence(boxes, _clip(record, found.names))
+
+    return evidence
+
+
+def _explainer(run: Path, about: Mapping[str, Any]) -> Callable[[Record], Explanation] | None:
+    """A function for the explanation of a record, which raises RunFolderError if the record is damaged; None if the run
+    is not one of generate."""
+    settings = about.get("settings", {})
+    backend, class_set = settings.get("backend"), settings.get("class_set")
+    listed = class_set.get("names") if isinstance(class_set, dict) else None
+    if not isinstance(backend, dict) or not isinstance(listed, list):
+        return None
+    names = tuple(str(name) for name in listed)
+    thresholds = Thresholds(backend, len(names))
+
+    def explain_record(record: Record) -> Explanation:
+        mode = record.evidence.get("mode")
+        try:
+            boxes = read_boxes(record.evidence)
+            size = record.size or (0, 0)
+            reasons = tuple(why(boxes, i, str(mode), size, thresholds) for i in range(len(boxes)))
+            classes = _classes(record, boxes, names)
+        except (msgspec.MsgspecError, ValueError, TypeError) as error:
+            raise RunFolderError(
+                f"{run}: the evidence of {record.id} is damaged ({error}); generate with `overwrite`"
+            ) from None
+        return Explanation(run, record, None if mode is None else str(mode), classes, boxes, reasons, names)
+
+    return explain_record
 
 
 def _find(manifest: Manifest, image: str, run: Path) -> str:
@@ -166,12 +203,17 @@ def _find(manifest: Manifest, image: str, run: Path) -> str:
     raise UsageError(f"{run}: has no image {image}; {hint}")
 
 
-def _classes(record: Record, boxes: tuple[BoxEvidence, ...], names: list[str]) -> tuple[ExplainedClass, ...]:
-    """The classes that were asked, then those that CLIP saw most among the others. Raises ValueError."""
+def _clip(record: Record, names: Sequence[str]) -> dict[str, float]:
+    """CLIP's score of each class by name; empty if it was not asked. Raises ValueError."""
     seen = msgspec.convert(record.evidence.get("clip", []), list[float])
     if seen and len(seen) != len(names):
         raise ValueError(f"CLIP's scores of {len(seen)} classes, but there are {len(names)}")
-    clip = dict(zip(names, seen, strict=False))
+    return dict(zip(names, seen, strict=False))
+
+
+def _classes(record: Record, boxes: tuple[BoxEvidence, ...], names: Sequence[str]) -> tuple[ExplainedClass, ...]:
+    """The classes that were asked, then those that CLIP saw most among the others. Raises ValueError."""
+    clip = _clip(record, names)
     asked = dict.fromkeys([*record.scores, *(record.labels or ()), *(box.cls for box in boxes)])
     others = sorted((name for name in clip if name not in asked), key=lambda name: -clip[name])[:_UNASKED]
     roles: dict[str, Counter[str]] = {name: Counter(box.role for box in boxes if box.cls == name) for name in asked}

@@ -82,8 +82,10 @@ def test_every_picture_is_drawn(visit, pages):
     for name, path in pages.items():
         page = visit(path)
         assert sorted(shown(page)) == sorted(label_maps())
-        page.evaluate("Promise.all([...document.images].map(image => image.decode()))")
-        sizes = page.evaluate("[...document.images].map(image => [image.naturalWidth, image.clientWidth])")
+        page.evaluate("Promise.all([...document.querySelectorAll('#gallery img')].map(image => image.decode()))")
+        sizes = page.evaluate(
+            "[...document.querySelectorAll('#gallery img')].map(image => [image.naturalWidth, image.clientWidth])"
+        )
         layers = 8 if name == "compared" else 5
         assert len(sizes) == layers * len(label_maps())
         assert all(natural > 0 and drawn > 0 for natural, drawn in sizes)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.output.odd_run import PALETTE, label_maps
+from tests.output.odd_run import NAMES, PALETTE, label_maps
 from tests.output.report.page import Page
 from wsss_seed.errors import ImageError
 from wsss_seed.output.finished import open_run
 from wsss_seed.output.report import report
-from wsss_seed.output.report.card import make_card
+from wsss_seed.output.report.card import Card, make_card
+from wsss_seed.output.report.evidence import Box, Evidence, no_evidence
 
 
 def test_pictures_are_small_and_show_the_masks(run, tmp_path):
@@ -42,15 +43,16 @@ def test_pictures_are_small_and_show_the_masks(run, tmp_path):
             np.testing.assert_array_equal(np.asarray(picture(name, "mask").convert("RGBA"))[..., 3] == 0, labels == 0)
 
 
-def one_record(run: Path, name: str):
+def card_of(run: Path, name: str, truth_of=None, evidence_of=no_evidence) -> Card:
     finished = open_run(run)
-    return finished, next(record for record in finished.records if record.id == name)
+    record = next(record for record in finished.records if record.id == name)
+    return make_card(finished, record, truth_of, evidence_of, 512)
 
 
 def test_figures_of_an_image(run):
     labels = label_maps()["touching"]
     confidence = np.asarray(Image.open(run / "Confidence" / "touching.png")) / 255
-    card = make_card(*one_record(run, "touching"), None)
+    card = card_of(run, "touching")
     assert card.size == (60, 40)
     assert card.ignore == pytest.approx((labels == 255).mean())
     assert card.uncertainty == pytest.approx(np.where(labels == 255, 1, 1 - confidence).mean(), abs=1e-6)
@@ -58,6 +60,9 @@ def test_figures_of_an_image(run):
     assert (card.iou, card.joint, card.trouble) == (None, None, "")
     assert card.pixels.sum() == labels.size
     assert card.pixels[255] == (labels == 255).sum()
+    doubt = np.where(labels == 255, 1, 1 - confidence)
+    assert card.doubt[:3] == pytest.approx([doubt[labels == label].sum() for label in range(3)], rel=1e-5)
+    assert (card.boxes, card.missed, card.doubted) == ((), (), card.uncertainty)
 
 
 def test_iou_counts_ignored_pixels_as_background_and_leaves_void_out(run):
@@ -65,16 +70,16 @@ def test_iou_counts_ignored_pixels_as_background_and_leaves_void_out(run):
     truth = labels.copy()
     truth[15:25, 25:35] = 0  # where the mask is 255
     truth[:, :5] = 255
-    card = make_card(*one_record(run, "touching"), lambda _: truth)
+    card = card_of(run, "touching", lambda _: truth)
     assert card.ious == {0: 1.0, 1: 1.0, 2: 1.0}
     assert card.iou == 1.0
     truth[:20, 5:] = 2  # all that the mask has as 1, and a part of its 255
-    card = make_card(*one_record(run, "touching"), lambda _: truth)
+    card = card_of(run, "touching", lambda _: truth)
     assert card.ious[1] == 0.0
     assert 0 < card.ious[2] < 1
     assert {"truth", "errors"} <= card.pictures.keys()
     small = card.without_counts()
-    assert (small.pixels.size, small.joint) == (0, None)
+    assert (small.pixels.size, small.doubt.size, small.joint) == (0, 0, None)
     assert small.to_json() == card.to_json()
 
 
@@ -86,14 +91,42 @@ def test_iou_counts_ignored_pixels_as_background_and_leaves_void_out(run):
     ],
 )
 def test_ground_truth_that_does_not_fit_is_a_remark_on_the_card(run, truth, message):
-    card = make_card(*one_record(run, "ring"), lambda _: truth)
+    card = card_of(run, "ring", lambda _: truth)
     assert card.trouble == f"ring: {message}"
     assert card.iou is None
     assert "truth" not in card.pictures
+
+
+def test_evidence_is_on_the_card(run):
+    box = Box("cat", (1.0, 2.0, 30.0, 39.123456), 0.61234, None, 0.5, "dropped", "too small")
+    evidence = Evidence((box,), {NAMES[2]: 0.4, NAMES[3]: 0.9}, "a part is damaged")
+    card = card_of(run, "touching", evidence_of=lambda record: evidence)
+    assert [m.label for m in card.missed] == [4, 3]
+    assert card.doubted == pytest.approx(1.3)
+    assert card.notes == ("<i>touching</i>", "a part is damaged")
+    json = card.to_json()
+    assert json["missed"] == [[4, "clip", 0.9], [3, "clip", 0.4]]
+    assert json["boxes"][0] | {"why": ""} == {
+        "cls": "cat",
+        "box": [1.0, 2.0, 30.0, 39.12],
+        "score": 0.612,
+        "crop": None,
+        "final": 0.5,
+        "role": "dropped",
+        "why": "",
+    }
+
+
+def test_ground_truth_decides_what_is_missed(run):
+    truth = label_maps()["touching"].copy()
+    truth[:4] = 3
+    evidence = Evidence(clip={NAMES[3]: 0.9})
+    card = card_of(run, "touching", lambda _: truth, lambda record: evidence)
+    assert [(m.label, m.source, m.score) for m in card.missed] == [(3, "truth", 1.0)]
 
 
 @pytest.mark.parametrize("folder", ["SegmentationClass", "Confidence"])
 def test_maps_of_another_size_than_the_image_are_an_error(run, folder):
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(run / folder / "ring.png")
     with pytest.raises(ImageError, match="4 x 4 but 60 x 40 pixels in the image"):
-        make_card(*one_record(run, "ring"), None)
+        card_of(run, "ring")

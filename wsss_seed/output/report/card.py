@@ -1,16 +1,13 @@
-"""Thumbnails and metrics of one image of the report."""
+"""Pictures, metrics and evidence of one image of the report."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ...data.classes import IGNORE
 from ...data.images import read_labels, read_rgb
@@ -19,12 +16,11 @@ from ...evaluation.confusion import joint_histogram
 from ..finished import FinishedRun
 from ..manifest import Record
 from ..run_folder import confidence_path, image_path, mask_path
+from .evidence import Box, EvidenceOf, Missed, missed
+from .pictures import enlarged, index_png, photograph
 
 TruthOf = Callable[[str], np.ndarray]
 """Returns the ground truth of an id, uint8 (H, W). Raises ImageError if there is none."""
-
-SIDE = 176
-"""Longest side of a thumbnail in pixels."""
 
 RIGHT, WRONG, UNDECIDED, UNCOUNTED = range(4)
 ERROR_COLOURS = ((0, 0, 0), (230, 40, 40), (250, 200, 40), (128, 128, 128))
@@ -41,12 +37,16 @@ class Card:
         ignore: share of ignored pixels.
         size: width and height of the image in pixels.
         notes: notes of the run about the image.
-        pictures: data URIs by name: image, mask, confidence, truth, errors.
+        pictures: data URIs of the thumbnails by name: image, mask, confidence, truth, errors.
+        enlarged: the enlarged view as JSON values; see ``pictures.enlarged``.
+        boxes: the boxes that the detector found, best first.
+        missed: classes without a pixel in the mask that may be in the image.
         labels: labels in mask or ground truth, without the ignore label.
         iou: mean IoU over ``labels``, ignored pixels counted as background; None without ground truth.
         ious: IoU of each label.
         trouble: why there is no ground truth although it was requested; empty otherwise.
         pixels: int64 (256,) pixels by label.
+        doubt: float64 (256,) sum of 1 - confidence over the pixels of each label.
         joint: int64 (256, 256) pixels by ground truth and prediction; None without ground truth.
     """
 
@@ -56,19 +56,28 @@ class Card:
     size: tuple[int, int]
     notes: tuple[str, ...]
     pictures: dict[str, str]
+    enlarged: dict[str, Any]
+    boxes: tuple[Box, ...]
+    missed: tuple[Missed, ...]
     labels: tuple[int, ...]
     iou: float | None
     ious: dict[int, float]
     trouble: str
     pixels: np.ndarray
+    doubt: np.ndarray
     joint: np.ndarray | None
+
+    @property
+    def doubted(self) -> float:
+        """How much suggests that the mask is wrong: the uncertainty, or the classes that it may have missed."""
+        return max(self.uncertainty, sum(m.score for m in self.missed))
 
     def without_counts(self) -> Card:
         """A copy without the histograms, which take half a megabyte per image."""
-        return dataclasses.replace(self, pixels=np.zeros(0), joint=None)
+        return dataclasses.replace(self, pixels=np.zeros(0), doubt=np.zeros(0), joint=None)
 
     def to_json(self) -> dict[str, Any]:
-        """Data for the script of the page."""
+        """Data for the script of the page, without the enlarged view."""
         return {
             "id": self.id,
             "uncertainty": round(self.uncertainty, 4),
@@ -79,24 +88,43 @@ class Card:
             "iou": None if self.iou is None else round(self.iou, 4),
             "ious": {label: round(value, 4) for label, value in self.ious.items()},
             "trouble": self.trouble,
+            "missed": [[m.label, m.source, round(m.score, 4)] for m in self.missed],
+            "boxes": [_box(box) for box in self.boxes],
             "pictures": self.pictures,
         }
 
 
-def make_card(run: FinishedRun, record: Record, truth_of: TruthOf | None) -> Card:
-    """Read the files of an image. Raises ImageError if image, mask or confidence map is invalid."""
+def _box(box: Box) -> dict[str, Any]:
+    scores = {key: None if (v := getattr(box, key)) is None else round(v, 3) for key in ("score", "crop", "final")}
+    return dataclasses.asdict(box) | scores | {"box": [round(x, 2) for x in box.box]}
+
+
+def make_card(run: FinishedRun, record: Record, truth_of: TruthOf | None, evidence_of: EvidenceOf, side: int) -> Card:
+    """Read the files of an image.
+
+    Args:
+        run: the run.
+        record: of the image.
+        truth_of: for its ground truth.
+        evidence_of: for its boxes.
+        side: longest side of the enlarged view in pixels.
+
+    Raises:
+        ImageError: image, mask or confidence map is invalid.
+    """
     image = read_rgb(image_path(run.path, record.id))
     labels = _labels(mask_path(run.path, record.id), read_labels, image)
     confidence = _labels(confidence_path(run.path, record.id), read_labels, image)
     height, width = labels.shape
     ignored = labels == IGNORE
     pixels = np.bincount(labels.ravel(), minlength=256)
+    doubt = np.where(ignored, 1.0, 1.0 - confidence / np.float32(255))
     pictures = {
-        "image": _photograph(image),
-        "mask": _index_png(labels, run.palette),
-        "confidence": _photograph(confidence),
+        "image": photograph(image),
+        "mask": index_png(labels, run.palette),
+        "confidence": photograph(confidence),
     }
-    joint, trouble, ious = None, "", {}
+    truth, joint, trouble, ious = None, None, "", {}
     if truth_of is not None:
         try:
             truth = _truth(truth_of(record.id), labels, len(run.names), record.id)
@@ -105,21 +133,26 @@ def make_card(run: FinishedRun, record: Record, truth_of: TruthOf | None) -> Car
         else:
             joint = joint_histogram(truth, labels)
             ious = _ious(joint, len(run.names))
-            pictures["truth"] = _index_png(truth, run.palette)
-            pictures["errors"] = _index_png(_errors(truth, labels), ERROR_COLOURS)
+            pictures["truth"] = index_png(truth, run.palette)
+            pictures["errors"] = index_png(_errors(truth, labels), ERROR_COLOURS)
     seen = np.flatnonzero(pixels[:IGNORE])
+    evidence = evidence_of(record)
     return Card(
         id=record.id,
-        uncertainty=float(np.where(ignored, 1.0, 1.0 - confidence / np.float32(255)).mean()),
+        uncertainty=float(doubt.mean()),
         ignore=float(ignored.mean()),
         size=(width, height),
-        notes=record.notes,
+        notes=tuple(note for note in (*record.notes, evidence.note) if note),
         pictures=pictures,
+        enlarged=enlarged(image, labels, truth, side),
+        boxes=evidence.boxes,
+        missed=missed(record, evidence.clip, run.names, pixels, None if joint is None else joint.sum(1)),
         labels=tuple(ious) if joint is not None else tuple(int(v) for v in seen),
         iou=float(np.mean(list(ious.values()))) if ious else None,
         ious=ious,
         trouble=trouble,
         pixels=pixels,
+        doubt=np.bincount(labels.ravel(), doubt.ravel(), minlength=256),
         joint=joint,
     )
 
@@ -156,28 +189,3 @@ def _errors(truth: np.ndarray, labels: np.ndarray) -> np.ndarray:
     kinds[labels == IGNORE] = UNDECIDED
     kinds[truth == IGNORE] = UNCOUNTED
     return kinds
-
-
-def _fit(picture: Image.Image, how: Image.Resampling) -> Image.Image:
-    scale = min(1.0, SIDE / max(picture.size))
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture if size == picture.size else picture.resize(size, how)
-
-
-def _photograph(pixels: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    _fit(Image.fromarray(pixels), Image.Resampling.BOX).save(buffer, "WEBP", quality=65, method=2)
-    return _uri("webp", buffer)
-
-
-def _index_png(labels: np.ndarray, palette: Any) -> str:
-    """An index PNG in which 0 is transparent, to be laid over the image."""
-    picture = _fit(Image.fromarray(labels), Image.Resampling.NEAREST)
-    picture.putpalette(bytes(value for colour in palette for value in colour))
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True, transparency=0)
-    return _uri("png", buffer)
-
-
-def _uri(kind: str, buffer: io.BytesIO) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

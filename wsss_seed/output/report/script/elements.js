@@ -1,0 +1,65 @@
+// Everything a run says enters the page as text or as the address of a picture, never as markup.
+
+const field = (id) => document.getElementById(id);
+const data = JSON.parse(field("data").textContent);
+
+function element(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function button(className, text) {
+  const node = element("button", className, text);
+  node.type = "button";
+  return node;
+}
+
+function percent(value) {
+  return value === null || value === undefined ? "–" : (100 * value).toFixed(1) + " %";
+}
+
+function named(label, remark) {
+  const name = element("span");
+  const swatch = element("span", "swatch");
+  swatch.style.background = data.colours[label] ?? data.ignored;
+  name.append(swatch, (data.names[label] ?? "label " + label) + (remark ? " " + remark : ""));
+  return name;
+}
+
+// The figures of an image, and its classes.
+function facts(card) {
+  const parts = [];
+  if (data.compared) parts.push(element("span", "", "IoU " + percent(card.iou)));
+  parts.push(element("span", "", "uncertainty " + percent(card.uncertainty)));
+  parts.push(element("span", "", "ignored " + percent(card.ignore)));
+  parts.push(element("span", "", card.size.join(" × ")));
+  for (const label of card.labels) {
+    if (label) parts.push(named(label, label in card.ious ? percent(card.ious[label]) : ""));
+  }
+  return parts;
+}
+
+const MISSED = {
+  truth: "in the ground truth, without a mask: ",
+  given: "in the given labels, without a mask: ",
+  guessed: "perhaps missed: ",
+};
+
+// What the mask may have missed, and the remarks of the run.
+function remarks(card) {
+  const parts = [];
+  if (card.missed.length) {
+    const line = element("p", "missed", MISSED[card.missed[0][1]] ?? MISSED.guessed);
+    for (const [label, source, score] of card.missed) {
+      const remark = { clip: "(CLIP " + score.toFixed(2) + ")", box: "(box " + score.toFixed(2) + ")" }[source];
+      line.append(named(label, remark), " ");
+    }
+    parts.push(line);
+  }
+  for (const note of [...card.notes, card.trouble]) {
+    if (note) parts.push(element("p", "hint", note));
+  }
+  return parts;
+}
