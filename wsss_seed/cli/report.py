@@ -30,9 +30,10 @@ def report(
     ] = 2000,
     json: options.Json = False,
 ) -> None:
-    """Write a run as one HTML page: totals, classes, settings, and the images with their masks, worst first.
+    """Write a run as one HTML page: totals, classes, settings, and the images with masks and boxes, worst first.
 
-    The page is self-contained. With --gt or --dataset it also shows ground truth, errors and IoU.
+    The page is self-contained: it includes its pictures, enlarged on a click up to 1,024 pixels, or 512 with more than
+    500 images. With --gt or --dataset it also shows ground truth, errors and IoU.
     """
     from ..api import open_run
     from ..errors import UsageError

@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -55,8 +56,11 @@ def pages(run) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def boxes(tmp_path_factory) -> Path:
-    """The page of a label-free run: some boxes were dropped, some classes may have been missed."""
-    data = ws.open_dataset("toyland", split="val", images=30, labels="none", difficulty="hard")
+    """The page of a label-free run: some boxes were dropped, some classes may have been missed; boats have phrases."""
+    known = ws.load_class_set("toyland")
+    phrases = tuple((name, "ship") if name == "boat" else (name,) for name in known.names)
+    classes = replace(known, phrases=phrases)
+    data = ws.open_dataset("toyland", split="val", images=30, labels="none", difficulty="hard", classes=classes)
     out = tmp_path_factory.mktemp("boxes") / "seeds"
     ws.generate(data, out=out, models="tiny", device="cpu", progress=False)
     return ws.open_run(out).report().out
@@ -294,6 +298,7 @@ def test_ground_truth_and_errors_are_enlarged(visit, run, tmp_path):
     settled(page, "touching")
     assert page.input_value("#view") == address(page)["view"] == "errors"
     assert page.is_disabled("#outline")
+    assert page.is_visible("#viewer-legend")
     page.locator("#viewer-opacity").fill("100")
     seen = colours(page)
     height, width, _ = seen.shape
@@ -305,6 +310,7 @@ def test_ground_truth_and_errors_are_enlarged(visit, run, tmp_path):
     page.select_option("#view", "truth")
     settled(page)
     page.uncheck("#outline")
+    assert not page.is_visible("#viewer-legend")
     seen = colours(page)
     assert near(seen[height * 4 // 5, width // 5], PALETTE[1])
     page.select_option("#view", "confidence")
@@ -399,7 +405,14 @@ def test_a_hostile_image_is_opened_by_its_address(visit, pages):
 
 def test_boxes_have_scores_and_reasons(visit, boxes):
     data = Page(boxes).data
-    card = max(data["cards"], key=lambda card: len({box["role"] for box in card["boxes"]}) * 100 + len(card["boxes"]))
+    card = max(
+        data["cards"],
+        key=lambda card: (
+            any(box["cls"] == "boat" for box in card["boxes"]),
+            len({box["role"] for box in card["boxes"]}),
+            len(card["boxes"]),
+        ),
+    )
     dropped = [box for box in card["boxes"] if box["role"] == "dropped"]
     assert dropped
     assert len(dropped) < len(card["boxes"])
@@ -420,7 +433,9 @@ def test_boxes_have_scores_and_reasons(visit, boxes):
     assert place["width"] == pytest.approx((x1 - x0) * scale, abs=2)
     assert place["height"] == pytest.approx((y1 - y0) * scale, abs=2)
     cells = [row.locator("td, th").all_inner_texts() for row in page.locator("#box-rows tr").all()]
-    assert [c[1] for c in cells] == [box["cls"] for box in card["boxes"]]
+    phrased = {"boat": "boat asked as boat, ship"}
+    assert [c[1] for c in cells] == [phrased.get(box["cls"], box["cls"]) for box in card["boxes"]]
+    assert "boat" in [box["cls"] for box in card["boxes"]]
     assert [c[2] for c in cells] == [f"{box['score']:.3f}" for box in card["boxes"]]
     assert all(c[5].endswith(box["why"]) for c, box in zip(cells, card["boxes"], strict=True))
     page.uncheck("#boxes")

@@ -11,6 +11,7 @@ from wsss_seed.data.voc import Voc
 from wsss_seed.errors import WsssError
 from wsss_seed.evaluation.evaluate import evaluate
 from wsss_seed.output.report import report
+from wsss_seed.output.report.evidence import Evidence
 
 
 def test_more_names_than_a_label_map_has_room_for_are_refused(run):
@@ -61,6 +62,50 @@ def test_with_ground_truth_the_miou_is_that_of_evaluate(run, truth):
                 assert card["ious"][str(label)] == pytest.approx(hits / union, abs=1e-4)
             else:
                 assert str(label) not in card["ious"]
+
+
+def rows(page: Page) -> dict[str, dict[str, str]]:
+    """The table of classes: what its cells are sorted by."""
+    found: dict[str, dict[str, str]] = {}
+    for _, attributes in page.tags:
+        if "data-class" in attributes:
+            found[attributes["data-class"]] = row = {}
+        elif found:
+            row |= {k[5:]: v for k, v in attributes.items() if k.startswith("data-") and k not in ("data-label",)}
+    return found
+
+
+def test_classes_have_score_and_uncertainty(run):
+    page = Page(report(run).out)
+    doubt, area, images = np.zeros(256), np.zeros(256), np.zeros(256)
+    for name, labels in label_maps().items():
+        confidence = np.asarray(Image.open(run / "Confidence" / f"{name}.png")) / 255
+        doubt += np.bincount(labels.ravel(), (1 - confidence).ravel(), minlength=256)
+        area += np.bincount(labels.ravel(), minlength=256)
+        images += np.bincount(labels.ravel(), minlength=256) > 0
+    table = rows(page)
+    for label, name in enumerate(("background", *NAMES)):
+        assert float(table[name]["uncertainty"]) == pytest.approx(doubt[label] / area[label], rel=1e-4)
+        assert float(table[name]["share"]) == pytest.approx(area[label] / area.sum())
+        assert table[name]["images"] == str(int(images[label]))
+        assert table[name]["score"] == ("0.5" if label else "")
+
+
+def test_what_may_be_missed_is_counted_and_comes_first(run):
+    """Evidence of a class in an image that is otherwise certain puts it before the uncertain ones."""
+    certain = [card["id"] for card in Page(report(run).out).data["cards"] if 1 not in card["labels"]][-1]
+
+    def evidence_of(record):
+        return Evidence(clip={NAMES[0]: 0.95} if record.id == certain else {})
+
+    page = Page(report(run, evidence_of=evidence_of, limit=3).out)
+    assert [card["id"] for card in page.data["cards"]][:2] == ["void", certain]  # void has no confidence at all
+    assert page.data["cards"][1]["missed"] == [[1, "clip", 0.95]]
+    assert {name: row["missed"] for name, row in rows(page).items()} == {
+        "background": "0",
+        **dict.fromkeys(NAMES, "0"),
+        NAMES[0]: "1",
+    }
 
 
 def test_perfect_masks_have_no_errors(run):

@@ -40,6 +40,7 @@ async function renderPicture(card) {
   field("view").value = view;
   field("outline").disabled = view === "confidence" || view === "errors";
   stage.classList.toggle("dim", view === "errors");
+  if (field("viewer-legend")) field("viewer-legend").hidden = view !== "errors";
   stage.style.setProperty("--ratio", card.size[0] / card.size[1]);
   field("photo").src = view === "confidence" ? card.pictures.confidence : large.photo;
   field("photo").alt = view + " of " + card.id;
@@ -111,8 +112,12 @@ function renderBoxes(card) {
     name.scope = "row";
     const phrases = data.phrases[found.cls];
     if (phrases) name.append(element("span", "hint", " asked as " + phrases.join(", ")));
-    const figure = (value) => element("td", "number", value === null ? "–" : value.toFixed(3));
-    row.append(element("td", "number", at + 1), name, figure(found.score), figure(found.crop), figure(found.final));
+    row.append(element("td", "number", at + 1), name);
+    for (const [key, title] of [["score", "detector"], ["crop", "crop"], ["final", "combined"]]) {
+      const cell = element("td", "number", found[key] === null ? "–" : found[key].toFixed(3));
+      cell.dataset.name = title; // shown where the window is too narrow for a table
+      row.append(cell);
+    }
     row.append(element("td", "", ROLES[found.role] + ": " + found.why));
     const mark = (on) => () => {
       box.classList.toggle("marked", on);
