@@ -40,6 +40,7 @@ from wsss_seed.output.finished import open_run
 from wsss_seed.output.report import report
 from wsss_seed.output.run_folder import RunFolder
 from wsss_seed.proposals.store import Proposals
+from wsss_seed.run.explain import evidence_of
 from wsss_seed.seeding.clip_sams.prompts import load_contexts
 from wsss_seed.segmenter.checkpoint import load_segmenter
 from wsss_seed.types import Seed
@@ -244,12 +245,27 @@ def list_target(folder: Path) -> Target:
     return Target(folder / "ImageSets/Segmentation/train.txt", lambda _: Voc(folder, CATS))
 
 
+SETTINGS = {
+    "dataset": {"name": "x", "split": "train"},
+    "class_set": {"names": list(CATS.names), "phrases": {"cat": ["cat", "kitty"]}},
+    "backend": {"name": "dino-sam", "nms.iou_threshold": 0.7, "detector.box_threshold": 0.3, "box.min_side": 4},
+}
+EVIDENCE = {
+    "mode": "label_free",
+    "clip": [0.5, 0.25],
+    "detections": [
+        {"class": "cat", "box": [1, 2, 3, 4], "score": 0.5, "role": "dropped", "reason": reason}
+        for reason in ("nms", "too_small", "rejected")
+    ],
+}
+
+
 def write_run(folder: Path) -> Path:
     source = write_image(folder / "photo.png", PIXELS)
     run = folder / "run"
-    with RunFolder(run, CATS, {"dataset": {"name": "x", "split": "train"}, "b": 1}, split="train") as out:
+    with RunFolder(run, CATS, SETTINGS, split="train") as out:
         for name in IDS:
-            seed = Seed(LABELS, np.ones(LABELS.shape, np.float32), (0, 1), {0: 0.9}, {"boxes": [[1, 2, 3, 4]]}, ("n",))
+            seed = Seed(LABELS, np.ones(LABELS.shape, np.float32), (0, 1), {0: 0.9}, EVIDENCE, ("n",))
             out.save(Sample(name, source), PIXELS, seed, 0.1)
         out.fail(Sample("d"), "damaged", 0.1)
         out.finalize([*IDS, "d"])
@@ -267,7 +283,7 @@ def run_target(name: str) -> Callable[[Path], Target]:
             exported = folder / "exported"
             try:
                 open_run(run)
-                report(run, limit=5)
+                report(run, evidence_of=evidence_of(run), limit=5)
                 formats.append(formats.pop(0))
                 export(formats[0], run, exported)
                 open_again(run)
@@ -284,7 +300,7 @@ def run_target(name: str) -> Callable[[Path], Target]:
 
 def open_again(run: Path) -> None:
     """As the next command of the same kind does."""
-    with RunFolder(run, CATS, {"dataset": {"name": "x", "split": "train"}, "b": 1}, split="train") as folder:
+    with RunFolder(run, CATS, SETTINGS, split="train") as folder:
         folder.former([Sample(name) for name in IDS])
         folder.finalize(IDS)
 

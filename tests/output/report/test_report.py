@@ -1,17 +1,22 @@
 """The report: its figures, and a page in which hostile names stay text."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.output.odd_run import CLASSES, NAMES, label_maps
 from tests.output.report.page import Page
+from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.voc import Voc
 from wsss_seed.errors import WsssError
 from wsss_seed.evaluation.evaluate import evaluate
 from wsss_seed.output.report import report
 from wsss_seed.output.report.evidence import Evidence
+from wsss_seed.output.run_folder import RunFolder
+from wsss_seed.types import Seed
 
 
 def test_more_names_than_a_label_map_has_room_for_are_refused(run):
@@ -106,6 +111,20 @@ def test_what_may_be_missed_is_counted_and_comes_first(run):
         **dict.fromkeys(NAMES, "0"),
         NAMES[0]: "1",
     }
+
+
+def test_given_labels_without_pixels_are_missed(tmp_path):
+    """As often as the totals of the run say."""
+    names = tuple(CLASSES.names)
+    with RunFolder(tmp_path / "run", CLASSES, {"a": 1}) as folder:
+        for id, labels in label_maps().items():
+            seed = Seed(labels, np.ones(labels.shape, np.float32), (), {}, {}, ())
+            folder.save(Sample(id, labels=(0, 2)), np.zeros((*labels.shape, 3), np.uint8), seed, 0.0)
+        folder.finalize(list(label_maps()))
+    counted = json.loads((tmp_path / "run" / "run.json").read_text())["totals"]["images_missing"]
+    assert set(counted) == {names[0], names[2]}
+    page = Page(report(tmp_path / "run").out)
+    assert {name: int(row["missed"]) for name, row in rows(page).items() if row["missed"] != "0"} == counted
 
 
 def test_perfect_masks_have_no_errors(run):
