@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 import wsss_seed as ws
 from tests.small_hf import sam3, saved
 from wsss_seed.config import flatten, override
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import RunFolderError, UsageError
-from wsss_seed.models.zoo import ModelSet
+from wsss_seed.models.zoo import BUNDLED, ModelSet
 from wsss_seed.run import calibrate as room
 from wsss_seed.run.annotated import FEWEST_IMAGES
 from wsss_seed.run.calibrate import (
+    GRID,
     GRIDS,
     OF_A_CLASS,
     PRESENCE,
@@ -129,6 +132,25 @@ def test_from_the_defaults_the_file_undoes_what_the_set_has(world, models, cache
     assert again.settings["clip.logit_scale"] == 0.0
     effective = override(override(Settings(), models.settings("dino-sam")), again.settings)
     assert effective == Settings()
+
+
+def test_another_sam_gets_thresholds_of_its_own(world, tmp_path, monkeypatch):
+    """A SAM whose weights are rounded to 3 bits still finds outlines, but no longer knows how good its masks are: the
+    threshold on their predicted IoU, which suits the original, drops most of them."""
+    folder = tmp_path / "rounded"
+    shutil.copytree(BUNDLED["tiny"], folder)
+    weights = load_file(folder / "sam.safetensors")
+    for name, weight in weights.items():
+        if weight.ndim >= 2:
+            step = weight.float().abs().amax(tuple(range(1, weight.ndim)), keepdim=True).clamp_min(1e-8) / 3
+            weights[name] = ((weight / step).round() * step).to(weight.dtype)
+    save_file(weights, folder / "sam.safetensors")
+    monkeypatch.setitem(BUNDLED, "rounded", folder)
+    other = ModelSet("tiny", "cpu", sam="rounded")
+    again = calibrate(world, other, grid={"mask.pred_iou_thresh": GRID["mask.pred_iou_thresh"]})
+    assert again.changes == {"mask.pred_iou_thresh": 0.0}
+    assert again.gain.certain
+    assert again.after > again.before + 0.02
 
 
 def test_labels_alone_judge_which_classes_are_found(world, models, cache, monkeypatch):

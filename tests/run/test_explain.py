@@ -35,6 +35,36 @@ def test_it_agrees_with_the_record(run):
         ]
 
 
+def test_why_each_class_was_asked(run):
+    """Label-free, each candidate names the threshold that it met; one that only the detector saw names the
+    detector's."""
+    seen, settings = set(), json.loads((run.path / "run.json").read_bytes())["settings"]["backend"]
+    for record in run.records:
+        found = run.explain(record.id)
+        for c in found.classes:
+            if not c.asked:
+                assert c.why is None
+                continue
+            key, value = record.evidence["asked"][c.name]
+            seen.add(key)
+            assert settings[key] <= value
+            assert f"{value:.3f} >= {key} " in c.why
+    assert {"clip.global_threshold", "clip.local_threshold"} <= seen
+
+
+def test_why_of_labels_and_of_older_runs(tmp_path):
+    given = ws.generate("toyland", images=2, out=tmp_path / "given", models="tiny", device="cpu", progress=False)
+    assert all(c.why is None for record in given.records for c in given.explain(record.id).classes)
+    few = {"clip.global_threshold": 1.0, "clip.local_threshold": 1.0, "detector.candidate_threshold": 1.0}
+    options = {"labels": "none", "models": "tiny", "device": "cpu", "progress": False}
+    free = ws.generate("toyland", images=1, out=tmp_path / "free", settings=few, **options)
+    (record,) = free.records
+    (asked,) = (c for c in free.explain(record.id).classes if c.asked)
+    assert "the class that CLIP sees most" in asked.why
+    wide = ws.generate("toyland", images=1, out=tmp_path / "w", settings={"clip.decision": "none"}, **options)
+    assert all(c.why is None for c in wide.explain(record.id).classes)
+
+
 def test_the_picture_has_the_boxes(run):
     record = max(run.records, key=lambda record: len(record.evidence["detections"]))
     found = run.explain(record.id)

@@ -28,7 +28,7 @@ def explain(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Explain the mask of an image: the classes asked, the boxes found, and which threshold dropped a box."""
+    """Explain the mask of an image: which classes were asked, which boxes found, and which threshold decided."""
     from ..run.explain import explain
 
     if out is not None and out.suffix.lower() not in _FORMATS:
@@ -78,6 +78,9 @@ def _show(found: Explanation) -> None:
                 for c in found.classes
             ],
         )
+        for c in found.classes:
+            if c.why is not None:
+                show.result(f"{c.name} asked: {c.why}")
     if found.boxes:
         show.table(
             "Boxes",

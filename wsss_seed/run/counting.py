@@ -24,7 +24,7 @@ from ..models.zoo import ModelSet
 from ..seeding.detection.box_masks import BoxMask
 from ..seeding.detection.detections import Detections, Role
 from ..seeding.detection.per_class import split_thresholds, with_thresholds
-from ..seeding.detection.seeder import DetectionSeeder, Step
+from ..seeding.detection.seeder import Classified, DetectionSeeder, Step
 from ..seeding.detection.settings import MaskSettings
 from ..seeding.dino_sam import DinoSam
 from ..seeding.dino_sam import Settings as DinoSamSettings
@@ -144,9 +144,8 @@ class _Counting(DetectionSeeder):
             known[key] = compute()
         return known[key]
 
-    def _classify(self, image: np.ndarray) -> tuple[tuple[int, ...], np.ndarray, tuple[str, ...]]:
-        found: tuple[tuple[int, ...], np.ndarray, tuple[str, ...]]
-        found = self._result(("classify", self._classifying), partial(super()._classify, image))
+    def _classify(self, image: np.ndarray) -> Classified:
+        found: Classified = self._result(("classify", self._classifying), partial(super()._classify, image))
         return found
 
     def _detect(

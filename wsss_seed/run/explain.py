@@ -18,7 +18,7 @@ from ..io.boxes import DrawnBox, Style, draw_boxes
 from ..output.manifest import Manifest, Record
 from ..output.report.evidence import Box, Evidence, EvidenceOf, no_evidence
 from ..output.run_folder import fingerprint, image_path, mask_path, read_run
-from ..seeding.detection.explain import BoxEvidence, Thresholds, read_boxes, why
+from ..seeding.detection.explain import BoxEvidence, Thresholds, read_boxes, why, why_asked
 
 _STYLES: Mapping[str, tuple[Style, str]] = {
     "confident": ("solid", "paints its class"),
@@ -38,6 +38,7 @@ class ExplainedClass:
         asked: whether its boxes or its mask were looked for.
         given: whether the image-level labels name it; None without labels.
         clip: CLIP's score of the class in the image; None if CLIP was not asked.
+        why: what made it a candidate; None if labels named it, if it was not asked, or if the run did not record it.
         score: best score among its boxes or pixels that count; None if it was not asked.
         boxes: number of its boxes by role.
         pixels: number of pixels in the mask.
@@ -47,6 +48,7 @@ class ExplainedClass:
     asked: bool
     given: bool | None
     clip: float | None
+    why: str | None
     score: float | None
     boxes: Mapping[str, int]
     pixels: int
@@ -176,7 +178,7 @@ def _explainer(run: Path, about: Mapping[str, Any]) -> Callable[[Record], Explan
             boxes = read_boxes(record.evidence)
             size = record.size or (0, 0)
             reasons = tuple(why(boxes, i, str(mode), size, thresholds) for i in range(len(boxes)))
-            classes = _classes(record, boxes, names)
+            classes = _classes(record, boxes, names, thresholds)
         except (msgspec.MsgspecError, ValueError, TypeError) as error:
             raise RunFolderError(
                 f"{run}: the evidence of {record.id} is damaged ({error}); generate with `overwrite`"
@@ -211,9 +213,13 @@ def _clip(record: Record, names: Sequence[str]) -> dict[str, float]:
     return dict(zip(names, seen, strict=False))
 
 
-def _classes(record: Record, boxes: tuple[BoxEvidence, ...], names: Sequence[str]) -> tuple[ExplainedClass, ...]:
+def _classes(
+    record: Record, boxes: tuple[BoxEvidence, ...], names: Sequence[str], thresholds: Thresholds
+) -> tuple[ExplainedClass, ...]:
     """The classes that were asked, then those that CLIP saw most among the others. Raises ValueError."""
     clip = _clip(record, names)
+    met = msgspec.convert(record.evidence.get("asked", {}), dict[str, tuple[str, float]])
+    why = {name: why_asked(*threshold, name, thresholds) for name, threshold in met.items()}
     asked = dict.fromkeys([*record.scores, *(record.labels or ()), *(box.cls for box in boxes)])
     others = sorted((name for name in clip if name not in asked), key=lambda name: -clip[name])[:_UNASKED]
     roles: dict[str, Counter[str]] = {name: Counter(box.role for box in boxes if box.cls == name) for name in asked}
@@ -223,6 +229,7 @@ def _classes(record: Record, boxes: tuple[BoxEvidence, ...], names: Sequence[str
             asked=name in asked,
             given=None if record.labels is None else name in record.labels,
             clip=clip.get(name),
+            why=why.get(name),
             score=record.scores.get(name),
             boxes={role: roles[name][role] for role in _STYLES} if name in asked else {},
             pixels=record.pixels.get(name, 0),

@@ -156,7 +156,8 @@ def test_the_seeder_takes_candidates_from_patches(clip):
             expected = patch_scores(clip, image, seeder._text, 12, SCALE)[:12]
             np.testing.assert_allclose(seed.evidence["clip"], expected, atol=1e-5)
             np.testing.assert_array_equal(seed.labels, seeder.seed(LoadedSample(sample, image)).labels)
-    asked, score, _ = seeder._classify(world.image(world[0]))
+    asked, score, _, why = seeder._classify(world.image(world[0]))
+    assert why == {i: ("clip.patch_threshold", float(score[i])) for i in asked}
     assert set(asked) <= set(np.argsort(-score)[:2].tolist())
 
 

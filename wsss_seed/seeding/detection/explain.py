@@ -108,6 +108,35 @@ def why(boxes: Sequence[BoxEvidence], i: int, mode: str, size: tuple[int, int], 
     return _painted(b, mode, thresholds) if b.role == "confident" else _demoted(boxes, i, mode, thresholds)
 
 
+_ASKED = {
+    "global_threshold": "CLIP's global view",
+    "local_threshold": "best of CLIP's local views",
+    "patch_threshold": "score of CLIP's patches",
+    "candidate_threshold": "score of the detector, asked for all classes",
+}
+
+
+def why_asked(key: str, value: float, cls: str, thresholds: Thresholds) -> str:
+    """What made a class a candidate, in words.
+
+    Args:
+        key: the setting that it met.
+        value: what met it.
+        cls: name of the class.
+        thresholds: of the run.
+
+    Raises:
+        ValueError: settings that lack the threshold, or an unknown one.
+    """
+    if key == "assume_present":
+        return f"the class that CLIP sees most ({value:.3f}), as none met a threshold"
+    what = _ASKED.get(key.rpartition(".")[2])
+    if what is None:
+        raise ValueError(f"unknown threshold {key}")
+    share = " of the range of the scores of all classes" * key.endswith("patch_threshold")
+    return f"{what} {value:.3f} >= {thresholds.named(key, cls)}{share}"
+
+
 def _reaches(value: float, threshold: float) -> bool:
     return value >= threshold - _ROUNDED
 

@@ -69,6 +69,22 @@ class Step(NamedTuple):
     depends: Hashable
 
 
+class Classified(NamedTuple):
+    """CLIP's view of an image.
+
+    Attributes:
+        asked: the candidate classes, foreground indices, ascending.
+        scores: float32 (K,) ranking score of every class.
+        rivals: distractors for the detector's caption.
+        why: for each candidate, the setting that made it one and the value that met it.
+    """
+
+    asked: tuple[int, ...]
+    scores: np.ndarray
+    rivals: tuple[str, ...]
+    why: Mapping[int, tuple[str, float]]
+
+
 MOSTLY_IGNORED = 0.60
 """Share of ignored pixels above which a note is added, because such a mask is of little use for training."""
 
@@ -152,13 +168,17 @@ class DetectionSeeder(ABC):
         elif self._set.clip.decision == "none":
             asked = tuple(range(len(self.class_set.names)))
         else:
-            asked, scores, rivals = self._classify(image)
+            asked, scores, rivals, why = self._classify(image)
             evidence["clip"] = [round(float(s), 6) for s in scores]
+            evidence["asked"] = {self.class_set.names[c]: [key, round(value, 6)] for c, (key, value) in why.items()}
             if self._set.clip.decision == "classifier":
                 asked = given = relative_decision(scores)
         found: Detections | None = None
         if given is None:
-            asked, found = self._with_detected(image, asked, rivals)
+            asked, found, by_detector = self._with_detected(image, asked, rivals)
+            key = f"{self._set.DETECTOR}.candidate_threshold"
+            for c, score in by_detector.items():
+                evidence.get("asked", {}).setdefault(self.class_set.names[c], [key, round(score, 6)])
         if not asked:
             note = "no class given" if given is not None else "no class found"
             return self._empty(image, 0, (), evidence, f"{note}: all pixels are background")
@@ -209,39 +229,47 @@ class DetectionSeeder(ABC):
         """(K + B, D) text features of the K classes and of everything that competes with them."""
         return self._competition[1]
 
-    def _classify(self, image: np.ndarray) -> tuple[tuple[int, ...], np.ndarray, tuple[str, ...]]:
-        """Candidate classes, the ranking scores (K,) of all classes, and the distractors for the detector's caption."""
+    def _classify(self, image: np.ndarray) -> Classified:
         c, k = self._set.clip, len(self.class_set.names)
         limit = c.max_candidates or self.class_set.max_candidates
         if c.scores == "patches":
             seen = patch_scores(self._clip, image, self._text, k, self._logit_scale)
             score = seen[:k]
             asked = relative_decision(score, c.patch_threshold, limit)
+            why = {i: ("clip.patch_threshold", float(score[i])) for i in asked}
         else:
             height, width = image.shape[:2]
-            views = to_numpy(self._clip.encode_views(image, view_boxes(height, width, c.grids)))
-            everything = probabilities(views, self._text, self._logit_scale)
+            features = to_numpy(self._clip.encode_views(image, view_boxes(height, width, c.grids)))
+            everything = probabilities(features, self._text, self._logit_scale)
             seen = everything.max(0)
             glob, loc, score = class_scores(everything[:, :k], c.local_weight)
             thresholds = self._per_class["clip.global_threshold"], self._per_class["clip.local_threshold"]
             asked = candidates(glob, loc, score, *thresholds, limit, assume_present=self._assume_present)
+            why = {}
+            for i in asked:
+                views = {"clip.global_threshold": glob[i], "clip.local_threshold": loc[i]}
+                met = [k for (k, v), least in zip(views.items(), thresholds, strict=True) if v >= least[i]]
+                why[i] = (met[0], float(views[met[0]])) if met else ("assume_present", float(score[i]))
         distractors = self._competition[0]
         most_seen = np.argsort(-seen[k : k + len(distractors)], kind="stable")[: c.distractors]
-        return asked, score, (*(distractors[i] for i in most_seen), *self.class_set.negatives)
+        rivals = (*(distractors[i] for i in most_seen), *self.class_set.negatives)
+        return Classified(asked, score, rivals, why)
 
     def _with_detected(
         self, image: np.ndarray, asked: tuple[int, ...], rivals: Sequence[str]
-    ) -> tuple[tuple[int, ...], Detections | None]:
+    ) -> tuple[tuple[int, ...], Detections | None, dict[int, float]]:
         """The candidates and the classes that the detector finds when asked for all of them at once: CLIP's global and
         local views overlook objects that are small or out of place, which a detector does not. If all classes are
-        candidates then, also the detections, which need not be repeated."""
+        candidates then, also the detections, which need not be repeated. Last, the best score of each class that the
+        detector found."""
         threshold, every = self._set.thresholds.candidate_threshold, range(len(self.class_set.names))
         if threshold >= 1 or len(asked) == len(every):
-            return asked, None
+            return asked, None, {}
         d = self._detect(image, every, rivals=rivals)
-        found = d.classes[d.kept & (d.scores >= np.float32(threshold))]
-        asked = tuple(sorted({*asked, *found.tolist()}))
-        return asked, d if len(asked) == len(every) else None
+        rows = d.kept & (d.scores >= np.float32(threshold))
+        best = {int(c): float(d.scores[rows & (d.classes == c)].max()) for c in np.unique(d.classes[rows])}
+        asked = tuple(sorted({*asked, *best}))
+        return asked, d if len(asked) == len(every) else None, best
 
     # boxes
 
