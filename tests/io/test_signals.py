@@ -279,3 +279,19 @@ def test_results_that_cannot_be_written_are_an_error():
         status, messages = ended(process)
         assert status == 2
         assert messages == "error: stdout: cannot be written (No space left on device); redirect it elsewhere\n"
+
+
+def test_an_interrupted_run_does_not_wait_for_what_libraries_do_at_exit(tmp_path):
+    process = script(f"""
+        import atexit
+        from wsss_seed.cli import main
+        atexit.register(time.sleep, 600)
+        sys.argv = ["wsss-seed", "generate", "--dataset", "toyland", "--images", "200", "--out", {str(tmp_path / "run")!r}]
+        main()
+    """)
+    assert process.stderr is not None
+    while "seeding 200 images" not in (line := process.stderr.readline()):
+        assert line
+    process.send_signal(signal.SIGTERM)
+    status, messages = ended(process)
+    assert (status, messages.splitlines()[-1]) == (130, "error: interrupted; run the same command again to resume")

@@ -156,3 +156,8 @@ def test_results_and_ends_of_workers(jobs, capsys):
     assert [w.begun for w in workers] == [(5, 1), (5, 4)]
     assert workers[1].end == "the process on second ended with status 7"
     assert capsys.readouterr().err.startswith("seeding 10 images, 5 of them already finished\n7 of 10 images done")
+
+
+def test_workers_end_as_soon_as_their_results_are_sent(jobs):
+    workers, _ = on_devices(jobs.linger, ["cpu"], (0, 1), Progress())
+    assert [(w.result, w.exit_code) for w in workers] == [("cpu", 0)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
+import time
 
 from wsss_seed.errors import WsssError
 from wsss_seed.io.progress import Progress
@@ -21,3 +23,8 @@ def vanish(device: str, shard: tuple[int, int], progress: Progress) -> tuple[str
     if device == "second":
         os._exit(7)
     return device, shard
+
+
+def linger(device: str, shard: tuple[int, int], progress: Progress) -> str:
+    atexit.register(time.sleep, 600)
+    return device

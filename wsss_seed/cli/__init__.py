@@ -12,7 +12,7 @@ import typer
 
 from .. import __version__
 from ..errors import WsssError, one_line, out_of_memory
-from ..io.signals import exit_on_signal
+from ..io.signals import exit_on_signal, leave, leaves_at_once
 from . import (
     calibrate,
     datasets,
@@ -120,8 +120,10 @@ def main() -> None:
     try:
         try:
             app()
-        except SystemExit:
+        except SystemExit as ended:
             show.finish()
+            if ended.code == 130 and leaves_at_once():
+                leave(130)
             raise
     except WsssError as error:
         show.error(str(error))

@@ -155,7 +155,7 @@ def predict(
     elif voc_archive is not None:
         from ..output.voc_server import pack
 
-        packed = pack(out, voc_archive, data.class_set, [sample.id for sample in data], competition)
+        packed = pack(out, voc_archive, data.class_set, data.ids, competition)
         more["archive"] = str(packed.path)
         if packed.with_ignore:
             show.warning(f"ignored pixels of {packed.with_ignore} label maps became background in {packed.path}")

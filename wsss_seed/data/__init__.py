@@ -107,16 +107,14 @@ def open_dataset(
     elif labels != "auto":
         source = Path(labels)
         folder = _image_folder(dataset)
-        found = read_image_labels(
-            source, [s.id for s in dataset], dataset.class_set, folder=folder, unmatched=unmatched
-        )
+        found = read_image_labels(source, dataset.ids, dataset.class_set, folder=folder, unmatched=unmatched)
         if not found:
             listed = f"; it lists {unmatched[0]!r}" if unmatched else ""
             raise DataError(f"{source}: knows none of the {len(dataset)} images, such as {dataset[0].id!r}{listed}")
         _set_labels(dataset, found, str(source.resolve()))
     elif dataset.labels_source is None:
         found, beside_it = find_image_labels(
-            beside, [s.id for s in dataset], dataset.class_set, folder=_image_folder(dataset), unmatched=unmatched
+            beside, dataset.ids, dataset.class_set, folder=_image_folder(dataset), unmatched=unmatched
         )
         _set_labels(dataset, found, None if beside_it is None else str(beside_it.resolve()))
     if unmatched:

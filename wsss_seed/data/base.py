@@ -123,6 +123,11 @@ class Dataset:
         return None
 
     @property
+    def ids(self) -> list[str]:
+        """The ids of the samples in order."""
+        return [s.id for s in self.samples]
+
+    @property
     def unlabelled(self) -> int:
         """Number of samples without image-level labels."""
         return len(self) if self.labels_source is None else sum(s.labels is None for s in self)

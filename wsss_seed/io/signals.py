@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 TERMINAL_SIGNALS = tuple(kind for kind in SIGNALS if kind != signal.SIGTERM)
@@ -21,6 +22,7 @@ TERMINAL_SIGNALS = tuple(kind for kind in SIGNALS if kind != signal.SIGTERM)
 
 _asked = False  # a signal came, and on_signal is handling it
 _watched = False  # a thread waits for the second Ctrl-C
+_leaves = False  # exit_on_signal was called
 _ending = threading.Lock()  # so that only one thread ends the process
 
 
@@ -118,10 +120,10 @@ def exit_on_signal() -> None:
     safe to exit at once, because files are written atomically, and it keeps libraries from swallowing the exception,
     printing a traceback or waiting for their threads. A second Ctrl-C always ends the process.
     """
-    global _asked, _watched
+    global _asked, _leaves, _watched
     if threading.current_thread() is not threading.main_thread():
         return
-    _asked = False
+    _asked, _leaves = False, True
 
     def handle(*_: object) -> None:
         if not _asked:
@@ -156,14 +158,35 @@ def _exit_at_second_interrupt(listening: socket.socket, _: socket.socket) -> Non
             came |= kind in SIGNALS
 
 
-def _end() -> None:
-    """End this process and its children. Only the first call acts. Takes no lock that the main thread may hold."""
-    if not _ending.acquire(blocking=False):
-        return
+def leave(status: int) -> NoReturn:
+    """End this process and its children at once; files and standard streams must be complete.
+
+    Python would first tear down its objects and those of torch, which takes seconds. Exit handlers do not run.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    _kill_children()
+    os._exit(status)
+
+
+def leaves_at_once() -> bool:
+    """Whether ``exit_on_signal`` was called: the process belongs to a command line."""
+    return _leaves
+
+
+def _kill_children() -> None:
     workers = sys.modules.get("multiprocessing.process")
     with suppress(Exception):
         for worker in workers.active_children() if workers else ():
             worker.kill()
+
+
+def _end() -> None:
+    """End this process and its children. Only the first call acts. Takes no lock that the main thread may hold."""
+    if not _ending.acquire(blocking=False):
+        return
+    _kill_children()
     with suppress(OSError):
         # Restores the cursor that a progress bar hides, and leaves the line to which ^C was echoed.
         os.write(2, b"\r\n\x1b[?25herror: interrupted\n" if os.isatty(2) else b"error: interrupted\n")

@@ -199,7 +199,7 @@ def generate(
             if progress is not None:
                 progress.stop()
         try:
-            finalized = folder.finalize([sample.id for sample in dataset.samples])
+            finalized = folder.finalize(dataset.ids)
         except OSError as error:
             raise write_error(out, error) from error
     return RunResult(

@@ -321,7 +321,7 @@ def execute(plan: RunPlan, shard: tuple[int, int] = (0, 1), progress: Progress |
     finalized = any(result.finalized for result in results)
     if not finalized:
         data = plan.dataset
-        finalized = finalize(plan.out, data.class_set, data.split or "all", [sample.id for sample in data.samples])
+        finalized = finalize(plan.out, data.class_set, data.split or "all", data.ids)
     if dead and not interrupted:
         with Manifest(plan.out) as manifest:
             done = {name for name, record in manifest.items() if record.status == "ok"}

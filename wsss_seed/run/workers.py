@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from ..errors import UsageError, WsssError
 from ..io.progress import Progress, Reporter
-from ..io.signals import ignore_terminal_signals, on_signal
+from ..io.signals import ignore_terminal_signals, leave, on_signal
 
 R = TypeVar("R")
 Task = Callable[[str, tuple[int, int], Reporter], R]
@@ -190,9 +189,10 @@ def _work(task: Task[R], device: str, shard: tuple[int, int], processes: int, pi
     except WsssError as error:
         kind, value = "error", error
     except KeyboardInterrupt:
-        sys.exit(130)
+        leave(130)
     except Exception as error:
         traceback.print_exc()
         kind, value = "error", UsageError(f"the process on {device} failed: {type(error).__name__}: {error}")
     with suppress(BrokenPipeError):
         report.send(kind, value)
+    leave(0)

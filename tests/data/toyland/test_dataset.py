@@ -73,3 +73,10 @@ def test_labels_may_be_left_out_or_replaced(tmp_path: Path):
     path = tmp_path / "mine.toml"
     path.write_text("classes = [" + ", ".join(f'{{name = "{n}", phrases = ["toy {n}"]}}' for n in CLASSES) + "]")
     assert open_dataset("toyland", images=3, classes=path).class_set.phrases[0] == ("toy house",)
+
+
+def test_ids_need_no_images(monkeypatch):
+    d = open_dataset("toyland", images=3)
+    expected = [s.id for s in d]
+    monkeypatch.setattr(toyland_dataset, "_scene", None)
+    assert d.ids == expected

@@ -75,6 +75,10 @@ class Toyland(Dataset):
         return Boxes(scene.boxes, np.array([o.index for o in scene.objects], np.int64))
 
     @property
+    def ids(self) -> list[str]:
+        return [_id(self.split, index) for index in range(len(self))]  # samples would draw every image
+
+    @property
     def unlabelled(self) -> int:
         return 0 if self.labels_source else len(self)  # counting would draw every image
 
@@ -102,4 +106,8 @@ class _Samples(Sequence[Sample]):
 
     def _sample(self, index: int) -> Sample:
         labels = _scene(index, self.split, self.seed, self.difficulty).present if self.labelled else None
-        return Sample(f"{self.split}_{index:06d}", labels=labels)
+        return Sample(_id(self.split, index), labels=labels)
+
+
+def _id(split: str, index: int) -> str:
+    return f"{split}_{index:06d}"
