@@ -84,8 +84,12 @@ def test_it_trains_evaluates_and_leaves_what_one_needs(program, tree, tmp_path):
     assert "--overwrite" in line
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda s: s.name)
-def test_killed_at_any_moment_it_ends_with_the_same_weights(program, tree, tmp_path, how):
+@pytest.mark.parametrize(
+    ("how", "to_all"),
+    [(signal.SIGKILL, False), (signal.SIGTERM, False), (signal.SIGTERM, True)],
+    ids=["killed", "terminated", "all processes terminated"],
+)
+def test_killed_at_any_moment_it_ends_with_the_same_weights(program, tree, tmp_path, how, to_all):
     more = [
         "--val-split",
         "val",
@@ -104,12 +108,13 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(program, tree, tmp_p
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     end = time.monotonic() + 240
     while not (tmp_path / "killed" / "last.pt").exists() and process.poll() is None:
         assert time.monotonic() < end
         time.sleep(0.01)
-    process.send_signal(how)
+    os.killpg(process.pid, how) if to_all else process.send_signal(how)
     _, messages = process.communicate()
     if process.returncode == 0:
         pytest.skip("the run was over before it could be interrupted")
@@ -118,6 +123,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(program, tree, tmp_p
     if how == signal.SIGTERM:
         assert process.returncode == 130
         assert "run the same command again" in messages
+        assert "Traceback" not in messages
     assert program(*command(tree, "killed", 60, *more)).returncode == 0
     assert same(tmp_path / "killed" / "last.pt", tmp_path / "whole" / "last.pt")
     assert same(tmp_path / "killed" / "best.pt", tmp_path / "whole" / "best.pt")

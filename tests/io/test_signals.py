@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -282,16 +283,35 @@ def test_results_that_cannot_be_written_are_an_error():
 
 
 def test_an_interrupted_run_does_not_wait_for_what_libraries_do_at_exit(tmp_path):
+    out = tmp_path / "run"
     process = script(f"""
         import atexit
         from wsss_seed.cli import main
         atexit.register(time.sleep, 600)
-        sys.argv = ["wsss-seed", "generate", "--dataset", "toyland", "--images", "200", "--out", {str(tmp_path / "run")!r}]
+        sys.argv = ["wsss-seed", "generate", "--dataset", "toyland", "--images", "200", "--out", {str(out)!r}]
         main()
     """)
-    assert process.stderr is not None
-    while "seeding 200 images" not in (line := process.stderr.readline()):
-        assert line
+    while not list(out.glob("SegmentationClass/*.png")):
+        assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     status, messages = ended(process)
     assert (status, messages.splitlines()[-1]) == (130, "error: interrupted; run the same command again to resume")
+    assert len((out / "ImageSets/Segmentation/test.txt").read_text().split()) > 0
+
+
+def test_a_worker_leaves_the_first_sigterm_to_its_parent():
+    process = script("""
+        from wsss_seed.io.signals import leave_signals_to_parent
+        leave_signals_to_parent()
+        say("here")
+        while True:
+            time.sleep(0.01)
+    """)
+    line_of(process)
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        process.send_signal(kind)
+        time.sleep(0.3)
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == -signal.SIGTERM

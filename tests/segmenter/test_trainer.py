@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tests.rounding import ROUNDING
 from tests.segmenter.training import refused, run_folder, same, train, weights
+from wsss_seed.data import open_dataset
 from wsss_seed.segmenter.checkpoint import load_segmenter, read
+from wsss_seed.segmenter.train import score
 
 
 def test_loss_falls_on_few_images(tree, tmp_path):
@@ -64,6 +69,31 @@ def test_a_damaged_checkpoint_is_refused_and_kept(tree, tmp_path):
     for key in ("about", "iteration", "best", "curve"):
         torch.save({**content, "training": {**content["training"], key: [None]}}, path)
         assert "last.pt: damaged checkpoint; give another `out`" in refused(tree, tmp_path / "out", 2)
+
+
+@pytest.mark.parametrize("which", [1, 3])
+def test_an_interrupted_evaluation_is_repeated(tree, tmp_path, monkeypatch, which):
+    """Also the one after the last iteration, whose checkpoint keeps what resuming needs."""
+    val = open_dataset("voc", tree, "val", None, "none")
+    evaluations: list[int] = []
+
+    def interrupted_once(*args):
+        evaluations.append(1)
+        if len(evaluations) == which:
+            signal.raise_signal(signal.SIGTERM)
+        return score(*args)
+
+    whole = train(tree, tmp_path / "whole", 6, val=val, train__eval_interval=2)
+    monkeypatch.setattr("wsss_seed.segmenter.train.score", interrupted_once)
+    first = train(tree, tmp_path / "out", 6, val=val, train__eval_interval=2)
+    assert (first.interrupted, first.iterations) == (True, 2 * which)
+    second = train(tree, tmp_path / "out", 6, val=val, train__eval_interval=2)
+    assert not second.interrupted
+    assert len(evaluations) == 4
+    assert (second.best_miou, second.best_iteration) == (whole.best_miou, whole.best_iteration)
+    assert same(tmp_path / "out" / "last.pt", tmp_path / "whole" / "last.pt")
+    assert same(tmp_path / "out" / "best.pt", tmp_path / "whole" / "best.pt")
+    assert (tmp_path / "out" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
 
 
 def test_the_segmenter_without_its_training_cannot_resume(tree, tmp_path):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-from rich.progress import Progress as Bar
+from rich.progress import Progress as Bars
+from rich.table import Column
+from rich.text import Text
 
 from .rate import Rate, duration, per_item
 
@@ -28,6 +31,17 @@ class Reporter(Protocol):
     def warn(self, text: str) -> None: ...
 
     def stop(self) -> None: ...
+
+
+class _Bars(Bars):
+    """Bars with a note below them."""
+
+    note = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.note:
+            yield Text(f"  {self.note}", no_wrap=True, overflow="ellipsis")
 
 
 class Progress:
@@ -53,7 +67,9 @@ class Progress:
     ) -> None:
         self._verb, self._unit, self._clock = verb, unit, clock
         self._console = console or Console(stderr=True)
-        self._bar: Bar | None = None
+        self._bar: _Bars | None = None
+        self._outer: Progress | None = None
+        self._note = ""
         self._running = self._estimated = False
         self._total = self._done = self._failed = 0
         self._start = self._next_line = 0.0
@@ -73,12 +89,14 @@ class Progress:
         self._running, self._start, self._rate, self._estimated = True, self._clock(), Rate(), False
         self._next_line = self._start + _FIRST_LINE
         if not self._console.is_terminal:
-            before = f", {finished} of them already finished" if finished else ""
-            self._say(f"{self._verb} {total} {self._unit}s{before}")
+            if self._outer is None:
+                before = f", {finished} of them already finished" if finished else ""
+                self._say(f"{self._verb} {total} {self._unit}s{before}")
             return
-        self._bar = Bar(
+        shared = None if self._outer is None else self._outer._bar
+        self._bar = shared or _Bars(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(None, table_column=Column(max_width=40)),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),
             TextColumn("{task.fields[failures]}", style="red"),
@@ -88,7 +106,25 @@ class Progress:
         self._task = self._bar.add_task(
             self._verb, total=total, completed=self._done, failures=self._failures(), speed=""
         )
-        self._bar.start()
+        if shared is None:
+            self._bar.start()
+
+    @contextmanager
+    def within(self, verb: str, unit: str, total: int) -> Iterator[Progress]:
+        """Progress of a long step between two items, such as a validation: a second bar, or lines if it takes long.
+
+        Args:
+            verb: what is being done.
+            unit: singular noun of its items.
+            total: number of its items.
+        """
+        inner = Progress(self._console, verb, unit, self._clock)
+        inner._outer = self
+        inner.start(total, 0)
+        try:
+            yield inner
+        finally:
+            inner.stop()
 
     def warn(self, text: str) -> None:
         """Print a warning, each text only once."""
@@ -96,27 +132,32 @@ class Progress:
             self._warned.add(text)
             self._console.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
-    def step(self, *, failed: bool = False) -> None:
-        """Count a finished item."""
+    def step(self, *, failed: bool = False, note: str = "") -> None:
+        """Count a finished item; ``note`` is shown beside the rate, such as the current loss."""
         with self._lock:
             now = self._clock()
+            self._note = note
             self._done += 1
             self._failed += failed
             self._rate.add(now)
             if self._bar is not None:
+                self._bar.note = note or self._bar.note
                 self._bar.update(self._task, advance=1, speed=", ".join(self._speed()), failures=self._failures())
             estimated = self._estimate()
             if self._bar is None and now >= self._next_line and self._done < self._total:
                 self._next_line = now + min(max(now - self._start, _FIRST_LINE), _LAST_PAUSE)
                 if not estimated:
-                    self._say(", ".join(filter(None, [self._count(), *self._speed(), self._failures()])))
+                    self._say(", ".join(filter(None, [self._count(), *self._speed(), self._note, self._failures()])))
 
     def stop(self) -> None:
         """End, also after an error or an interrupt."""
         if self._bar is not None:
-            self._bar.stop()
+            if self._outer is not None and self._bar is self._outer._bar:
+                self._bar.remove_task(self._task)
+            else:
+                self._bar.stop()
             self._bar = None
-        elif self._running:
+        elif self._running and self._outer is None:
             took = f"{self._count()} done in {self._clock() - self._start:.1f} s"
             self._say(", ".join(filter(None, [took, self._failures()])))
         self._running = False
@@ -150,4 +191,5 @@ class Progress:
         return True
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        before = f"{self._verb}: " if self._outer is not None else ""
+        self._console.print(before + text, markup=False, highlight=False, soft_wrap=True)

@@ -103,9 +103,18 @@ def ignore_terminal_signals() -> Iterator[None]:
 
 
 def leave_signals_to_parent() -> None:
-    """In a worker process: ignore the terminal's signals, which the parent handles."""
+    """In a worker process: ignore the terminal's signals and the first SIGTERM, which the parent handles.
+
+    A scheduler sends SIGTERM to all processes, and the parent may still need what the worker is computing. A second
+    SIGTERM, such as the parent's own, ends the worker.
+    """
+
+    def heed_the_next(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     for kind in TERMINAL_SIGNALS:
         signal.signal(kind, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, heed_the_next)
 
 
 def _launched() -> bool:

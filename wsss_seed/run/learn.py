@@ -278,13 +278,13 @@ def _learn(
         processes.wait()
         train, began = settings.train, False
 
-        def step(iteration: int, _: Mapping[str, float]) -> None:
+        def step(iteration: int, losses: Mapping[str, float]) -> None:
             nonlocal began
             if show is not None:
                 if not began:
                     show.start(min(train.stop_iter or train.max_iters, train.max_iters), iteration - 1)
                     began = True
-                show.step()
+                show.step(note=f"loss {sum(losses.values()):.4g}")
 
         try:
             return learn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -171,7 +172,13 @@ def train_segmenter(
         ) from None
 
 
-def score(segmenter: Segmenter, data: Dataset, share: tuple[int, int] = (0, 1), reduce: Any = None) -> Score:
+def score(
+    segmenter: Segmenter,
+    data: Dataset,
+    share: tuple[int, int] = (0, 1),
+    reduce: Any = None,
+    step: Callable[[], None] = lambda: None,
+) -> Score:
     """Evaluate a segmenter on whole images at their original size, with one confusion matrix over all of them.
 
     Args:
@@ -179,6 +186,7 @@ def score(segmenter: Segmenter, data: Dataset, share: tuple[int, int] = (0, 1), 
         data: a dataset with ground truth.
         share: (index, n): each of n processes takes every n-th image.
         reduce: sums the counts, int64 (256, 256), over all processes.
+        step: called after each image of this process.
     """
     histogram = np.zeros((256, 256), np.int64)
     for i in range(share[0], len(data), share[1]):
@@ -192,6 +200,7 @@ def score(segmenter: Segmenter, data: Dataset, share: tuple[int, int] = (0, 1), 
         if labels.shape != truth.shape:
             raise RunFolderError(f"{sample.mask or sample.id}: ground truth and image differ in size")
         histogram += joint_histogram(truth, labels)
+        step()
     if reduce is not None:
         histogram = reduce(histogram)
     names = ("background", *segmenter.class_set.names)
@@ -233,15 +242,18 @@ def _run(
 
     def evaluate(segmenter: Segmenter) -> float:
         assert val is not None
-        return score(segmenter, val, share, reduce).miou
+        if show is None:
+            return score(segmenter, val, share, reduce).miou
+        with show.within("validating", "image", len(range(share[0], len(val), share[1]))) as shown:
+            return score(segmenter, val, share, reduce, shown.step).miou
 
-    def step(iteration: int) -> None:
+    def step(state: TrainingState) -> None:
         nonlocal started
         if show is not None:
             if not started:
-                show.start(recipe.settings.train.max_iters, iteration - 1)
+                show.start(recipe.settings.train.max_iters, state.iteration - 1)
                 started = True
-            show.step()
+            show.step(note=_note(state))
 
     try:
         return train(
@@ -260,6 +272,13 @@ def _run(
     finally:
         if show is not None:
             show.stop()
+
+
+def _note(state: TrainingState) -> str:
+    """The loss and the learning rate of the last iteration, and the best mIoU so far."""
+    loss = sum(values[-1] for name, values in state.curve.items() if name not in ("lr", "miou"))
+    best = "" if math.isnan(state.best) else f", best mIoU {100 * state.best:.2f} %"
+    return f"loss {loss:.4g}, learning rate {state.curve['lr'][-1]:.2g}{best}"
 
 
 def _check_val(data: Dataset, val: Dataset) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..data.classes import ClassSet
 from ..errors import CheckpointError, RunFolderError, UsageError, WsssError
+from ..io import steps
 from ..io.curve import write_curve
 from ..io.extras import install_command
 from ..io.signals import deferred_stop, interruptible
@@ -127,7 +129,7 @@ def train(
     evaluate: Callable[[Segmenter], float] | None = None,
     seed: int = 0,
     workers: int = 2,
-    step: Callable[[int], None] | None = None,
+    step: Callable[[TrainingState], None] | None = None,
 ) -> tuple[TrainingState, bool]:
     """Train, resuming from OUT/last.pt if it exists.
 
@@ -142,10 +144,11 @@ def train(
         out: output folder for last.pt, best.pt (the highest mIoU), metrics.csv and metrics.png.
         about: everything that determines the outcome, as JSON values; a resumed run must have the same.
         accelerator: from ``build_accelerator``.
-        evaluate: returns the mIoU of a segmenter on the validation split; called by every process.
+        evaluate: returns the mIoU of a segmenter on the validation split; called by every process. An interrupt ends
+            it at once, and the next run repeats it.
         seed: random seed of crops, order and dropout.
         workers: worker processes that make crops.
-        step: called after each iteration with its number.
+        step: called after each iteration, before an evaluation of it.
 
     Returns:
         The final state, and whether training was interrupted before its end.
@@ -176,10 +179,14 @@ def train(
         scale = Scale(settings.augment.shortest_edge, settings.augment.longest_edge)
         return Segmenter(result, class_set, scale, about, history)
 
+    def evaluation_is_due() -> bool:
+        at = state.iteration == options.max_iters or state.iteration % options.eval_interval == 0
+        return evaluate is not None and state.iteration > 0 and at and math.isnan(state.curve["miou"][-1])
+
     def save() -> None:
         if not first:
             return
-        finished = state.iteration == options.max_iters
+        finished = state.iteration == options.max_iters and not evaluation_is_due()
         kept: dict[str, Any] = {
             "iteration": state.iteration,
             "best": state.best,
@@ -211,15 +218,44 @@ def train(
         )
     )
     # With several processes, one that stopped by itself would leave the others waiting for it.
-    with deferred_stop() if accelerator.num_processes == 1 else interruptible() as asked:
-        while state.iteration < options.max_iters:
+    alone, stop = accelerator.num_processes == 1, False
+    with deferred_stop() if alone else interruptible() as asked, _deaths_of_workers(asked):
+        while True:
+            if evaluation_is_due():
+                assert evaluate is not None
+                try:
+                    with interruptible():
+                        if asked():
+                            raise KeyboardInterrupt
+                        miou = evaluate(replace(segmenter({}), network=result.eval()))
+                except KeyboardInterrupt:
+                    if not alone:
+                        raise
+                    save()
+                    interrupted = True
+                    break
+                state.curve["miou"][-1] = miou
+                if not miou <= state.best:
+                    state.best, state.best_iteration = miou, state.iteration
+                    if first:
+                        history = {"iteration": state.iteration, "miou": _finite(miou)}
+                        checkpoint.save(out / BEST, segmenter(history), settings.network)
+                if first:
+                    text = "iteration %d: mIoU %.2f %%, best %.2f %% (iteration %d)"
+                    steps.log.info(text, state.iteration, 100 * miou, 100 * state.best, state.best_iteration)
+                save()
+            if state.iteration >= options.max_iters:
+                break
+            if stop:
+                interrupted = True
+                break
             lr = learning_rate(state.iteration, options.max_iters, settings.optimizer)
             set_lr(optimizer, lr)
             torch.manual_seed(_torch_seed(seed, state.iteration, accelerator.process_index))
             network.train()
             losses: dict[str, torch.Tensor] = {}
             for _ in range(options.gradient_accumulation_steps):
-                parts = _to_device(_next(batches, asked), accelerator.device)
+                parts = _to_device(_next(batches), accelerator.device)
                 with accelerator.accumulate(wrapped):
                     found = wrapped(*parts)
                     accelerator.backward(sum(found.values()))
@@ -240,24 +276,11 @@ def train(
                 )
             for name, value in {"lr": lr, **means, "miou": float("nan")}.items():
                 state.curve.setdefault(name, []).append(value)
-            finished = state.iteration == options.max_iters
-            stop = asked()
-            if evaluate is not None and (finished or state.iteration % options.eval_interval == 0):
-                miou = evaluate(replace(segmenter({}), network=result.eval()))
-                state.curve["miou"][-1] = miou
-                if not miou <= state.best:
-                    state.best, state.best_iteration = miou, state.iteration
-                    if first:
-                        history = {"iteration": state.iteration, "miou": _finite(miou)}
-                        checkpoint.save(out / BEST, segmenter(history), settings.network)
-                save()
-            elif finished or stop or state.iteration % options.checkpoint_interval == 0:
-                save()
             if step is not None:
-                step(state.iteration)
-            if stop and not finished:
-                interrupted = True
-                break
+                step(state)
+            stop, finished = asked(), state.iteration == options.max_iters
+            if not evaluation_is_due() and (finished or stop or state.iteration % options.checkpoint_interval == 0):
+                save()
     return state, interrupted
 
 
@@ -289,6 +312,8 @@ def _load(
             if accelerator.scaler is not None:
                 accelerator.scaler.load_state_dict(kept["scaler"])
         curve = {str(name): [float(value) for value in values.tolist()] for name, values in kept["curve"].items()}
+        if len(curve.get("miou", [])) != kept["iteration"]:
+            raise ValueError("the curve is of other iterations")
         return TrainingState(int(kept["iteration"]), float(kept["best"]), int(kept["best_iteration"]), curve)
     except Exception:  # values may be of any type
         raise damaged from None
@@ -303,16 +328,24 @@ def _check_batch(network: Network, options: TrainSettings, processes: int) -> No
         )
 
 
-def _next(batches: Iterator[list[torch.Tensor]], asked: Callable[[], bool]) -> list[torch.Tensor]:
+def _next(batches: Iterator[list[torch.Tensor]]) -> list[torch.Tensor]:
     """The next micro-batch. The message of an error in a worker is the last line of its traceback."""
     try:
         return next(batches)
     except WsssError as error:
         raise type(error)(re.sub(r"^wsss_seed\.errors\.\w+: ", "", error.args[0].strip().splitlines()[-1])) from None
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+
+
+@contextmanager
+def _deaths_of_workers(asked: Callable[[], bool]) -> Iterator[None]:
+    """One line about a worker process that was killed. torch raises that anywhere, from its handler of SIGCHLD, or on
+    the way from the worker's files and sockets."""
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
-        if asked():  # a scheduler terminates all processes, workers included
+        if asked():  # a scheduler killed all processes, workers included
             raise KeyboardInterrupt from None
         raise UsageError(
             "a worker process was killed, probably because memory ran out; progress is kept: run the same command "
