@@ -10,6 +10,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from . import verbosity
+
 _SECTIONS = {
     "Images": "--dataset --root --split --classes --labels --gt --limit --sample --shard --orientation --pred --list",
     "Drawn images (toyland)": "--images --difficulty",
@@ -21,7 +23,7 @@ _SECTIONS = {
 }
 """Section -> its options in order; all others, such as --help, are under General."""
 
-_FEW = 8
+_FEW = 10
 """Up to this number of options need no sections."""
 
 EXAMPLES = {
@@ -52,7 +54,14 @@ EXAMPLES = {
 
 
 class Command(TyperCommand):
-    """A command whose help has its options in sections, and an example."""
+    """A command with --quiet and --verbose, whose help has its options in sections, and an example."""
+
+    def __init__(self, *args: Any, params: list[Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, params=[*(params or []), *verbosity.options()], **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        verbosity.set_up(ctx)
+        return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         arguments, options = [], []

@@ -59,7 +59,9 @@ class _Stream:
 
 _stdout = _Stream("stdout")
 out = Console(file=cast(IO[str], _stdout), highlight=False, soft_wrap=True)
-err = Console(file=cast(IO[str], _Stream("stderr")), stderr=True, highlight=False, soft_wrap=True)
+_stderr = cast(IO[str], _Stream("stderr"))
+err = Console(file=_stderr, stderr=True, highlight=False, soft_wrap=True)  # for messages; quiet with --quiet
+_errors = Console(file=_stderr, stderr=True, highlight=False, soft_wrap=True)
 
 
 def message(text: str) -> None:
@@ -71,7 +73,7 @@ def warning(text: str) -> None:
 
 
 def error(text: str) -> None:
-    err.print(f"error: {on_command_line(text)}", style="red", markup=False)
+    _errors.print(f"error: {on_command_line(text)}", style="red", markup=False)
 
 
 def failures(failed: Sequence[tuple[str, str]], *, before: str = "", more: str = "") -> None:
