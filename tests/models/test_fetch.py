@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +19,7 @@ from rich.console import Console
 
 from tests.models.loopback import Server, serving
 from wsss_seed.errors import WsssError
+from wsss_seed.io import steps
 from wsss_seed.models import fetch as module
 from wsss_seed.models.fetch import fetch
 
@@ -51,14 +55,17 @@ def path(tmp_path: Path) -> Path:
 
 
 def get(server: Server, path: Path, data: bytes = DATA, urls: Sequence[str] = ("/model.pth",), **kwargs: object) -> str:
-    """Fetch and give what was said meanwhile."""
+    """Fetch and give what was logged meanwhile."""
     said = io.StringIO()
-    size, digest = len(data), hashlib.sha256(data).hexdigest()
-    fetch(
-        [server.url(where) for where in urls],
-        path,
-        **{"size": size, "sha256": digest, "console": Console(file=said, soft_wrap=True), **kwargs},
-    )
+    handler = logging.StreamHandler(said)
+    steps.log.addHandler(handler)
+    steps.log.setLevel(logging.INFO)
+    try:
+        size, digest = len(data), hashlib.sha256(data).hexdigest()
+        fetch([server.url(where) for where in urls], path, **{"size": size, "sha256": digest, **kwargs})
+    finally:
+        steps.log.removeHandler(handler)
+        steps.log.setLevel(logging.NOTSET)
     return said.getvalue()
 
 
@@ -95,8 +102,25 @@ def test_a_file_arrives_whole_and_once(server: Server, path: Path):
 
 def test_a_terminal_sees_a_bar(server: Server, path: Path):
     said = io.StringIO()
-    get(server, path, console=Console(file=said, force_terminal=True, width=100))
-    assert "3.0/3.0 MB" in said.getvalue()
+    steps.show_bars_on(Console(file=said, force_terminal=True, width=100))
+    try:
+        get(server, path)
+        steps.show_bars_on(Console(file=said, force_terminal=True, width=100, quiet=True))
+        before = said.getvalue()
+        get(server, path.with_name("other.pth"))
+    finally:
+        steps.show_bars_on(None)
+    assert "3.0/3.0 MB" in before
+    assert said.getvalue() == before
+
+
+def test_elsewhere_a_long_download_is_a_line_now_and_then(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_FIRST_LINE", 0.05)
+    server.pause = 0.01
+    first, *between = get(server, path).splitlines()
+    assert first.startswith("downloading model.pth of 3 MB from 127.0.0.1")
+    assert 1 <= len(between) <= 5
+    assert all(re.fullmatch(r"model\.pth: \d MB of 3 MB, \d+\.\d MB/s, \d+ s left", line) for line in between)
 
 
 def test_a_broken_connection_is_taken_up_again(server: Server, path: Path):
@@ -286,8 +310,19 @@ def test_a_busy_server_is_asked_again(server: Server, path: Path):
 def test_nobody_answers(server: Server, path: Path):
     with serving() as gone:
         url = gone.url("/model.pth")
-    with pytest.raises(WsssError, match=r"failed at 0 bytes.*refused"):
-        fetch([url], path, console=Console(file=io.StringIO()))
+    with pytest.raises(WsssError, match=r"cannot be reached \(.*refused\)"):
+        fetch([url], path)
+
+
+def test_an_address_that_does_not_answer_is_asked_once(server: Server, path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/model.pth"
+        with pytest.raises(WsssError, match=r"cannot be reached \(timed out\)"):
+            fetch([url], path, timeout=0.2)
+        silent.settimeout(0)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 def test_redirects_are_followed_also_when_resuming(server: Server, path: Path):
@@ -349,12 +384,12 @@ def test_a_folder_that_cannot_be_made(server: Server, tmp_path: Path):
 
 def test_an_address_that_is_none(path: Path):
     with pytest.raises(WsssError, match="not a valid URL"):
-        fetch(["nowhere/model.pth"], path, console=Console(file=io.StringIO()))
+        fetch(["nowhere/model.pth"], path)
 
 
 def test_a_mounted_folder_is_a_source_too(server: Server, path: Path, tmp_path: Path):
     (tmp_path / "source.pth").write_bytes(DATA)
-    fetch([(tmp_path / "source.pth").as_uri()], path, sha256=HASH, console=Console(file=io.StringIO()))
+    fetch([(tmp_path / "source.pth").as_uri()], path, sha256=HASH)
     assert path.read_bytes() == DATA
 
 
@@ -364,7 +399,8 @@ def test_a_mounted_folder_is_a_source_too(server: Server, path: Path, tmp_path: 
 def test_the_next_address_is_tried_where_one_fails(server: Server, path: Path):
     """A missing file, a file of another length, and one with another hash."""
     server.files["/short.pth"], server.files["/other.pth"] = DATA[:-1], ANOTHER
-    get(server, path, urls=["/gone.pth", "/short.pth", "/other.pth", "/model.pth", "/spare.pth"])
+    said = get(server, path, urls=["/gone.pth", "/short.pth", "/other.pth", "/model.pth", "/spare.pth"])
+    assert f"{server.url('/gone.pth')}: the server answered 404 Not Found; trying the next address\n" in said
     assert path.read_bytes() == DATA
     assert [where for where, _ in server.asked] == ["/gone.pth", "/short.pth", "/other.pth", "/model.pth"]
     assert left(path) == ["model.pth"]
@@ -373,7 +409,7 @@ def test_the_next_address_is_tried_where_one_fails(server: Server, path: Path):
 def test_a_server_that_refuses_the_connection_is_passed_over(server: Server, path: Path):
     with serving() as gone:
         url = gone.url("/model.pth")
-    fetch([url, server.url("/model.pth")], path, sha256=HASH, console=Console(file=io.StringIO()))
+    fetch([url, server.url("/model.pth")], path, sha256=HASH)
     assert path.read_bytes() == DATA
 
 
@@ -394,7 +430,8 @@ def test_an_error_names_what_is_wrong_with_every_address(server: Server, path: P
     message = str(caught.value)
     assert f"{server.url('/gone.pth')}: the server answered 404 Not Found; " in message
     assert f"{server.url('/model.pth')}: not the published file (SHA-256 " in message
-    assert f"put the file at {path}" in message
+    size, digest = len(DATA), hashlib.sha256(DATA).hexdigest()
+    assert f"put the file at {path} ({size} bytes, SHA-256 {digest}), or set WSSS_SEED_MIRROR to" in message
     assert "\n" not in message
 
 

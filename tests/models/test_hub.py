@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -405,3 +406,23 @@ def test_what_the_hub_does_not_give(hub, tmp_path):
         answer = ask(hub, tmp_path, name, **env)
         assert answer.startswith(f"refused {name}: ")
         assert wanted in answer
+
+
+@pytest.mark.parametrize("name", ["hf:someone/sam", "siglip-test:small"])
+def test_a_hub_that_cannot_be_reached_is_one_line_and_no_retries(tmp_path, name):
+    """Without a network: huggingface_hub alone would try for a minute to reach it."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        url = f"http://127.0.0.1:{gone.getsockname()[1]}"
+    done = subprocess.run(
+        [sys.executable, "-c", SET_SCRIPT + PULL.replace("mine", name), str(tmp_path)],
+        env={**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    first, last = done.stderr.splitlines()
+    assert first == f"looking for {name.removeprefix('hf:')} on {url}"
+    assert last.startswith(f"error: {name.removeprefix('hf:')}: ")
+    assert "refused)" in last
+    assert done.returncode == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import signal
 import subprocess
@@ -161,3 +162,10 @@ def test_results_and_ends_of_workers(jobs, capsys):
 def test_workers_end_as_soon_as_their_results_are_sent(jobs):
     workers, _ = on_devices(jobs.linger, ["cpu"], (0, 1), Progress())
     assert [(w.result, w.exit_code) for w in workers] == [("cpu", 0)]
+
+
+def test_the_log_of_workers_is_handled_by_their_parent(jobs, caplog):
+    caplog.set_level(logging.INFO, "wsss_seed")
+    workers, _ = on_devices(jobs.tell, ["cpu", "cpu"], (0, 1), Progress())
+    assert [w.result for w in workers] == ["cpu", "cpu"]
+    assert [r.getMessage() for r in caplog.records if r.name == "wsss_seed.run.jobs"] == ["loading cpu"] * 2

@@ -79,3 +79,10 @@ def _record(path: Path) -> Path:
 
 def _state(path: Path, stat: os.stat_result) -> dict[str, object]:
     return {"path": str(path.resolve()), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def facts(size: int | None, sha256: str | None) -> str:
+    """Size and hash of a file in parentheses, for a message, as far as they are known."""
+    known = [f"{size} bytes"] if size is not None else []
+    known += [f"SHA-256 {sha256}"] if sha256 else []
+    return f" ({', '.join(known)})" if known else ""

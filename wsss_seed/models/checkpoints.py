@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..io import steps
 from ..io.text import parse_toml, read_text
-from .cache import home, known_sha256, offline, sha256
+from .cache import facts, home, known_sha256, offline, sha256
 
 _OURS = Path(str(package_files(__package__))) / "checkpoints.toml"
 _HUB = "https://huggingface.co"
@@ -155,7 +156,7 @@ def pull(checkpoint: Checkpoint) -> None:
         if forbidden:
             raise CheckpointError(
                 f"{checkpoint.name}: no file {path}, and offline ({forbidden} is set); put the file of {urls[0]} there"
-                f"{_facts(file)}, give `{checkpoint.role}` a path, or use `models` tiny"
+                f"{facts(file.size, file.sha256)}, give `{checkpoint.role}` a path, or use `models` tiny"
             )
         from .fetch import fetch
 
@@ -180,6 +181,8 @@ def verify(checkpoint: Checkpoint, *, anew: bool = False) -> None:
         found = path.stat().st_size
         fault = f"{found} bytes instead of {file.size}" if file.size not in (None, found) else None
         if fault is None and file.sha256 is not None:
+            if anew or known_sha256(path) is None:
+                steps.log.info("verifying %s", path.name)
             digest = sha256(path, anew=anew)
             fault = f"SHA-256 {digest} instead of {file.sha256}" if digest != file.sha256 else None
         if fault:
@@ -187,9 +190,3 @@ def verify(checkpoint: Checkpoint, *, anew: bool = False) -> None:
                 f"{path}: not the published {checkpoint.name} ({fault}); remove it and run wsss-seed models pull "
                 f"{checkpoint.name}, or, if you want this file, keep it elsewhere and give `{checkpoint.role}` its path"
             )
-
-
-def _facts(file: File) -> str:
-    facts = [f"{file.size} bytes"] if file.size is not None else []
-    facts += [f"SHA-256 {file.sha256}"] if file.sha256 else []
-    return f" ({', '.join(facts)})" if facts else ""

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from ..errors import CheckpointError, WsssError, one_line
+from . import hub
 from .cache import offline
 from .precision import AdaptiveBatch, computing
 from .torchscript import is_torchscript, read_torchscript
@@ -280,7 +281,7 @@ def fetch_pretrained(spec: str) -> Path:
     tag = open_clip.get_pretrained_cfg(model, pretrained)
     _check_offline(spec, tag)
     try:
-        with _without_log():
+        with _download(spec, tag), _without_log():
             weights = Path(open_clip.download_pretrained(tag)) if tag else Path(pretrained)
             text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
             if text.get("hf_model_name"):
@@ -307,6 +308,18 @@ def cached_weights(spec: str) -> Path | None:
         if isinstance(found, str):
             return Path(found)
     return None
+
+
+@contextmanager
+def _download(spec: str, tag: Mapping[str, Any]) -> Iterator[None]:
+    """Log that open_clip will download weights from the hub, if it will. Raises ConnectionError without a network."""
+    repository = (tag or {}).get("hf_hub", "").rpartition("/")[0]
+    if not repository or offline() or cached_weights(spec) is not None:
+        yield
+        return
+    with hub.downloading(spec):
+        hub.knock(repository)
+        yield
 
 
 def _names(spec: str) -> tuple[str, str]:
@@ -386,7 +399,7 @@ def _from_library(model: str, pretrained: str | None) -> tuple[Any, Any]:
     where = f"{model}:{pretrained}" if pretrained else model.removeprefix("local-dir:")
     _check_offline(where, tag)
     try:
-        with _without_log():
+        with _download(where, tag), _without_log():
             weights = _openai_weights(Path(pretrained)) if pretrained and not tag else None
             if weights is not None:
                 built = open_clip.create_model(model)
@@ -422,7 +435,10 @@ def _openai_weights(path: Path) -> dict[str, torch.Tensor] | None:
 
 @contextmanager
 def _without_log() -> Iterator[None]:
-    """Suppress what open_clip logs on top of raising it."""
+    """Suppress what open_clip logs on top of raising it, where that would be printed without being asked for."""
+    if logging.root.handlers:
+        yield
+        return
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -7,9 +7,11 @@ import http.client
 import os
 import re
 import shutil
+import socket
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
 from typing import IO, Any
@@ -18,12 +20,15 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from filelock import FileLock, Timeout
-from rich.console import Console
+from rich.errors import LiveError
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from .. import __version__
 from ..errors import CheckpointError, one_line
+from ..io import steps
 from ..io.files import NO_FOLLOW
+from ..io.rate import duration
+from .cache import facts
 from .cache import sha256 as hash_of
 
 _CHUNK = 2**20
@@ -31,6 +36,8 @@ _RESERVE = 2**30  # bytes of the disk left free by a download of unknown size
 _TRIES = 3  # consecutive tries without a new byte
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # responses worth another try
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
+_FIRST_LINE = 30.0  # seconds before the first line of a download without a terminal; the next come at twice the time
 _BROKEN = (URLError, TimeoutError, ConnectionError, http.client.HTTPException)
 
 
@@ -41,14 +48,14 @@ def fetch(
     size: int | None = None,
     sha256: str | None = None,
     timeout: float = 30.0,
-    console: Console | None = None,
 ) -> None:
     """Download a file from the first address that has it.
 
     Partial downloads are kept as ``<path>.part``. A later call of any process resumes them if the hash is known, which
     verifies that the pieces belong together; a server without support for ranges sends everything again. Processes that
     need the same file wait for the one that downloads it. An existing file is not downloaded again. At most the
-    expected number of bytes is received, and nothing is written through a link.
+    expected number of bytes is received, and nothing is written through a link. Progress is logged, and shown by a
+    command line (``io.steps``).
 
     Args:
         urls: http, https, ftp or file URLs, tried in order until one sends the expected file; redirects are followed,
@@ -57,35 +64,30 @@ def fetch(
         size: expected size in bytes, if known.
         sha256: expected hash, if known.
         timeout: seconds without data after which a connection counts as broken.
-        console: shows progress, a bar at a terminal, a line elsewhere; standard error by default.
 
     Raises:
         WsssError: every URL is unreachable, sends a different file or breaks the connection; or a full disk.
     """
-    console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False)
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path, say):
+        with _alone(path):
             if path.exists():  # another process has downloaded it in the meantime
                 return
             part = path.with_name(path.name + ".part")
             faults: list[str] = []
             for url in urls:
                 try:
-                    _download(url, part, size, sha256, timeout, console, say)
+                    _download(url, part, size, sha256, timeout)
                     break
                 except CheckpointError as error:
                     faults.append(str(error))
                     if len(faults) < len(urls):
-                        say(f"{error}; trying the next address")
+                        _say(f"{error}; trying the next address")
             else:
                 raise CheckpointError(
                     f"{'; '.join(faults)}; run the same command again, perhaps on another network or with a newer "
-                    f"wsss-seed, or put the file at {path}"
+                    f"wsss-seed, put the file at {path}{facts(size, sha256)}, or set WSSS_SEED_MIRROR to the address "
+                    "of a copy of the checkpoint folder"
                 )
             os.replace(part, path)
             hash_of(path)  # and remember it
@@ -100,8 +102,6 @@ def _download(
     size: int | None,
     sha256: str | None,
     timeout: float,
-    console: Console,
-    say: Callable[[str], None],
 ) -> None:
     """Complete ``part`` from one address. Raises CheckpointError if it does not send the expected file."""
     if sha256 is None or not _is_own(part):
@@ -109,25 +109,25 @@ def _download(
     resumed = _size(part) > 0
     while True:
         _room_for(part, size, part)
-        say(f"downloading {part.stem}{_of(size)} from {urlsplit(url).netloc or url}{_after(part)}")
-        _receive_all(url, part, size, timeout, console)
+        _say(f"downloading {part.stem}{_of(size)} from {urlsplit(url).netloc or url}{_after(part)}")
+        _receive_all(url, part, size, timeout)
         fault = _fault(part, size, sha256)
         if fault is None:
             return
         part.unlink()
         if not resumed:
             raise CheckpointError(f"{url}: not the published file ({fault})")
-        say(f"{part.stem}: the partial download did not belong to this file; starting over")
+        _say(f"{part.stem}: the partial download did not belong to this file; starting over")
         resumed = False
 
 
 @contextmanager
-def _alone(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+def _alone(path: Path) -> Iterator[None]:
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"{path.name}: another process is downloading it; waiting")
+        _say(f"{path.name}: another process is downloading it; waiting")
         lock.acquire()
     try:
         yield
@@ -135,10 +135,14 @@ def _alone(path: Path, say: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
-def _receive_all(url: str, part: Path, size: int | None, timeout: float, console: Console) -> None:
-    """Receive until the file is complete, retrying after failures as long as each try makes progress."""
-    tries, furthest = 0, _size(part)
-    with _bar(console, part, size) as show:
+def _receive_all(url: str, part: Path, size: int | None, timeout: float) -> None:
+    """Receive until the file is complete, retrying after failures as long as each try makes progress.
+
+    An address that was never reached is not tried again: without a network the error should come soon.
+    """
+    tries, start = 0, _size(part)
+    furthest = start
+    with _bar(part, size) as show:
         while True:
             try:
                 expected = _receive(url, part, size, timeout, show)
@@ -146,12 +150,14 @@ def _receive_all(url: str, part: Path, size: int | None, timeout: float, console
                     return
                 reason = "the connection was closed early"
             except HTTPError as error:
+                error.close()
                 if error.code not in _PASSING:
                     raise CheckpointError(f"{url}: the server answered {error.code} {error.reason}") from None
                 reason = f"the server answered {error.code} {error.reason}"
             except _BROKEN as error:
-                cause = getattr(error, "reason", None)
-                reason = one_line(cause if isinstance(cause, Exception) else error)
+                reason, unreachable = _why(error)
+                if unreachable and _size(part) == start:
+                    raise CheckpointError(f"{url}: cannot be reached ({reason})") from None
             except ValueError as error:
                 raise CheckpointError(f"{url}: not a valid URL ({one_line(error)})") from None
             tries = 1 if _size(part) > furthest else tries + 1
@@ -160,7 +166,17 @@ def _receive_all(url: str, part: Path, size: int | None, timeout: float, console
                 raise CheckpointError(
                     f"{url}: the download failed at {_size(part)} bytes{_of(size)} ({reason})"
                 ) from None
+            steps.log.debug("%s: %s; trying again in %d s", url, reason, 2 ** (tries - 1))
             sleep(2 ** (tries - 1))
+
+
+def _why(error: BaseException) -> tuple[str, bool]:
+    """What an error says, and whether it means that there is no network or no such server, or that it is silent."""
+    cause = getattr(error, "reason", None)
+    if isinstance(cause, Exception):
+        return _why(cause)
+    silent = isinstance(error, socket.gaierror | TimeoutError | ConnectionRefusedError)
+    return one_line(error), silent or (isinstance(error, OSError) and error.errno in _NO_WAY)
 
 
 def _receive(
@@ -178,6 +194,7 @@ def _receive(
     except HTTPError as error:
         if error.code != 416:
             raise
+        error.close()
         if size is None:
             part.unlink()  # it is not a beginning of the file on the server
         raise ConnectionError(f"the server has no more than {have} bytes") from None
@@ -271,11 +288,30 @@ def _after(part: Path) -> str:
 
 
 @contextmanager
-def _bar(console: Console, part: Path, size: int | None) -> Iterator[Callable[[int, int | None], None]]:
-    if not console.is_terminal:
-        yield lambda done, whole: None
-        return
+def _bar(part: Path, size: int | None) -> Iterator[Callable[[int, int | None], None]]:
+    """Yields a function that shows the bytes received and their total: as a bar at a terminal, else now and then as a
+    line."""
+    console = steps.bar_console()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, redirect_stdout=False) as bar:
-        task = bar.add_task(part.stem, total=size, completed=_size(part))
-        yield lambda done, whole: bar.update(task, completed=done, total=whole)
+    if console is not None:
+        with suppress(LiveError):  # another bar is at work, and older versions of rich show only one
+            with Progress(*columns, TimeRemainingColumn(), console=console, redirect_stdout=False) as bar:
+                task = bar.add_task(part.stem, total=size, completed=_size(part))
+                yield lambda done, whole: bar.update(task, completed=done, total=whole)
+            return
+    start, before, pause = time.monotonic(), _size(part), _FIRST_LINE
+
+    def show(done: int, whole: int | None) -> None:
+        nonlocal pause
+        took = time.monotonic() - start
+        if took >= pause:
+            pause = 2 * took
+            rate = (done - before) / took
+            left = f", {duration((whole - done) / rate)} left" if whole and rate > 0 else ""
+            _say(f"{part.stem}: {done / 1e6:.0f} MB{_of(whole)}, {rate / 1e6:.1f} MB/s{left}")
+
+    yield show
+
+
+def _say(text: str) -> None:
+    steps.log.info("%s", text)

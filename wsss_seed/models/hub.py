@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from torch import nn
 from transformers.utils import logging
 
 from ..errors import CheckpointError, WsssError, one_line
+from ..io import steps
 from .weight_files import UNREADABLE
 
 # Weights as plain tensors, the configuration, and the tokenizer's files; not the same weights in other formats.
@@ -45,6 +47,28 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+@contextmanager
+def downloading(name: str) -> Iterator[None]:
+    """Log a download by huggingface_hub, whose bars appear only where a command line shows bars."""
+    steps.log.info("looking for %s on %s", name, _hub())
+    off = steps.bar_console() is None and not are_progress_bars_disabled()
+    if off:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if off:
+            enable_progress_bars()
+
+
+def knock(repository: str) -> None:
+    """Raise ConnectionError if the hub does not answer. huggingface_hub retries some requests for a minute."""
+    try:
+        huggingface_hub.get_session().head(f"{_hub()}/api/models/{repository}", timeout=10)
+    except Exception as error:  # of the HTTP library, which depends on the version of huggingface_hub
+        raise ConnectionError(f"{_hub()} cannot be reached: {one_line(error)}") from None
+
+
 def folder_of(name: str) -> Path:
     """The folder of a model: a local one, or that in huggingface_hub's cache, downloaded if necessary.
 
@@ -63,7 +87,8 @@ def folder_of(name: str) -> Path:
             )
         return folder
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(_FILES)))
+        with nullcontext() if constants.HF_HUB_OFFLINE else downloading(name):
+            return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(_FILES)))
     except HFValidationError:
         raise CheckpointError(
             f"{name}: neither a folder nor the name of a repository; give a folder, or OWNER/NAME as on {_hub()}"
@@ -72,10 +97,11 @@ def folder_of(name: str) -> Path:
         kept = huggingface_hub.try_to_load_from_cache(name, "config.json")
         if isinstance(kept, str):  # some files of the repository are missing, but perhaps not the ones needed
             return Path(kept).parent
-        reason = "HF_HUB_OFFLINE forbids downloading it" if constants.HF_HUB_OFFLINE else one_line(error)
+        failed = f"downloading it from {_hub()} failed ({one_line(error).removeprefix('Got: ')})"
+        reason = "HF_HUB_OFFLINE forbids downloading it" if constants.HF_HUB_OFFLINE else failed
         raise CheckpointError(
-            f"{name}: no such folder, not in the cache {constants.HF_HUB_CACHE}, and {reason}; "
-            f"download it while online (hf download {name}), or give a folder"
+            f"{name}: no such folder, not in the cache {constants.HF_HUB_CACHE}, and {reason}; download it while "
+            f"online (hf download {name}), set HF_ENDPOINT to a mirror, or give a folder"
         ) from None
     except GatedRepoError:
         raise CheckpointError(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, UsageError, unknown_name
+from ..io import steps
 from . import cache
 from .cache import home, sha256
 from .checkpoints import Checkpoint, find_checkpoint, known_checkpoints, pull
@@ -26,7 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["HUB", "ROLES", "TINY", "ModelSet", "ModelSetSpec", "Weights", "find_weights", "home", "model_sets"]
 
+log = logging.getLogger(__name__)
+
 ROLES = ("clip", "sam", "detector")
+_TITLES = {"clip": "CLIP", "sam": "SAM", "detector": "detector"}
 HUB = "hf:"  # prefix of transformers models: a repository of the hub, or a folder
 _LIBRARIES = ("torch", "torchvision", "open_clip_torch", "segment-anything", "groundingdino-py", "transformers")
 _HERE = Path(str(files(__package__)))
@@ -302,11 +308,22 @@ class ModelSet:
         self.require(role)
         return self._weights[role].spec
 
+    @contextmanager
+    def _loading(self, role: str) -> Iterator[None]:
+        """Log that a model is loaded, and from where; the bundled ones take no time."""
+        weights, name = self._weights[role], self.names[role]
+        log.info("%s %s: %s", role, name, weights.state if weights.path is None else f"{weights.state}, {weights.path}")
+        level = logging.DEBUG if weights.state == "bundled" else logging.INFO
+        with steps.timed(f"loading {_TITLES[role]} {name} on {self.device}", level=level):
+            yield
+
     @cached_property
     def clip(self) -> Clip:
         from .clip import load_clip
 
-        clip = load_clip(self._file("clip"), self.device, self.precision)
+        file = self._file("clip")
+        with self._loading("clip"):
+            clip = load_clip(file, self.device, self.precision)
         clip.name = self.names["clip"]  # its name rather than its path
         return clip
 
@@ -323,13 +340,15 @@ class ModelSet:
 
     @cached_property
     def sam(self) -> MaskModel:
-        if self._weights["sam"].state == "hub":
-            from .hf_masks import load_hf_masks
+        file = self._file("sam")
+        with self._loading("sam"):
+            if self._weights["sam"].state == "hub":
+                from .hf_masks import load_hf_masks
 
-            return load_hf_masks(self._file("sam"), self.device, self.precision)
-        from .sam import load_sam
+                return load_hf_masks(file, self.device, self.precision)
+            from .sam import load_sam
 
-        return load_sam(self._file("sam"), self.device, self.precision)
+            return load_sam(file, self.device, self.precision)
 
     @cached_property
     def sam3(self) -> Sam3:
@@ -342,7 +361,9 @@ class ModelSet:
             )
         from .sam3 import load_sam3
 
-        return load_sam3(self._file("sam"), self.device, self.precision)
+        file = self._file("sam")
+        with self._loading("sam"):
+            return load_sam3(file, self.device, self.precision)
 
     @cached_property
     def detector(self) -> Detector:
@@ -350,10 +371,12 @@ class ModelSet:
             raise UsageError(
                 f"the model set {self.name} has no detector; give `detector` one, or choose `backend` sam3"
             )
-        if self._weights["detector"].state == "hub":
-            from .hf_detector import load_hf_detector
+        file = self._file("detector")
+        with self._loading("detector"):
+            if self._weights["detector"].state == "hub":
+                from .hf_detector import load_hf_detector
 
-            return load_hf_detector(self._file("detector"), self.device, self.precision)
-        from .grounding_dino import load_grounding_dino
+                return load_hf_detector(file, self.device, self.precision)
+            from .grounding_dino import load_grounding_dino
 
-        return load_grounding_dino(self._file("detector"), self.device, self.precision)
+            return load_grounding_dino(file, self.device, self.precision)

@@ -339,4 +339,6 @@ def load_or_generate(
             store.write(path, found)
         except OSError as error:
             log.warning("%s: mask proposals cannot be stored (%s)", store.folder, error.strerror or error)
+    else:
+        log.debug("mask proposals from %s", path)
     return found

@@ -68,7 +68,9 @@ def process_samples(
                 log.debug("%s failed", sample.id, exc_info=True)
                 writer.submit(fail, sample, _describe(error), time.monotonic() - begin)
             else:
-                writer.submit(save, loaded, made, time.monotonic() - begin, size=size(loaded))
+                seconds = time.monotonic() - begin
+                log.debug("%s: %.2f s", sample.id, seconds)
+                writer.submit(save, loaded, made, seconds, size=size(loaded))
 
 
 def _describe(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from ..types import Seeder
 from .generate import RunResult, generate
 from .model_outputs import KeepingSeeder, RecordingSeeder, models_identity, outputs_kept
 from .workers import on_devices
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -255,8 +258,10 @@ def run_shard(plan: RunPlan, device: str, shard: tuple[int, int], progress: Repo
     Raises:
         WsssError: unusable models or settings, or see ``generate``.
     """
+    start = time.monotonic()
     data, models = plan.dataset, plan.models.on(device)
     seeder = _seeder(plan, models)
+    log.info("%s on %s is ready after %.1f s", plan.backend, models.device, time.monotonic() - start)
     for checkpoint in models.seen(data.name):
         if progress is not None:
             progress.warn(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import logging.handlers
 import multiprocessing
 import signal
 import threading
@@ -16,6 +18,8 @@ from typing import Any, Generic, TypeVar
 from ..errors import UsageError, WsssError
 from ..io.progress import Progress, Reporter
 from ..io.signals import ignore_terminal_signals, leave, on_signal
+
+log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 Task = Callable[[str, tuple[int, int], Reporter], R]
@@ -87,7 +91,8 @@ def on_devices(
         for place, device in enumerate(devices):
             worker = Worker[R](device, (index + count * place, count * len(devices)))
             here, there = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(task, device, worker.shard, len(devices), there), daemon=True)
+            args = task, device, worker.shard, len(devices), log.getEffectiveLevel(), there
+            process = context.Process(target=_work, args=args, daemon=True)
             with ignore_terminal_signals():
                 process.start()
             there.close()  # otherwise the end of the process would not close the pipe
@@ -140,6 +145,8 @@ class _SharedProgress:
                 self._progress.step(failed=value)
         elif kind == "warn":
             self._progress.warn(value)
+        elif kind == "log":
+            logging.getLogger(value.name).handle(value)
         elif kind == "result":
             worker.result = value
 
@@ -176,12 +183,26 @@ class _Report:
         pass
 
 
-def _work(task: Task[R], device: str, shard: tuple[int, int], processes: int, pipe: Connection) -> None:
+class _ToParent(logging.handlers.QueueHandler):
+    """Sends log records to the parent process, which handles them."""
+
+    def __init__(self, report: _Report) -> None:
+        super().__init__(report)  # type: ignore[arg-type]
+        self._report = report
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self._report.send("log", record)
+
+
+def _work(task: Task[R], device: str, shard: tuple[int, int], processes: int, level: int, pipe: Connection) -> None:
     """Main function of a worker. If the parent dies, the next report fails on the broken pipe and ends the worker."""
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     report = _Report(pipe)
+    ours = logging.getLogger(__name__.split(".")[0])
+    ours.addHandler(_ToParent(report))
+    ours.setLevel(level)
     kind: str
     value: object
     try:
