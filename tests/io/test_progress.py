@@ -98,3 +98,49 @@ def test_nothing_was_started():
     text = io.StringIO()
     Progress(Console(file=text)).stop()
     assert text.getvalue() == ""
+
+
+def test_a_note_is_part_of_the_lines():
+    text, clock = io.StringIO(), Clock()
+    progress = Progress(Console(file=text), "training", "iteration", clock)
+    progress.start(100, 0)
+    for index in range(40):
+        clock.now += 1
+        progress.step(note=f"loss {index}")
+    assert text.getvalue().splitlines()[1] == "30 of 100 iterations, 1.0 s/iteration, 70 s left, loss 29"
+
+
+def test_a_short_step_within_is_silent_and_a_long_one_is_a_line_now_and_then():
+    text, clock = io.StringIO(), Clock()
+    outer = Progress(Console(file=text), "training", "iteration", clock)
+    outer.start(10, 0)
+    for seconds in (0.1, 1.0):
+        with outer.within("validating", "image", 100) as inner:
+            for _ in range(100):
+                clock.now += seconds
+                inner.step()
+    assert text.getvalue().splitlines() == [
+        "training 10 iterations",
+        "validating: 30 of 100 images, 1.0 s/image, 70 s left",
+        "validating: 60 of 100 images, 1.0 s/image, 40 s left",
+    ]
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_step_within_has_a_second_bar_at_a_terminal(started):
+    text = io.StringIO()
+    outer = Progress(Console(file=text, force_terminal=True, width=80, _environ={}), "training", "iteration")
+    if started:
+        outer.start(10, 0)
+        outer.step(note="loss 0.25")
+    with outer.within("validating", "image", 3) as inner:
+        for _ in range(3):
+            inner.step()
+        assert inner._bar is not None
+        assert (inner._bar is outer._bar) == started
+        inner._bar.refresh()
+    before = text.getvalue()
+    assert "3/3" in before
+    assert ("loss 0.25" in before) == started
+    outer.stop()
+    assert "validating" not in text.getvalue()[len(before) :].split("training")[-1]

@@ -64,7 +64,8 @@ def set_up(ctx: Any) -> None:
     quiet, verbose = bool(ctx.meta.get(f"{__name__}.quiet")), int(ctx.meta.get(f"{__name__}.verbose") or 0)
     if quiet and verbose:
         raise UsageError("--quiet and --verbose exclude each other; give one of them")
-    root, ours, handler = logging.getLogger(), logging.getLogger(_OURS), _Handler(quiet, verbose)
+    first = os.environ.get("RANK", "0") == "0"  # of several processes that a launcher started, one is enough
+    root, ours, handler = logging.getLogger(), logging.getLogger(_OURS), _Handler(quiet or not first, verbose)
     before = root.level, ours.level
     root.addHandler(handler)
     root.setLevel(logging.INFO if verbose > 1 else logging.WARNING)

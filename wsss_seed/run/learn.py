@@ -284,7 +284,7 @@ def _learn(
                 if not began:
                     show.start(min(train.stop_iter or train.max_iters, train.max_iters), iteration - 1)
                     began = True
-                show.step(note=f"loss {sum(losses.values()):.4g}")
+                show.step(note=f"loss {sum(losses.values()):.4f}")
 
         try:
             return learn(

@@ -278,7 +278,7 @@ def _note(state: TrainingState) -> str:
     """The loss and the learning rate of the last iteration, and the best mIoU so far."""
     loss = sum(values[-1] for name, values in state.curve.items() if name not in ("lr", "miou"))
     best = "" if math.isnan(state.best) else f", best mIoU {100 * state.best:.2f} %"
-    return f"loss {loss:.4g}, learning rate {state.curve['lr'][-1]:.2g}{best}"
+    return f"loss {loss:.4f}, learning rate {state.curve['lr'][-1]:.2g}{best}"
 
 
 def _check_val(data: Dataset, val: Dataset) -> None:
