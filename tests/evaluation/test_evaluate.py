@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from wsss_seed.data.base import Dataset, Sample
 from wsss_seed.data.classes import ClassSet, voc_palette
 from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.evaluation.evaluate import evaluate, read_ids
 from wsss_seed.io.png import write_mask
+from wsss_seed.io.progress import Progress
 
 NAMES = ("background", "cat", "dog")
 IDS = ["a", "sub/b", "c d"]
@@ -228,9 +231,10 @@ def test_errors_of_a_dataset_are_listed(folders):
 
 
 def test_every_image_is_a_step_of_the_progress(folders):
-    steps = []
-    evaluate(*folders, names=NAMES, step=lambda: steps.append(1))
-    assert len(steps) == 3
+    text = io.StringIO()
+    evaluate(*folders, names=NAMES, progress=Progress(Console(file=text, force_terminal=True, width=80)))
+    assert "scoring" in text.getvalue()
+    assert "3/3" in text.getvalue()
 
 
 def test_finished_scores_what_exists_as_a_list_of_it_would(folders):

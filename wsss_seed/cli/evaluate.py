@@ -48,6 +48,7 @@ def evaluate(
     """
     from ..evaluation.evaluate import evaluate as run
     from ..evaluation.evaluate import read_ids
+    from ..io.progress import Progress
     from ..output.run_folder import run_orientation
 
     ids = read_ids(list_) if list_ else None
@@ -71,6 +72,7 @@ def evaluate(
         policy=policy,  # type: ignore[arg-type]
         orientation=run_orientation(pred),
         finished=finished,
+        progress=Progress(show.err),
     )
     if json:
         show.as_json(evaluation.to_json())

@@ -203,8 +203,10 @@ def conclude(
     evaluation = None
     if data.has_masks and not result.interrupted:
         from ..evaluation.evaluate import evaluate
+        from ..io.progress import Progress
 
-        evaluation = evaluate(result.out, data, ids=result.ids, orientation=orientation)
+        shown = Progress(show.err)
+        evaluation = evaluate(result.out, data, ids=result.ids, orientation=orientation, progress=shown)
     _finish(result, evaluation, json, more, trains=trains)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +23,14 @@ from ..data.orientation import Orientation, turn
 from ..data.voc_layout import CLASSES, MASKS
 from ..errors import DataError, ImageError, unknown_name
 from ..io.prefetch import prefetch_map
+from ..io.progress import Progress
 from ..io.text import read_lines
 from . import metrics
 from .boundary import boundary_counts
 from .confusion import confusion_matrix, joint_histogram
 from .metrics import POLICIES, Policy
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def evaluate(
     policy: Policy = "background",
     orientation: Orientation = "stored",
     finished: bool = False,
-    step: Callable[[], None] | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate label maps at the original resolution, with one confusion matrix over the whole list.
 
@@ -118,7 +124,7 @@ def evaluate(
         orientation: what the predictions match. For ``upright`` the ground truth of a dataset is turned by the EXIF
             orientation of its images; that in a folder has to be upright.
         finished: leave out images without a prediction instead of listing them as missing, to score an unfinished run.
-        step: called after each image.
+        progress: shows that label maps are scored, if it takes long.
 
     Missing, unreadable, wrongly sized and out-of-range label maps are listed in the result, which then has no metrics.
 
@@ -128,6 +134,7 @@ def evaluate(
     """
     if policy not in POLICIES:
         raise unknown_name("policy", policy, POLICIES)
+    start = time.monotonic()
     masks = mask_folder(pred)
     truth_of, every = ground_truth(gt, orientation)
     ids = every() if ids is None else list(ids)
@@ -167,19 +174,21 @@ def evaluate(
     missing: list[str] = []
     errors: list[tuple[str, str]] = []
     workers = min(8, os.cpu_count() or 1)
-    for name, counts in prefetch_map(compare, ids, workers=workers, depth=2 * workers):
-        try:
-            compared = counts.result()
-        except ImageError as error:
-            errors.append((name, str(error)))
-        else:
-            if compared is None:
-                missing.append(name)
+    with progress.within("scoring", "image", len(ids)) if progress is not None else nullcontext() as shown:
+        for name, counts in prefetch_map(compare, ids, workers=workers, depth=2 * workers):
+            try:
+                compared = counts.result()
+            except ImageError as error:
+                errors.append((name, str(error)))
             else:
-                histogram += compared[0]
-                bands += compared[1]
-        if step is not None:
-            step()
+                if compared is None:
+                    missing.append(name)
+                else:
+                    histogram += compared[0]
+                    bands += compared[1]
+            if shown is not None:
+                shown.step()
+    log.info("evaluated %d images in %.1f s", len(ids), time.monotonic() - start)
     evaluation = _evaluation(tuple(names), len(ids), policy, missing, errors, histogram, bands)
     return replace(evaluation, unfinished=everything - len(ids))
 
