@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -105,3 +106,13 @@ def test_weights_that_libraries_download_are_looked_for_in_their_caches(home: Pa
     cached("laion/CLIP-ViT-B-32-256x256-DataComp-s34B-b86K", "open_clip_model.safetensors")
     cached("jienengchen/ViTamin-S", "pytorch_model.bin")
     assert [here(*name) for name in names] == [True, True, True, False]
+
+
+def test_loading_is_logged_with_the_place_of_the_weights(caplog):
+    """The bundled models take no time, and are no step that a command line shows."""
+    caplog.set_level(logging.INFO, "wsss_seed")
+    assert ModelSet("tiny", "cpu").clip.name == "tiny"
+    assert caplog.messages == [f"clip tiny: bundled, {TINY}"]
+    caplog.clear()
+    assert ModelSet("tiny", "cpu", sam=str(TINY)).sam
+    assert caplog.messages == [f"sam {TINY}: file, {TINY}", f"loading SAM {TINY} on cpu"]
