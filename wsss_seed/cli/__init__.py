@@ -31,6 +31,7 @@ from . import (
     sheet,
     show,
     train_seg,
+    verify,
 )
 from .help import Command, Group
 
@@ -67,6 +68,7 @@ app.command("export", cls=Command)(export.export)
 app.command("report", cls=Command)(report.report)
 app.command("sheet", cls=Command)(sheet.sheet)
 app.command("explain", cls=Command)(explain.explain)
+app.command("verify", cls=Command)(verify.verify)
 app.command("settings", cls=Command)(settings.settings)
 app.command("doctor", cls=Command)(doctor.doctor)
 app.add_typer(models.app, name="models")

@@ -34,10 +34,13 @@ class Stamp(msgspec.Struct, frozen=True):
         now = path.stat()
         return cls(now.st_size, now.st_mtime_ns, sha256)
 
-    def fits(self, path: Path) -> bool:
-        """Whether a file has the same content. Reads it only if its modification time differs. Raises OSError."""
+    def fits(self, path: Path, *, read: bool = False) -> bool:
+        """Whether a file has the same content. Reads it only if its modification time differs, or with ``read``.
+
+        Raises OSError.
+        """
         now = path.stat()
-        if (now.st_size, now.st_mtime_ns) == (self.bytes, self.mtime_ns):
+        if not read and (now.st_size, now.st_mtime_ns) == (self.bytes, self.mtime_ns):
             return True
         if now.st_size != self.bytes:
             return False

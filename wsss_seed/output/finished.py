@@ -55,11 +55,15 @@ class FinishedRun:
         return ", ".join(parts)
 
 
-def open_run(path: Path) -> FinishedRun:
+def open_run(path: Path, *, need_masks: bool = True) -> FinishedRun:
     """Read a run folder, whether its run is finished, in progress or was killed.
 
+    Args:
+        path: the folder.
+        need_masks: whether a run without a single mask is an error.
+
     Raises:
-        WsssError: not a run folder, another layout, or no masks.
+        WsssError: not a run folder, another layout, or no masks although they are needed.
     """
     if not path.is_dir():
         raise RunFolderError(f"{path}: no such folder; give the folder of a run")
@@ -80,7 +84,7 @@ def open_run(path: Path) -> FinishedRun:
             failed.append(record)
         elif os.path.exists(mask_path(path, record.id)) and os.path.exists(image_path(path, record.id)):
             done.append(record.id)
-    if not done:
+    if not done and need_masks:
         raise RunFolderError(f"{path}: no finished masks; run generate or predict first")
     total = (about.get("totals") or {}).get("images")
     return FinishedRun(
@@ -88,7 +92,7 @@ def open_run(path: Path) -> FinishedRun:
         about=about,
         split=_split(path, about),
         names=read_names(path / CLASSES),
-        palette=_palette(mask_path(path, done[0])),
+        palette=_palette(mask_path(path, done[0])) if done else voc_palette(),
         records=_Records(manifest, done),
         failed=tuple(failed),
         unfinished=None if total is None else max(0, total - len(done) - len(failed)),
