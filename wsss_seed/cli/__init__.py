@@ -30,6 +30,7 @@ from . import (
     settings,
     sheet,
     show,
+    status,
     train_seg,
     verify,
 )
@@ -68,6 +69,7 @@ app.command("export", cls=Command)(export.export)
 app.command("report", cls=Command)(report.report)
 app.command("sheet", cls=Command)(sheet.sheet)
 app.command("explain", cls=Command)(explain.explain)
+app.command("status", cls=Command)(status.status)
 app.command("verify", cls=Command)(verify.verify)
 app.command("settings", cls=Command)(settings.settings)
 app.command("doctor", cls=Command)(doctor.doctor)

@@ -39,6 +39,7 @@ EXAMPLES = {
     "report": "wsss-seed report seeds --gt annotated",
     "sheet": "wsss-seed sheet seeds --sample 24",
     "explain": "wsss-seed explain seeds 2007_000032 --out why.png",
+    "status": "wsss-seed status seeds --watch",
     "verify": "wsss-seed verify seeds --repair",
     "settings": "wsss-seed settings dino-sam",
     "models list": "wsss-seed models list",

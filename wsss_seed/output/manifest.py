@@ -137,9 +137,14 @@ def _end_of_last_line(file: Any, block: int = 2**16) -> int:
 def read_records(folder: Path) -> Iterator[Record]:
     """All records of a run folder, superseded ones included, file by file. Raises OSError."""
     for path in manifest_files(folder):
-        with open(path, "rb") as file:
-            for _, record in _scan(file):
-                yield record
+        yield from records_of(path)
+
+
+def records_of(path: Path) -> Iterator[Record]:
+    """All records of one manifest file. Raises OSError."""
+    with open(path, "rb") as file:
+        for _, record in _scan(file):
+            yield record
 
 
 class Manifest(Mapping[str, Record]):

@@ -103,7 +103,8 @@ class RunFolder:
         path: the folder; created if missing.
         class_set: names and palette of the label maps.
         settings: everything that determines the masks, as JSON values; must equal that of an existing run.
-        about: further entries of ``run.json`` (versions, weight hashes), not compared.
+        about: further entries of ``run.json`` (versions, weight hashes), not compared; ``planned``, the number of
+            images, is updated when the run resumes.
         split: name of the list file.
         shard: (index from 0, number of shards).
         overwrite: start over. A shard starts over with its own part only, unless the settings differ.
@@ -179,6 +180,8 @@ class RunFolder:
             remove_parts([self.path])
         if new:
             write_json(self.path / RUN, self._description(about))
+        elif nobody_else and former is not None and "planned" in about and former.get("planned") != about["planned"]:
+            write_json(self.path / RUN, former | {"planned": about["planned"]})
         if new or not (self.path / CLASSES).exists():
             write_text(self.path / CLASSES, "".join(f"{name}\n" for name in ("background", *self.class_set.names)))
         if nobody_else and not self._alone and not self._lock.take(shared=True, wait=LOCK_WAIT):
@@ -187,7 +190,9 @@ class RunFolder:
             )
         part = self.path / shard_file(self.shard)
         self._part_lock = None if self._alone else Lock(part)
-        if self._part_lock is not None and not self._part_lock.take(shared=False):
+        if self._part_lock is not None and not self._part_lock.take(
+            shared=False, wait=0.5
+        ):  # `status` takes it briefly
             self._part_lock.close()
             index, count = self.shard
             raise RunFolderError(f"{self.path}: another process is doing shard {index + 1}/{count}; let it end")

@@ -130,7 +130,8 @@ def generate(
     """
     start = time.monotonic()
     index, count = shard
-    samples = select(dataset.samples, limit, sample, seed)[index::count]
+    planned = select(dataset.samples, limit, sample, seed)
+    samples = planned[index::count]
     _refuse_own_images(samples, out)
     failed: dict[str, str] = {}
     made = turned = 0
@@ -141,7 +142,7 @@ def generate(
         out,
         dataset.class_set,
         {**settings, "orientation": orientation},
-        about=about,
+        about={**(about or {}), "planned": len(planned)},
         split=split,
         shard=shard,
         overwrite=overwrite,

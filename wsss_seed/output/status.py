@@ -1,0 +1,168 @@
+"""How far a run is, read from its folder while other processes write to it."""
+
+from __future__ import annotations
+
+import re
+import time
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunFolderError
+from ..io.lock import Lock
+from .manifest import manifest_files, records_of
+from .run_folder import LOCK, fingerprint, read_run
+
+RECENT = 600.0
+"""Seconds on whose images the rate is measured."""
+
+_SHARD = re.compile(r"manifest\.shard-(\d+)-of-(\d+)\.jsonl")
+
+
+@dataclass(frozen=True)
+class ShardStatus:
+    """How far a shard is. Its images of earlier runs, which the manifest has, count for the run only.
+
+    Attributes:
+        shard: (number from 1, number of shards).
+        done: number of images with a mask.
+        failed: number of images without one.
+        running: whether a process is writing to it; None if the file system has no locks.
+        last: when the latest image was finished, in seconds since 1970; None without any.
+    """
+
+    shard: tuple[int, int]
+    done: int
+    failed: int
+    running: bool | None
+    last: float | None
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How far a run is.
+
+    Attributes:
+        run: the folder.
+        planned: number of images; None if the run does not say.
+        done: number of images with a mask.
+        failed: number of images that have none for now; the next run tries them again.
+        running: whether a process is writing to the folder; None if the file system has no locks.
+        rate: images per second of all processes over the last ten minutes; None if nothing is running or known.
+        seconds_left: estimate from the rate; None without one.
+        last: when the latest image was finished, in seconds since 1970; None without any.
+        shards: those that processes have begun and the run has not merged yet.
+    """
+
+    run: Path
+    planned: int | None
+    done: int
+    failed: int
+    running: bool | None
+    rate: float | None
+    seconds_left: float | None
+    last: float | None
+    shards: tuple[ShardStatus, ...]
+
+    @property
+    def left(self) -> int | None:
+        """Number of images not processed yet."""
+        return None if self.planned is None else max(0, self.planned - self.done - self.failed)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned image was processed."""
+        return self.left == 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The status as plain JSON values."""
+        return {**asdict(self), "run": str(self.run), "left": self.left, "complete": self.complete}
+
+
+def status(run: Path, now: float | None = None) -> RunStatus:
+    """The status of a run folder, in one pass over its manifest.
+
+    Args:
+        run: the folder.
+        now: the time in seconds since 1970; by default the current one.
+
+    Raises:
+        RunFolderError: not a run folder, another layout, or a manifest that cannot be read.
+    """
+    about = read_run(run) if run.is_dir() else None
+    if about is None:
+        what = "not a run folder (it has no run.json)" if run.is_dir() else "no such folder"
+        raise RunFolderError(f"{run}: {what}; give what generate or predict writes")
+    now = time.time() if now is None else now
+    own = fingerprint(about["settings"])
+    latest: dict[str, tuple[float, bool]] = {}  # id -> when, whether it has a mask
+    shards: list[ShardStatus] = []
+    try:
+        for path in manifest_files(run):
+            mine: dict[str, tuple[float, bool]] = {}
+            for record in records_of(path):
+                if record.settings == own and record.finished >= mine.get(record.id, (0.0, False))[0]:
+                    mine[record.id] = record.finished, record.status == "ok"
+            latest.update({id: new for id, new in mine.items() if new[0] >= latest.get(id, (0.0, False))[0]})
+            found = _SHARD.fullmatch(path.name)
+            if found:
+                counts = _counts(mine)
+                shards.append(ShardStatus((int(found[1]), int(found[2])), *counts, _held(path), _last(mine)))
+        running = _held(run / LOCK)
+    except OSError as error:
+        raise RunFolderError(f"{run}: its manifest cannot be read ({error.strerror or error})") from None
+    done, failed = _counts(latest)
+    planned = about.get("planned")
+    if not isinstance(planned, int):
+        planned = (about.get("totals") or {}).get("images")
+    rate = _rate(latest, now) if running is not False else None
+    left = None if planned is None else max(0, planned - done - failed)
+    seconds = left / rate if rate and left else None
+    last = _last(latest)
+    return RunStatus(run, planned, done, failed, running, rate, seconds, last, tuple(sorted(shards, key=_place)))
+
+
+def missing_shards(found: RunStatus) -> tuple[int, ...]:
+    """Numbers of the shards that no process has begun, among as many as the others say; empty without shards."""
+    counts = {shard.shard[1] for shard in found.shards}
+    if len(counts) != 1:
+        return ()
+    begun = {shard.shard[0] for shard in found.shards}
+    return tuple(number for number in range(1, counts.pop() + 1) if number not in begun)
+
+
+def _place(shard: ShardStatus) -> tuple[int, int]:
+    return shard.shard[1], shard.shard[0]
+
+
+def _counts(records: Mapping[str, tuple[float, bool]]) -> tuple[int, int]:
+    done = sum(ok for _, ok in records.values())
+    return done, len(records) - done
+
+
+def _last(records: Mapping[str, tuple[float, bool]]) -> float | None:
+    return max((when for when, _ in records.values()), default=None)
+
+
+def _rate(records: Mapping[str, tuple[float, bool]], now: float) -> float | None:
+    """Images per second since the first of the recent ones, which is not counted."""
+    times = sorted(when for when, _ in records.values())
+    recent = times[bisect_left(times, now - RECENT) :]
+    seconds = now - recent[0] if recent else 0.0
+    return (len(recent) - 1) / seconds if len(recent) > 1 and seconds > 0 else None
+
+
+def _held(path: Path) -> bool | None:
+    """Whether a process holds the lock on a file; None where there are no locks. Raises OSError."""
+    if not path.exists():
+        return False
+    try:
+        lock = Lock(path)
+    except PermissionError:  # a folder of somebody else
+        return None
+    try:
+        return None if not lock.works() else not lock.take(shared=False)
+    finally:
+        lock.close()
