@@ -95,7 +95,8 @@ def replay(
             for seed in range(seeds):
                 world = World(class_set, scenes, Rates().scaled(factor), seed)
                 for name, (kind, values) in rules.items():
-                    seeder = kind(class_set, world, world, world, override(Settings(mode=mode), values))
+                    classes = replace(class_set, thresholds={}) if name == "plain" else class_set
+                    seeder = kind(classes, world, world, world, override(Settings(mode=mode), values))
                     figures[name].append(measure(seeder, scenes, given=mode == "label_given"))
             for name, values in figures.items():
                 yield {

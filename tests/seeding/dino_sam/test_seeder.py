@@ -19,8 +19,11 @@ from tests.seeding.rectangles import (
     picture,
 )
 from wsss_seed.config import flatten, override
+from wsss_seed.data.classes import load_class_set
+from wsss_seed.models.zoo import ModelSet
+from wsss_seed.seeding.backends import BackendRequest
 from wsss_seed.seeding.detection import seeder as shared
-from wsss_seed.seeding.dino_sam import PRESETS, Settings
+from wsss_seed.seeding.dino_sam import PRESETS, Settings, build
 
 
 def test_nothing_found_for_given_labels_is_all_255(make, sam):
@@ -108,3 +111,14 @@ def test_settings_are_flat_json(make):
     seeder = make()
     assert json.loads(json.dumps(seeder.settings)) == seeder.settings
     assert seeder.settings == flatten(override(Settings(), OPEN))
+
+
+def test_thresholds_of_a_class_set_are_not_those_of_the_baseline():
+    """VOC's dining tables have a threshold of their own, but with the preset all classes are treated alike."""
+    models = ModelSet("tiny", "cpu")
+    key = "ignore.confident_threshold_label_free.diningtable"
+    request = BackendRequest(load_class_set("voc"), models, {})
+    assert build(request).settings[key] == 0.4
+    assert key not in build(request, preset="plain").settings
+    own = BackendRequest(load_class_set("voc"), models, {key: 0.5})
+    assert build(own, preset="plain").settings[key] == 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...config import override
@@ -22,7 +23,7 @@ def build(request: BackendRequest, *, preset: str | None = None) -> DinoSam:
 
     Args:
         request: classes, models and settings.
-        preset: ``plain``, the baseline without CLIP; see ``PRESETS``.
+        preset: ``plain``, the baseline without CLIP; see ``PRESETS``. Thresholds of the class set do not apply then.
 
     Raises:
         WsssError: unknown preset or setting, value of the wrong type or range, or weights that cannot be loaded.
@@ -33,5 +34,6 @@ def build(request: BackendRequest, *, preset: str | None = None) -> DinoSam:
     common, own = split_thresholds(request.settings)
     settings = override(Settings(), {**models.settings("dino-sam"), **PRESETS.get(preset or "", {})})
     settings = override(settings, common)
-    class_set = with_thresholds(request.class_set, settings, own)
+    given = request.class_set if preset is None else replace(request.class_set, thresholds={})  # a preset sets them all
+    class_set = with_thresholds(given, settings, own)
     return DinoSam(class_set, models.clip, models.sam, models.detector, settings)
