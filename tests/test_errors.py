@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from wsss_seed.errors import ImageError, WsssError
+from wsss_seed.errors import ImageError, WsssError, broken_library, unknown_name
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,20 @@ def test_the_middle_of_a_long_message_is_left_out():
 def test_errors_reach_other_processes():
     error = pickle.loads(pickle.dumps(ImageError("a.jpg: dam\naged")))
     assert (type(error), str(error)) == (ImageError, r"a.jpg: dam\naged")
+
+
+def test_an_unknown_name_among_many_has_the_nearest_only():
+    few = str(unknown_name("colour", "gren", ["red", "green"]))
+    assert few == "unknown colour 'gren'; known: green, red. Did you mean 'green'?"
+    many = [f"part{i}.colour" for i in range(40)] + ["green"]
+    assert str(unknown_name("colour", "gren", many)) == "unknown colour 'gren'; the nearest of 41 known: green"
+    assert "part39.colour" in str(unknown_name("colour", "zzz", many)), "without a near name, all are listed"
+
+
+def test_libraries_that_cannot_be_imported():
+    assert "both from the same index" in (
+        broken_library(RuntimeError("operator torchvision::nms does not exist")) or ""
+    )
+    assert "No module named 'cv2'" in (broken_library(ModuleNotFoundError("No module named 'cv2'", name="cv2")) or "")
+    assert broken_library(ImportError("cannot import name", name="wsss_seed.api")) is None, "a bug of this package"
+    assert broken_library(RuntimeError("shape mismatch")) is None

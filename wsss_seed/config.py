@@ -58,7 +58,8 @@ def override(settings: S, values: Mapping[str, Any]) -> S:
     changed: Any = settings
     for key, value in values.items():
         if key not in known:
-            raise unknown_name(f"setting of {settings.OWNER}", key, known)
+            error = unknown_name(f"setting of {settings.OWNER}", key, known)
+            raise UsageError(f"{error} (wsss-seed settings lists all)")
         group_name, _, name = key.rpartition(".")
         group: Any = getattr(changed, group_name) if group_name else changed
         hint = _hints(group.__class__)[name]

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable
 
 _LONGEST = 1000
+_MANY = 30  # names that are too many to list
 
 
 class WsssError(Exception):
@@ -68,7 +69,7 @@ def on_command_line(message: str) -> str:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name nobody knows: lists the known ones and the nearest match.
+    """The error for an unknown name: lists the known names and the nearest match; of many, only the nearest three.
 
     Args:
         kind: what was asked for, e.g. ``"data set"``.
@@ -77,7 +78,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """
     names = sorted(known)
     name = name if len(name) <= 100 else f"{name[:97]}..."
-    near = difflib.get_close_matches(name, names, 1, 0.5)
+    near = difflib.get_close_matches(name, names, 3, 0.5)
+    if near and len(names) > _MANY:
+        return UsageError(f"unknown {kind} '{name}'; the nearest of {len(names)} known: {', '.join(near)}")
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return UsageError(f"unknown {kind} '{name}'; known: {', '.join(names)}.{hint}")
 
@@ -95,6 +98,21 @@ def out_of_memory(error: BaseException) -> str | None:
         )
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)):
         return "out of memory; close other programs, use smaller images or smaller models"
+    return None
+
+
+def broken_library(error: BaseException) -> str | None:
+    """What to do about an error that says that a library cannot be imported; None for every other error.
+
+    A torchvision that was built for another torch raises a RuntimeError when it is imported.
+    """
+    if isinstance(error, RuntimeError) and "operator torchvision::" in str(error):
+        return (
+            "torchvision was built for another torch; install both from the same index "
+            "(pip install --force-reinstall torch torchvision), then run wsss-seed doctor"
+        )
+    if isinstance(error, ImportError) and not (error.name or "").startswith("wsss_seed"):
+        return f"a library cannot be imported ({one_line(error)}); wsss-seed doctor checks all of them"
     return None
 
 

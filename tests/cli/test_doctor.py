@@ -35,6 +35,23 @@ def test_doctor_measures_time(networked, home: Path):
     assert "unknown model set 'tinny'" in unknown.stderr
 
 
+def test_a_torchvision_for_another_torch(networked, home: Path, tmp_path: Path):
+    """The pair that an index of CPU builds and one of CUDA builds give together; torchvision raises a RuntimeError."""
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision/__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    result = networked("doctor", PYTHONPATH=path, HF_HOME=str(home / "hf"))
+    assert result.returncode == 1, result.stderr
+    assert "! torchvision: cannot be imported (operator torchvision::nms does not exist)" in result.stdout
+    assert result.stderr == ""
+    result = networked(
+        "generate", "--dataset", "toyland", "--images", "1", "--out", str(tmp_path / "out"), PYTHONPATH=path
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: torchvision was built for another torch; install both from the same index")
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_doctor_says_what_is_wrong(networked, home: Path, mine: Path, tmp_path: Path):
     mine.parent.mkdir()
     mine.write_bytes(DATA[:-1])

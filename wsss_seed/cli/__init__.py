@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from ..errors import WsssError, one_line, out_of_memory
+from ..errors import WsssError, broken_library, one_line, out_of_memory
 from ..io.signals import exit_on_signal, leave, leaves_at_once
 from . import (
     calibrate,
@@ -132,8 +132,8 @@ def main() -> None:
     except WsssError as error:
         show.error(str(error))
         sys.exit(2)
-    except (MemoryError, RuntimeError) as error:
-        remedy = out_of_memory(error)
+    except (MemoryError, RuntimeError, ImportError) as error:
+        remedy = out_of_memory(error) or broken_library(error)
         if remedy is None:
             raise
         show.error(remedy)

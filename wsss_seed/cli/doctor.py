@@ -16,6 +16,7 @@ import typer
 
 from .. import __version__
 from ..errors import WsssError, one_line
+from ..io.text import counted
 from . import options, show
 
 _PACKAGES = (
@@ -24,8 +25,8 @@ _PACKAGES = (
 )  # fmt: skip
 # Modules whose compiled parts or system libraries can be missing even though pip reports them as installed.
 _IMPORTS = {
-    "torch": "pip install --force-reinstall torch",
-    "torchvision": "pip install --force-reinstall torchvision (the version that matches torch)",
+    "torch": "pip install --force-reinstall torch torchvision",
+    "torchvision": "pip install --force-reinstall torch torchvision (both from the same index)",
     "open_clip": "pip install --force-reinstall open_clip_torch",
     "segment_anything": "pip install --force-reinstall segment-anything",
     "transformers": "pip install --force-reinstall transformers",
@@ -70,7 +71,10 @@ def doctor(
 
     Exit status 1 if there is a problem.
     """
-    findings = [*_versions(), *_libraries(), *_extras(), *_devices(), *_network(), *_cache(), *_checkpoints()]
+    findings = [*_versions(), *_libraries()]
+    for check in (_extras, _devices, _network, _cache, _checkpoints):
+        with suppress(ImportError, RuntimeError):  # of a library, reported by _libraries
+            findings += check()
     findings += _times(models, device, precision) if time else _not_timed()
     problems = [f for f in findings if f.state == "problem"]
     if json:
@@ -101,7 +105,9 @@ def _libraries() -> Iterator[Finding]:
     for name, remedy in _IMPORTS.items():
         try:
             importlib.import_module(name)
-        except (ImportError, OSError) as error:
+        except (ImportError, OSError, RuntimeError) as error:
+            if "operator torchvision::" in str(error):  # whichever library imports torchvision
+                remedy = _IMPORTS["torchvision"]
             yield Finding("libraries", name, "problem", f"cannot be imported ({one_line(error)})", remedy)
         else:
             yield Finding("libraries", name, "ok", "can be imported")
@@ -109,7 +115,7 @@ def _libraries() -> Iterator[Finding]:
         from ..models.grounding_dino import check_library
 
         check_library()
-    except (WsssError, ImportError, OSError) as error:
+    except (WsssError, ImportError, OSError, RuntimeError) as error:
         yield Finding("libraries", "groundingdino", "problem", one_line(error))
     else:
         yield Finding("libraries", "groundingdino", "ok", "can be imported")
@@ -132,7 +138,9 @@ def _devices() -> Iterator[Finding]:
         import torch
     except (ImportError, OSError):
         return  # reported by _libraries
-    yield Finding("devices", "cpu", "ok", f"{torch.get_num_threads()} threads on {os.cpu_count()} processors")
+    yield Finding(
+        "devices", "cpu", "ok", f"{counted(torch.get_num_threads(), 'thread')} on {os.cpu_count()} processors"
+    )
     for i in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(i)
         yield Finding("devices", f"cuda:{i}", "ok", f"{about.name}, {about.total_memory / 2**30:.0f} GiB")

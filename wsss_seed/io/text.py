@@ -1,4 +1,4 @@
-"""Readers of small text files, with or without byte order mark and with any line endings."""
+"""Counts in words, and readers of small text files, with or without byte order mark and with any line endings."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path}: not UTF-8 text; save it as UTF-8") from None
     except OSError as e:
         raise DataError(f"{path}: cannot be read ({e.strerror or e})") from None
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, as in ``1 image`` and ``2 images``."""
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
