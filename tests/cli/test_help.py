@@ -55,6 +55,13 @@ def test_each_option_has_one_place(path, command):
     assert len(command.params) <= 10 or "General:" in lines
 
 
+def test_examples_are_shown_as_a_module_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "wsss_seed", "datasets", "make", "--help"], capture_output=True, text=True, check=True
+    )
+    assert EXAMPLES["datasets make"] in done.stdout
+
+
 def test_sections_of_generate():
     text = help_of("generate")
     titles = [line for line in text.splitlines() if line and not line.startswith(" ") and line.endswith(":")]

@@ -84,7 +84,8 @@ class Command(TyperCommand):
                     formatter.write_dl(records)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        example = EXAMPLES.get(ctx.command_path.partition(" ")[2])
+        path = ctx.command_path.removeprefix(ctx.find_root().command_path).strip()  # python -m wsss_seed has spaces
+        example = EXAMPLES.get(path)
         if example is not None:
             formatter.write_paragraph()
             formatter.write(f"Example:\n  {example}\n")  # unwrapped, so that it can be copied

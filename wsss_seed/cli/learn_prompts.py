@@ -34,7 +34,7 @@ def learn_prompts(
         Path | None,
         options.option("--seeds", help="Seeds for --task seg: a run folder, or a folder of label maps <id>.png."),
     ] = None,
-    preset: options.Preset = None,
+    preset: options.ClipSamsPreset = None,
     models: options.Models = None,
     clip: options.Clip = None,
     sam: options.Sam = None,
@@ -83,7 +83,7 @@ def learn_prompts(
     out = out or Path("prompts") / f"{data.name}-{data.split}"
     if processes.first:
         show.message(
-            f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes, labels: "
+            f"{len(data)} images of {data.title}, {len(data.class_set.names)} classes, labels: "
             f"{data.labels_source or 'none'}; preset {recipe.name}, CLIP {model_set.names['clip']} on "
             f"{model_set.device}"
         )

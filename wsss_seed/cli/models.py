@@ -74,7 +74,13 @@ def pull(names: Names) -> None:
 
 
 @app.command(cls=Command)
-def verify(names: SomeNames = None, json: options.Json = False) -> None:
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Model sets or checkpoints. Default: all checkpoints in the cache."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
     """Compare the cached checkpoints with their published hashes. Exit status 1 if one differs."""
     from ..models.checkpoints import known_checkpoints
     from ..models.checkpoints import verify as check

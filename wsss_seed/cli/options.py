@@ -50,7 +50,7 @@ def _load_config(ctx: typer.Context, path: Path | None) -> Path | None:
     if not isinstance(settings, dict):
         raise UsageError(f"{path}: settings must be a table: a line [settings], followed by a line per setting")
     ctx.obj = dotted(settings)
-    known = {p.name.replace("_", "-"): p.name for p in ctx.command.params if p.name}
+    known = {p.name.replace("_", "-"): p.name for p in ctx.command.params if p.name not in (None, "set_", "config")}
     defaults: dict[str, Any] = {}
     for key, value in table.items():
         if key.replace("_", "-") not in known:
@@ -114,10 +114,29 @@ Precision = Annotated[
         help="fp32, bf16, fp16, or auto (half precision on a GPU, else fp32). Class activation maps are always fp32.",
     ),
 ]
-Models = Annotated[str | None, option("--models", help="Model set. Default: tiny for toyland, else base.")]
-Clip = Annotated[str | None, option("--clip", help="CLIP model to use instead of the model set's.")]
-Sam = Annotated[str | None, option("--sam", help="SAM model to use instead of the model set's.")]
-Detector = Annotated[str | None, option("--detector", help="Detector to use instead of the model set's.")]
+Models = Annotated[
+    str | None,
+    option(
+        "--models", help="Model set: tiny, base, large, light, strong or sam3. Default: tiny for toyland, else base."
+    ),
+]
+Clip = Annotated[
+    str | None,
+    option("--clip", help="CLIP model instead of the model set's, e.g. ViT-B-32:openai or ViT-B-16:my_clip.pt."),
+]
+Sam = Annotated[
+    str | None,
+    option(
+        "--sam", help="SAM model instead of the model set's, e.g. vit_l, my_sam.pth or hf:facebook/sam2.1-hiera-large."
+    ),
+]
+Detector = Annotated[
+    str | None,
+    option(
+        "--detector",
+        help="Detector instead of the model set's, e.g. swinb_cogcoor or hf:google/owlv2-base-patch16-ensemble.",
+    ),
+]
 Offline = Annotated[
     bool, option("--offline", help="Do not use the network; a missing model is an error.", callback=_forbid_network)
 ]
@@ -127,6 +146,14 @@ Preset = Annotated[
         "--preset",
         help="Recipe. clip-sams has fma-voc, fma-coco and toyland, each with its models; default: the recipe for the "
         "class set, with the models of --models. dino-sam has plain, the baseline without CLIP.",
+    ),
+]
+ClipSamsPreset = Annotated[
+    str | None,
+    option(
+        "--preset",
+        help="Recipe of clip-sams: fma-voc, fma-coco or toyland, each with its models. Default: the recipe for the "
+        "class set, with the models of --models.",
     ),
 ]
 Orientation = Annotated[

@@ -17,7 +17,7 @@ def proposals(
     root: options.Root = None,
     split: options.Split = None,
     classes: options.Classes = None,
-    preset: options.Preset = None,
+    preset: options.ClipSamsPreset = None,
     models: options.Models = None,
     sam: options.Sam = None,
     device: options.Device = "auto",
@@ -61,9 +61,7 @@ def proposals(
     )
     settings = proposal_settings(data.class_set, model_set, overrides, preset)
     folder = out or home() / "proposals"
-    show.message(
-        f"{len(data)} images of {data.name} {data.split}; SAM '{model_set.names['sam']}' on {model_set.device}"
-    )
+    show.message(f"{len(data)} images of {data.title}; SAM '{model_set.names['sam']}' on {model_set.device}")
     if data.passed_over:
         show.message(data.passed_over)
     result = propose(

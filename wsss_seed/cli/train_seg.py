@@ -24,7 +24,10 @@ def train_seg(
             metavar="RUN_OR_VOC_TREE", help="A run folder, or any folder in VOC layout.", show_default=False
         ),
     ],
-    split: options.Split = None,
+    split: Annotated[
+        str | None,
+        options.option("--split", help="Name of a list in ImageSets/Segmentation. Default: train, or the only one."),
+    ] = None,
     classes: options.Classes = None,
     recipe: Annotated[
         str | None,
@@ -165,7 +168,7 @@ def train_seg(
     elif not result.interrupted:
         if val is not None:
             show.result(
-                f"mIoU on {val.name} {val.split}, {len(val)} images: {show.percent(result.best_miou)} % (best, "
+                f"mIoU on {val.title}, {len(val)} images: {show.percent(result.best_miou)} % (best, "
                 f"iteration {result.best_iteration}), {show.percent(result.miou)} % (last)"
             )
         show.result(f"{result.iterations} iterations, {result.seconds:.1f} s; curves: {result.out / 'metrics.png'}")

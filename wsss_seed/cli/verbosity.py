@@ -35,7 +35,7 @@ def _declare(
         option(
             "--verbose",
             "-v",
-            help="Print the log too, with times: models, downloads, stages, warnings of libraries. -vv for debugging.",
+            help="Also print the log, with times: models, downloads, stages, warnings of libraries. -vv for debugging.",
             count=True,
             metavar="",
             show_default=False,
