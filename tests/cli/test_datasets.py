@@ -84,7 +84,7 @@ def test_classes_and_labels_are_shown_as_understood(photos):
     assert re.search(r"2 +│ dog +│ puppy, kitty +│ +2 ", done.stdout)
     for line in (
         "Negative phrases: toy cat",
-        "Images: 3 of folder all, 40 x 30 pixels",
+        "Images: 3 of folder photos, 40 x 30 pixels",
         f"Image-level labels: 2 of 3 images, from {photos.parent / 'labels.csv'}; for example, b/d shows dog",
         "Ground truth: none",
         "no problems",

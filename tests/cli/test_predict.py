@@ -232,7 +232,7 @@ def test_no_archive_where_images_are_missing(cli, voc: Path, tree: Path, tmp_pat
         (["empty", "--root", "empty"], ["either the folder empty or --root empty"]),
         (["empty", "--dataset", "toyland"], ["either the folder empty or --dataset toyland"]),
         (["--dataset", "toylnd"], ["Did you mean 'toyland'?"]),
-        (["--dataset", "voc", "--root", "tree", "--images", "3"], ["a number of images is for toyland"]),
+        (["--dataset", "voc", "--root", "tree", "--images", "3"], ["--images is for toyland"]),
         (["--dataset", "voc", "--root", "tree", "--classes", "voc"], ["toyland.pt", "12 classes, not 20"]),
         (["--dataset", "toyland", "--set", "flipp=true"], ["Did you mean 'flip'?"]),
         (["--dataset", "toyland", "--set", "sharpen.background_exponent=3"], ["--sharpen"]),

@@ -39,6 +39,12 @@ def test_what_deserves_a_warning(changed, text):
     assert text in found
 
 
+def test_given_labels_need_no_advice_to_give_labels():
+    [ignored, _] = doubts(totals(ignored_only=2, images_missing={"cat": 2}))
+    assert ignored.endswith("check labels and class names")
+    assert doubts(totals(ignored_only=2))[0].endswith("or give `labels`")
+
+
 def test_the_next_command_can_be_pasted():
     text = next_commands(Path("my seeds"), trains=True)
     assert shlex.split(text.removeprefix("next: ").split(",")[0]) == ["wsss-seed", "report", "my seeds"]
@@ -79,6 +85,7 @@ def test_masks_without_content_are_warned_of(photographs, tmp_path):
     assert "found in no image: giraffe, zebra" in done.stdout
     assert "warning: 4 of 4 images are entirely ignored" in done.stderr
     assert "give --labels" in done.stderr
+    assert "train-seg" not in done.stderr, "there is nothing to train on"
     for command, *options in (
         ("export", "yolo", tmp_path / "out", tmp_path / "yolo"),
         ("train-seg", tmp_path / "out", "--recipe", "tiny", "--out", tmp_path / "segmenter"),

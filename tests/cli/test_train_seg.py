@@ -206,7 +206,7 @@ def test_validation_on_a_plain_pair_of_folders(cli, tree, tmp_path, pair):
     result = cli(*command(tree, "out", 2, *pair, "--set", "train.eval_interval=2"))
     assert result.returncode == 0, result.stderr
     assert "1 of 4 images in" in result.stderr
-    assert "mIoU on folder all, 3 images: " in result.stdout
+    assert "mIoU on folder my photographs, 3 images: " in result.stdout
     assert (tmp_path / "out/best.pt").is_file()
 
 

@@ -50,7 +50,7 @@ def test_by_default_steps_and_our_warnings_are_shown_and_libraries_are_not():
     out, err = run()
     assert out == "1 mask\n"
     assert err[:4] == ["2 images", "warning: one is dark", "loading SAM", "warning: out of memory"]
-    assert err[4] == "seeding 1 images"
+    assert err[4] == "seeding 1 image"
     assert err[-1] == "error: one failed"
     assert len(err) == 7
 

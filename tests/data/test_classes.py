@@ -172,6 +172,8 @@ def test_toml_file(tmp_path: Path):
         ("a\0b", "unknown class set"),
         ("vco", "did you mean 'voc'"),
         ("my.classes", "unknown class set"),
+        ("cat; dog, mouse", "separate them by commas, not semicolons"),
+        ("cat; dog", "separate them by commas, not semicolons"),
     ],
 )
 def test_bad_specs(spec: str, message: str):
@@ -271,8 +273,8 @@ def test_comment_lines_of_a_text_file(tmp_path: Path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("cat = kitty", "line 2: 'cat = kitty' is no class name; write phrases behind a colon"),
-        ("cat  # kitty", "line 2: 'cat  # kitty' has a comment behind a name"),
+        ("cat = kitty", "line 2: 'cat = kitty' is no class name; write phrases after a colon"),
+        ("cat  # kitty", "line 2: 'cat  # kitty' has a comment after a name"),
     ],
 )
 def test_lines_that_are_no_class_names(tmp_path: Path, line, message):

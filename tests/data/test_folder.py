@@ -131,10 +131,11 @@ def test_labels_beside_a_folder(tmp_path: Path):
         ({"name": "folder", "root": "."}, "folder needs class names"),
         ({"name": "folder", "root": "nowhere", "classes": "cat,"}, "nowhere: no such folder"),
         ({"name": "folder", "root": ".", "classes": "cat,"}, "no image below it; known suffixes are .jpg"),
+        ({"name": "folder", "root": __file__, "classes": "cat,"}, "test_folder.py: a file, not a folder"),
         ({"name": "folder", "root": ".", "classes": "cat,", "split": "val"}, "a folder has no split 'val'"),
-        ({"name": "folder", "root": ".", "classes": "cat,", "images": 3}, "a number of images is for toyland"),
+        ({"name": "folder", "root": ".", "classes": "cat,", "images": 3}, "`images` is for toyland"),
         ({"name": "voc", "root": "nowhere"}, "nowhere: no such folder"),
-        ({"name": "voc", "root": "."}, "no VOC tree"),
+        ({"name": "voc", "root": "."}, "not in VOC layout"),
         ({"name": "coco", "root": "."}, "no annotations/instances_<split>.json"),
         ({"name": "coco", "root": "nowhere"}, "nowhere: no such folder"),
         ({"name": "toyland", "root": "."}, "toyland is drawn and has no folder"),
@@ -151,6 +152,15 @@ def test_unusable_input_is_answered_in_one_line(tmp_path: Path, monkeypatch, opt
         open_dataset(**options)
     assert message in str(e.value)
     assert "\n" not in str(e.value)
+
+
+def test_a_folder_is_named_as_the_user_named_it(tmp_path: Path, monkeypatch):
+    (tmp_path / "my photos").mkdir()
+    Image.new("RGB", (4, 3)).save(tmp_path / "my photos/a.png")
+    assert open_dataset("folder", tmp_path / "my photos", classes="cat,").title == "folder my photos"
+    monkeypatch.chdir(tmp_path)
+    assert open_dataset("folder", ".", classes="cat,").title == "folder ."
+    assert open_dataset("toyland", images=1).title == "toyland test"
 
 
 def test_opening_a_dataset_loads_no_torch():

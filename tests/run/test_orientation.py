@@ -169,10 +169,10 @@ def test_training_sees_upright_images_and_masks(world, sample, picture, tree):
 def test_commands_say_how_many_images_are_turned(cli, tree, tmp_path):
     common = ["--dataset", "voc", "--root", tree, "--classes", "toyland", "--models", "tiny", "--device", "cpu"]
     done = cli("generate", *common, "--out", "stored")
-    assert done.stderr.count("7 of 8 images were turned upright for the models according to EXIF; their masks") == 1
-    assert "(--orientation upright turns the masks as well)" in done.stderr
+    assert done.stderr.count("turned upright for the models, according to EXIF: 7 of 8 images; masks match") == 1
+    assert "(--orientation upright turns masks as well)" in done.stderr
     done = cli("generate", *common, "--out", "upright", "--orientation", "upright")
-    assert "their masks, and their copies in the run folder, are upright" in done.stderr
+    assert "masks, and the copies of these images in the run folder, are upright" in done.stderr
     scored = [cli("evaluate", "--pred", f, *common[:6]).stdout for f in ("stored", "upright")]
     assert scored[0] == scored[1] != ""
     done = cli("proposals", *common, "--out", "store", "--set", "proposals.points_per_side=4")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import UsageError, unknown_name
+from ..errors import UsageError, on_command_line, unknown_name
 from . import options, show
 from .help import Command, Group
 
@@ -28,7 +28,7 @@ def list_(json: options.Json = False) -> None:
     if json:
         show.as_json({"datasets": DATASETS, "class_sets": {n: list(c.names) for n, c in sets.items()}})
         return
-    show.table("Datasets", ["name", "description"], [[n, text] for n, text in DATASETS.items()])
+    show.table("Datasets", ["name", "description"], [[n, on_command_line(text)] for n, text in DATASETS.items()])
     show.table(
         "Class sets",
         ["name", "classes", "names"],
@@ -73,7 +73,7 @@ def show_report(data: Dataset, report: Report) -> None:
     classes = data.class_set
     known = report.masks or report.labelled
     show.table(
-        f"Classes of '{classes.name}'",
+        f"Class set '{classes.name}'",
         ["label", "class", "phrases", "images"],
         [
             [str(n), name, ", ".join(phrases), str(report.images_per_class[name]) if known else "-"]
@@ -94,7 +94,7 @@ def show_report(data: Dataset, report: Report) -> None:
 
 
 def _of_images(data: Dataset, report: Report) -> str:
-    text = f"Images: {report.images} of {data.name} {data.split}"
+    text = f"Images: {report.images} of {data.title}"
     if report.smallest and report.largest:
         small, large = ("{} x {}".format(*size) for size in (report.smallest, report.largest))
         text += f", {small} pixels" if small == large else f", {small} to {large} pixels"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from ..errors import UsageError
+from ..io.text import counted
 from . import options, show
 from .evaluate import show_evaluation
 from .summary import doubts, next_commands, show_summary
@@ -143,7 +144,8 @@ def generate(
         show.warning(text)
     where = plan.models.device if len(plan.devices) == 1 else ", ".join(plan.devices)
     show.message(
-        f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes, labels: "
+        f"{counted(len(data), 'image')} of {data.title}, {len(data.class_set.names)} "
+        f"{'class' if len(data.class_set.names) == 1 else 'classes'}, labels: "
         f"{data.labels_source or 'none'}; {plan.backend} with model set '{plan.models.name}' on {where}"
     )
     for text in (data.passed_over, data.unmatched):
@@ -166,9 +168,9 @@ def warn_of_truth(data: Dataset, samples: Callable[[], Sequence[Sample]]) -> Non
 
     faults = list(truth_faults(data, samples()))
     if faults:
-        images = "1 image" if len(faults) == 1 else f"{len(faults)} images"
         show.warning(
-            f"ground truth of {images} cannot be used (first: {faults[0]}); there will be no mIoU until it is fixed"
+            f"ground truth of {counted(len(faults), 'image')} cannot be used (first: {faults[0]}); there will be no "
+            "mIoU until it is fixed"
         )
 
 
@@ -241,7 +243,8 @@ def _finish(
         for text in doubts(totals):
             show.warning(text)
     if result.made and not result.interrupted:
-        show.message(next_commands(result.out, trains=trains))
+        nothing = totals is not None and not totals.get("images_painted")
+        show.message(next_commands(result.out, trains=trains and not nothing))
     if result.interrupted:
         show.error("interrupted; run the same command again to resume")
     raise typer.Exit(result.exit_status)
@@ -275,5 +278,5 @@ def _show(result: RunResult, evaluation: Evaluation | None) -> None:
     failed = f", {len(result.failed)} failed" if result.failed else ""
     if evaluation is not None:
         show_evaluation(evaluation)
-    show.result(f"{result.made} masks generated{before}{failed}, in {result.seconds:.1f} s")
+    show.result(f"{counted(result.made, 'mask')} generated{before}{failed}, in {result.seconds:.1f} s")
     show.result(f"masks: {result.out / 'SegmentationClass'}")

@@ -124,7 +124,7 @@ def predict(
     out = out or Path("predictions") / f"{data.name}-{data.split}"
     by_sam = f", sharpened by SAM '{models.names['sam']}'" if sharpen else ""
     show.message(
-        f"{len(data)} images of {data.name} {data.split}, {len(data.class_set.names)} classes; {checkpoint} on "
+        f"{len(data)} images of {data.title}, {len(data.class_set.names)} classes; {checkpoint} on "
         f"{models.device}{by_sam}"
     )
     if data.passed_over:

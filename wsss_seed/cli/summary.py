@@ -48,16 +48,16 @@ def doubts(totals: Mapping[str, Any]) -> list[str]:
     images, found = totals.get("ok"), []
     if not images or "ignored_only" not in totals:
         return []
-    if totals["ignored_only"] > _MANY_IGNORED * images:
-        found.append(
-            f"{totals['ignored_only']} of {images} images are entirely ignored, as no class was found in them; check "
-            "the class names, or give `labels`"
-        )
-    if totals["background_only"] > _MANY_EMPTY * images:
-        found.append(f"{totals['background_only']} of {images} images show none of the classes; check the class names")
+    missing, ignored, empty = totals["images_missing"], totals["ignored_only"], totals["background_only"]
+    if ignored > _MANY_IGNORED * images:
+        are = "is" if ignored == 1 else "are"
+        remedy = "check labels and class names" if missing else "check the class names, or give `labels`"
+        found.append(f"{ignored} of {images} images {are} entirely ignored, as no class was found in them; {remedy}")
+    if empty > _MANY_EMPTY * images:
+        shows = "shows" if empty == 1 else "show"
+        found.append(f"{empty} of {images} images {shows} none of the classes; check the class names")
     if (totals["ignore"] or 0) > _MUCH_IGNORED:
         found.append(f"{show.percent(totals['ignore'])} % of all pixels are ignored and will not train a segmenter")
-    missing = totals["images_missing"]
     if missing:
         listed = ", ".join(f"{name} in {n}" for name, n in sorted(missing.items(), key=lambda item: -item[1])[:5])
         more = f" and {len(missing) - 5} more classes" if len(missing) > 5 else ""

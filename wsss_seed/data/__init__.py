@@ -74,7 +74,7 @@ def open_dataset(
     if name not in DATASETS:
         raise unknown_name("dataset", name, DATASETS)
     if name != "toyland" and images is not None:
-        raise UsageError(f"a number of images is for toyland, which draws them; {name} has its own (see `limit`)")
+        raise UsageError(f"`images` is for toyland, which draws them; {name} has its own (see `limit`)")
     if name != "toyland" and difficulty != "standard":
         raise UsageError(f"a `difficulty` is for toyland; {name} has none")
     if name != "toyland" and root is None:

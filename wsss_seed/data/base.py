@@ -78,6 +78,11 @@ class Dataset:
     unmatched: str = ""
     passed_over: str = ""
 
+    @property
+    def title(self) -> str:
+        """The dataset and its split, in words."""
+        return f"{self.name} {self.split}"
+
     def __len__(self) -> int:
         return len(self.samples)
 

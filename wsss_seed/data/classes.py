@@ -127,7 +127,9 @@ def load_class_set(spec: str | Path | Sequence[str] | Mapping[str, Sequence[str]
     if is_file:
         return _from_toml(read_text(path), path.stem, str(path)) if _is_toml(path) else _from_text(path)
     if _is_toml(path) or path.suffix.casefold() == ".txt" or (len(path.parts) > 1 and "," not in text):
-        raise DataError(f"{path}: no such class set file")
+        raise DataError(f'{path}: no such class set file; give `classes` an existing one, or names such as "cat, dog"')
+    if ";" in text:
+        raise DataError(f"class names {text[:60]!r}: separate them by commas, not semicolons")
     if "," not in text and not _is_name(text):
         error = unknown_name("class set", text, known_class_sets())
         raise DataError(f"{error} Separate class names by commas; a class with such a name needs a trailing comma")
@@ -194,10 +196,10 @@ def _from_text(path: Path) -> ClassSet:
             continue
         name, colon, rest = line.partition(":")
         if " #" in line:
-            raise DataError(f"{path}, line {number}: {line!r} has a comment behind a name; give it a line of its own")
+            raise DataError(f"{path}, line {number}: {line!r} has a comment after a name; give it a line of its own")
         if not colon and "=" in line:
             raise DataError(
-                f"{path}, line {number}: {line!r} is no class name; write phrases behind a colon, as in 'cat: cat, "
+                f"{path}, line {number}: {line!r} is no class name; write phrases after a colon, as in 'cat: cat, "
                 "kitty'"
             )
         entries.append((name.strip(), tuple(p.strip() for p in rest.split(",") if p.strip())))

@@ -32,7 +32,8 @@ class Folder(Dataset):
 
     def __init__(self, root: Path, class_set: ClassSet):
         if not root.is_dir():
-            raise DataError(f"{root}: no such folder")
+            raise DataError(f"{root}: {'a file, not a folder' if root.exists() else 'no such folder'}")
+        self._root = root
         files: dict[str, list[tuple[str, str]]] = {}
         others: Counter[str] = Counter()
         for id, file in image_files(root, others):
@@ -63,6 +64,11 @@ class Folder(Dataset):
             self._faults[id] = fault
             samples.append(Sample(id, root / file))
         self.samples = sorted(samples, key=lambda sample: sample.id)
+
+    @property
+    def title(self) -> str:
+        """The folder as the user named it; it has no splits."""
+        return f"folder {_shown(self._root.name or str(self._root))}"
 
     def image(self, sample: Sample) -> np.ndarray:
         if fault := self._faults.get(sample.id):

@@ -71,7 +71,7 @@ def read_image_labels(
     if path.is_dir():
         return _read_xml(path, ids, class_set)
     if not path.exists():
-        raise DataError(f"{path}: no such label file")
+        raise DataError(f"{path}: no such label file; give `labels` an existing one, or none")
     readers = {".npy": _read_npy, ".json": _read_json, ".csv": _read_csv, ".tsv": _read_csv, ".txt": _read_list}
     reader = readers.get(path.suffix.casefold())
     if reader is None:

@@ -34,7 +34,8 @@ def passed_over(others: Mapping[str, int]) -> str:
         return ""
     kinds = sorted(others, key=lambda suffix: (suffix not in REMEDIES, -others[suffix], suffix))
     parts = [
-        f"{others[suffix]} {suffix or 'without suffix'}" + (f" ({REMEDIES[suffix]})" if suffix in REMEDIES else "")
+        f"{others[suffix]} {suffix or 'without suffix'}"
+        + (f" (to read them: {REMEDIES[suffix]})" if suffix in REMEDIES else "")
         for suffix in kinds[:8]
     ]
     rest = sum(others[suffix] for suffix in kinds[8:])

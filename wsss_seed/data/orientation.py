@@ -36,11 +36,11 @@ def turned_remark(turned: int, images: int, orientation: Orientation) -> str:
     if not turned:
         return ""
     masks = (
-        "their masks match the stored pixels (`orientation` upright turns the masks as well)"
+        "masks match the stored pixels (`orientation` upright turns masks as well)"
         if orientation == "stored"
-        else "their masks, and their copies in the run folder, are upright"
+        else "masks, and the copies of these images in the run folder, are upright"
     )
-    return f"{turned} of {images} images were turned upright for the models according to EXIF; {masks}"
+    return f"turned upright for the models, according to EXIF: {turned} of {images} images; {masks}"
 
 
 def inverse(exif: int) -> int:

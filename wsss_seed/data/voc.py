@@ -35,7 +35,7 @@ def voc_root(root: Path) -> Path:
             return root / inner
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
-    raise DataError(f"{root}: no VOC tree; it has no folder JPEGImages, VOC2012 or VOCdevkit/VOC2012")
+    raise DataError(f"{root}: not in VOC layout; it has no folder JPEGImages, VOC2012 or VOCdevkit/VOC2012")
 
 
 def voc_class_set(root: Path) -> ClassSet:

@@ -15,6 +15,7 @@ from rich.table import Column
 from rich.text import Text
 
 from .rate import Rate, duration, per_item
+from .text import counted
 
 _FEW = 5  # items measured before the time is estimated
 _LONG = 300.0  # seconds left from which the estimate is worth a line of its own
@@ -91,7 +92,7 @@ class Progress:
         if not self._console.is_terminal:
             if self._outer is None:
                 before = f", {finished} of them already finished" if finished else ""
-                self._say(f"{self._verb} {total} {self._unit}s{before}")
+                self._say(f"{self._verb} {counted(total, self._unit)}{before}")
             return
         shared = None if self._outer is None else self._outer._bar
         self._bar = shared or _Bars(
@@ -163,7 +164,7 @@ class Progress:
         self._running = False
 
     def _count(self) -> str:
-        return f"{self._done} of {self._total} {self._unit}s"
+        return f"{self._done} of {counted(self._total, self._unit)}"
 
     def _failures(self) -> str:
         return f"{self._failed} failed" if self._failed else ""
@@ -185,7 +186,7 @@ class Progress:
         if rest * seconds < _LONG:
             return False
         self._say(
-            f"the remaining {rest} {self._unit}s will take about {duration(rest * seconds)} "
+            f"the remaining {counted(rest, self._unit)} will take about {duration(rest * seconds)} "
             f"({per_item(seconds, self._unit)}, measured on the first {self._rate.measured + 1})"
         )
         return True

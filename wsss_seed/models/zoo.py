@@ -134,7 +134,7 @@ def find_weights(role: str, name: str) -> Weights:
         return Weights("file", name, file) if file.is_file() else Weights("library", name)
     if Path(name).suffix in (".pth", ".pt", ".safetensors", ".bin") or Path(name).is_absolute():
         raise CheckpointError(
-            f"{name}: no such file or folder; give `{role}` one that exists, or a name as of models list"
+            f"{name}: no such file or folder; give `{role}` one that exists, or a name listed by wsss-seed models list"
         )
     known = [c.name for c in known_checkpoints() if c.role == role]
     forms = ["MODEL:PRETRAINED", "MODEL:FILE"] if role == "clip" else ["hf:REPOSITORY"]

@@ -165,7 +165,7 @@ def config_file(found: Calibration, data: Dataset, models: ModelSet, backend: st
     before, after = (f"{100 * value:.2f}" for value in (found.before, found.after))
     lines = [
         f"Settings of {backend}, chosen by wsss-seed calibrate on {time.strftime('%Y-%m-%d')}.",
-        f"Images: {found.images} of {data.name} {data.split}, with {grounds}, seeded {' and '.join(found.modes)}.",
+        f"Images: {found.images} of {data.title}, with {grounds}, seeded {' and '.join(found.modes)}.",
         f"Images with each class: {seen}.",
         f"Models: {', '.join(weights)}, {models.precision}.",
         f"{found.criterion} {before} -> {after} on these images; on unseen ones (cross-validation, {FOLDS} folds) "

@@ -302,7 +302,7 @@ def _about(
         labels="none",  # masks are what it learns from
         images=len(checked.data.samples),
         masks=checked.digest,
-        validation=None if val is None else f"{val.name} {val.split}, {len(val)} images",
+        validation=None if val is None else f"{val.title}, {len(val)} images",
         seed=seed,
     )
 
@@ -314,7 +314,7 @@ def _summary(data: Dataset, checked: Checked, recipe: Recipe, weights: str, netw
     missing = [n for n, v in zip(("background", *data.class_set.names), checked.pixels, strict=True) if not v]
     absent = f"; no pixel of {', '.join(missing[:5])}{' and others' if len(missing) > 5 else ''}" if missing else ""
     return (
-        f"{len(checked.data.samples)} images of {data.name} {data.split}, {len(data.class_set.names)} "
+        f"{len(checked.data.samples)} images of {data.title}, {len(data.class_set.names)} "
         f"classes{absent}; recipe {recipe.name}: {settings.network.name} with {settings.network.encoder} ({size:.1f} M "
         f"parameters, encoder weights: {weights}), {settings.train.max_iters} iterations of "
         f"{settings.train.batch_size} on {accelerator.device}{processes}"
