@@ -22,7 +22,8 @@ seed.plot()
 # %% The objects found, with class, score, box and mask.
 for instance in seed.instances:
     name = seeder.class_set.names[instance.class_id]
-    print(f"{name}: {instance.score:.2f}, box {instance.xyxy}, {instance.mask.sum()} pixels")
+    box = ", ".join(f"{x:.0f}" for x in instance.xyxy)
+    print(f"{name}: {instance.score:.2f}, box ({box}), {instance.mask.sum()} pixels")
 
 # %% If the classes in an image are known, pass them, and only these are searched for.
 known = seeder(image, labels=[world.class_set.names[c] for c in world[0].labels])
@@ -31,7 +32,7 @@ known.plot().save(folder / "overlay.png")
 
 # %% Settings are passed in groups; `wsss-seed settings dino-sam` lists them.
 strict = ws.load("dino-sam", classes="toyland", models="tiny", detector={"box_threshold": 0.6})
-print(len(seed.instances), "objects,", len(strict(image).instances), "with a strict detector")
+print("objects:", len(seed.instances), "- with a strict detector:", len(strict(image).instances))
 
 # %% Seed a dataset into a run folder; an interrupted run resumes.
 run = ws.generate("toyland", images=8, out=folder / "seeds", progress=False)
@@ -41,6 +42,12 @@ print(f"mIoU {run.evaluate().miou:.1%}")
 exported = run.export("coco", folder / "coco")
 page = run.report()
 print(exported.out, page.out)
+
+# %% Draw a contact sheet, and see what decided about the boxes of an image.
+print(run.sheet(limit=4).out)
+why = run.explain(world[0].id)
+print([f"{box.cls}: {reason}" for box, reason in zip(why.boxes, why.reasons, strict=True)])
+why.picture().save(folder / "why.png")
 
 # %% Open the run later or in another process.
 again = ws.open_run(folder / "seeds")
