@@ -97,7 +97,7 @@ def test_a_missing_model_is_pulled_when_it_is_needed(networked, home: Path, serv
     offline = networked(*command, "--offline")
     assert offline.returncode == 2
     path = home / "detector" / "small.safetensors"
-    assert f"no file {path}, and offline (WSSS_SEED_OFFLINE is set)" in offline.stderr
+    assert f"no file {path}, and offline (--offline or WSSS_SEED_OFFLINE is set)" in offline.stderr
     assert server.url("/small.safetensors") in offline.stderr
     assert hashlib.sha256(weights).hexdigest() in offline.stderr
     assert server.asked == []

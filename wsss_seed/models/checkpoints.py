@@ -155,8 +155,8 @@ def pull(checkpoint: Checkpoint) -> None:
         forbidden = offline()
         if forbidden:
             raise CheckpointError(
-                f"{checkpoint.name}: no file {path}, and offline ({forbidden} is set); put the file of {urls[0]} there"
-                f"{facts(file.size, file.sha256)}, give `{checkpoint.role}` a path, or use `models` tiny"
+                f"{checkpoint.name}: no file {path}, and offline (--offline or {forbidden} is set); put the file of "
+                f"{urls[0]} there{facts(file.size, file.sha256)}, give `{checkpoint.role}` a path, or use `models` tiny"
             )
         from .fetch import fetch
 

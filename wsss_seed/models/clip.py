@@ -350,8 +350,8 @@ def _check_offline(spec: str, tag: dict[str, Any]) -> None:
         path = Path("~/.cache/clip").expanduser() / tag["url"].rpartition("/")[2]
         if not path.is_file():
             raise CheckpointError(
-                f"{spec}: no file {path}, and offline ({forbidden} is set); put the file of {tag['url']} there, or "
-                "give a local file as MODEL:FILE"
+                f"{spec}: no file {path}, and offline (--offline or {forbidden} is set); put the file of "
+                f"{tag['url']} there, or give a local file as MODEL:FILE"
             )
 
 
@@ -361,7 +361,7 @@ def _cannot_fetch(model: str, pretrained: str, tag: dict[str, Any], error: BaseE
     forbidden = offline()
     if forbidden and repository:
         folder = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
-        reason = f"not complete in {folder}, and offline ({forbidden} is set)"
+        reason = f"not complete in {folder}, and offline (--offline or {forbidden} is set)"
     else:
         reason = f"open_clip could not fetch or read these weights ({one_line(error)})"
     return (
