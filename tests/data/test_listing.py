@@ -35,7 +35,7 @@ def test_images_that_cannot_be_read_here_are_named_first_with_the_remedy():
     text = passed_over(counts)
     remedy = REMEDIES.get(".heic")
     assert text.startswith("52 files passed over: ")
-    assert (f"2 .heic ({remedy}), 5 .0" in text) == (remedy is not None)
+    assert (f"2 .heic (to read them: {remedy}), 5 .0" in text) == (remedy is not None)
     assert text.endswith("of other kinds")
     assert passed_over({}) == ""
     assert passed_over({".txt": 1}) == "1 file passed over: 1 .txt"
