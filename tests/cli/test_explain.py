@@ -66,5 +66,6 @@ def test_a_failed_image(cli, tmp_path):
     )
     done = cli("explain", "run", "b.png")
     assert done.returncode == 0
-    assert "b.png" in done.stdout
+    assert done.stdout.startswith("b failed: ")
+    assert done.stdout.count("\n") == 1
     assert cli("explain", "run", "b", "--out", "b.jpg").returncode == 2

@@ -43,13 +43,14 @@ def test_why_each_class_was_asked(run):
         found = run.explain(record.id)
         for c in found.classes:
             if not c.asked:
-                assert c.why is None
+                seen.add("others")
+                assert f"below clip.global_threshold {settings['clip.global_threshold']:g} and " in c.why
                 continue
             key, value = record.evidence["asked"][c.name]
             seen.add(key)
             assert settings[key] <= value
             assert f"{value:.3f} >= {key} " in c.why
-    assert {"clip.global_threshold", "clip.local_threshold"} <= seen
+    assert {"clip.global_threshold", "clip.local_threshold", "others"} <= seen
 
 
 def test_why_of_labels_and_of_older_runs(tmp_path):

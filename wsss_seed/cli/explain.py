@@ -57,10 +57,12 @@ def _show(found: Explanation) -> None:
     size = "" if record.size is None else f", {record.size[0]} x {record.size[1]} pixels"
     ignored = "" if record.ignore is None else f", {show.percent(record.ignore)} % ignored"
     labels = "none given" if record.labels is None else ", ".join(record.labels) or "no class"
+    if record.error is not None:
+        show.result(f"{record.id} failed: {record.error}")
+        return
     show.result(f"{record.id}{size}{ignored}; labels: {labels}")
-    for text in (record.error, *record.notes):
-        if text:
-            show.result(text)
+    for note in record.notes:
+        show.result(note)
     if found.classes:
         area = 1 if record.size is None else max(1, record.size[0] * record.size[1])
         show.table(
@@ -78,9 +80,12 @@ def _show(found: Explanation) -> None:
                 for c in found.classes
             ],
         )
+        alike: dict[str, list[str]] = {}
         for c in found.classes:
             if c.why is not None:
-                show.result(f"{c.name} asked: {c.why}")
+                alike.setdefault(f"{'asked' if c.asked else 'not asked'}: {c.why}", []).append(c.name)
+        for reason, names in alike.items():
+            show.result(f"{', '.join(names)} {reason}")
     if found.boxes:
         show.table(
             "Boxes",
@@ -100,7 +105,8 @@ def _show(found: Explanation) -> None:
         for number, (box, reason) in enumerate(zip(found.boxes, found.reasons, strict=True), 1):
             show.result(f"{number} {box.cls}, {_ROLES[box.role]}: {reason}")
     elif found.mode is not None:
-        show.result("no box above any threshold")
+        asked = any(c.asked for c in found.classes)
+        show.result("no box above any threshold" if asked else "no boxes: no class was asked")
     else:
         others = ", ".join(f"{key}: {value}" for key, value in found.record.evidence.items())
         show.result(f"no boxes: the backend labels masks, not boxes{f' ({others})' if others else ''}")

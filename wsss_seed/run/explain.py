@@ -18,7 +18,7 @@ from ..io.boxes import DrawnBox, Style, draw_boxes
 from ..output.manifest import Manifest, Record
 from ..output.report.evidence import Box, Evidence, EvidenceOf, no_evidence
 from ..output.run_folder import fingerprint, image_path, mask_path, read_run
-from ..seeding.detection.explain import BoxEvidence, Thresholds, read_boxes, why, why_asked
+from ..seeding.detection.explain import BoxEvidence, Thresholds, read_boxes, why, why_asked, why_not_asked
 
 _STYLES: Mapping[str, tuple[Style, str]] = {
     "confident": ("solid", "paints its class"),
@@ -38,7 +38,7 @@ class ExplainedClass:
         asked: whether its boxes or its mask were looked for.
         given: whether the image-level labels name it; None without labels.
         clip: CLIP's score of the class in the image; None if CLIP was not asked.
-        why: what made it a candidate; None if labels named it, if it was not asked, or if the run did not record it.
+        why: why it was a candidate or not; None if labels decided, or if the run did not record it.
         score: best score among its boxes or pixels that count; None if it was not asked.
         boxes: number of its boxes by role.
         pixels: number of pixels in the mask.
@@ -219,9 +219,11 @@ def _classes(
     """The classes that were asked, then those that CLIP saw most among the others. Raises ValueError."""
     clip = _clip(record, names)
     met = msgspec.convert(record.evidence.get("asked", {}), dict[str, tuple[str, float]])
-    why = {name: why_asked(*threshold, name, thresholds) for name, threshold in met.items()}
+    why: dict[str, str | None] = {name: why_asked(*threshold, name, thresholds) for name, threshold in met.items()}
     asked = dict.fromkeys([*record.scores, *(record.labels or ()), *(box.cls for box in boxes)])
     others = sorted((name for name in clip if name not in asked), key=lambda name: -clip[name])[:_UNASKED]
+    if record.evidence.get("mode") == "label_free":
+        why |= {name: why_not_asked(name, thresholds, others=bool(asked)) for name in others}
     roles: dict[str, Counter[str]] = {name: Counter(box.role for box in boxes if box.cls == name) for name in asked}
     return tuple(
         ExplainedClass(

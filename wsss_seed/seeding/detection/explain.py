@@ -73,6 +73,8 @@ class Thresholds:
         self.classes = classes
         groups = (key.removesuffix(".box_threshold") for key in settings if key.endswith(".box_threshold"))
         self.detector = next((group for group in groups if f"{group}.rescue_threshold" in settings), "detector")
+        self.by_patches = settings.get("clip.scores") == "patches"
+        self.by_candidates = settings.get("clip.decision") == "detector"
 
     def value(self, key: str, cls: str) -> float:
         """The value for a class. Raises ValueError if the settings lack it."""
@@ -135,6 +137,30 @@ def why_asked(key: str, value: float, cls: str, thresholds: Thresholds) -> str:
         raise ValueError(f"unknown threshold {key}")
     share = " of the range of the scores of all classes" * key.endswith("patch_threshold")
     return f"{what} {value:.3f} >= {thresholds.named(key, cls)}{share}"
+
+
+def why_not_asked(cls: str, thresholds: Thresholds, *, others: bool) -> str | None:
+    """Why a class of an image without labels was no candidate, in words; None if candidates were not sought.
+
+    Args:
+        cls: name of the class.
+        thresholds: of the run.
+        others: whether other classes were candidates, which a limit may have preferred.
+
+    Raises:
+        ValueError: settings that lack a threshold.
+    """
+    if not thresholds.by_candidates:
+        return None
+    if thresholds.by_patches:
+        share = thresholds.named("clip.patch_threshold", cls)
+        clip = f"CLIP's patches are not above {share} of the range of the scores of all classes"
+    else:
+        views = (f"clip.{view}_threshold" for view in ("global", "local"))
+        clip = f"CLIP's views are below {' and '.join(thresholds.named(key, cls) for key in views)}"
+    detector = thresholds.named(f"{thresholds.detector}.candidate_threshold", cls)
+    limit = ", or clip.max_candidates was reached" * others
+    return f"{clip}, and the detector is below {detector}{limit}"
 
 
 def _reaches(value: float, threshold: float) -> bool:

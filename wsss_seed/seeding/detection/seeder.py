@@ -85,10 +85,6 @@ class Classified(NamedTuple):
     why: Mapping[int, tuple[str, float]]
 
 
-MOSTLY_IGNORED = 0.60
-"""Share of ignored pixels above which a note is added, because such a mask is of little use for training."""
-
-
 TOO_NEAR = 0.9
 """Cosine of text features above which a distractor is too near a class to compete with it."""
 
@@ -457,9 +453,6 @@ class DetectionSeeder(ABC):
             replace(s.ignore, contest_margin=0.0) if self._set.mode == "boxes_given" else s.ignore,
             missing=bool(missing),
         )
-        ignored = np.count_nonzero(labels == IGNORE) / labels.size
-        if ignored > MOSTLY_IGNORED:
-            notes.append(f"{ignored:.0%} of the pixels are ignored")
         used = d.role != Role.DROPPED
         scores = {c: round(float(d.combined[used & (d.classes == c)].max(initial=0)), 6) for c in asked}
         evidence["detections"] = self._describe(d, masks)
