@@ -30,7 +30,7 @@ def test_nothing_to_doubt():
         ({"ignored_only": 2}, "2 of 10 images are entirely ignored"),
         ({"background_only": 6}, "6 of 10 images show none of the classes"),
         ({"ignore": 0.31}, "31.00 % of all pixels are ignored"),
-        ({"images_missing": {"cat": 1, "dog": 3}}, "given labels without any pixels: dog in 3, cat in 1 (number"),
+        ({"images_missing": {"cat": 1, "dog": 3}}, "given labels without any pixels: dog in 3 images, cat in 1 image"),
         ({"images_missing": {str(i): 1 for i in range(7)}}, "and 2 more classes"),
     ],
 )
@@ -39,10 +39,11 @@ def test_what_deserves_a_warning(changed, text):
     assert text in found
 
 
-def test_given_labels_need_no_advice_to_give_labels():
-    [ignored, _] = doubts(totals(ignored_only=2, images_missing={"cat": 2}))
-    assert ignored.endswith("check labels and class names")
-    assert doubts(totals(ignored_only=2))[0].endswith("or give `labels`")
+def test_the_remedy_for_ignored_images_depends_on_labels():
+    [without] = doubts(totals(ignored_only=5))
+    assert without.endswith("check the class names, or give `labels`")
+    given = doubts(totals(ignored_only=5, images_missing={"cat": 5}))
+    assert given[0].endswith("no object of their labels was found; add synonyms to the classes")
 
 
 def test_the_next_command_can_be_pasted():

@@ -51,17 +51,22 @@ def doubts(totals: Mapping[str, Any]) -> list[str]:
     missing, ignored, empty = totals["images_missing"], totals["ignored_only"], totals["background_only"]
     if ignored > _MANY_IGNORED * images:
         are = "is" if ignored == 1 else "are"
-        remedy = "check labels and class names" if missing else "check the class names, or give `labels`"
-        found.append(f"{ignored} of {images} images {are} entirely ignored, as no class was found in them; {remedy}")
+        why = (
+            "no object of their labels was found; add synonyms to the classes"
+            if missing
+            else "no class was found in them; check the class names, or give `labels`"
+        )
+        found.append(f"{ignored} of {images} images {are} entirely ignored, as {why}")
     if empty > _MANY_EMPTY * images:
         shows = "shows" if empty == 1 else "show"
         found.append(f"{empty} of {images} images {shows} none of the classes; check the class names")
     if (totals["ignore"] or 0) > _MUCH_IGNORED:
         found.append(f"{show.percent(totals['ignore'])} % of all pixels are ignored and will not train a segmenter")
     if missing:
-        listed = ", ".join(f"{name} in {n}" for name, n in sorted(missing.items(), key=lambda item: -item[1])[:5])
+        most = sorted(missing.items(), key=lambda item: -item[1])[:5]
+        listed = ", ".join(f"{name} in {n} image{'s' * (n > 1)}" for name, n in most)
         more = f" and {len(missing) - 5} more classes" if len(missing) > 5 else ""
-        found.append(f"given labels without any pixels: {listed}{more} (number of images)")
+        found.append(f"given labels without any pixels: {listed}{more}")
     return found
 
 
