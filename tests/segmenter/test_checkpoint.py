@@ -150,3 +150,13 @@ def test_a_value_of_another_type_is_refused_or_read_for_what_it_is(segmenter, tm
         with pytest.raises(WsssError, match=r"odd\.pt: ") as error:
             load_segmenter(tmp_path / "odd.pt")
         assert "\n" not in str(error.value)
+
+
+def test_the_folder_of_self_training_names_the_last_round(segmenter, tmp_path):
+    for number in (2, 10):
+        (tmp_path / f"round-{number}").mkdir()
+        save(tmp_path / f"round-{number}/last.pt", segmenter, SETTINGS)
+    with pytest.raises(WsssError, match="give .*round-10$"):
+        load_segmenter(tmp_path)
+    save(tmp_path / "last.pt", segmenter, SETTINGS)
+    load_segmenter(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -173,6 +174,7 @@ def train_seg(
             )
         show.result(f"{result.iterations} iterations, {result.seconds:.1f} s; curves: {result.out / 'metrics.png'}")
         show.result(f"segmenter: {result.best or result.last}")
+        show.message(_next(result.out))
     if result.interrupted:
         show.error("interrupted; run the same command again to resume")
     raise typer.Exit(130 if result.interrupted else 0)
@@ -214,7 +216,7 @@ def _in_rounds(
     else:
         show.table(
             "Rounds, in %",
-            ["round", "agreed", "kept", "best mIoU", "last mIoU", "segmenter"],
+            ["round", "agreed", "not ignored", "best mIoU", "last mIoU", "segmenter"],
             [
                 [
                     str(r["round"]),
@@ -224,9 +226,16 @@ def _in_rounds(
                 for r in rows
             ],
         )
+        if not result.interrupted:
+            show.message(_next(result.rounds[-1].training.out))
     if result.interrupted:
         show.error("interrupted; run the same command again to resume")
     raise typer.Exit(130 if result.interrupted else 1 if any(r["failed"] for r in rows) else 0)
+
+
+def _next(out: Path) -> str:
+    """The command that uses the segmenter."""
+    return f"next: wsss-seed predict {shlex.quote(str(out))} photos --out predictions (photos: any folder of images)"
 
 
 def _pairs(images: Path | None, masks: Path | None, data: Dataset) -> Dataset:

@@ -208,6 +208,9 @@ def load_segmenter(
     """
     path = Path(path)
     if path.is_dir():
+        rounds = sorted(path.glob("round-*/last.pt"), key=lambda file: (len(file.parent.name), file))
+        if rounds and not (path / "last.pt").exists():
+            raise CheckpointError(f"{path}: self-training has a segmenter per round; give {rounds[-1].parent}")
         path = path / "best.pt" if (path / "best.pt").exists() else path / "last.pt"
     content = read(path)
     try:

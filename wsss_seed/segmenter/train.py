@@ -122,7 +122,7 @@ def train_segmenter(
         raise RunFolderError("mask2former has a loss per mask, not per pixel; leave train.confidence_weighting out")
     accelerator = build_accelerator(recipe.settings, device)
     first = accelerator.is_main_process
-    show = progress("checking masks", "image") if progress and first else None
+    show = progress("checking", "mask") if progress and first else None
     if show is not None:
         show.start(len(data), 0)
     try:
@@ -314,7 +314,7 @@ def _summary(data: Dataset, checked: Checked, recipe: Recipe, weights: str, netw
     missing = [n for n, v in zip(("background", *data.class_set.names), checked.pixels, strict=True) if not v]
     absent = f"; no pixel of {', '.join(missing[:5])}{' and others' if len(missing) > 5 else ''}" if missing else ""
     return (
-        f"{len(checked.data.samples)} images of {data.title}, {len(data.class_set.names)} "
+        f"{len(checked.data.samples)} images of the split {data.split}, {len(data.class_set.names)} "
         f"classes{absent}; recipe {recipe.name}: {settings.network.name} with {settings.network.encoder} ({size:.1f} M "
         f"parameters, encoder weights: {weights}), {settings.train.max_iters} iterations of "
         f"{settings.train.batch_size} on {accelerator.device}{processes}"
