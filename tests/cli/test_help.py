@@ -77,6 +77,11 @@ def test_sections_of_generate():
     assert text.index("Images:") < text.index("--root") < text.index("Method:") < text.index("--backend")
 
 
+def test_python_m_shows_the_example_too():
+    done = CliRunner().invoke(app, ["models", "pull", "--help"], prog_name="python -m wsss_seed")
+    assert "Example:\n  wsss-seed models pull base\n" in done.stdout
+
+
 def test_each_command_has_an_example_that_parses():
     assert set(EXAMPLES) == {" ".join(path) for path, _ in commands()}
     for path, command in commands():

@@ -20,8 +20,8 @@ def export(
         options.option("--val", help="Validation set: a folder in VOC layout, or a run folder."),
     ] = None,
     val_split: Annotated[
-        str | None, options.option("--val-split", help="Split of --val. Default: as for --dataset voc.")
-    ] = (None),
+        str | None, options.option("--val-split", help="Split of --val. Default: train, or the only split there is.")
+    ] = None,
     copy: Annotated[bool, options.option("--copy", help="Copy images instead of linking to them.")] = False,
     overwrite: Annotated[bool, options.option("--overwrite", help="Replace an existing export.")] = False,
     json: options.Json = False,
