@@ -156,7 +156,7 @@ def test_the_folder_of_self_training_names_the_last_round(segmenter, tmp_path):
     for number in (2, 10):
         (tmp_path / f"round-{number}").mkdir()
         save(tmp_path / f"round-{number}/last.pt", segmenter, SETTINGS)
-    with pytest.raises(WsssError, match="give .*round-10$"):
+    with pytest.raises(WsssError, match=r"give .*round-10$"):
         load_segmenter(tmp_path)
     save(tmp_path / "last.pt", segmenter, SETTINGS)
     load_segmenter(tmp_path)
