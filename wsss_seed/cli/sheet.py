@@ -37,7 +37,7 @@ def sheet(
 ) -> None:
     """Draw images of a run with names, masks, confidence and a legend of the classes into one PNG.
 
-    The run folder has its images: no dataset is needed. Example: wsss-seed sheet seeds --sample 24 --out sheet.png
+    The run folder has its images: no dataset is needed.
     """
     from ..api import open_run
 
