@@ -31,15 +31,17 @@ def test_latin_names_need_no_other_font(installed):
     assert font_for(["a cat", "b é"], 14).getname()[0] == ImageFont.load_default(14).getname()[0]
 
 
-def test_the_font_with_most_of_the_characters(installed):
+def test_the_font_with_most_of_the_characters(installed, caplog):
     installed["DejaVuSans.ttf"] = Alphabet("abcж")
     installed["NotoSansCJK-Regular.ttc"] = Alphabet("abcж猫")
     assert font_for(["abж"], 14) is installed["DejaVuSans.ttf"]
     assert font_for(["abж", "猫"], 14) is installed["NotoSansCJK-Regular.ttc"]
+    assert not caplog.records
 
 
-def test_without_any_the_default_remains(installed):
-    assert font_for(["猫"], 14).getname()[0] == ImageFont.load_default(14).getname()[0]
+def test_without_any_the_default_remains(installed, caplog):
+    assert font_for(["a 猫"], 14).getname()[0] == ImageFont.load_default(14).getname()[0]
+    assert "no installed font has 猫" in caplog.text
 
 
 def test_a_font_that_is_not_installed():

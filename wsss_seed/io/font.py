@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from functools import cache
 
 from PIL import ImageFont
+
+log = logging.getLogger(__name__)
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
@@ -34,6 +37,8 @@ _INSTALLED = (
 def font_for(texts: Iterable[str], size: int) -> Font:
     """The font for these texts: Pillow's own if it has all their characters, else the installed font that has most.
 
+    Logs a warning if characters are left that it can only draw as boxes.
+
     Args:
         texts: what is to be written.
         size: in pixels.
@@ -47,6 +52,9 @@ def font_for(texts: Iterable[str], size: int) -> Font:
         font = _installed(name, size)
         if font is not None and (fewer := _lacking(font, characters)) < lacking:
             best, lacking = font, fewer
+    if lacking:
+        without = next(c for c in sorted(characters) if _lacking(best, c))
+        log.warning("no installed font has %s, which is drawn as a box; install one, such as Noto Sans CJK", without)
     return best
 
 
