@@ -80,7 +80,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     name = name if len(name) <= 100 else f"{name[:97]}..."
     near = difflib.get_close_matches(name, names, 3, 0.5)
     if near and len(names) > _MANY:
-        return UsageError(f"unknown {kind} '{name}'; the nearest of {len(names)} known: {', '.join(near)}")
+        nearest = " or ".join(f"'{other}'" for other in near)
+        return UsageError(f"unknown {kind} '{name}'. Did you mean {nearest}?")
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return UsageError(f"unknown {kind} '{name}'; known: {', '.join(names)}.{hint}")
 

@@ -33,11 +33,13 @@ def test_from_annotated_photographs_to_settings(cli, photos, tmp_path, monkeypat
     monkeypatch.setattr(room, "GRID", GRID)
     where = ("--dataset", "folder", "--root", "photos", "--classes", "classes.txt", "--models", "tiny")
     start = ("--set", "verify.min_side=16", "--from", "defaults")
+    (tmp_path / "photos" / "labels.csv").write_text(f"image,label\n{photos[0].id}.png,house\nnobody.png,car\n")
     done = cli("calibrate", *where, "--gt", "gt", *start, "--out", "my.toml", "--device", "cpu", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["images"] == 20
     assert "no image shows zebra" in done.stderr
+    assert "1 entry names no image of this dataset (nobody.png)" in done.stderr
     written = tomllib.loads((tmp_path / "my.toml").read_text())
     assert written["settings"] == result["settings"]
     assert written["settings"]["verify.min_side"] == 16

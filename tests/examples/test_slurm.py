@@ -62,13 +62,13 @@ def content(run: Path) -> dict[str, object]:
     }
 
 
-def test_the_tasks_make_what_one_process_makes(submit, cli, tmp_path):
+def test_the_tasks_make_what_one_process_makes(submit, program, tmp_path):
     tasks = [submit(index + 1, "--images", 9, "--out", "array") for index in range(TASKS)]
     for task in tasks:
         output, _ = task.communicate(timeout=300)
         assert task.returncode == 0, output
     options = ("--dataset", "toyland", "--device", "cpu", "--images", 9, "--out", "alone")
-    assert cli("generate", *options, env={"OMP_NUM_THREADS": "1"}).returncode == 0
+    assert program("generate", *options, env={"OMP_NUM_THREADS": "1"}).returncode == 0  # the sums of as many threads
     assert content(tmp_path / "array") == content(tmp_path / "alone")
     assert not (tmp_path / "scontrol.log").exists()
 

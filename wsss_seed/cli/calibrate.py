@@ -80,6 +80,7 @@ def calibrate(
     backend, model_set = choose_backend(
         backend, models, data.class_set.name, device, precision, chosen=chosen, options={}
     )
+    show.remarks(data)
     for text in model_warnings(backend, model_set, data.class_set.name, {}):
         show.warning(text)
     found = choose(

@@ -113,7 +113,6 @@ def generate(
     Running the same command again resumes an interrupted run.
     """
     from ..data import open_dataset
-    from ..data.classes import shared_phrases
 
     part = parse_shard(shard)
     settings = options.settings_of(ctx, set_ or [])
@@ -148,11 +147,7 @@ def generate(
         f"{'class' if len(data.class_set.names) == 1 else 'classes'}, labels: "
         f"{data.labels_source or 'none'}; {plan.backend} with model set '{plan.models.name}' on {where}"
     )
-    for text in (data.passed_over, data.unmatched):
-        if text:
-            show.message(text)
-    for text in shared_phrases(data.class_set):
-        show.warning(text)
+    show.remarks(data)
     if data.labels_source not in (None, "drawn") and data.unlabelled:
         show.warning(f"{data.unlabelled} images are not in {data.labels_source}; they are seeded without labels")
     warn_of_truth(data, lambda: plan.samples[part[0] :: part[1]])

@@ -87,8 +87,7 @@ def learn_prompts(
             f"{data.labels_source or 'none'}; preset {recipe.name}, CLIP {model_set.names['clip']} on "
             f"{model_set.device}"
         )
-        if data.passed_over:
-            show.message(data.passed_over)
+        show.remarks(data)
         if data.labels_source and data.unlabelled:
             show.warning(f"{data.unlabelled} images have no image-level labels and are left out")
     result = run(

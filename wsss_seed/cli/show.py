@@ -7,12 +7,15 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 from rich.table import Table
 
 from ..errors import UsageError, on_command_line
+
+if TYPE_CHECKING:
+    from ..data.base import Dataset
 
 _GONE = {errno.EPIPE, errno.EIO}  # the reader exited or the terminal was closed
 
@@ -74,6 +77,18 @@ def warning(text: str) -> None:
 
 def error(text: str) -> None:
     _errors.print(f"error: {on_command_line(text)}", style="red", markup=False)
+
+
+def remarks(data: Dataset) -> None:
+    """Print what is odd about a dataset with classes and labels: files that were passed over, labels without an image,
+    and phrases that several classes have."""
+    from ..data.classes import shared_phrases
+
+    for text in (data.passed_over, data.unmatched):
+        if text:
+            message(text)
+    for text in shared_phrases(data.class_set):
+        warning(text)
 
 
 def failures(failed: Sequence[tuple[str, str]], *, before: str = "", more: str = "") -> None:
