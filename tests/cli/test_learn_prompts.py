@@ -71,6 +71,7 @@ def test_both_tasks_and_seeds_made_with_what_was_learned(cli, tmp_path: Path):
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_prompts(program, tmp_path: Path):
     command = [*COMMAND, "--task", "cls", "--set", "train.max_iters=150"]
     assert program(*command, "--out", "whole").returncode == 0
