@@ -240,10 +240,7 @@ def generate(
     from .io.progress import Progress
     from .run.plan import execute, model_warnings, plan_run
 
-    if isinstance(source, Dataset):
-        data = source
-    else:
-        data = _dataset(source, root, split, classes, labels, images, seed, difficulty)
+    data = _dataset(source, root, split, classes, labels, images, seed, difficulty)
     name, chosen = _models(models)
     plan = plan_run(
         data,
@@ -331,10 +328,7 @@ def calibrate(
     from .run.calibrate import config_file
     from .run.plan import choose_backend, model_warnings
 
-    if isinstance(source, Dataset):
-        data = source
-    else:
-        data = _dataset(source, root, split, classes, labels, images, seed, difficulty)
+    data = _dataset(source, root, split, classes, labels, images, seed, difficulty)
     name, chosen = _models(models)
     names = data.class_set.name
     backend, model_set = choose_backend(backend, name, names, device, precision, chosen=chosen, options={})
@@ -565,7 +559,7 @@ class Run:
 
 
 def _dataset(
-    source: str | Path,
+    source: str | Path | Dataset,
     root: str | Path | None,
     split: str | None,
     classes: Classes | None,
@@ -574,6 +568,8 @@ def _dataset(
     seed: int,
     difficulty: str,
 ) -> Dataset:
+    if isinstance(source, Dataset):
+        return source
     if str(source) in DATASETS and str(source) != "folder":
         return open_dataset(str(source), root, split, classes, labels, images, seed, difficulty)
     if root is not None:

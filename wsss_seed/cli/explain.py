@@ -18,7 +18,7 @@ _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
 def explain(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)],
+    run: options.Run,
     image: Annotated[
         str, typer.Argument(metavar="IMAGE", help="Id of an image, or the name of its file.", show_default=False)
     ],

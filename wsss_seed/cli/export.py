@@ -13,7 +13,7 @@ from .summary import warn_of_masks
 
 def export(
     format: Annotated[str, typer.Argument(metavar="mmseg|hf|coco|yolo", help="Format to export to.")],
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)],
+    run: options.Run,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.", show_default=False)],
     val: Annotated[
         Path | None,

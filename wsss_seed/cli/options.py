@@ -73,6 +73,7 @@ def _forbid_network(ctx: typer.Context, wanted: bool) -> bool:
     return wanted
 
 
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
 Dataset = Annotated[str, option("--dataset", "-d", help="voc, coco, folder or toyland.")]
 Root = Annotated[Path | None, option("--root", help="Folder of the dataset; not needed for toyland.")]
 Split = Annotated[

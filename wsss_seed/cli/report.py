@@ -11,7 +11,7 @@ from . import options, show
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)],
+    run: options.Run,
     out: Annotated[
         Path | None, options.option("--out", "-o", help="HTML file to write. Default: report.html in the run folder.")
     ] = None,

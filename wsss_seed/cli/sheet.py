@@ -12,7 +12,7 @@ from . import options, show
 
 
 def sheet(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)],
+    run: options.Run,
     out: Annotated[
         Path | None, options.option("--out", "-o", help="PNG to write. Default: sheet.png in the run folder.")
     ] = None,

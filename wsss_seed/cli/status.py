@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-
-import typer
 
 from . import options, show
 
@@ -18,7 +15,7 @@ PAUSE = 5.0
 
 
 def status(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)],
+    run: options.Run,
     watch: Annotated[
         bool, options.option("--watch", help="Print the status again whenever it changes, until nothing is running.")
     ] = False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ _SHOWN = 20
 
 
 def verify(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)],
+    run: options.Run,
     repair: Annotated[
         bool, options.option("--repair", help="Queue images with problems, to be seeded again by the next run.")
     ] = False,

@@ -17,7 +17,7 @@ from ..data.voc_layout import CLASSES, LISTS
 from ..errors import ImageError, RunFolderError
 from ..evaluation.evaluate import ground_truth
 from .manifest import Manifest, Record
-from .run_folder import fingerprint, image_path, mask_path, read_run, run_orientation
+from .run_folder import existing_run, fingerprint, image_path, mask_path, run_orientation
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,13 @@ class FinishedRun:
         return ", ".join(parts)
 
 
-def open_run(path: Path, *, need_masks: bool = True) -> FinishedRun:
+def open_run(path: Path) -> FinishedRun:
     """Read a run folder, whether its run is finished, in progress or was killed.
 
-    Args:
-        path: the folder.
-        need_masks: whether a run without a single mask is an error.
-
     Raises:
-        WsssError: not a run folder, another layout, or no masks although they are needed.
+        WsssError: not a run folder, another layout, or no masks.
     """
-    if not path.is_dir():
-        raise RunFolderError(f"{path}: no such folder; give the folder of a run")
-    about = read_run(path)
-    if about is None:
-        raise RunFolderError(f"{path}: not a run folder (it has no run.json); give what generate or predict wrote")
+    about = existing_run(path)
     try:
         manifest = Manifest(path)
     except OSError as error:
@@ -84,7 +76,7 @@ def open_run(path: Path, *, need_masks: bool = True) -> FinishedRun:
             failed.append(record)
         elif os.path.exists(mask_path(path, record.id)) and os.path.exists(image_path(path, record.id)):
             done.append(record.id)
-    if not done and need_masks:
+    if not done:
         raise RunFolderError(f"{path}: no finished masks; run generate or predict first")
     total = (about.get("totals") or {}).get("images")
     return FinishedRun(
@@ -92,7 +84,7 @@ def open_run(path: Path, *, need_masks: bool = True) -> FinishedRun:
         about=about,
         split=_split(path, about),
         names=read_names(path / CLASSES),
-        palette=_palette(mask_path(path, done[0])) if done else voc_palette(),
+        palette=_palette(mask_path(path, done[0])),
         records=_Records(manifest, done),
         failed=tuple(failed),
         unfinished=None if total is None else max(0, total - len(done) - len(failed)),

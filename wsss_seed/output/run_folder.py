@@ -190,9 +190,8 @@ class RunFolder:
             )
         part = self.path / shard_file(self.shard)
         self._part_lock = None if self._alone else Lock(part)
-        if self._part_lock is not None and not self._part_lock.take(
-            shared=False, wait=0.5
-        ):  # `status` takes it briefly
+        # `status` takes this lock for an instant.
+        if self._part_lock is not None and not self._part_lock.take(shared=False, wait=0.5):
             self._part_lock.close()
             index, count = self.shard
             raise RunFolderError(f"{self.path}: another process is doing shard {index + 1}/{count}; let it end")
@@ -543,6 +542,19 @@ def read_run(path: Path) -> dict[str, Any] | None:
         msgspec.convert(run, _RunFile)
     except msgspec.ValidationError:
         raise unreadable from None
+    return run
+
+
+def existing_run(path: Path) -> dict[str, Any]:
+    """Contents of ``run.json`` of a run folder that must be there.
+
+    Raises WsssError if there is no such folder, if it is not a run folder, or like ``read_run``.
+    """
+    if not path.is_dir():
+        raise RunFolderError(f"{path}: no such folder; give the folder of a run")
+    run = read_run(path)
+    if run is None:
+        raise RunFolderError(f"{path}: not a run folder (it has no run.json); give what generate or predict wrote")
     return run
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import RunFolderError
 from ..io.lock import Lock
 from .manifest import manifest_files, records_of
-from .run_folder import LOCK, fingerprint, read_run
+from .run_folder import LOCK, existing_run, fingerprint
 
 RECENT = 600.0
 """Seconds on whose images the rate is measured."""
@@ -91,10 +91,7 @@ def status(run: Path, now: float | None = None) -> RunStatus:
     Raises:
         RunFolderError: not a run folder, another layout, or a manifest that cannot be read.
     """
-    about = read_run(run) if run.is_dir() else None
-    if about is None:
-        what = "not a run folder (it has no run.json)" if run.is_dir() else "no such folder"
-        raise RunFolderError(f"{run}: {what}; give what generate or predict writes")
+    about = existing_run(run)
     now = time.time() if now is None else now
     own = fingerprint(about["settings"])
     latest: dict[str, tuple[float, bool]] = {}  # id -> when, whether it has a mask

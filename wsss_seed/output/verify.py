@@ -12,17 +12,16 @@ from typing import Any
 import numpy as np
 
 from ..data.base import Sample
-from ..data.classes import IGNORE
+from ..data.classes import IGNORE, read_names
 from ..data.images import image_size, read_labels
-from ..data.voc_layout import LISTS, MASKS
+from ..data.voc_layout import CLASSES, LISTS, MASKS
 from ..errors import ImageError, RunFolderError
 from ..io.files import plain, write_text
 from ..io.prefetch import prefetch_map
 from ..io.progress import Reporter
-from .finished import FinishedRun, open_run
 from .identity import class_set_from_content
 from .manifest import Manifest, Record
-from .run_folder import RunFolder, confidence_path, fingerprint, image_path, mask_path, write_error
+from .run_folder import RunFolder, confidence_path, existing_run, fingerprint, image_path, mask_path, write_error
 
 WORKERS = 4
 
@@ -72,8 +71,8 @@ def verify(run: Path, progress: Reporter | None = None) -> Verified:
     Raises:
         RunFolderError: not a run folder, another layout, or a manifest that cannot be read.
     """
-    about = open_run(run, need_masks=False)
-    own = fingerprint(about.about["settings"])
+    about = existing_run(run)
+    own, names = fingerprint(about["settings"]), read_names(run / CLASSES)
     wrong: list[tuple[str, str]] = []
     edited: list[str] = []
     checked = failed = 0
@@ -85,7 +84,7 @@ def verify(run: Path, progress: Reporter | None = None) -> Verified:
             records = (record for record in manifest.values() if record.settings == own)
 
             def judge(record: Record) -> tuple[str | None, bool]:
-                return _judge(about, record) if record.status == "ok" else (None, False)
+                return _judge(run, len(names), record) if record.status == "ok" else (None, False)
 
             with closing(prefetch_map(judge, records, workers=WORKERS, depth=4 * WORKERS)) as judged:
                 for record, result in judged:
@@ -104,14 +103,20 @@ def verify(run: Path, progress: Reporter | None = None) -> Verified:
     finally:
         if progress is not None:
             progress.stop()
-    total = (about.about.get("totals") or {}).get("images")
+    total = (about.get("totals") or {}).get("images")
     unfinished = None if total is None else max(0, total - checked - failed)
     return Verified(run, checked, tuple(wrong), tuple(edited), failed, unfinished, unknown)
 
 
-def _judge(run: FinishedRun, record: Record) -> tuple[str | None, bool]:
-    """What is wrong with the files of a finished image, None if nothing; and whether its mask was edited."""
-    mask, confidence, image = (place(run.path, record.id) for place in (mask_path, confidence_path, image_path))
+def _judge(run: Path, classes: int, record: Record) -> tuple[str | None, bool]:
+    """What is wrong with the files of a finished image, None if nothing; and whether its mask was edited.
+
+    Args:
+        run: the folder.
+        classes: number of classes, background included.
+        record: of the image.
+    """
+    mask, confidence, image = (place(run, record.id) for place in (mask_path, confidence_path, image_path))
     try:
         labels = read_labels(mask)
         changed = record.mask is not None and not record.mask.fits(mask, read=True)
@@ -120,9 +125,9 @@ def _judge(run: FinishedRun, record: Record) -> tuple[str | None, bool]:
     height, width = labels.shape
     if record.size is not None and (width, height) != tuple(record.size):
         return f"its mask is {width}x{height}, not {record.size[0]}x{record.size[1]}", False
-    beyond = np.unique(labels[(labels >= len(run.names)) & (labels != IGNORE)])
+    beyond = np.unique(labels[(labels >= classes) & (labels != IGNORE)])
     if len(beyond):
-        return f"its mask has label {beyond[0]}, beyond the {len(run.names) - 1} classes", False
+        return f"its mask has label {beyond[0]}, beyond the {classes - 1} classes", False
     try:
         if read_labels(confidence).shape != labels.shape:
             return "its confidence map has another size than its mask", False
@@ -166,22 +171,19 @@ def repair(found: Verified) -> Verified:
     """
     if not found.wrong:
         return found
-    run = open_run(found.run, need_masks=False)
-    settings = run.about["settings"]
+    run, settings = found.run, existing_run(found.run)["settings"]
     try:
         class_set = class_set_from_content(settings["class_set"], "")
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise RunFolderError(
-            f"{run.path}: run.json does not say which classes; repair needs a run of generate"
-        ) from None
+        raise RunFolderError(f"{run}: run.json does not say which classes; repair needs a run of generate") from None
     queued = [id for id, _ in found.wrong]
     try:
-        with RunFolder(run.path, class_set, settings, split=run.split) as folder:
-            _unlist(run.path, queued)  # first: a listed image must have a mask
+        with RunFolder(run, class_set, settings) as folder:
+            _unlist(run, queued)  # first: a listed image must have a mask
             for id, what in found.wrong:
                 folder.fail(Sample(id), f"queued again by verify: {what}", 0.0)
     except OSError as error:
-        raise write_error(run.path, error) from error
+        raise write_error(run, error) from error
     return replace(found, queued=tuple(queued))
 
 

@@ -25,7 +25,6 @@ from ..seeding.detection.box_masks import BoxMask
 from ..seeding.detection.detections import Detections, Role
 from ..seeding.detection.per_class import split_thresholds, with_thresholds
 from ..seeding.detection.seeder import Classified, DetectionSeeder, Step
-from ..seeding.detection.settings import MaskSettings
 from ..seeding.dino_sam import DinoSam
 from ..seeding.dino_sam import Settings as DinoSamSettings
 from ..seeding.sam3 import Sam3Seeder
@@ -82,6 +81,7 @@ class _Counting(DetectionSeeder):
     """A seeder that counts what seeds and annotations have in common; ``seed`` itself returns nothing."""
 
     _counts: np.ndarray
+    _masks: Any  # the backend's settings of masks
 
     def prepare(self, shared: dict[Hashable, Any]) -> None:
         """Say once what the steps depend on.
@@ -105,14 +105,9 @@ class _Counting(DetectionSeeder):
         self._classifying = short(s.clip, self._assume_present, own("clip."))
         self._detecting = short(s.thresholds, s.nms, own(s.DETECTOR))
         self._filtering = short(s.thresholds, s.box, s.nms, s.verify, s.clip, own(s.DETECTOR, "verify."))
-        self._painting = short(s.fusion, self._mask_settings, s.ignore.boundary)
+        self._painting = short(s.fusion, self._masks, s.ignore.boundary)
         fallback, own_thresholds = s.thresholds.fallback_threshold, own("ignore.", f"{s.DETECTOR}.ambiguous_threshold")
-        self._deciding = short(s.fusion, self._mask_settings, s.ignore, fallback, self._assume_present, own_thresholds)
-
-    @property
-    @abstractmethod
-    def _mask_settings(self) -> MaskSettings:
-        """The settings of masks."""
+        self._deciding = short(s.fusion, self._masks, s.ignore, fallback, self._assume_present, own_thresholds)
 
     @abstractmethod
     def _new_masks(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
@@ -224,7 +219,7 @@ class _Counting(DetectionSeeder):
         return _NOTHING
 
     def _segment(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
-        known = self._known.masks_of(self._mask_settings)
+        known = self._known.masks_of(self._masks)
         keys = [(box.tobytes(), score.tobytes()) for box, score in zip(d.boxes, d.scores, strict=True)]
         new = np.array([i for i, key in enumerate(keys) if key not in known], int)
         if len(new):
@@ -233,19 +228,11 @@ class _Counting(DetectionSeeder):
 
 
 class _CountingDinoSam(_Counting, DinoSam):
-    @property
-    def _mask_settings(self) -> MaskSettings:
-        return self._masks
-
     def _new_masks(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
         return DinoSam._segment(self, image, d)
 
 
 class _CountingSam3(_Counting, Sam3Seeder):
-    @property
-    def _mask_settings(self) -> MaskSettings:
-        return self._masks
-
     def _new_masks(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
         self._query()  # the masks come with the boxes, which may have been looked up
         return Sam3Seeder._segment(self, image, d)
