@@ -507,10 +507,12 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
         tracemalloc.stop()
         return size
 
-    few, many = peak(20), peak(300)
+    few, many = peak(40), peak(300)
     assert flow.now == 0
     assert flow.most <= 10  # 2 decoded ahead, 1 in hand and 1 drawn after it, 4 written, 1 handed over
-    assert many < few + 280 * 5000  # an image has 67 kB here; what stays is its id and, at the end, its record
+    # An image has 67 kB here and its mask 22 kB; what stays is its id and, at the end, its record. How many
+    # images are in memory at the peak depends on the threads, which the margin allows for.
+    assert many < few + 260 * 10_000
 
 
 def test_short_progress_without_a_terminal_is_two_lines(tmp_path):
