@@ -11,7 +11,6 @@ from tests.output.odd_run import NAMES, PALETTE, label_maps
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import ClassSet, voc_palette
 from wsss_seed.errors import WsssError
-from wsss_seed.output import run_folder
 from wsss_seed.output.finished import open_run
 from wsss_seed.output.run_folder import RunFolder
 from wsss_seed.types import Seed
@@ -23,11 +22,6 @@ SEED = Seed(np.array([[0, 1], [1, 255]], np.uint8), np.ones((2, 2), np.float32),
 
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(run_folder, "LOCK_WAIT", 0.1)
 
 
 def hold(path, settings=None, **options):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from wsss_seed.io.stamp import Stamp
-from wsss_seed.output.manifest import Appender, Manifest, Record, compact, manifest_files, shard_file
+from wsss_seed.output.manifest import Appender, Manifest, Record, compact, manifest_files, part_file
 
 FULL = Record(
     id="a/ü 1",
@@ -31,6 +31,7 @@ FULL = Record(
 
 
 def append(path, *records):
+    path.parent.mkdir(exist_ok=True)
     appender = Appender(path)
     for record in records:
         appender.append(record)
@@ -152,7 +153,7 @@ def test_an_open_manifest_survives_its_replacement(tmp_path):
 def test_a_file_that_cannot_be_opened_is_the_only_error(tmp_path, monkeypatch):
     """Nothing follows when the object that was not made whole is collected."""
     (tmp_path / "manifest.jsonl").write_bytes(b"")
-    (tmp_path / shard_file((0, 2))).mkdir()
+    (tmp_path / part_file("0a")).mkdir(parents=True)
     ignored = []
     monkeypatch.setattr(sys, "unraisablehook", ignored.append)
     with pytest.raises(IsADirectoryError):
@@ -172,14 +173,14 @@ def test_unknown_fields_of_a_later_version_are_ignored(tmp_path):
 def test_the_later_record_holds_whichever_file_it_is_in(tmp_path):
     old, new = Record("a", "ok", finished=1.0), Record("a", "failed", finished=2.0)
     append(tmp_path / "manifest.jsonl", new)
-    append(tmp_path / shard_file((0, 2)), old)
-    append(tmp_path / shard_file((1, 2)), Record("b", "ok"))
+    append(tmp_path / part_file("0a"), old)
+    append(tmp_path / part_file("0b"), Record("b", "ok"))
     assert Manifest(tmp_path) == {"a": new, "b": Record("b", "ok")}
 
 
 def test_compacting_makes_one_file(tmp_path):
     append(tmp_path / "manifest.jsonl", Record("a", "ok", finished=1.0))
-    append(tmp_path / shard_file((0, 2)), FULL)
+    append(tmp_path / part_file("0a"), FULL)
     records = Manifest(tmp_path)
     compact(tmp_path, [records.line(FULL.id)[0], records.line("a")[0]])
     assert [path.name for path in manifest_files(tmp_path)] == ["manifest.jsonl"]
@@ -193,11 +194,3 @@ def test_lines_of_threads_do_not_mix(tmp_path):
     appender.close()
     records = Manifest(tmp_path)
     assert {int(name): len(record.error) for name, record in records.items()} == {i: i for i in range(500)}
-
-
-def test_names_of_shard_files():
-    assert [shard_file(shard) for shard in ((0, 1), (0, 4), (3, 4))] == [
-        "manifest.jsonl",
-        "manifest.shard-1-of-4.jsonl",
-        "manifest.shard-4-of-4.jsonl",
-    ]

@@ -15,7 +15,6 @@ from PIL import Image
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import ClassSet, voc_palette
 from wsss_seed.errors import WsssError
-from wsss_seed.output import run_folder
 from wsss_seed.output.manifest import Manifest
 from wsss_seed.output.run_folder import RunFolder, mask_path, place_image
 from wsss_seed.types import Seed
@@ -23,11 +22,6 @@ from wsss_seed.types import Seed
 CATS = ClassSet("cats", ("cat",), (("cat",),), ("cat",), ("grass",), voc_palette())
 SEED = Seed(np.array([[0, 1], [1, 255]], np.uint8), np.ones((2, 2), np.float32), (0,), {0: np.float32(0.9)})
 IMAGE = np.zeros((2, 2, 3), np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(run_folder, "LOCK_WAIT", 0.1)
 
 
 def hold(path, settings=None, **options):
@@ -38,38 +32,53 @@ def save(folder, name):
     return folder.save(Sample(name), IMAGE, SEED, 0.1)
 
 
-def test_one_whole_run_at_a_time(tmp_path):
-    with hold(tmp_path):
-        for shard in ((0, 1), (0, 2)):
-            with pytest.raises(WsssError, match="another process is writing"):
-                hold(tmp_path, shard=shard)
-    with hold(tmp_path):
-        pass
-
-
-def test_shards_beside_each_other_but_not_twice_the_same(tmp_path):
-    with hold(tmp_path, shard=(0, 2)), hold(tmp_path, shard=(1, 2)):
-        with pytest.raises(WsssError, match="doing shard 1/2"):
-            hold(tmp_path, shard=(0, 2))
+def test_several_processes_with_the_same_settings(tmp_path):
+    with hold(tmp_path), hold(tmp_path):
         with pytest.raises(WsssError, match="another process is writing"):
-            hold(tmp_path)
+            hold(tmp_path, alone=True)
         with pytest.raises(WsssError, match="a 1 -> 2"):
-            hold(tmp_path, {"a": 2}, shard=(0, 3))
-        with pytest.raises(WsssError, match="other shards are writing with other settings: a 1 -> 2"):
-            hold(tmp_path, {"a": 2}, shard=(0, 3), overwrite=True)
+            hold(tmp_path, {"a": 2})
+        with pytest.raises(WsssError, match="another process is writing with other settings: a 1 -> 2"):
+            hold(tmp_path, {"a": 2}, overwrite=True)
+    with hold(tmp_path, alone=True):
+        pass
+    assert not (tmp_path / ".work").exists()
 
 
-def test_the_last_shard_to_end_concludes(tmp_path):
-    with hold(tmp_path, shard=(0, 2), split="val") as first:
+def test_the_last_process_to_end_concludes(tmp_path):
+    with hold(tmp_path, split="val") as first:
         save(first, "a")
-        with hold(tmp_path, shard=(1, 2), split="val") as second:
+        with hold(tmp_path, split="val") as second:
             save(second, "b")
             assert second.former([Sample(name) for name in "abc"]).done == {"a", "b"}
             assert not first.finalize(["b", "a"])
             assert not (tmp_path / "manifest.jsonl").exists()
             assert second.finalize(["b", "a"])
     assert (tmp_path / "ImageSets/Segmentation/val.txt").read_text() == "b\na\n"
-    assert [path.name for path in tmp_path.glob("*.jsonl")] == ["manifest.jsonl"]
+    assert not (tmp_path / ".work").exists()
+
+
+def test_processes_of_one_command_clear_the_folder_once(tmp_path):
+    with hold(tmp_path) as folder:
+        save(folder, "old")
+        folder.finalize(["old"])
+    with hold(tmp_path, overwrite=True, token="x") as first:
+        assert not mask_path(tmp_path, "old").exists()
+        save(first, "a")
+    with hold(tmp_path, overwrite=True, token="x") as second:  # as after the death of the first
+        assert mask_path(tmp_path, "a").exists()
+        second.plan([Sample("a")])
+        with hold(tmp_path) as third:
+            assert third.plan([Sample("a")]).plan.token == "x"
+    with hold(tmp_path, overwrite=True, token="y"):
+        assert not mask_path(tmp_path, "a").exists()
+
+
+def test_what_a_process_makes_is_not_overwritten_meanwhile(tmp_path):
+    with hold(tmp_path) as first:
+        first.plan([Sample("a")])
+        with hold(tmp_path, overwrite=True) as second, pytest.raises(WsssError, match="another process is writing"):
+            second.plan([Sample("a")])
 
 
 def test_a_finished_image_needs_all_its_files(tmp_path):
@@ -87,24 +96,27 @@ def test_unfinished_writes_are_cleaned_at_the_next_start(tmp_path):
         save(folder, "sub/a")
     part = tmp_path / "SegmentationClass/sub/.0123456789abcdef.part"
     part.write_bytes(b"half")
-    with hold(tmp_path, shard=(0, 2)), hold(tmp_path, shard=(1, 2)):
+    (tmp_path / ".work").mkdir(exist_ok=True)
+    dead = tmp_path / ".work/dead.worker"
+    dead.write_bytes(b"{}")
+    os.utime(dead, (0, 0))
+    with hold(tmp_path) as folder:
         assert not part.exists()
-        part.write_bytes(b"half")  # another shard's, under way
-        with hold(tmp_path, shard=(0, 3)):
+        part.write_bytes(b"half")  # another process is writing it
+        with hold(tmp_path):
             assert part.exists()
+        folder.finalize([])
+    assert not part.exists()
+    assert not (tmp_path / ".work").exists()
 
 
 def test_killed_before_anything_was_written(tmp_path):
-    """A lock file and half a run.json are no foreign folder."""
-    (tmp_path / ".lock").touch()
+    """A worker file and half a run.json are no foreign folder."""
+    (tmp_path / ".work").mkdir()
+    (tmp_path / ".work/dead.worker").touch()
     (tmp_path / ".0123456789abcdef.part").write_bytes(b"{")
     with hold(tmp_path):
-        assert sorted(entry.name for entry in tmp_path.iterdir()) == [
-            ".lock",
-            "classes.txt",
-            "manifest.jsonl",
-            "run.json",
-        ]
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == [".work", "classes.txt", "run.json"]
 
 
 def test_classes_file_is_made_again(tmp_path):
@@ -186,16 +198,16 @@ def test_a_deeper_folder_that_is_a_link_is_refused(tmp_path, name):
     assert [path.read_text() for path in (tmp_path / "elsewhere").iterdir()] == ["mine"]
 
 
-@pytest.mark.parametrize("name", ["manifest.jsonl", "manifest.shard-1-of-2.jsonl", ".lock"])
-def test_a_file_that_is_a_link_is_refused(tmp_path, name):
+def test_a_manifest_that_is_a_link_is_replaced(tmp_path):
     with hold(tmp_path / "run"):
         pass
     (tmp_path / "elsewhere").write_text("mine")
-    (tmp_path / "run" / name).unlink(missing_ok=True)
-    (tmp_path / "run" / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(WsssError, match="a link, which is not followed"):
-        hold(tmp_path / "run", shard=(0, 2) if "shard" in name else (0, 1))
+    (tmp_path / "run/manifest.jsonl").symlink_to(tmp_path / "elsewhere")
+    with hold(tmp_path / "run") as folder:
+        save(folder, "a")
+        folder.finalize(["a"])
     assert (tmp_path / "elsewhere").read_text() == "mine"
+    assert not (tmp_path / "run/manifest.jsonl").is_symlink()
 
 
 def test_an_error_with_an_undecodable_file_name_is_recorded(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import ClassSet, voc_palette
 from wsss_seed.errors import RunFolderError
+from wsss_seed.output.leases import STALE
 from wsss_seed.output.run_folder import RunFolder
 from wsss_seed.output.status import RECENT, missing_shards, status
 from wsss_seed.types import Seed
@@ -35,7 +38,9 @@ def clock(monkeypatch):
 
 
 def hold(path, shard=(0, 1), planned=6):
-    return RunFolder(path, CATS, {"a": 1}, about={"planned": planned}, shard=shard)
+    folder = RunFolder(path, CATS, {"a": 1}, about={"planned": planned}, part=shard)
+    folder.plan([Sample(id) for id in IDS[shard[0] :: shard[1]]])
+    return folder
 
 
 def save(folder, *ids):
@@ -114,17 +119,22 @@ def test_what_is_planned_changes_when_the_run_resumes(tmp_path):
 def test_records_of_other_settings_do_not_count(tmp_path):
     with hold(tmp_path / "run") as folder:
         save(folder, "a")
+        folder.finalize(IDS)
     manifest = tmp_path / "run" / "manifest.jsonl"
     other = json.loads(manifest.read_text()) | {"id": "b", "settings": "other"}
     manifest.write_text(manifest.read_text() + json.dumps(other) + "\n")
     assert status(tmp_path / "run").done == 1
 
 
-def test_without_locks_nobody_knows(tmp_path, monkeypatch):
+def test_a_process_without_locks_is_known_by_its_heartbeat(tmp_path, monkeypatch):
+    monkeypatch.setattr("wsss_seed.io.lock.fcntl", None)
     with hold(tmp_path / "run") as folder:
         save(folder, "a")
-    monkeypatch.setattr("wsss_seed.io.lock.fcntl", None)
-    assert status(tmp_path / "run").running is None
+        assert status(tmp_path / "run").workers == 1
+        (worker,) = (tmp_path / "run/.work").glob("*.worker")
+        os.utime(worker, (time.time() - 2 * STALE,) * 2)
+        found = status(tmp_path / "run")
+        assert (found.running, found.workers, found.stale) == (False, 0, 1)
 
 
 def test_folders_that_are_no_runs(tmp_path):

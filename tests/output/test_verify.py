@@ -163,9 +163,8 @@ def test_folders_that_are_no_runs(tmp_path, home):
         verify(home / "photos")
 
 
-def test_repair_waits_for_nobody(home, monkeypatch):
+def test_repair_waits_for_nobody(home):
     """A run that another process is writing to is left alone."""
-    monkeypatch.setattr("wsss_seed.output.run_folder.LOCK_WAIT", 0.1)
     run = home / "seeds"
     mask_path(run, "a").unlink()
     found = verify(run)

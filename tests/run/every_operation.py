@@ -91,7 +91,7 @@ def check_run(out: Path) -> None:
         if not path.name.endswith(".part"):
             with Image.open(path) as image:
                 image.load()
-    for manifest in run.glob("manifest*.jsonl"):
+    for manifest in [*run.glob("manifest.jsonl"), *run.glob(".work/*.jsonl")]:
         lines = manifest.read_text().split("\n")
         # What follows the last line feed is torn, and cut off by the next run. Of an image's lines the last one holds.
         for record in {record["id"]: record for record in map(json.loads, lines[:-1])}.values():

@@ -60,6 +60,16 @@ def contents(out: Path) -> dict[str, Any]:
     return files
 
 
+def begun(out: Path) -> bool:
+    """Whether a process has opened the run."""
+    return any(out.glob(".work/*.jsonl"))
+
+
+def recorded(out: Path) -> int:
+    """Number of records of processes that have not ended."""
+    return sum(path.read_bytes().count(b"\n") for path in out.glob(".work/*.jsonl"))
+
+
 def wait_for(condition: Any, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -71,7 +81,7 @@ def killed_and_resumed(out: Path, dice: random.Random) -> int:
     """Kill a run with SIGKILL once it has begun, resume it, and return how many masks it had made before."""
     options = ("--images", str(IMAGES), "--pause", str(PAUSE))
     process = start(out, *options)
-    wait_for((out / "manifest.jsonl").exists)
+    wait_for(lambda: begun(out))
     time.sleep(dice.uniform(0, 1.1 * IMAGES * PAUSE))
     process.kill()
     process.communicate()

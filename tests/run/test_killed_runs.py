@@ -35,7 +35,7 @@ def test_killed_at_random_moments(tmp_path, undisturbed):
 def test_interrupted(tmp_path, undisturbed, kind):
     out = tmp_path / "run"
     process = runs.start(out, "--images", str(runs.IMAGES), "--pause", "0.05")
-    runs.wait_for(lambda: (out / "manifest.jsonl").exists() and (out / "manifest.jsonl").read_bytes().count(b"\n") >= 3)
+    runs.wait_for(lambda: runs.recorded(out) >= 3)
     process.send_signal(kind)
     _, messages = process.communicate()
     assert process.returncode == 130, messages
@@ -65,32 +65,62 @@ def test_killed_shards(tmp_path, undisturbed):
     runs.wait_for(lambda: len(list(out.rglob("SegmentationClass/*/*.png"))) > 3)
     first.kill()
     first.communicate()
-    assert (out / "manifest.shard-1-of-2.jsonl").exists()
+    assert runs.recorded(out) > 3
     assert runs.finish(out, "--images", str(runs.IMAGES), "--shard", "2/2")[0] == 0
     assert runs.finish(out, "--images", str(runs.IMAGES))[0] == 0  # without shards, taking over what they made
     assert runs.contents(out) == undisturbed
 
 
-def test_second_process_is_refused(tmp_path):
+def test_processes_share_a_run(tmp_path, undisturbed):
+    """Each takes images that no other one has; all end when all images are done, the last one merges."""
+    out = tmp_path / "run"
+    command = ("--images", str(runs.IMAGES), "--pause", "0.05")
+    processes = [runs.start(out, *command) for _ in range(3)]
+    for process in processes:
+        _, messages = process.communicate()
+        assert process.returncode == 0, messages
+    assert runs.contents(out) == undisturbed
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_a_process_takes_over_from_a_killed_one(tmp_path, undisturbed, locks):
+    """Also without locks: then a dead process is known by its missing heartbeat."""
+    out = tmp_path / "run"
+    command = ["--images", str(runs.IMAGES), "--pause", "0.1", *([] if locks else ["--no-locks"])]
+    first, second = runs.start(out, *command), runs.start(out, *command)
+    runs.wait_for(lambda: len(list(out.glob(".work/*.jsonl"))) == 2 and runs.recorded(out) >= 6)
+    first.kill()
+    first.communicate()
+    _, messages = second.communicate()
+    assert second.returncode == 0, messages
+    assert runs.contents(out) == undisturbed
+
+
+def test_a_second_process_that_overwrites_is_refused(tmp_path):
     out = tmp_path / "run"
     first = runs.start(out, "--images", "1000", "--pause", "0.05")
-    runs.wait_for((out / "manifest.jsonl").exists)
-    status, messages = runs.finish(out, "--images", "1000", "--shard", "1/2")
+    runs.wait_for(lambda: runs.recorded(out) > 0)
+    status, messages = runs.finish(out, "--images", "1000", "--overwrite")
     first.kill()
     first.communicate()
     assert status == 2
     assert "another process is writing" in messages
 
 
-def test_same_shard_twice_is_refused(tmp_path):
+def test_an_image_that_kills_its_process_fails_alone(tmp_path):
+    """By hand: the same command again, until it ends."""
     out = tmp_path / "run"
-    first = runs.start(out, "--images", "1000", "--pause", "0.05", "--shard", "1/2")
-    runs.wait_for((out / "manifest.shard-1-of-2.jsonl").exists)
-    status, messages = runs.finish(out, "--images", "1000", "--shard", "1/2")
-    first.kill()
-    first.communicate()
-    assert status == 2
-    assert "another process is doing shard 1/2" in messages
+    ends = []
+    while not ends or (ends[-1] < 0 and len(ends) < 9):
+        ends.append(runs.finish(out, "--images", "9", "--deadly", "4")[0])
+    assert ends == [-signal.SIGABRT] * 3 + [1]
+    lines = runs.contents(out)["manifest.jsonl"]
+    assert [line["id"] for line in lines if line["status"] == "failed"] == ["even/0004"]
+    assert "the process died each time" in next(line["error"] for line in lines if line["error"])
+    assert len(lines) == 9
+    assert not (out / ".work").exists()
+    assert runs.finish(out, "--images", "9")[0] == 0  # with another seeder the image is tried again
+    assert all(line["status"] == "ok" for line in runs.contents(out)["manifest.jsonl"])
 
 
 def test_file_size_limit_stops_with_one_line(tmp_path, undisturbed):
@@ -100,7 +130,8 @@ def test_file_size_limit_stops_with_one_line(tmp_path, undisturbed):
     assert status == 2
     assert messages.count("\n") == 1
     assert "make room and give the same command again" in messages
-    manifest = (out / "manifest.jsonl").read_bytes()
+    (lines,) = out.glob(".work/*.jsonl")
+    manifest = lines.read_bytes()
     assert manifest.endswith(b"\n")
     assert manifest.count(b"\n") > 3
     assert not list(out.rglob("*.part"))

@@ -7,31 +7,36 @@ import logging
 import os
 import signal
 import time
+from pathlib import Path
 
 from wsss_seed.errors import WsssError
 from wsss_seed.io.progress import Progress
 
 
-def refuse(message: str, device: str, shard: tuple[int, int], progress: Progress) -> None:
-    if shard[0] == 1:
+def refuse(message: str, device: str, progress: Progress) -> None:
+    if device == "second":
         raise WsssError(message)
     signal.pause()  # until it is terminated
 
 
-def vanish(device: str, shard: tuple[int, int], progress: Progress) -> tuple[str, tuple[int, int]]:
-    progress.start(5, shard[0])
-    progress.step(failed=shard[0] == 0)
+def vanish(marks: Path, device: str, progress: Progress) -> str:
+    """The process on ``second`` dies without a step, that on ``third`` after its first one only."""
+    progress.start(5, 1)
     if device == "second":
         os._exit(7)
-    return device, shard
+    progress.step(failed=device == "first")
+    if device == "third" and not (marks / device).exists():
+        (marks / device).touch()
+        os._exit(7)
+    return device
 
 
-def linger(device: str, shard: tuple[int, int], progress: Progress) -> str:
+def linger(device: str, progress: Progress) -> str:
     atexit.register(time.sleep, 600)
     return device
 
 
-def tell(device: str, shard: tuple[int, int], progress: Progress) -> str:
+def tell(device: str, progress: Progress) -> str:
     log = logging.getLogger("wsss_seed.run.jobs")
     log.debug("not asked for")
     log.info("loading %s", device)

@@ -36,6 +36,10 @@ def status(
             _show(found, json)
 
 
+def _processes(number: int) -> str:
+    return "1 process" if number == 1 else f"{number} processes"
+
+
 def _show(found: RunStatus, json: bool) -> None:
     if json:
         show.as_json(found.to_json())
@@ -47,7 +51,8 @@ def _show(found: RunStatus, json: bool) -> None:
     parts = [f"{found.done}{total} images done"]
     parts += [f"{found.failed} failed"] * bool(found.failed)
     parts += [f"{found.left} left"] * bool(found.left)
-    parts.append({True: "running", False: "not running", None: "no locks here: running or not"}[found.running])
+    parts.append(f"running in {_processes(found.workers)}" if found.running else "not running")
+    parts += [f"{_processes(found.stale)} died"] * bool(found.stale)
     if found.rate:
         parts.append(per_item(1 / found.rate, "image"))
     if found.seconds_left is not None:
@@ -63,7 +68,7 @@ def _show(found: RunStatus, json: bool) -> None:
                     f"{s.shard[0]}/{s.shard[1]}",
                     str(s.done),
                     str(s.failed),
-                    {True: "running", False: "stopped", None: "-"}[s.running],
+                    "running" if s.running else "stopped",
                     "-" if s.last is None else f"{duration(max(0.0, now - s.last))} ago",
                 ]
                 for s in found.shards

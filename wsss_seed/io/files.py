@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -45,6 +46,37 @@ def atomic_replace(path: Path, make: Callable[[Path], object]) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.ENOSYS, errno.EMLINK}
+"""What ``os.link`` and ``os.symlink`` raise where the file system has no links."""
+
+
+def write_once(path: Path, data: bytes) -> bool:
+    """Write a file atomically unless it exists: of several processes one succeeds, the others get False.
+
+    Works on network file systems without locks. Without hard links a kill may leave the file empty. Raises OSError.
+    """
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with open(part, "xb") as file:
+            file.write(data)
+        try:
+            os.link(part, path)
+            return True
+        except FileExistsError:
+            return os.stat(part).st_nlink == 2  # NFS repeats a request whose answer was lost
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+    finally:
+        part.unlink(missing_ok=True)
+    try:
+        with open(path, "xb") as file:
+            file.write(data)
+    except FileExistsError:
+        return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,17 +14,23 @@ try:
 except ImportError:  # Windows: runs are not locked, and shards in one folder are refused
     fcntl = None  # type: ignore[assignment]
 
+LOCK = ".lock"
+"""Name of the file that a command locks in the folder it writes to."""
+
+LOCK_WAIT = 5.0
+"""Seconds to wait for another process to open or close a folder."""
+
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class Lock:
     """An advisory lock on a file. The operating system releases it when the process ends, even if killed.
 
-    Raises OSError if the file cannot be created or is a symbolic link.
+    Raises OSError if the file cannot be created, with ``create`` false if there is none, or if it is a symbolic link.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666)
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0) | NO_FOLLOW, 0o666)
 
     def take(self, *, shared: bool, wait: float = 0.0) -> bool:
         """Take the lock, or change it from exclusive to shared. False if another process holds it for ``wait`` seconds.

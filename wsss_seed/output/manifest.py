@@ -1,8 +1,8 @@
 """The manifest: one line of JSON per image with its result.
 
-During a run each process appends to a file of its own (``manifest.jsonl``, or ``manifest.shard-1-of-4.jsonl`` for a
-shard). At the end they are merged into one ``manifest.jsonl`` in the order of the dataset. Readers merge all files, so
-that a killed run needs no repair before it can be read.
+During a run each process appends to a file of its own, ``.work/<worker>.jsonl``. At the end they are merged into one
+``manifest.jsonl`` in the order of the dataset. Readers merge all files, so that a killed run needs no repair before it
+can be read.
 
 A manifest can have millions of lines: no function holds more than one record at a time, and an index holds only id and
 position of each. A manifest may also come from elsewhere: a line whose id could point outside the run folder, or whose
@@ -26,7 +26,7 @@ from ..errors import WsssError
 from ..io.files import NO_FOLLOW, atomic_replace
 from ..io.stamp import Stamp
 
-MANIFEST = "manifest.jsonl"
+MANIFEST, WORK = "manifest.jsonl", ".work"
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """A count, small enough for exact sums and ratios."""
@@ -134,9 +134,9 @@ def _end_of_last_line(file: Any, block: int = 2**16) -> int:
     return 0
 
 
-def read_records(folder: Path) -> Iterator[Record]:
-    """All records of a run folder, superseded ones included, file by file. Raises OSError."""
-    for path in manifest_files(folder):
+def read_records(files: Iterable[Path]) -> Iterator[Record]:
+    """All records of some manifest files, superseded ones included. Raises OSError."""
+    for path in files:
         yield from records_of(path)
 
 
@@ -208,19 +208,18 @@ class Manifest(Mapping[str, Record]):
 
 
 def manifest_files(folder: Path) -> list[Path]:
-    """The manifest and the manifests of shards."""
+    """The manifest and the files of workers."""
     whole = folder / MANIFEST
-    return [*([whole] if whole.exists() else []), *sorted(folder.glob("manifest.shard-*-of-*.jsonl"))]
+    return [*([whole] if whole.exists() else []), *sorted((folder / WORK).glob("*.jsonl"))]
 
 
-def shard_file(shard: tuple[int, int]) -> str:
-    """Name of the file to which a process appends; ``shard`` counts from 0."""
-    index, count = shard
-    return MANIFEST if count == 1 else f"manifest.shard-{index + 1}-of-{count}.jsonl"
+def part_file(worker: str) -> str:
+    """The file to which a worker appends, within the run folder."""
+    return f"{WORK}/{worker}.jsonl"
 
 
 def compact(folder: Path, lines: Iterable[bytes]) -> None:
-    """Replace ``manifest.jsonl`` by these lines and remove the files of shards; needs exclusive access to the folder.
+    """Replace ``manifest.jsonl`` by these lines and remove the files of workers; needs exclusive access to the folder.
 
     Raises OSError.
     """

@@ -11,6 +11,7 @@
     OUT/run.json                              settings, versions, totals
     OUT/ModelOutputs/<id>.st                  outputs of the models, if they were to be kept
     OUT/text_features.st                      CLIP's text features, likewise
+    OUT/.work/                                plan, leases and new records while a run is in progress
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import shutil
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,11 +45,23 @@ from ..data.images import read_rgb, reads_alike
 from ..data.orientation import Orientation
 from ..data.voc_layout import CLASSES, IMAGES, LISTS, MASKS
 from ..errors import ImageError, RunFolderError, WsssError
-from ..io.files import atomic_replace, is_part, plain, remove_parts, write_bytes, write_json, write_text
-from ..io.lock import Lock
-from ..io.png import write_confidence, write_mask, write_rgb
+from ..io.files import NO_LINKS, atomic_replace, is_part, plain, remove_parts, write_bytes, write_json, write_text
+from ..io.png import mask_bytes, write_confidence, write_rgb
 from ..io.stamp import Stamp
-from .manifest import Appender, Count, Manifest, Record, compact, manifest_files, read_records, shard_file
+from .leases import WORKER, Leases, Worker, read_about
+from .manifest import (
+    MANIFEST,
+    WORK,
+    Appender,
+    Count,
+    Manifest,
+    Record,
+    compact,
+    manifest_files,
+    part_file,
+    read_records,
+)
+from .shards import Plan, Shards, join, joined, pack, plan_name, read_plan, shard_size, troubled, write_plan
 from .totals import Totals
 
 if TYPE_CHECKING:
@@ -55,16 +70,15 @@ if TYPE_CHECKING:
 CONTRACT = 2
 """Version of the layout above; incremented when an old reader would misread a new folder."""
 
-CONFIDENCE, RUN, LOCK = "Confidence", "run.json", ".lock"
+CONFIDENCE, RUN = "Confidence", "run.json"
 OUTPUTS, TEXTS = "ModelOutputs", "text_features.st"
 
-LOCK_WAIT = 5.0
-"""Seconds to wait for another process to open or close the folder."""
+STEWARD = "steward"
+"""Name of the lease under which a worker opens the folder, plans or merges."""
 
 _MAX_DEPTH = 32  # nesting of run.json; ours has four levels
 
 _NAME_TROUBLE = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ, errno.EINVAL}
-_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.ENOSYS}
 
 
 class State(enum.IntEnum):
@@ -94,10 +108,12 @@ class Former:
 
 
 class RunFolder:
-    """A run folder locked by one process, or by one process per shard. Use as a context manager.
+    """A run folder that this process, and perhaps others, write to. Use as a context manager.
 
-    Opening it checks that it is new or a run with the same settings, and that no other process does the same work.
-    ``save`` and ``fail`` may be called from threads.
+    Opening it checks that it is new or a run with the same settings. ``save`` and ``fail`` may be called from threads.
+
+    Any number of processes may have the folder open, on any machines that see it. Each appends records to a file of its
+    own. What only one may do at a time is done under a lease: opening, planning, and merging the records.
 
     Args:
         path: the folder; created if missing.
@@ -106,8 +122,11 @@ class RunFolder:
         about: further entries of ``run.json`` (versions, weight hashes), not compared; ``planned``, the number of
             images, is updated when the run resumes.
         split: name of the list file.
-        shard: (index from 0, number of shards).
-        overwrite: start over. A shard starts over with its own part only, unless the settings differ.
+        part: which part of the run this process is to do, (index from 0, number of parts).
+        overwrite: start over. Of several parts each starts over by itself, unless the settings differ.
+        token: identifies the command, which may have several processes; what one of them has cleared or made is not
+            cleared by the others.
+        alone: refuse if another process has the folder open.
 
     Raises:
         WsssError: the folder contains something else or cannot be written; the message names the remedy.
@@ -121,81 +140,143 @@ class RunFolder:
         *,
         about: Mapping[str, Any] | None = None,
         split: str = "all",
-        shard: tuple[int, int] = (0, 1),
+        part: tuple[int, int] = (0, 1),
         overwrite: bool = False,
+        token: str = "",
+        alone: bool = False,
     ) -> None:
         self.path = path
         self.class_set = class_set
         self.split = split
-        self.shard = shard
+        self._part, self._overwrite = part, overwrite
+        self._token = token or secrets.token_hex(6)
         self._palette = class_set.palette
         self._settings = plain(settings)
         self._fingerprint = fingerprint(self._settings)
-        self._alone = shard[1] == 1
         self._own_folders: set[Path] = set()
         try:
             _refuse_foreign(path)
             path.mkdir(parents=True, exist_ok=True)
-            for name in (MASKS, CONFIDENCE, IMAGES, OUTPUTS, f"{LISTS}/Segmentation"):
+            for name in (MASKS, CONFIDENCE, IMAGES, OUTPUTS, f"{LISTS}/Segmentation", WORK):
                 self._refuse_links(path / name)
-            self._lock = Lock(path / LOCK)
+            self._worker = Worker(path / WORK, self._token)
+            self._leases = Leases(path / WORK, self._worker)
             try:
-                self._open(dict(about or {}), overwrite)
+                with self._leases.waiting(STEWARD):
+                    self._open(dict(about or {}), alone)
             except BaseException:
-                self._lock.close()
+                self._worker.leave()
                 raise
         except OSError as error:
             raise write_error(path, error) from error
 
-    def _open(self, about: dict[str, Any], overwrite: bool) -> None:
-        if not self._alone and not self._lock.works():
-            raise RunFolderError(
-                f"{self.path}: this file system has no locks, which `shard` needs; use a folder per shard"
-            )
-        # Shards may run next to other shards; a run without shards needs exclusive access.
-        nobody_else = self._lock.take(shared=False, wait=LOCK_WAIT if self._alone else 0.0)
-        if not nobody_else and (self._alone or not self._lock.take(shared=True, wait=LOCK_WAIT)):
-            raise RunFolderError(
-                f"{self.path}: another process is writing to this run; let it end or choose another `out`"
-            )
+    def _open(self, about: dict[str, Any], alone: bool) -> None:
         _refuse_foreign(self.path)
+        others = self._others(foreign=True)
+        if others and alone:
+            raise _in_use(self.path)
         former = read_run(self.path)
         new = former is None
         if former is not None:
             difference = settings_difference(former.get("settings"), self._settings)
-            if difference and not overwrite:
+            if difference and not self._overwrite:
                 raise RunFolderError(
                     f"{self.path}: this run was made with other settings: {difference}; "
                     "use `overwrite` to start it again, or another `out`"
                 )
-            if difference and not nobody_else:
+            if difference and others:
                 raise RunFolderError(
-                    f"{self.path}: other shards are writing with other settings: {difference}; "
-                    "let them end or choose another `out`"
+                    f"{self.path}: another process is writing with other settings: {difference}; "
+                    "let it end or choose another `out`"
                 )
-            if overwrite and (difference or self._alone):
+            if self._overwrite and not others and (difference or self._part[1] == 1) and not self._cleared():
                 self._clear()
                 new = True
-        if nobody_else:
-            remove_parts([self.path])
+        if not others and len(self._worker.others()):
+            remove_parts([self.path])  # of dead workers
         if new:
             write_json(self.path / RUN, self._description(about))
-        elif nobody_else and former is not None and "planned" in about and former.get("planned") != about["planned"]:
+        elif former is not None and "planned" in about and former.get("planned") != about["planned"]:
             write_json(self.path / RUN, former | {"planned": about["planned"]})
         if new or not (self.path / CLASSES).exists():
             write_text(self.path / CLASSES, "".join(f"{name}\n" for name in ("background", *self.class_set.names)))
-        if nobody_else and not self._alone and not self._lock.take(shared=True, wait=LOCK_WAIT):
-            raise RunFolderError(
-                f"{self.path}: another process is writing to this run; let it end or choose another `out`"
+        self._appender = Appender(self.path / part_file(self._worker.id))
+
+    def _others(self, *, foreign: bool = False) -> bool:
+        """Whether other living workers have opened the folder.
+
+        Args:
+            foreign: leave out those of this command.
+        """
+        for id in self._worker.others():
+            about = read_about(self.path / WORK, id)
+            opened = about is not None and (about.driver or (self.path / part_file(id)).exists())
+            if opened and self._worker.alive(id) and not (foreign and about is not None and about.token == self._token):
+                return True
+        return False
+
+    def _cleared(self) -> bool:
+        """Whether another process of this command has cleared the folder."""
+        return (self.path / WORK / f"cleared-{self._token}").exists()
+
+    def plan(
+        self,
+        samples: Sequence[Sample],
+        *,
+        shards: int | None = None,
+        complete: Callable[[str], bool] | None = None,
+    ) -> Shards:
+        """The shards of this part of the run: those of other processes that have begun it, or new ones.
+
+        Args:
+            samples: the images of this part, in order.
+            shards: number of shards; see ``shards.shard_size``.
+            complete: whether an id has whatever else the seeder writes; finished images without it are processed again,
+                but not those whose mask was edited.
+
+        Raises:
+            OSError: the manifest cannot be read, or the folder not be written.
+            WsssError: finished masks were generated with image-level labels that differ from the current ones, or other
+                processes have begun the part without overwriting it.
+        """
+        folder = self.path / WORK / plan_name(self._fingerprint, [sample.id for sample in samples])
+
+        def shards_of(plan: Plan) -> Shards:
+            def finished(some: Sequence[Sample], workers: Sequence[str]) -> frozenset[str]:
+                files = [self.path / part_file(worker) for worker in workers]
+                return self.former(some, [file for file in files if file.exists()], since=plan.since).done
+
+            join(folder, self._worker.id)
+            return Shards(folder, plan, samples, self._worker, finished)
+
+        with self._leases.waiting(STEWARD):
+            plan = read_plan(folder)
+            if plan is not None and any(self._worker.alive(id) for id in joined(folder)):
+                if self._overwrite and not plan.token:
+                    raise _in_use(self.path)
+                return shards_of(plan)
+            size = shard_size(len(samples), shards)
+            again = plan is not None and plan.size == size  # its leases say which images killed a worker
+            token = self._token if self._overwrite else ""
+            since = 0.0
+            if token:
+                since = plan.since if plan is not None and plan.token == token else time.time()
+            former = self.former(samples, since=since)
+            kept = frozenset(former.kept)
+            todo = np.array(
+                [s.id not in former.done or not (complete is None or s.id in kept or complete(s.id)) for s in samples],
+                bool,
             )
-        part = self.path / shard_file(self.shard)
-        self._part_lock = None if self._alone else Lock(part)
-        # `status` takes this lock for an instant.
-        if self._part_lock is not None and not self._part_lock.take(shared=False, wait=0.5):
-            self._part_lock.close()
-            index, count = self.shard
-            raise RunFolderError(f"{self.path}: another process is doing shard {index + 1}/{count}; let it end")
-        self._appender = Appender(part)
+            index, count = self._part
+            plan = Plan((index + 1, count), len(samples), size, pack(todo), former.kept, former.replaced, token, since)
+            if not again and folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir(exist_ok=True)
+            made = shards_of(plan)
+            if again:
+                made.reopen(todo)
+            write_plan(folder, plan)
+            return made
 
     def _description(self, about: Mapping[str, Any]) -> dict[str, Any]:
         versions = {
@@ -223,9 +304,18 @@ class RunFolder:
                 shutil.rmtree(self.path / name)
         for name in (CLASSES, TEXTS):
             (self.path / name).unlink(missing_ok=True)
+        for entry in (self.path / WORK).iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+        (self.path / WORK / f"cleared-{self._token}").touch()
 
-    def former(self, samples: Sequence[Sample]) -> Former:
+    def former(self, samples: Sequence[Sample], files: Iterable[Path] | None = None, *, since: float = 0.0) -> Former:
         """Results of earlier runs with the same settings for these samples.
+
+        Args:
+            samples: the images.
+            files: the manifest files to read, by default all.
+            since: time in seconds since 1970 from which on results count.
 
         Raises:
             OSError: the manifest cannot be read.
@@ -234,9 +324,9 @@ class RunFolder:
         place = {sample.id: index for index, sample in enumerate(samples)}
         states, times = bytearray(len(samples)), array("d", [-1.0]) * len(samples)
         relabelled: dict[str, str] = {}
-        for record in read_records(self.path):
+        for record in read_records(manifest_files(self.path) if files is None else files):
             index = place.get(record.id)
-            if index is not None and record.finished >= times[index]:
+            if index is not None and record.finished >= max(since, times[index]):
                 times[index], states[index] = record.finished, self._state(record, samples[index].image)
                 relabelled.pop(record.id, None)
                 if states[index] in (State.DONE, State.KEPT) and record.labels != self._labels(samples[index]):
@@ -292,15 +382,19 @@ class RunFolder:
         written to, and WsssError if a folder in it is a link.
         """
         self._refuse_links_to(sample.id)
+        data = mask_bytes(seed.labels, self._palette)
         try:
             mask = mask_path(self.path, sample.id)
-            if os.path.lexists(mask):
+            written = _has(mask, data)  # by a worker that died before it recorded it, or is taken for dead
+            if not written and os.path.lexists(mask):
                 # A mask that differs from its record counts as edited. So an existing one is retracted first: a kill
                 # between writing the new mask and its record must not look like an edit.
                 self.fail(sample, "its mask is being replaced", 0.0)
             place_image(image_path(self.path, sample.id), sample.image, image)
             write_confidence(confidence_path(self.path, sample.id), seed.confidence)
-            stamp = Stamp.of_written(mask, write_mask(mask, seed.labels, self._palette))
+            if not written:
+                write_bytes(mask, data)
+            stamp = Stamp.of_written(mask, hashlib.sha256(data).hexdigest())
         except OSError as error:
             if error.errno not in _NAME_TROUBLE:
                 raise
@@ -353,26 +447,35 @@ class RunFolder:
     def finalize(self, order: Sequence[str]) -> bool:
         """Update manifest, list and totals, in the order of the dataset; ``order`` has all ids of the dataset.
 
-        Of several shards only the last one to finish does so; for the others this returns False. Raises OSError.
+        Of several processes only the last one to finish does so; for the others this returns False. Raises OSError.
+
+        A kill leaves the records in the files of the workers or in the manifest, or in both with equal content.
         """
         self._appender.close()
-        if not self._alone:
-            # Release before acquiring: of two shards that finish together, the later one gets the lock and all lines.
-            self._release_part()
-            self._lock.release()
-            if not self._lock.take(shared=False, wait=1.0):
-                return False
-        remove_parts([self.path])
+        with self._leases.waiting(STEWARD):
+            last = not self._others()
+            if last:
+                self._merge(order)
+            self._worker.leave()
+        self._worker.leave()  # removes the folder, which is empty now
+        return last
+
+    def _merge(self, order: Sequence[str]) -> None:
+        if self._worker.others():
+            remove_parts([self.path])
         totals = Totals()
         done: list[str] = []
+        left = len(order)
 
         def lines() -> Iterator[bytes]:
+            nonlocal left
             with Manifest(self.path) as manifest:
                 known = dict.fromkeys(id for id in order if id in manifest)
                 for id in [*known, *sorted(id for id in manifest if id not in known)]:
                     line, record = manifest.line(id)
                     if record.settings == self._fingerprint:
                         totals.add(record)
+                        left -= id in known
                         if record.status == "ok":
                             done.append(id)
                         yield line
@@ -381,7 +484,23 @@ class RunFolder:
         write_text(self.path / LISTS / "Segmentation" / f"{self.split}.txt", "".join(f"{id}\n" for id in done))
         now = {"finished": _now(), "totals": totals.to_json() | {"images": len(order)}}
         write_json(self.path / RUN, (read_run(self.path) or {}) | now)
-        return True
+        self._clean(everything=left == 0)
+
+    def _clean(self, *, everything: bool) -> None:
+        """Remove what dead workers and plans have left.
+
+        Args:
+            everything: also plans that say at which images workers died.
+        """
+        work = self.path / WORK
+        for id in self._worker.others():
+            if not self._worker.alive(id):
+                (work / f"{id}{WORKER}").unlink(missing_ok=True)
+        for entry in [*work.iterdir()]:
+            if entry.name.startswith("cleared-"):
+                entry.unlink(missing_ok=True)
+            elif entry.is_dir() and not entry.is_symlink() and (everything or not troubled(entry)):
+                shutil.rmtree(entry)
 
     def _refuse_links_to(self, id: str) -> None:
         if "/" in id:  # the others are in folders that were checked at the start
@@ -408,17 +527,46 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._appender.close()
-        self._release_part()
-        self._lock.close()
+        part = self.path / part_file(self._worker.id)
+        with suppress(OSError):
+            if not part.stat().st_size:
+                part.unlink()
+        self._worker.leave()
 
-    def _release_part(self) -> None:
-        if self._part_lock is not None:
-            self._part_lock.close()
-            self._part_lock = None
+
+def _in_use(path: Path) -> WsssError:
+    return RunFolderError(f"{path}: another process is writing to this run; let it end or choose another `out`")
+
+
+@contextmanager
+def driving(path: Path) -> Iterator[str]:
+    """Keep a run open for the workers of this process, so that none of them concludes it before the others have begun.
+
+    Yields the token for the workers. Raises WsssError if the folder contains something else or cannot be written.
+    """
+    token, there = secrets.token_hex(6), path.exists()
+    try:
+        _refuse_foreign(path)
+        path.mkdir(parents=True, exist_ok=True)
+        driver = Worker(path / WORK, token, driver=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+    try:
+        yield token
+    finally:
+        driver.leave()
+        if not there:
+            with suppress(OSError):  # not empty
+                path.rmdir()
+
+
+def unmerged(path: Path) -> bool:
+    """Whether workers have records in a run folder that are not in its manifest."""
+    return any(file.name != MANIFEST for file in manifest_files(path))
 
 
 def finalize(path: Path, class_set: ClassSet, split: str, order: Sequence[str]) -> bool:
-    """Finalize the folder after shards that were interrupted; see ``RunFolder.finalize``.
+    """Finalize the folder after its workers have ended; see ``RunFolder.finalize``.
 
     Returns False if there is no run yet, or another process is writing to the folder and will do it.
     """
@@ -482,9 +630,17 @@ def place_image(path: Path, source: Path | None, image: np.ndarray) -> None:
             atomic_replace(path, partial(link, target))
             return
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
     write_bytes(path, Path(target).read_bytes())
+
+
+def _has(path: Path, data: bytes) -> bool:
+    """Whether a file, no link, has this content. Raises OSError."""
+    try:
+        return not path.is_symlink() and path.stat().st_size == len(data) and path.read_bytes() == data
+    except FileNotFoundError:
+        return False
 
 
 def write_error(path: Path, error: OSError) -> WsssError:
@@ -506,7 +662,7 @@ def _refuse_foreign(path: Path) -> None:
         raise RunFolderError(f"{path}: not a folder; choose another `out`")
     if not path.is_dir():
         return
-    others = any(entry.name != LOCK and not is_part(entry) for entry in path.iterdir())
+    others = any(entry.name != WORK and not is_part(entry) for entry in path.iterdir())
     if others and not (path / RUN).exists():  # checked last: another shard may be creating the folder
         raise RunFolderError(f"{path}: not empty and not a run folder; choose another `out`")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from bisect import bisect_left
 from collections.abc import Mapping
@@ -11,32 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunFolderError
-from ..io.lock import Lock
-from .manifest import manifest_files, records_of
-from .run_folder import LOCK, existing_run, fingerprint
+from .leases import is_alive, workers
+from .manifest import WORK, manifest_files, part_file, records_of
+from .run_folder import existing_run, fingerprint
+from .shards import joined, read_plan
 
 RECENT = 600.0
 """Seconds on whose images the rate is measured."""
 
-_SHARD = re.compile(r"manifest\.shard-(\d+)-of-(\d+)\.jsonl")
-
 
 @dataclass(frozen=True)
 class ShardStatus:
-    """How far a shard is. Its images of earlier runs, which the manifest has, count for the run only.
+    """How far a shard of ``generate --shard`` is. Its images of earlier runs, which the manifest has, count for the run
+    only.
 
     Attributes:
         shard: (number from 1, number of shards).
         done: number of images with a mask.
         failed: number of images without one.
-        running: whether a process is writing to it; None if the file system has no locks.
+        running: whether a living process is at it.
         last: when the latest image was finished, in seconds since 1970; None without any.
     """
 
     shard: tuple[int, int]
     done: int
     failed: int
-    running: bool | None
+    running: bool
     last: float | None
 
 
@@ -49,7 +48,9 @@ class RunStatus:
         planned: number of images; None if the run does not say.
         done: number of images with a mask.
         failed: number of images that have none for now; the next run tries them again.
-        running: whether a process is writing to the folder; None if the file system has no locks.
+        running: whether a living process is writing to the folder.
+        workers: number of these processes.
+        stale: number of processes that died without being replaced; the next command takes over.
         rate: images per second of all processes over the last ten minutes; None if nothing is running or known.
         seconds_left: estimate from the rate; None without one.
         last: when the latest image was finished, in seconds since 1970; None without any.
@@ -60,7 +61,9 @@ class RunStatus:
     planned: int | None
     done: int
     failed: int
-    running: bool | None
+    running: bool
+    workers: int
+    stale: int
     rate: float | None
     seconds_left: float | None
     last: float | None
@@ -96,29 +99,51 @@ def status(run: Path, now: float | None = None) -> RunStatus:
     own = fingerprint(about["settings"])
     latest: dict[str, tuple[float, bool]] = {}  # id -> when, whether it has a mask
     shards: list[ShardStatus] = []
+    files: dict[Path, dict[str, tuple[float, bool]]] = {}
+    mine: dict[str, tuple[float, bool]]
     try:
+        living = {id: is_alive(run / WORK, id) for id in workers(run / WORK)}
         for path in manifest_files(run):
-            mine: dict[str, tuple[float, bool]] = {}
+            files[path] = mine = {}
             for record in records_of(path):
                 if record.settings == own and record.finished >= mine.get(record.id, (0.0, False))[0]:
                     mine[record.id] = record.finished, record.status == "ok"
-            latest.update({id: new for id, new in mine.items() if new[0] >= latest.get(id, (0.0, False))[0]})
-            found = _SHARD.fullmatch(path.name)
-            if found:
-                counts = _counts(mine)
-                shards.append(ShardStatus((int(found[1]), int(found[2])), *counts, _held(path), _last(mine)))
-        running = _held(run / LOCK)
+            _update(latest, mine)
+        for folder in sorted((run / WORK).glob("*/")):
+            plan = read_plan(folder)
+            if plan is not None and plan.part[1] > 1:
+                of_part: dict[str, tuple[float, bool]] = {}
+                at_it = joined(folder)
+                for id in at_it:
+                    _update(of_part, files.get(run / part_file(id), {}))
+                running = any(living.get(id, False) for id in at_it)
+                shards.append(ShardStatus(plan.part, *_counts(of_part), running, _last(of_part)))
     except OSError as error:
         raise RunFolderError(f"{run}: its manifest cannot be read ({error.strerror or error})") from None
+    running = any(living.values())
     done, failed = _counts(latest)
     planned = about.get("planned")
     if not isinstance(planned, int):
         planned = (about.get("totals") or {}).get("images")
-    rate = _rate(latest, now) if running is not False else None
+    rate = _rate(latest, now) if running else None
     left = None if planned is None else max(0, planned - done - failed)
-    seconds = left / rate if rate and left else None
-    last = _last(latest)
-    return RunStatus(run, planned, done, failed, running, rate, seconds, last, tuple(sorted(shards, key=_place)))
+    return RunStatus(
+        run=run,
+        planned=planned,
+        done=done,
+        failed=failed,
+        running=running,
+        workers=sum(living.values()),
+        stale=len(living) - sum(living.values()),
+        rate=rate,
+        seconds_left=left / rate if rate and left else None,
+        last=_last(latest),
+        shards=tuple(sorted(shards, key=_place)),
+    )
+
+
+def _update(latest: dict[str, tuple[float, bool]], more: Mapping[str, tuple[float, bool]]) -> None:
+    latest.update({id: new for id, new in more.items() if new[0] >= latest.get(id, (0.0, False))[0]})
 
 
 def missing_shards(found: RunStatus) -> tuple[int, ...]:
@@ -149,17 +174,3 @@ def _rate(records: Mapping[str, tuple[float, bool]], now: float) -> float | None
     recent = times[bisect_left(times, now - RECENT) :]
     seconds = now - recent[0] if recent else 0.0
     return (len(recent) - 1) / seconds if len(recent) > 1 and seconds > 0 else None
-
-
-def _held(path: Path) -> bool | None:
-    """Whether a process holds the lock on a file; None where there are no locks. Raises OSError."""
-    if not path.exists():
-        return False
-    try:
-        lock = Lock(path)
-    except PermissionError:  # a folder of somebody else
-        return None
-    try:
-        return None if not lock.works() else not lock.take(shared=False)
-    finally:
-        lock.close()

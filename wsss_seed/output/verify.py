@@ -178,7 +178,7 @@ def repair(found: Verified) -> Verified:
         raise RunFolderError(f"{run}: run.json does not say which classes; repair needs a run of generate") from None
     queued = [id for id, _ in found.wrong]
     try:
-        with RunFolder(run, class_set, settings) as folder:
+        with RunFolder(run, class_set, settings, alone=True) as folder:
             _unlist(run, queued)  # first: a listed image must have a mask
             for id, what in found.wrong:
                 folder.fail(Sample(id), f"queued again by verify: {what}", 0.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +18,11 @@ from ..data.orientation import Orientation, inverse, turn, turn_boxes
 from ..data.selection import select
 from ..errors import RunFolderError
 from ..io.progress import Reporter
+from ..io.signals import interruptible
 from ..io.stamp import Stamp
 from ..output.manifest import Record
-from ..output.run_folder import Former, RunFolder, write_error
+from ..output.run_folder import RunFolder, write_error
+from ..output.shards import MOST_DEATHS, Shard
 from ..types import LoadedSample, Seed, Seeder
 from .loop import process_samples
 
@@ -80,8 +83,10 @@ def generate(
     sample: int | None = None,
     seed: int = 0,
     shard: tuple[int, int] = (0, 1),
+    shards: int | None = None,
     orientation: Orientation = "stored",
     overwrite: bool = False,
+    token: str = "",
     complete: Callable[[str], bool] | None = None,
     progress: Reporter | None = None,
     prefetch: int = 2,
@@ -92,6 +97,10 @@ def generate(
     recorded in the manifest and retried by the next run. On Ctrl-C, SIGTERM or SIGHUP, pending writes are finished and
     the result is marked ``interrupted``. Each image is seeded independently, so the masks depend neither on
     interruptions nor on shards.
+
+    Several processes with the same arguments, on any machines that see the folder, share the work; see
+    ``output.shards``. If one dies, the others take over its images. An image that kills its process, again when it is
+    processed alone, is recorded as failed.
 
     The seeder sees every image upright, by its EXIF orientation; the seed is turned back before it is written.
 
@@ -117,9 +126,11 @@ def generate(
         sample: process only this many random ones; see ``data.selection.select``.
         seed: random seed of ``sample``.
         shard: process only every n-th of them, (0-based index, n).
+        shards: number of shards that processes take one after the other; by default it depends on the number of images.
         orientation: what the masks match; recorded with the settings. With ``upright`` the run folder has upright
             copies of images that EXIF turns.
         overwrite: regenerate finished masks, and accept changed settings.
+        token: identifies the command, if it has several processes.
         complete: whether an id has whatever else the seeder writes; finished images without it are seeded again, but
             not those whose mask was edited.
         progress: receives the progress.
@@ -144,15 +155,15 @@ def generate(
         {**settings, "orientation": orientation},
         about={**(about or {}), "planned": len(planned)},
         split=split,
-        shard=shard,
+        part=shard,
         overwrite=overwrite,
+        token=token,
     ) as folder:
         try:
-            former = Former() if overwrite else folder.former(samples)
+            work = folder.plan(samples, shards=shards, complete=complete)
         except OSError as error:
             raise RunFolderError(f"{out}: the finished part cannot be read ({error.strerror or error})") from error
-        done = {id for id in former.done if complete is None or id in former.kept or complete(id)}
-        todo = [sample for sample in samples if sample.id not in done]
+        shard_of: dict[str, Shard] = {}
 
         def count_record(record: Record, exif: int = 1) -> None:
             nonlocal made, turned
@@ -164,6 +175,7 @@ def generate(
                     failed[record.id] = record.error or ""
                 if progress is not None:
                     progress.step(failed=record.status != "ok")
+            shard_of.pop(record.id).recorded()
 
         def load(sample: Sample) -> _Loaded:
             stamp = _stamp(sample)
@@ -181,17 +193,37 @@ def generate(
         def save(loaded: _Loaded, seed: Seed, seconds: float) -> None:
             back = inverse(loaded.exif) if orientation == "stored" else 1
             sample, image = loaded.upright.sample, turn(loaded.upright.image, back)
-            count_record(folder.save(sample, image, seed.turned(back), seconds, loaded.stamp), loaded.exif)
+            if shard_of[sample.id].held():
+                count_record(folder.save(sample, image, seed.turned(back), seconds, loaded.stamp), loaded.exif)
 
         def fail(sample: Sample, error: str, seconds: float) -> None:
-            count_record(folder.fail(sample, error, seconds))
+            if shard_of[sample.id].held():
+                count_record(folder.fail(sample, error, seconds))
+
+        def of(shard: Shard) -> Sequence[Sample]:
+            shard_of.update((sample.id, shard) for sample in shard.samples)
+            return shard.samples
+
+        def process(some: Iterable[Sample]) -> None:
+            process_samples(
+                some, load, make, save, fail, size=lambda loaded: loaded.upright.image.nbytes, prefetch=prefetch
+            )
 
         try:
-            if progress is not None:
-                progress.start(len(samples), len(done))
-            process_samples(
-                todo, load, make, save, fail, size=lambda loaded: loaded.upright.image.nbytes, prefetch=prefetch
-            )
+            with interruptible():
+                if progress is not None:
+                    progress.start(len(samples), work.skipped)
+                process(sample for shard in work.fresh() for sample in of(shard))
+                for one in work.rest():
+                    if not one.alone:
+                        process(of(one))
+                        continue
+                    for single in of(one):
+                        if one.deaths(single) >= MOST_DEATHS:
+                            fail(single, "the process died each time it was processed; see the log of the process", 0.0)
+                        else:
+                            one.note(single)
+                            process([single])
         except KeyboardInterrupt:
             interrupted = True
         except OSError as error:
@@ -199,6 +231,8 @@ def generate(
         finally:
             if progress is not None:
                 progress.stop()
+            with suppress(OSError):
+                work.release()
         try:
             finalized = folder.finalize(dataset.ids)
         except OSError as error:
@@ -206,14 +240,14 @@ def generate(
     return RunResult(
         out=out,
         ids=tuple(sample.id for sample in samples),
-        skipped=len(done),
+        skipped=work.skipped,
         made=made,
         failed=tuple((sample.id, failed[sample.id]) for sample in samples if sample.id in failed),
         seconds=time.monotonic() - start,
         interrupted=interrupted,
         finalized=finalized,
-        kept=former.kept,
-        replaced=former.replaced,
+        kept=work.plan.kept,
+        replaced=work.plan.replaced,
         turned=turned,
     )
 

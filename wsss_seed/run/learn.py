@@ -18,11 +18,11 @@ from ..errors import DataError, ImageError, UsageError, unknown_name
 from ..evaluation.evaluate import mask_folder
 from ..io.curve import write_curve
 from ..io.files import is_part
-from ..io.lock import Lock
+from ..io.lock import LOCK, Lock
 from ..io.progress import Progress
 from ..models.zoo import ModelSet, versions
 from ..output.identity import PROMPTING, files_digest, identity, labels_digest
-from ..output.run_folder import LOCK, read_run, run_orientation, write_error
+from ..output.run_folder import read_run, run_orientation, write_error
 from ..seeding.backends import BackendRequest, build_seeder
 from ..seeding.clip_sams.learn.crops import PromptTrainingData
 from ..seeding.clip_sams.learn.processes import Processes

@@ -20,7 +20,7 @@ from ..io.progress import Progress, Reporter
 from ..models.zoo import ModelSet, model_sets, versions
 from ..output.identity import identity, labels_digest
 from ..output.manifest import Manifest
-from ..output.run_folder import finalize
+from ..output.run_folder import driving, finalize, unmerged
 from ..seeding.backends import BackendRequest, build_seeder
 from ..types import Seeder
 from .generate import RunResult, generate
@@ -252,8 +252,15 @@ def split_devices(text: str) -> list[str]:
     return devices
 
 
-def run_shard(plan: RunPlan, device: str, shard: tuple[int, int], progress: Reporter | None) -> RunResult:
-    """Load the models on a device and seed a shard, (0-based index, n): every n-th image.
+def run_part(plan: RunPlan, part: tuple[int, int], token: str, device: str, progress: Reporter | None) -> RunResult:
+    """Load the models on a device and seed part of the images, perhaps together with other processes.
+
+    Args:
+        plan: the run.
+        part: the part, every n-th image, (0-based index, n).
+        token: identifies the command, which may have several processes.
+        device: the device.
+        progress: receives the progress.
 
     Raises:
         WsssError: unusable models or settings, or see ``generate``.
@@ -284,9 +291,10 @@ def run_shard(plan: RunPlan, device: str, shard: tuple[int, int], progress: Repo
         limit=plan.limit,
         sample=plan.sample,
         seed=plan.seed,
-        shard=shard,
+        shard=part,
         orientation=plan.orientation,
         overwrite=plan.overwrite,
+        token=token,
         complete=outputs_kept(plan.out) if plan.keep_evidence else None,
         progress=progress,
     )
@@ -302,48 +310,52 @@ def _seeder(plan: RunPlan, models: ModelSet) -> Seeder:
     return KeepingSeeder(recording, plan.out, models_identity(models))
 
 
-def execute(plan: RunPlan, shard: tuple[int, int] = (0, 1), progress: Progress | None = None) -> RunResult:
-    """Seed a shard, (0-based index, n), in this process, or with one process per device if there are several.
+def execute(plan: RunPlan, part: tuple[int, int] = (0, 1), progress: Progress | None = None) -> RunResult:
+    """Seed part of the images, every n-th, (0-based index, n), in this process, or with one process per device if there
+    are several.
 
-    The processes share the run folder as shards do. If one dies, its remaining images are reported as failed, and the
-    next run seeds them.
+    If a process dies, another one takes over. What remains if that does not help is reported as failed, and the next
+    run seeds it.
 
     Raises:
-        WsssError: see ``run_shard``.
+        WsssError: see ``run_part``.
     """
-    devices: Sequence[str] = plan.devices
-    if len(devices) == 1:
-        return run_shard(plan, devices[0], shard, progress)
+    if len(plan.devices) == 1:
+        return run_part(plan, part, "", plan.devices[0], progress)
     start = time.monotonic()
-    index, count = shard
+    data, (index, count) = plan.dataset, part
     ids = [sample.id for sample in plan.samples[index::count]]
-    workers, interrupted = on_devices(
-        partial(run_shard, plan), devices, shard, progress or Progress(Console(quiet=True))
-    )
+    finalized = False
+    try:
+        with driving(plan.out) as token:
+            workers, interrupted = on_devices(
+                partial(run_part, plan, part, token), plan.devices, progress or Progress(Console(quiet=True))
+            )
+    finally:
+        if unmerged(plan.out):
+            finalized = finalize(plan.out, data.class_set, data.split or "all", data.ids)
     results = [worker.result for worker in workers if worker.result is not None]
     failed = dict(pair for result in results for pair in result.failed)
-    dead = [worker for worker in workers if worker.result is None]
-    finalized = any(result.finalized for result in results)
-    if not finalized:
-        data = plan.dataset
-        finalized = finalize(plan.out, data.class_set, data.split or "all", data.ids)
-    if dead and not interrupted:
+    if any(worker.deaths for worker in workers) and not interrupted:
         with Manifest(plan.out) as manifest:
-            done = {name for name, record in manifest.items() if record.status == "ok"}
-        for place, worker in enumerate(workers):
-            if worker.result is None:
-                left = (name for name in ids[place :: len(devices)] if name not in done)
-                failed |= dict.fromkeys(left, f"not seeded: {worker.end}; run the same command again")
+            for id in ids:
+                record = manifest.get(id)
+                if record is None:
+                    end = next((worker.end for worker in workers if worker.end), "its process died")
+                    failed[id] = f"not seeded: {end}; run the same command again"
+                elif record.status != "ok":
+                    failed[id] = record.error or ""
+    begun = next((worker.begun for worker in workers if worker.begun), (len(ids), 0))
     return RunResult(
         out=plan.out,
         ids=tuple(ids),
-        skipped=sum(r.skipped for r in results) + sum(w.begun[1] for w in dead if w.begun),
-        made=sum(r.made for r in results) + sum(w.steps.count(False) for w in dead),
-        failed=tuple((name, failed[name]) for name in ids if name in failed),
+        skipped=begun[1],
+        made=sum(worker.made for worker in workers),
+        failed=tuple((id, failed[id]) for id in ids if id in failed),
         seconds=time.monotonic() - start,
         interrupted=interrupted or any(result.interrupted for result in results),
         finalized=finalized,
-        kept=tuple(name for result in results for name in result.kept),
-        replaced=tuple(name for result in results for name in result.replaced),
+        kept=results[0].kept if results else (),
+        replaced=results[0].replaced if results else (),
         turned=sum(result.turned for result in results),
     )

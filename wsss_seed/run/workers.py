@@ -1,4 +1,4 @@
-"""One worker process per device, each processing a shard and reporting its progress to this process."""
+"""One worker process per device, which all do the same task and report their progress to this process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
@@ -22,142 +22,132 @@ from ..io.signals import ignore_terminal_signals, leave, on_signal
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
-Task = Callable[[str, tuple[int, int], Reporter], R]
+Task = Callable[[str, Reporter], R]
+
+MOST_DEATHS = 3
+"""Number of processes in a row that may die on a device without processing an image."""
 
 
 @dataclass
 class Worker(Generic[R]):
-    """State of the worker process of a device.
+    """State of the worker processes of a device, of which each replaces one that died.
 
     Attributes:
         device: its device.
-        shard: its shard, (0-based index, n).
         result: return value of the task; None if it did not return.
-        begun: number of images of its shard, and how many of them were already finished; None until reported.
-        steps: for each image processed since, whether it failed.
-        exit_code: exit code of the process; negative if a signal ended it.
+        begun: total number of images, and how many of them were already finished; None until reported.
+        made: number of images processed.
+        failed: number of images that failed.
+        deaths: number of processes that died.
+        end: how the last process ended if there is no result.
     """
 
     device: str
-    shard: tuple[int, int]
     result: R | None = None
     begun: tuple[int, int] | None = None
-    steps: list[bool] = field(default_factory=list)
-    exit_code: int | None = None
-
-    @property
-    def end(self) -> str:
-        """How a process without a result ended."""
-        code = self.exit_code or 0
-        how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with status {code}"
-        return f"the process on {self.device} {how}"
+    made: int = 0
+    failed: int = 0
+    deaths: int = 0
+    end: str = ""
 
 
-def on_devices(
-    task: Task[R], devices: Sequence[str], shard: tuple[int, int], progress: Progress
-) -> tuple[list[Worker[R]], bool]:
+def on_devices(task: Task[R], devices: Sequence[str], progress: Progress) -> tuple[list[Worker[R]], bool]:
     """Run a task on several devices, with one process per device.
 
-    If a process dies, the others continue. Ctrl-C, SIGTERM and SIGHUP interrupt all of them once their pending writes
-    are finished; a second Ctrl-C kills them.
+    A process that dies is replaced, unless ``MOST_DEATHS`` in a row died without processing an image. Ctrl-C, SIGTERM
+    and SIGHUP interrupt all of them once their pending writes are finished; a second Ctrl-C kills them.
 
     Args:
-        task: called with a device, a shard and a reporter; it and its return value must be picklable.
+        task: called with a device and a reporter; it and its return value must be picklable.
         devices: the devices; a device that is listed twice gets two processes.
-        shard: the shard that the processes divide among themselves, (0-based index, n).
         progress: shows their combined progress.
 
     Returns:
         The workers, and whether they were interrupted.
 
     Raises:
-        WsssError: a process failed in a way that would affect every image; the others were interrupted.
+        WsssError: a process failed in a way that would affect every image; the others were interrupted. A process that
+            replaces another may fail as long as others remain.
     """
     context = multiprocessing.get_context("spawn")  # a forked process would inherit threads, locks and the CUDA context
-    processes: list[SpawnProcess] = []
+    workers = [Worker[R](device) for device in devices]
+    processes: dict[Any, tuple[Worker[R], SpawnProcess]] = {}
+    fruitless = [0] * len(devices)  # deaths in a row
     interrupts = 0
+    error: WsssError | None = None
+
+    def start(worker: Worker[R]) -> None:
+        here, there = context.Pipe(duplex=False)
+        args = task, worker.device, len(devices), log.getEffectiveLevel(), there
+        process = context.Process(target=_work, args=args, daemon=True)
+        with ignore_terminal_signals():
+            process.start()
+        there.close()  # otherwise the end of the process would not close the pipe
+        processes[here] = worker, process
 
     def interrupt() -> None:
         nonlocal interrupts
         interrupts += 1
-        for process in processes:
+        for _, process in processes.values():
             if process.is_alive():
                 process.terminate() if interrupts == 1 else process.kill()
 
-    workers: dict[Any, Worker[R]] = {}
-    error: WsssError | None = None
     with on_signal(interrupt):
-        index, count = shard
-        for place, device in enumerate(devices):
-            worker = Worker[R](device, (index + count * place, count * len(devices)))
-            here, there = context.Pipe(duplex=False)
-            args = task, device, worker.shard, len(devices), log.getEffectiveLevel(), there
-            process = context.Process(target=_work, args=args, daemon=True)
-            with ignore_terminal_signals():
-                process.start()
-            there.close()  # otherwise the end of the process would not close the pipe
-            processes.append(process)
-            workers[here] = worker
-        shown = _SharedProgress(workers.values(), progress)
-        listening = list(workers)
+        for worker in workers:
+            start(worker)
         if interrupts:
             interrupt()
-        while listening:
+        while processes:
             pipe: Any
-            for pipe in wait(listening):
+            for pipe in wait([*processes]):
+                worker, process = processes[pipe]
+                place = workers.index(worker)
                 try:
                     kind, value = pipe.recv()
                 except (EOFError, ConnectionError):
-                    listening.remove(pipe)
-                    shown.stop_waiting(workers[pipe])
+                    process.join()
+                    del processes[pipe]
+                    if worker.result is None and not worker.end:
+                        worker.end = f"the process on {worker.device} {_how(process.exitcode or 0)}"
+                    if worker.result is None and error is None and not interrupts:
+                        worker.deaths += 1
+                        fruitless[place] += 1
+                        if fruitless[place] < MOST_DEATHS:
+                            progress.warn(f"{worker.end}; another one takes over")
+                            worker.end = ""
+                            start(worker)
                     continue
-                if kind == "error":
-                    error = error or value
-                    for process in processes:
-                        process.terminate()
+                if kind == "start":
+                    if all(other.begun is None for other in workers):
+                        progress.start(*value)
+                    worker.begun = value
+                elif kind == "step":
+                    fruitless[place] = 0
+                    worker.made += not value
+                    worker.failed += value
+                    progress.step(failed=value)
+                elif kind == "warn":
+                    progress.warn(value)
+                elif kind == "log":
+                    logging.getLogger(value.name).handle(value)
+                elif kind == "result":
+                    worker.result = value
+                elif worker.deaths and len(processes) > 1:  # for example a device that has been lost
+                    worker.end, fruitless[place] = str(value), MOST_DEATHS
+                    progress.warn(worker.end)
                 else:
-                    shown.receive(workers[pipe], kind, value)
-        for worker, process in zip(workers.values(), processes, strict=True):
-            process.join()
-            worker.exit_code = process.exitcode
+                    error = error or value
+                    for _, other in processes.values():
+                        other.terminate()
     progress.stop()
     if error is not None:
         raise error
-    return list(workers.values()), interrupts > 0
+    return workers, interrupts > 0
 
 
-class _SharedProgress:
-    """Combined progress of several workers, shown once all of them have reported their totals."""
-
-    def __init__(self, workers: Any, progress: Progress) -> None:
-        self._waiting = {id(worker): worker for worker in workers}
-        self._workers = list(workers)
-        self._progress = progress
-
-    def receive(self, worker: Worker[Any], kind: str, value: Any) -> None:
-        """Process a report of a worker."""
-        if kind == "start":
-            worker.begun = value
-            self.stop_waiting(worker)
-        elif kind == "step":
-            worker.steps.append(value)
-            if not self._waiting:
-                self._progress.step(failed=value)
-        elif kind == "warn":
-            self._progress.warn(value)
-        elif kind == "log":
-            logging.getLogger(value.name).handle(value)
-        elif kind == "result":
-            worker.result = value
-
-    def stop_waiting(self, worker: Worker[Any]) -> None:
-        """Stop waiting for the total of a worker."""
-        if self._waiting.pop(id(worker), None) is None or self._waiting:
-            return
-        begun = [w.begun for w in self._workers if w.begun]
-        if begun:
-            steps = [failed for w in self._workers for failed in w.steps]
-            self._progress.start(sum(total for total, _ in begun), sum(finished for _, finished in begun), steps)
+def _how(code: int) -> str:
+    """How a process without a result ended."""
+    return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with status {code}"
 
 
 class _Report:
@@ -194,7 +184,7 @@ class _ToParent(logging.handlers.QueueHandler):
         self._report.send("log", record)
 
 
-def _work(task: Task[R], device: str, shard: tuple[int, int], processes: int, level: int, pipe: Connection) -> None:
+def _work(task: Task[R], device: str, processes: int, level: int, pipe: Connection) -> None:
     """Main function of a worker. If the parent dies, the next report fails on the broken pipe and ends the worker."""
     import torch
 
@@ -206,7 +196,7 @@ def _work(task: Task[R], device: str, shard: tuple[int, int], processes: int, le
     kind: str
     value: object
     try:
-        kind, value = "result", task(device, shard, report)
+        kind, value = "result", task(device, report)
     except WsssError as error:
         kind, value = "error", error
     except KeyboardInterrupt:

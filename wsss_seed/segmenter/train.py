@@ -21,9 +21,9 @@ from ..errors import RunFolderError
 from ..evaluation import metrics
 from ..evaluation.confusion import confusion_matrix, joint_histogram
 from ..io.files import is_part, remove_parts, write_json
-from ..io.lock import Lock
+from ..io.lock import LOCK, LOCK_WAIT, Lock
 from ..output.identity import identity
-from ..output.run_folder import LOCK, LOCK_WAIT, write_error
+from ..output.run_folder import write_error
 from .checkpoint import Segmenter, load_segmenter
 from .masks import Checked, check_masks
 from .settings import Recipe
