@@ -249,17 +249,21 @@ class Leases:
         self._folder, self._worker = folder, worker
 
     def take(self, name: str, numbers: Sequence[int] = ()) -> Lease | None:
-        """Take a lease; None if another worker has it.
+        """Take a lease; None if another worker has it, or has just given it back.
 
         Args:
             name: of the task.
             numbers: its leases so far; see ``listing``.
         """
         former = former_leases(self._folder, name, numbers)
-        if former and not former[-1].released and self._worker.alive(former[-1].worker):
+        last = former_leases(self._folder, name, numbers[-1:])
+        if len(last) < len(numbers[-1:]) or any(not f.released and self._worker.alive(f.worker) for f in last):
             return None
         number = numbers[-1] + 1 if numbers else 1
         if not write_once(self._path(name, number), self._content()):
+            return None
+        if former_leases(self._folder, name, numbers[-1:]) != last:  # removed meanwhile, so the numbers began anew
+            self._path(name, number).unlink(missing_ok=True)
             return None
         return Lease(name, number, former)
 
