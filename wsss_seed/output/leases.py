@@ -90,18 +90,25 @@ class Worker:
         self.folder = folder
         self.id = secrets.token_hex(6)
         self.path = folder / f"{self.id}{WORKER}"
-        while True:
-            folder.mkdir(exist_ok=True)
-            try:
-                self._lock = Lock(self.path)
-                break
-            except FileNotFoundError:  # another process has just removed the empty folder
-                continue
-        self._lock.take(shared=False)
         about = About(_machine(), platform.node(), os.getpid(), round(time.time(), 3), token, driver)
-        self.path.write_bytes(msgspec.json.encode(about))
+        while not self._register(msgspec.json.encode(about)):
+            pass
         self._left = threading.Event()
         threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
+
+    def _register(self, about: bytes) -> bool:
+        """Create and lock the worker file; False if another process has removed it or the empty folder before that."""
+        self.folder.mkdir(exist_ok=True)
+        try:
+            write_once(self.path, about)
+            self._lock = Lock(self.path, create=False)
+        except FileNotFoundError:
+            return False
+        self._lock.take(shared=False, wait=1.0)  # others look at it for an instant
+        if self.path.exists():
+            return True
+        self._lock.close()
+        return False
 
     def _beat(self) -> None:
         while not self._left.wait(HEARTBEAT):

@@ -39,6 +39,7 @@ class Worker(Generic[R]):
         made: number of images processed.
         failed: number of images that failed.
         deaths: number of processes that died.
+        fruitless: number of those that died since the last image.
         end: how the last process ended if there is no result.
     """
 
@@ -48,7 +49,81 @@ class Worker(Generic[R]):
     made: int = 0
     failed: int = 0
     deaths: int = 0
+    fruitless: int = 0
     end: str = ""
+
+
+class Crew(Generic[R]):
+    """What the workers of a command report, and what follows from it, whichever engine runs them.
+
+    Args:
+        devices: the device of each worker.
+        progress: shows their combined progress.
+
+    Attributes:
+        workers: their states.
+        error: an error that would affect every image; None without one.
+    """
+
+    def __init__(self, devices: Sequence[str], progress: Progress) -> None:
+        self.workers = [Worker[R](device) for device in devices]
+        self.error: WsssError | None = None
+        self._progress = progress
+        self._begun = False
+
+    def receive(self, worker: Worker[R], kind: str, value: Any, *, others: bool) -> bool:
+        """Process a report of a worker.
+
+        Args:
+            worker: the worker.
+            kind: ``start``, ``step``, ``warn``, ``log``, ``result`` or ``error``.
+            value: what it reports.
+            others: whether other workers are at work.
+
+        Returns:
+            Whether all workers must stop.
+        """
+        if kind == "start":
+            if not self._begun:
+                self._progress.start(*value)
+            self._begun = True
+            worker.begun = value
+        elif kind == "step":
+            worker.fruitless = 0
+            worker.made += not value
+            worker.failed += value
+            self._progress.step(failed=value)
+        elif kind == "warn":
+            self._progress.warn(value)
+        elif kind == "log":
+            logging.getLogger(value.name).handle(value)
+        elif kind == "result":
+            worker.result = value
+        elif worker.deaths and others:  # for example a device that has been lost
+            worker.end, worker.fruitless = str(value), MOST_DEATHS
+            self._progress.warn(worker.end)
+        else:
+            self.error = self.error or value
+            return True
+        return False
+
+    def died(self, worker: Worker[R], how: str) -> bool:
+        """Whether to replace a process that has ended without a result.
+
+        Args:
+            worker: the worker.
+            how: how it ended.
+        """
+        worker.end = worker.end or how
+        if worker.result is not None or self.error is not None:
+            return False
+        worker.deaths += 1
+        worker.fruitless += 1
+        if worker.fruitless >= MOST_DEATHS:
+            return False
+        self._progress.warn(f"{worker.end}; another one takes over")
+        worker.end = ""
+        return True
 
 
 def on_devices(task: Task[R], devices: Sequence[str], progress: Progress) -> tuple[list[Worker[R]], bool]:
@@ -70,11 +145,9 @@ def on_devices(task: Task[R], devices: Sequence[str], progress: Progress) -> tup
             replaces another may fail as long as others remain.
     """
     context = multiprocessing.get_context("spawn")  # a forked process would inherit threads, locks and the CUDA context
-    workers = [Worker[R](device) for device in devices]
+    crew = Crew[R](devices, progress)
     processes: dict[Any, tuple[Worker[R], SpawnProcess]] = {}
-    fruitless = [0] * len(devices)  # deaths in a row
     interrupts = 0
-    error: WsssError | None = None
 
     def start(worker: Worker[R]) -> None:
         here, there = context.Pipe(duplex=False)
@@ -93,7 +166,7 @@ def on_devices(task: Task[R], devices: Sequence[str], progress: Progress) -> tup
                 process.terminate() if interrupts == 1 else process.kill()
 
     with on_signal(interrupt):
-        for worker in workers:
+        for worker in crew.workers:
             start(worker)
         if interrupts:
             interrupt()
@@ -101,48 +174,22 @@ def on_devices(task: Task[R], devices: Sequence[str], progress: Progress) -> tup
             pipe: Any
             for pipe in wait([*processes]):
                 worker, process = processes[pipe]
-                place = workers.index(worker)
                 try:
-                    kind, value = pipe.recv()
+                    report = pipe.recv()
                 except (EOFError, ConnectionError):
                     process.join()
                     del processes[pipe]
-                    if worker.result is None and not worker.end:
-                        worker.end = f"the process on {worker.device} {_how(process.exitcode or 0)}"
-                    if worker.result is None and error is None and not interrupts:
-                        worker.deaths += 1
-                        fruitless[place] += 1
-                        if fruitless[place] < MOST_DEATHS:
-                            progress.warn(f"{worker.end}; another one takes over")
-                            worker.end = ""
-                            start(worker)
+                    how = f"the process on {worker.device} {_how(process.exitcode or 0)}"
+                    if not interrupts and crew.died(worker, how):
+                        start(worker)
                     continue
-                if kind == "start":
-                    if all(other.begun is None for other in workers):
-                        progress.start(*value)
-                    worker.begun = value
-                elif kind == "step":
-                    fruitless[place] = 0
-                    worker.made += not value
-                    worker.failed += value
-                    progress.step(failed=value)
-                elif kind == "warn":
-                    progress.warn(value)
-                elif kind == "log":
-                    logging.getLogger(value.name).handle(value)
-                elif kind == "result":
-                    worker.result = value
-                elif worker.deaths and len(processes) > 1:  # for example a device that has been lost
-                    worker.end, fruitless[place] = str(value), MOST_DEATHS
-                    progress.warn(worker.end)
-                else:
-                    error = error or value
+                if crew.receive(worker, *report, others=len(processes) > 1):
                     for _, other in processes.values():
                         other.terminate()
     progress.stop()
-    if error is not None:
-        raise error
-    return workers, interrupts > 0
+    if crew.error is not None:
+        raise crew.error
+    return crew.workers, interrupts > 0
 
 
 def _how(code: int) -> str:
@@ -150,15 +197,19 @@ def _how(code: int) -> str:
     return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with status {code}"
 
 
-class _Report:
-    """Reporter that sends progress to the parent process."""
+class Report:
+    """Reporter that sends progress, and log records, to the process that supervises.
 
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe, self._lock = pipe, threading.Lock()
+    Args:
+        send: sends what is reported and a value; need not be safe to call from several threads.
+    """
+
+    def __init__(self, send: Callable[[tuple[str, object]], None]) -> None:
+        self._send, self._lock = send, threading.Lock()
 
     def send(self, kind: str, value: object) -> None:
         with self._lock:
-            self._pipe.send((kind, value))
+            self._send((kind, value))
 
     def start(self, total: int, finished: int) -> None:
         self.send("start", (total, finished))
@@ -176,7 +227,7 @@ class _Report:
 class _ToParent(logging.handlers.QueueHandler):
     """Sends log records to the parent process, which handles them."""
 
-    def __init__(self, report: _Report) -> None:
+    def __init__(self, report: Report) -> None:
         super().__init__(report)  # type: ignore[arg-type]
         self._report = report
 
@@ -184,26 +235,41 @@ class _ToParent(logging.handlers.QueueHandler):
         self._report.send("log", record)
 
 
-def _work(task: Task[R], device: str, processes: int, level: int, pipe: Connection) -> None:
-    """Main function of a worker. If the parent dies, the next report fails on the broken pipe and ends the worker."""
+def outcome(task: Task[R], device: str, processes: int, level: int, report: Report) -> tuple[str, object]:
+    """Run a task in a worker.
+
+    Args:
+        task: the task.
+        device: its device.
+        processes: number of workers that share the processor.
+        level: log records from this level on are reported.
+        report: receives progress and log records.
+
+    Returns:
+        ``result`` and what the task returned, or ``error`` and a WsssError. KeyboardInterrupt passes.
+    """
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))
-    report = _Report(pipe)
     ours = logging.getLogger(__name__.split(".")[0])
     ours.addHandler(_ToParent(report))
     ours.setLevel(level)
-    kind: str
-    value: object
     try:
-        kind, value = "result", task(device, report)
+        return "result", task(device, report)
     except WsssError as error:
-        kind, value = "error", error
-    except KeyboardInterrupt:
-        leave(130)
+        return "error", error
     except Exception as error:
         traceback.print_exc()
-        kind, value = "error", UsageError(f"the process on {device} failed: {type(error).__name__}: {error}")
+        return "error", UsageError(f"the process on {device} failed: {type(error).__name__}: {error}")
+
+
+def _work(task: Task[R], device: str, processes: int, level: int, pipe: Connection) -> None:
+    """Main function of a worker. If the parent dies, the next report fails on the broken pipe and ends the worker."""
+    report = Report(pipe.send)
+    try:
+        kind, value = outcome(task, device, processes, level, report)
+    except KeyboardInterrupt:
+        leave(130)
     with suppress(BrokenPipeError):
         report.send(kind, value)
     leave(0)
