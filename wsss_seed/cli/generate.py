@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation
     from ..run.generate import RunResult
 
-Shard = Annotated[str | None, options.option("--shard", help="I/N: process shard I (1 to N) of N equal shards.")]
+Shard = Annotated[str | None, options.option("--shard", help="I/N: process only every Nth image, from the Ith on.")]
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:
@@ -75,6 +75,12 @@ def generate(
     sam: options.Sam = None,
     detector: options.Detector = None,
     device: options.Devices = "auto",
+    engine: options.Engine = "local",
+    address: options.Address = None,
+    workers: options.Workers = None,
+    gpus_per_worker: options.GpusPerWorker = None,
+    cpus_per_worker: options.CpusPerWorker = None,
+    shards: options.Shards = None,
     precision: options.Precision = "auto",
     offline: options.Offline = False,
     out: Annotated[Path | None, options.option("--out", "-o", help="Run folder. Default: seeds/DATASET-SPLIT.")] = None,
@@ -121,6 +127,7 @@ def generate(
     from ..io.progress import Progress
     from ..run.plan import execute, model_warnings, plan_run
 
+    cluster = options.cluster(engine, address, workers, gpus_per_worker, cpus_per_worker)
     plan = plan_run(
         data,
         backend=backend,
@@ -128,7 +135,7 @@ def generate(
         chosen={"clip": clip, "sam": sam, "detector": detector},
         options={"prompts": prompts, "preset": preset, "stage": stage},
         settings=settings,
-        device=device,
+        device=device if cluster is not None else options.repeated(device, workers),
         precision=precision,
         out=out,
         limit=limit,
@@ -138,10 +145,13 @@ def generate(
         overwrite=overwrite,
         keep_evidence=keep_evidence,
         command=shlex.join(sys.argv),
+        shards=shards,
+        cluster=cluster,
     )
     for text in model_warnings(plan.backend, plan.models, data.class_set.name, plan.options):
         show.warning(text)
     where = plan.models.device if len(plan.devices) == 1 else ", ".join(plan.devices)
+    where = where if cluster is None else "a Ray cluster"
     show.message(
         f"{counted(len(data), 'image')} of {data.title}, {len(data.class_set.names)} "
         f"{'class' if len(data.class_set.names) == 1 else 'classes'}, labels: "

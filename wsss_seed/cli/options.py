@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..config import dotted
 from ..errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from ..run.on_ray import Cluster
 
 
 def option(*names: str, help: str, **kwargs: Any) -> Any:
@@ -106,6 +109,43 @@ Devices = Annotated[
     str,
     option(
         "--device", help="auto, cpu, cuda or cuda:N; several (cuda:0,cuda:1) share the work, with one process each."
+    ),
+]
+Engine = Annotated[
+    str,
+    option("--engine", help="What runs the workers: local (processes of this machine) or ray (a Ray cluster)."),
+]
+Address = Annotated[
+    str | None,
+    option(
+        "--address",
+        help="Address of the Ray cluster. Default: the one of this machine, or else a new local one.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    option(
+        "--workers",
+        metavar="N",
+        help="Number of workers, which share the work. Default: one for each device, with ray as many as fit.",
+        min=1,
+    ),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    option("--gpus-per-worker", metavar="N", help="GPUs of a Ray worker. Default: 1 if the cluster has any.", min=0),
+]
+CpusPerWorker = Annotated[
+    float | None,
+    option("--cpus-per-worker", metavar="N", help="CPUs of a Ray worker. Default: 2.", min=0),
+]
+Shards = Annotated[
+    int | None,
+    option(
+        "--shards",
+        metavar="N",
+        help="Number of shards that workers take one after the other. Default: 256, more with many images.",
+        min=1,
     ),
 ]
 Precision = Annotated[
@@ -209,3 +249,26 @@ def model_set(
     if warning:
         show.warning(warning)
     return models
+
+
+def cluster(
+    engine: str, address: str | None, workers: int | None, gpus: float | None, cpus: float | None
+) -> Cluster | None:
+    """The Ray cluster of these options; None for engine local. Raises UsageError."""
+    if engine not in ("local", "ray"):
+        raise unknown_name("engine", engine, ["local", "ray"])
+    if engine == "local":
+        if address is not None or gpus is not None or cpus is not None:
+            raise UsageError("--address, --gpus-per-worker and --cpus-per-worker are for --engine ray")
+        return None
+    from ..run.on_ray import Cluster
+
+    return Cluster(address, workers, gpus, 2.0 if cpus is None else cpus)
+
+
+def repeated(device: str, workers: int | None) -> str:
+    """The devices of a number of workers, for the option of several devices: each device in turn."""
+    if workers is None:
+        return device
+    devices = device.split(",")
+    return ",".join(devices[i % len(devices)] for i in range(workers))

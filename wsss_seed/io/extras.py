@@ -21,6 +21,7 @@ class Extra(NamedTuple):
 EXTRAS = {
     "heif": Extra(("pillow_heif",), "reads HEIC photographs"),
     "segmenter": Extra(("accelerate", "scipy", "segmentation_models_pytorch", "timm"), "for train-seg and predict"),
+    "ray": Extra(("ray",), "for --engine ray"),
     "multi-gpu": Extra(("accelerate",), "for learn-prompts on several GPUs"),
 }
 

@@ -23,6 +23,7 @@ TERMINAL_SIGNALS = tuple(kind for kind in SIGNALS if kind != signal.SIGTERM)
 _asked = False  # a signal came, and on_signal is handling it
 _watched = False  # a thread waits for the second Ctrl-C
 _leaves = False  # exit_on_signal was called
+_stop = threading.Event()  # request_stop was called
 _ending = threading.Lock()  # so that only one thread ends the process
 
 
@@ -40,7 +41,12 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         raise KeyboardInterrupt
 
     with on_signal(interrupt):
-        yield lambda: heard
+        yield lambda: heard or _stop.is_set()
+
+
+def request_stop() -> None:
+    """Interrupt what is ``interruptible`` in this process, also outside its main thread, at its next safe point."""
+    _stop.set()
 
 
 @contextmanager

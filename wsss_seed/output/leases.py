@@ -267,7 +267,10 @@ class Leases:
         if len(last) < len(numbers[-1:]) or any(not f.released and self._worker.alive(f.worker) for f in last):
             return None
         number = numbers[-1] + 1 if numbers else 1
-        if not write_once(self._path(name, number), self._content()):
+        try:
+            if not write_once(self._path(name, number), self._content()):
+                return None
+        except FileNotFoundError:  # the folder, or the temporary file, was cleaned up by a worker that ended
             return None
         if former_leases(self._folder, name, numbers[-1:]) != last:  # removed meanwhile, so the numbers began anew
             self._path(name, number).unlink(missing_ok=True)

@@ -497,7 +497,7 @@ class RunFolder:
             if not self._worker.alive(id):
                 (work / f"{id}{WORKER}").unlink(missing_ok=True)
         for entry in [*work.iterdir()]:
-            if entry.name.startswith("cleared-"):
+            if entry.name.startswith("cleared-") or is_part(entry):
                 entry.unlink(missing_ok=True)
             elif entry.is_dir() and not entry.is_symlink() and (everything or not troubled(entry)):
                 shutil.rmtree(entry)
@@ -539,10 +539,11 @@ def _in_use(path: Path) -> WsssError:
 
 
 @contextmanager
-def driving(path: Path) -> Iterator[str]:
+def driving(path: Path) -> Iterator[tuple[str, Path]]:
     """Keep a run open for the workers of this process, so that none of them concludes it before the others have begun.
 
-    Yields the token for the workers. Raises WsssError if the folder contains something else or cannot be written.
+    Yields the token for the workers, and a file in the folder that they must see, absolute. Raises WsssError if the
+    folder contains something else or cannot be written.
     """
     token, there = secrets.token_hex(6), path.exists()
     try:
@@ -552,7 +553,7 @@ def driving(path: Path) -> Iterator[str]:
     except OSError as error:
         raise write_error(path, error) from error
     try:
-        yield token
+        yield token, driver.path.absolute()
     finally:
         driver.leave()
         if not there:

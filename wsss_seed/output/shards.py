@@ -23,6 +23,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -213,9 +214,12 @@ class Shards:
             if lease is not None:
                 yield self._shard(index, lease)
 
-    def rest(self) -> Iterator[Shard]:
+    def rest(self, interrupted: Callable[[], bool] = lambda: False) -> Iterator[Shard]:
         """The other shards that are not done: those of workers that died or gave them back. Waits for those of living
-        workers, until all are done."""
+        workers, until all are done.
+
+        Raises KeyboardInterrupt if interrupted while waiting.
+        """
         while remaining := [index for index in self._indices() if not self._done(index)]:
             had, none = self._listing(), True
             if had is None:
@@ -225,6 +229,8 @@ class Shards:
                 if lease is not None:
                     none = False
                     yield self._shard(index, lease)
+            if none and interrupted():
+                raise KeyboardInterrupt
             if none:
                 time.sleep(leases.POLL)
 
@@ -244,17 +250,23 @@ class Shards:
             mine = [*self._mine.values()]
             self._mine.clear()
         for shard in mine:
-            shard.release()
+            with suppress(OSError):  # such as a full disk; then the next worker takes it for that of a dead one
+                shard.release()
 
     def complete(self) -> bool:
         """Whether all shards are done."""
         return all(self._done(index) for index in self._indices())
 
     def reopen(self, todo: np.ndarray) -> None:
-        """Open the shards of these images, bool (images,), again. Only while no worker is processing the plan."""
+        """Open the shards of these images, bool (images,), again, and forget who had the others. Only while no worker is
+        processing the plan."""
         self._todo = todo
-        for index in self._indices():
-            (self._folder / f"{index}{DONE}").unlink(missing_ok=True)
+        names = {str(index) for index in self._indices()}
+        for name in names:
+            (self._folder / f"{name}{DONE}").unlink(missing_ok=True)
+        for name, numbers in lease_numbers(self._folder).items():
+            if name not in names:
+                self.leases.forget(name, numbers)
 
     def _indices(self) -> Iterator[int]:
         """The shards with anything to do."""
@@ -273,10 +285,7 @@ class Shards:
             return None
 
     def _take(self, index: int, numbers: Sequence[int] = ()) -> Lease | None:
-        try:
-            lease = self.leases.take(str(index), numbers)
-        except FileNotFoundError:
-            return None
+        lease = self.leases.take(str(index), numbers)
         if lease is not None and self._done(index):  # since it was looked at
             self.leases.forget(lease.name, [lease.number])
             return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +17,12 @@ from ..data.orientation import Orientation, inverse, turn, turn_boxes
 from ..data.selection import select
 from ..errors import RunFolderError
 from ..io.progress import Reporter
-from ..io.signals import interruptible
 from ..io.stamp import Stamp
 from ..output.manifest import Record
 from ..output.run_folder import RunFolder, write_error
-from ..output.shards import MOST_DEATHS, Shard
 from ..types import LoadedSample, Seed, Seeder
 from .loop import process_samples
+from .shared import SharedWork
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,6 @@ def generate(
             work = folder.plan(samples, shards=shards, complete=complete)
         except OSError as error:
             raise RunFolderError(f"{out}: the finished part cannot be read ({error.strerror or error})") from error
-        shard_of: dict[str, Shard] = {}
 
         def count_record(record: Record, exif: int = 1) -> None:
             nonlocal made, turned
@@ -175,7 +172,7 @@ def generate(
                     failed[record.id] = record.error or ""
                 if progress is not None:
                     progress.step(failed=record.status != "ok")
-            shard_of.pop(record.id).recorded()
+            shared.recorded(record.id)
 
         def load(sample: Sample) -> _Loaded:
             stamp = _stamp(sample)
@@ -193,37 +190,23 @@ def generate(
         def save(loaded: _Loaded, seed: Seed, seconds: float) -> None:
             back = inverse(loaded.exif) if orientation == "stored" else 1
             sample, image = loaded.upright.sample, turn(loaded.upright.image, back)
-            if shard_of[sample.id].held():
+            if shared.held(sample):
                 count_record(folder.save(sample, image, seed.turned(back), seconds, loaded.stamp), loaded.exif)
 
         def fail(sample: Sample, error: str, seconds: float) -> None:
-            if shard_of[sample.id].held():
+            if shared.held(sample):
                 count_record(folder.fail(sample, error, seconds))
-
-        def of(shard: Shard) -> Sequence[Sample]:
-            shard_of.update((sample.id, shard) for sample in shard.samples)
-            return shard.samples
 
         def process(some: Iterable[Sample]) -> None:
             process_samples(
                 some, load, make, save, fail, size=lambda loaded: loaded.upright.image.nbytes, prefetch=prefetch
             )
 
+        shared = SharedWork(work, process, lambda sample, error: fail(sample, error, 0.0))
         try:
-            with interruptible():
-                if progress is not None:
-                    progress.start(len(samples), work.skipped)
-                process(sample for shard in work.fresh() for sample in of(shard))
-                for one in work.rest():
-                    if not one.alone:
-                        process(of(one))
-                        continue
-                    for single in of(one):
-                        if one.deaths(single) >= MOST_DEATHS:
-                            fail(single, "the process died each time it was processed; see the log of the process", 0.0)
-                        else:
-                            one.note(single)
-                            process([single])
+            if progress is not None:
+                progress.start(len(samples), work.skipped)
+            shared.run()
         except KeyboardInterrupt:
             interrupted = True
         except OSError as error:
@@ -231,8 +214,6 @@ def generate(
         finally:
             if progress is not None:
                 progress.stop()
-            with suppress(OSError):
-                work.release()
         try:
             finalized = folder.finalize(dataset.ids)
         except OSError as error:

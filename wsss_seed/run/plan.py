@@ -25,6 +25,7 @@ from ..seeding.backends import BackendRequest, build_seeder
 from ..types import Seeder
 from .generate import RunResult, generate
 from .model_outputs import KeepingSeeder, RecordingSeeder, models_identity, outputs_kept
+from .on_ray import Cluster, on_ray
 from .workers import on_devices
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ class RunPlan:
         overwrite: seed finished images again.
         keep_evidence: keep the outputs of the models in the run folder, for ``run.reseed``.
         command: the command line, for the record.
+        shards: number of shards that processes take one after the other; None for the default.
+        cluster: the Ray cluster whose workers seed the images; None for the devices of this machine.
     """
 
     dataset: Dataset
@@ -65,6 +68,8 @@ class RunPlan:
     overwrite: bool = False
     keep_evidence: bool = False
     command: str = ""
+    shards: int | None = None
+    cluster: Cluster | None = None
 
     @property
     def samples(self) -> Sequence[Sample]:
@@ -90,6 +95,8 @@ def plan_run(
     overwrite: bool = False,
     keep_evidence: bool = False,
     command: str = "",
+    shards: int | None = None,
+    cluster: Cluster | None = None,
 ) -> RunPlan:
     """Make a plan, with defaults for backend, models and folder.
 
@@ -104,7 +111,7 @@ def plan_run(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, or several, separated by commas.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
         out: ``seeds/DATASET-SPLIT`` by default.
-        limit, sample, seed, orientation, overwrite, keep_evidence, command: see ``RunPlan``.
+        limit, sample, seed, orientation, overwrite, keep_evidence, command, shards, cluster: see ``RunPlan``.
 
     Raises:
         WsssError: unknown names.
@@ -130,6 +137,8 @@ def plan_run(
         overwrite=overwrite,
         keep_evidence=keep_evidence,
         command=command,
+        shards=shards,
+        cluster=cluster,
     )
 
 
@@ -292,6 +301,7 @@ def run_part(plan: RunPlan, part: tuple[int, int], token: str, device: str, prog
         sample=plan.sample,
         seed=plan.seed,
         shard=part,
+        shards=plan.shards,
         orientation=plan.orientation,
         overwrite=plan.overwrite,
         token=token,
@@ -311,8 +321,8 @@ def _seeder(plan: RunPlan, models: ModelSet) -> Seeder:
 
 
 def execute(plan: RunPlan, part: tuple[int, int] = (0, 1), progress: Progress | None = None) -> RunResult:
-    """Seed part of the images, every n-th, (0-based index, n), in this process, or with one process per device if there
-    are several.
+    """Seed part of the images, every n-th, (0-based index, n), in this process, with one process per device if there
+    are several, or on a cluster.
 
     If a process dies, another one takes over. What remains if that does not help is reported as failed, and the next
     run seeds it.
@@ -320,17 +330,19 @@ def execute(plan: RunPlan, part: tuple[int, int] = (0, 1), progress: Progress | 
     Raises:
         WsssError: see ``run_part``.
     """
-    if len(plan.devices) == 1:
+    if len(plan.devices) == 1 and plan.cluster is None:
         return run_part(plan, part, "", plan.devices[0], progress)
     start = time.monotonic()
     data, (index, count) = plan.dataset, part
     ids = [sample.id for sample in plan.samples[index::count]]
     finalized = False
     try:
-        with driving(plan.out) as token:
-            workers, interrupted = on_devices(
-                partial(run_part, plan, part, token), plan.devices, progress or Progress(Console(quiet=True))
-            )
+        with driving(plan.out) as (token, driver):
+            task, shown = partial(run_part, plan, part, token), progress or Progress(Console(quiet=True))
+            if plan.cluster is None:
+                workers, interrupted = on_devices(task, plan.devices, shown)
+            else:
+                workers, interrupted = on_ray(task, plan.cluster, [driver, *_a_source(data)], shown)
     finally:
         if unmerged(plan.out):
             finalized = finalize(plan.out, data.class_set, data.split or "all", data.ids)
@@ -359,3 +371,8 @@ def execute(plan: RunPlan, part: tuple[int, int] = (0, 1), progress: Progress | 
         replaced=results[0].replaced if results else (),
         turned=sum(result.turned for result in results),
     )
+
+
+def _a_source(data: Dataset) -> list[Path]:
+    """The file of an image, if the images are files."""
+    return [sample.image.absolute() for sample in data.samples[:1] if sample.image is not None]

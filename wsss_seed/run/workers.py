@@ -63,13 +63,14 @@ class Crew(Generic[R]):
     Attributes:
         workers: their states.
         error: an error that would affect every image; None without one.
+        begun: whether a worker has reported its total.
     """
 
     def __init__(self, devices: Sequence[str], progress: Progress) -> None:
         self.workers = [Worker[R](device) for device in devices]
         self.error: WsssError | None = None
         self._progress = progress
-        self._begun = False
+        self.begun = False
 
     def receive(self, worker: Worker[R], kind: str, value: Any, *, others: bool) -> bool:
         """Process a report of a worker.
@@ -84,9 +85,9 @@ class Crew(Generic[R]):
             Whether all workers must stop.
         """
         if kind == "start":
-            if not self._begun:
+            if not self.begun:
                 self._progress.start(*value)
-            self._begun = True
+            self.begun = True
             worker.begun = value
         elif kind == "step":
             worker.fruitless = 0
