@@ -30,13 +30,15 @@ def test_watching(tmp_path, monkeypatch, capsys):
     """The run of another process, looked at until it has ended."""
     from wsss_seed.output.status import RunStatus
 
-    looks = [RunStatus(tmp_path, 4, n, 0, n < 4, 0.5, 2.0 * (4 - n) or None, 1.0, ()) for n in (1, 1, 3, 4)]
+    looks = [
+        RunStatus(tmp_path, 4, n, 0, n < 4, int(n < 4), 0, 0.5, 2.0 * (4 - n) or None, 1.0, ()) for n in (1, 1, 3, 4)
+    ]
     monkeypatch.setattr("wsss_seed.output.status.status", lambda _: looks.pop(0))
     monkeypatch.setattr(command, "PAUSE", 0.0)
     command.status(tmp_path, watch=True, json=False)
     assert capsys.readouterr().out.splitlines() == [
-        "1 of 4 images done, 3 left, running, 2.0 s/image, about 6 s left",
-        "3 of 4 images done, 1 left, running, 2.0 s/image, about 2 s left",
+        "1 of 4 images done, 3 left, running in 1 process, 2.0 s/image, about 6 s left",
+        "3 of 4 images done, 1 left, running in 1 process, 2.0 s/image, about 2 s left",
         "4 of 4 images done, not running, 2.0 s/image",
     ]
 

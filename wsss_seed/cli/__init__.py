@@ -22,6 +22,7 @@ from . import (
     export,
     generate,
     learn_prompts,
+    merge,
     models,
     predict,
     proposals,
@@ -70,6 +71,7 @@ app.command("report", cls=Command)(report.report)
 app.command("sheet", cls=Command)(sheet.sheet)
 app.command("explain", cls=Command)(explain.explain)
 app.command("status", cls=Command)(status.status)
+app.command("merge", cls=Command)(merge.merge)
 app.command("verify", cls=Command)(verify.verify)
 app.command("settings", cls=Command)(settings.settings)
 app.command("doctor", cls=Command)(doctor.doctor)

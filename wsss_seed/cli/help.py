@@ -13,12 +13,13 @@ from typer.core import TyperCommand, TyperGroup
 from . import verbosity
 
 _SECTIONS = {
-    "Images": "--dataset --root --split --classes --labels --gt --limit --sample --shard --orientation --pred --list",
+    "Images": "--dataset --root --split --classes --labels --gt --limit --sample --orientation --pred --list",
     "Drawn images (toyland)": "--images --difficulty",
     "Validation": "--val --val-dataset --val-root --val-split --val-images --val-masks --val-count --val-difficulty",
     "Method": "--backend --task --preset --prompts --stage --seeds --recipe --network --encoder --encoder-weights "
     "--rounds --scales --flip --window --sharpen --policy --finished --from --set --config --seed",
     "Models and devices": "--models --clip --sam --detector --device --precision --workers --offline",
+    "Several machines": "--shard --engine --address --gpus-per-worker --cpus-per-worker --shards",
     "Output": "--out --overwrite --keep-evidence --cache --copy --voc-archive --competition --json",
 }
 """Section -> its options in order; all others, such as --help, are under General."""
@@ -40,6 +41,7 @@ EXAMPLES = {
     "sheet": "wsss-seed sheet seeds --sample 24",
     "explain": "wsss-seed explain seeds 2007_000032 --out why.png",
     "status": "wsss-seed status seeds --watch",
+    "merge": "wsss-seed merge seeds",
     "verify": "wsss-seed verify seeds --repair",
     "settings": "wsss-seed settings dino-sam",
     "models list": "wsss-seed models list",

@@ -82,7 +82,7 @@ def open_run(path: Path) -> FinishedRun:
     return FinishedRun(
         path=path,
         about=about,
-        split=_split(path, about),
+        split=list_name(path, about),
         names=read_names(path / CLASSES),
         palette=_palette(mask_path(path, done[0])),
         records=_Records(manifest, done),
@@ -129,7 +129,8 @@ class _Records(Sequence[Record]):
         return self._manifest[found] if isinstance(found, str) else _Records(self._manifest, found)
 
 
-def _split(path: Path, about: Mapping[str, Any]) -> str:
+def list_name(path: Path, about: Mapping[str, Any]) -> str:
+    """Name of the list of a run folder, from the contents of its ``run.json``."""
     dataset = about["settings"].get("dataset")
     named = dataset.get("split") if isinstance(dataset, dict) else None
     lists = sorted((path / LISTS / "Segmentation").glob("*.txt"))

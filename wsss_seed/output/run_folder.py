@@ -192,7 +192,7 @@ class RunFolder:
             if self._overwrite and not others and (difference or self._part[1] == 1) and not self._cleared():
                 self._clear()
                 new = True
-        if not others and len(self._worker.others()):
+        if self._worker.others() and not self._others():
             remove_parts([self.path])  # of dead workers
         if new:
             write_json(self.path / RUN, self._description(about))
@@ -444,8 +444,12 @@ class RunFolder:
                     raise
         return record
 
-    def finalize(self, order: Sequence[str]) -> bool:
-        """Update manifest, list and totals, in the order of the dataset; ``order`` has all ids of the dataset.
+    def finalize(self, order: Sequence[str], images: int | None = None) -> bool:
+        """Update manifest, list and totals, in the order of the dataset.
+
+        Args:
+            order: all ids of the dataset.
+            images: number of images for the totals; None if it is that of the ids.
 
         Of several processes only the last one to finish does so; for the others this returns False. Raises OSError.
 
@@ -455,17 +459,17 @@ class RunFolder:
         with self._leases.waiting(STEWARD):
             last = not self._others()
             if last:
-                self._merge(order)
+                self._merge(order, len(order) if images is None else images)
             self._worker.leave()
         self._worker.leave()  # removes the folder, which is empty now
         return last
 
-    def _merge(self, order: Sequence[str]) -> None:
+    def _merge(self, order: Sequence[str], images: int) -> None:
         if self._worker.others():
             remove_parts([self.path])
         totals = Totals()
         done: list[str] = []
-        left = len(order)
+        left = images
 
         def lines() -> Iterator[bytes]:
             nonlocal left
@@ -482,7 +486,7 @@ class RunFolder:
 
         compact(self.path, lines())
         write_text(self.path / LISTS / "Segmentation" / f"{self.split}.txt", "".join(f"{id}\n" for id in done))
-        now = {"finished": _now(), "totals": totals.to_json() | {"images": len(order)}}
+        now = {"finished": _now(), "totals": totals.to_json() | {"images": images}}
         write_json(self.path / RUN, (read_run(self.path) or {}) | now)
         self._clean(everything=left == 0)
 

@@ -258,8 +258,10 @@ class Shards:
         return all(self._done(index) for index in self._indices())
 
     def reopen(self, todo: np.ndarray) -> None:
-        """Open the shards of these images, bool (images,), again, and forget who had the others. Only while no worker is
-        processing the plan."""
+        """Open the shards of these images, bool (images,), again, and forget who had the others.
+
+        Only while no worker is processing the plan.
+        """
         self._todo = todo
         names = {str(index) for index in self._indices()}
         for name in names:

@@ -76,7 +76,7 @@ def on_ray(task: Task[R], cluster: Cluster, shared: Sequence[Path], progress: Pr
     import ray
 
     _connect(cluster.address)
-    gpus, number = _divide(cluster, ray.cluster_resources())
+    gpus, number = _divide(cluster, ray.cluster_resources())  # type: ignore[no-untyped-call]
     options = {"num_gpus": gpus, "num_cpus": cluster.cpus, "max_restarts": 0, "max_concurrency": 2}
     actors: Any = ray.remote(**options)(_Actor)  # type: ignore[call-overload]
     crew = Crew[R](["cuda" if gpus else "cpu"] * number, progress)
