@@ -74,7 +74,7 @@ def test_the_tasks_make_what_one_process_makes(submit, program, tmp_path):
 
 
 def test_a_preempted_task_is_queued_again_and_resumes(submit, tmp_path):
-    images = 200
+    images = 60
     task = submit(1, "--images", images, "--out", "seeds")
     masks = tmp_path / "seeds" / "SegmentationClass"
     while not (masks.is_dir() and any(masks.iterdir())):
@@ -85,10 +85,10 @@ def test_a_preempted_task_is_queued_again_and_resumes(submit, tmp_path):
     assert task.returncode == 130, output
     assert (tmp_path / "scontrol.log").read_text() == "requeue 71_1\n"
     made = {path: path.stat().st_mtime_ns for path in masks.iterdir()}
-    assert 0 < len(made) < images // TASKS
+    assert 0 < len(made) < images
 
     again = submit(1, "--images", images, "--out", "seeds")
     output, _ = again.communicate(timeout=300)
     assert again.returncode == 0, output
     assert made.items() <= {path: path.stat().st_mtime_ns for path in masks.iterdir()}.items()
-    assert len(list(masks.iterdir())) == images // TASKS
+    assert len(list(masks.iterdir())) == images

@@ -53,7 +53,13 @@ def predict(
     ] = None,
     sharpen: Annotated[bool, options.option("--sharpen", help="Refine outlines with SAM's mask proposals.")] = False,
     sam: options.Sam = None,
-    device: options.Device = "auto",
+    device: options.Devices = "auto",
+    engine: options.Engine = "local",
+    address: options.Address = None,
+    workers: options.Workers = None,
+    gpus_per_worker: options.GpusPerWorker = None,
+    cpus_per_worker: options.CpusPerWorker = None,
+    shards: options.Shards = None,
     out: Annotated[
         Path | None, options.option("--out", "-o", help="Run folder. Default: predictions/DATASET-SPLIT.")
     ] = None,
@@ -89,66 +95,59 @@ def predict(
     part = parse_shard(shard)
     values = _values(options.settings_of(ctx, set_ or []), scales, flip, window)
 
-    from ..config import flatten, override
+    from ..config import override
     from ..data.orientation import check_orientation
     from ..io.progress import Progress
-    from ..models.zoo import versions
-    from ..output.identity import identity
-    from ..run.generate import generate as run
-    from ..seeding.clip_sams import cached_proposals, proposal_settings
+    from ..run.plan import split_devices
+    from ..run.predict import PredictPlan
+    from ..run.predict import predict as run
+    from ..seeding.clip_sams import proposal_settings
     from ..segmenter.checkpoint import load_segmenter, require_classes
-    from ..segmenter.predict import Predictor, PredictSettings
+    from ..segmenter.predict import PredictSettings
 
     masks_match = check_orientation(orientation)
     of_proposals = {key: values.pop(key) for key in [*values] if key.startswith("proposals.")}
     settings = override(PredictSettings(), values)
     if not sharpen and (of_proposals or sam or any(key.startswith("sharpen.") for key in values)):
         raise UsageError("--sam and the settings of sharpen and proposals need --sharpen")
-    segmenter = load_segmenter(checkpoint)
-    data = _open(folder, dataset, root, images, split, classes, seed, difficulty, segmenter.class_set)
-    require_classes(checkpoint, segmenter.class_set, data.class_set)
+    known = load_segmenter(checkpoint).class_set
+    data = _open(folder, dataset, root, images, split, classes, seed, difficulty, known)
+    require_classes(checkpoint, known, data.class_set)
     if voc_archive is not None:
         from ..output.voc_server import check
 
         check(voc_archive, data.class_set, competition)
     warn_of_truth(data, lambda: data.samples[:limit][part[0] :: part[1]])
-    models = options.model_set(None, data.class_set.name, device, sam=sam)
-    segmenter.network.to(models.device)
-    proposals, record = None, {}
+    cluster = options.cluster(engine, address, workers, gpus_per_worker, cpus_per_worker)
+    devices = split_devices(device if cluster is not None else options.repeated(device, workers))
+    models = options.model_set(None, data.class_set.name, devices[0], sam=sam)
     if sharpen:
         models.require("sam")
-        chosen = proposal_settings(data.class_set, models, of_proposals)
-        proposals = cached_proposals(models, chosen)
-        record = {f"proposals.{key}": value for key, value in flatten(chosen).items()}
-    predictor = Predictor(segmenter, settings, proposals, record)
     out = out or Path("predictions") / f"{data.name}-{data.split}"
+    where = models.device if len(devices) == 1 else ", ".join(devices)
     by_sam = f", sharpened by SAM '{models.names['sam']}'" if sharpen else ""
     show.message(
         f"{len(data)} images of {data.title}, {len(data.class_set.names)} classes; {checkpoint} on "
-        f"{models.device}{by_sam}"
+        f"{where if cluster is None else 'a Ray cluster'}{by_sam}"
     )
     if data.passed_over:
         show.message(data.passed_over)
-    result = run(
-        data,
-        predictor,
-        out,
-        settings=identity(data, {"name": "segmenter", **predictor.settings}, models if sharpen else None, ["sam"]),
-        about={
-            "versions": versions(),
-            "device": models.device,
-            "command": shlex.join(sys.argv),
-            "class_set": data.class_set.name,
-            "weights": {"sam": models.weights()["sam"]} if sharpen else {},
-            "checkpoint": str(checkpoint),
-            "training": segmenter.history,
-        },
+    plan = PredictPlan(
+        dataset=data,
+        checkpoint=checkpoint,
+        settings=settings,
+        models=models,
+        out=out,
+        proposals=proposal_settings(data.class_set, models, of_proposals) if sharpen else None,
+        devices=tuple(devices),
+        cluster=cluster,
+        shards=shards,
         limit=limit,
-        shard=part,
         orientation=masks_match,
         overwrite=overwrite,
-        progress=Progress(show.err, verb="predicting"),
+        command=shlex.join(sys.argv),
     )
+    result = run(plan, part, Progress(show.err, verb="predicting"))
     more = {}
     if voc_archive is not None and result.exit_status:
         show.error("no archive was written: some images have no label map")

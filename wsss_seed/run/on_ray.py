@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import queue
+import socket
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -185,6 +186,7 @@ def _connect(address: str | None) -> None:
         return
     variables = {k: v for k, v in os.environ.items() if k.startswith("WSSS_SEED_") or k == "OMP_NUM_THREADS"}
     try:
+        _answers(address)  # Ray itself would try for minutes
         ray.init(
             address=address,
             logging_level=logging.WARNING,
@@ -195,6 +197,13 @@ def _connect(address: str | None) -> None:
         where = address or "this machine"
         hint = "start one with ray start --head, or leave --address out for a local one" if address else "see its logs"
         raise UsageError(f"no Ray cluster at {where} ({_first(error)}); {hint}") from None
+
+
+def _answers(address: str | None) -> None:
+    """Raise OSError if an address host:port does not answer."""
+    host, _, port = (address or "").rpartition(":")
+    if port.isdecimal() and "://" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
 
 
 def _divide(cluster: Cluster, resources: Mapping[str, float]) -> tuple[float, int]:

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from ..data.base import Dataset, Sample
 from ..data.orientation import Orientation, check_orientation
 from ..data.selection import check_selection, select
@@ -19,14 +17,12 @@ from ..errors import UsageError, unknown_name
 from ..io.progress import Progress, Reporter
 from ..models.zoo import ModelSet, model_sets, versions
 from ..output.identity import identity, labels_digest
-from ..output.manifest import Manifest
-from ..output.run_folder import driving, finalize, unmerged
 from ..seeding.backends import BackendRequest, build_seeder
 from ..types import Seeder
+from .engines import share
 from .generate import RunResult, generate
 from .model_outputs import KeepingSeeder, RecordingSeeder, models_identity, outputs_kept
-from .on_ray import Cluster, on_ray
-from .workers import on_devices
+from .on_ray import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -321,58 +317,12 @@ def _seeder(plan: RunPlan, models: ModelSet) -> Seeder:
 
 
 def execute(plan: RunPlan, part: tuple[int, int] = (0, 1), progress: Progress | None = None) -> RunResult:
-    """Seed part of the images, every n-th, (0-based index, n), in this process, with one process per device if there
-    are several, or on a cluster.
-
-    If a process dies, another one takes over. What remains if that does not help is reported as failed, and the next
-    run seeds it.
+    """Seed part of the images, every n-th, (0-based index, n); see ``engines.share``.
 
     Raises:
         WsssError: see ``run_part``.
     """
-    if len(plan.devices) == 1 and plan.cluster is None:
-        return run_part(plan, part, "", plan.devices[0], progress)
-    start = time.monotonic()
-    data, (index, count) = plan.dataset, part
+    index, count = part
     ids = [sample.id for sample in plan.samples[index::count]]
-    finalized = False
-    try:
-        with driving(plan.out) as (token, driver):
-            task, shown = partial(run_part, plan, part, token), progress or Progress(Console(quiet=True))
-            if plan.cluster is None:
-                workers, interrupted = on_devices(task, plan.devices, shown)
-            else:
-                workers, interrupted = on_ray(task, plan.cluster, [driver, *_a_source(data)], shown)
-    finally:
-        if unmerged(plan.out):
-            finalized = finalize(plan.out, data.class_set, data.split or "all", data.ids)
-    results = [worker.result for worker in workers if worker.result is not None]
-    failed = dict(pair for result in results for pair in result.failed)
-    if any(worker.deaths for worker in workers) and not interrupted:
-        with Manifest(plan.out) as manifest:
-            for id in ids:
-                record = manifest.get(id)
-                if record is None:
-                    end = next((worker.end for worker in workers if worker.end), "its process died")
-                    failed[id] = f"not seeded: {end}; run the same command again"
-                elif record.status != "ok":
-                    failed[id] = record.error or ""
-    begun = next((worker.begun for worker in workers if worker.begun), (len(ids), 0))
-    return RunResult(
-        out=plan.out,
-        ids=tuple(ids),
-        skipped=begun[1],
-        made=sum(worker.made for worker in workers),
-        failed=tuple((id, failed[id]) for id in ids if id in failed),
-        seconds=time.monotonic() - start,
-        interrupted=interrupted or any(result.interrupted for result in results),
-        finalized=finalized,
-        kept=results[0].kept if results else (),
-        replaced=results[0].replaced if results else (),
-        turned=sum(result.turned for result in results),
-    )
-
-
-def _a_source(data: Dataset) -> list[Path]:
-    """The file of an image, if the images are files."""
-    return [sample.image.absolute() for sample in data.samples[:1] if sample.image is not None]
+    work = partial(run_part, plan, part)
+    return share(work, plan.dataset, ids, plan.out, devices=plan.devices, cluster=plan.cluster, progress=progress)
