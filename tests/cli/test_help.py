@@ -70,6 +70,7 @@ def test_sections_of_generate():
         "Drawn images (toyland):",
         "Method:",
         "Models and devices:",
+        "Several machines:",
         "Output:",
         "General:",
         "Example:",
