@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from .errors import UsageError, unknown_name
 
@@ -55,17 +55,17 @@ def override(settings: S, values: Mapping[str, Any]) -> S:
         WsssError: an unknown key (the closest known key is suggested), or a value of the wrong type or range.
     """
     known = flatten(settings)
-    changed: Any = settings
+    changed: dict[str, dict[str, Any]] = {"": {}}
     for key, value in values.items():
         if key not in known:
             error = unknown_name(f"setting of {settings.OWNER}", key, known)
             raise UsageError(f"{error} (wsss-seed settings lists all)")
-        group_name, _, name = key.rpartition(".")
-        group: Any = getattr(changed, group_name) if group_name else changed
-        hint = _hints(group.__class__)[name]
-        new: Any = replace(group, **{name: _checked(key, value, hint)})
-        changed = replace(changed, **{group_name: new}) if group_name else new
-    result: S = changed
+        group, _, name = key.rpartition(".")
+        owner: Any = getattr(settings, group) if group else settings
+        changed.setdefault(group, {})[name] = _checked(key, value, _hints(owner.__class__)[name])
+    own, target = changed.pop(""), cast("Any", settings)
+    groups = {group: replace(getattr(target, group), **new) for group, new in changed.items()}
+    result: S = replace(target, **groups, **own)
     return result
 
 

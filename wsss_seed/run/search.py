@@ -55,14 +55,14 @@ class Remembered:
 
     def __init__(self, measure: Measure) -> None:
         self._measure = measure
-        self._known: dict[str, np.ndarray] = {}
+        self._known: dict[frozenset[Any], np.ndarray] = {}
 
     def __len__(self) -> int:
         """Number of settings that were tried."""
         return len(self._known)
 
     def __call__(self, settings: Settings) -> np.ndarray:
-        key = repr(sorted(settings.items()))
+        key = frozenset((name, tuple(v) if isinstance(v, list) else v) for name, v in settings.items())
         if key not in self._known:
             self._known[key] = self._measure(settings)
         return self._known[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -269,11 +270,11 @@ def per_class(settings: DetectionSettings, key: str, class_set: ClassSet) -> np.
     Raises:
         WsssError: an unknown class in the class set, or a value of the wrong type or range.
     """
-    values = np.full(len(class_set.names), flatten(settings)[key], np.float32)
+    values = np.full(len(class_set.names), attrgetter(key)(settings), np.float32)
     for name, value in class_set.thresholds.get(key, {}).items():
         if name not in class_set.names:
             raise unknown_name(f"class in the thresholds of class set '{class_set.name}':", name, class_set.names)
-        values[class_set.names.index(name)] = flatten(override(settings, {key: value}))[key]
+        values[class_set.names.index(name)] = attrgetter(key)(override(settings, {key: value}))
     return values
 
 
