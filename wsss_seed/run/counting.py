@@ -24,12 +24,12 @@ from ..models.zoo import ModelSet
 from ..seeding.detection.box_masks import BoxMask
 from ..seeding.detection.detections import Detections, Role
 from ..seeding.detection.per_class import split_thresholds, with_thresholds
-from ..seeding.detection.seeder import Classified, DetectionSeeder, Step
+from ..seeding.detection.seeder import Classified, DetectionSeeder, Found, Step
 from ..seeding.dino_sam import DinoSam
 from ..seeding.dino_sam import Settings as DinoSamSettings
 from ..seeding.sam3 import Sam3Seeder
 from ..seeding.sam3 import Settings as Sam3Settings
-from ..types import Seed
+from ..types import LoadedSample, Seed
 from .annotated import Example
 
 Mode = Literal["label_given", "label_free"]
@@ -82,6 +82,7 @@ class _Counting(DetectionSeeder):
 
     _counts: np.ndarray
     _masks: Any  # the backend's settings of masks
+    _question: Any = None  # what the detector was asked last
 
     def prepare(self, shared: dict[Hashable, Any]) -> None:
         """Say once what the steps depend on.
@@ -139,6 +140,15 @@ class _Counting(DetectionSeeder):
             known[key] = compute()
         return known[key]
 
+    def _find(self, loaded: LoadedSample, evidence: dict[str, Any]) -> Found:
+        def compute() -> tuple[Found, Any]:
+            return super(_Counting, self)._find(loaded, evidence), self._question
+
+        found: Found
+        key = ("find", self._set.mode, self._classifying, self._detecting)
+        found, self._question = self._result(key, compute)
+        return found
+
     def _classify(self, image: np.ndarray) -> Classified:
         found: Classified = self._result(("classify", self._classifying), partial(super()._classify, image))
         return found
@@ -146,9 +156,10 @@ class _Counting(DetectionSeeder):
     def _detect(
         self, image: np.ndarray, classes: Sequence[int], *, joint: bool | None = None, rivals: Sequence[str] = ()
     ) -> Detections:
-        self._query = partial(super()._detect, image, classes, joint=joint, rivals=rivals)
-        key = ("detect", tuple(classes), joint, tuple(rivals), self._detecting)
-        found: Detections = self._result(key, lambda: self._known.same(self._query()))
+        self._question = tuple(classes), joint, tuple(rivals)
+        query = partial(super()._detect, image, classes, joint=joint, rivals=rivals)
+        key = ("detect", self._question, self._detecting)
+        found: Detections = self._result(key, lambda: self._known.same(query()))
         return found
 
     def _filter(
@@ -218,6 +229,9 @@ class _Counting(DetectionSeeder):
         self._counts = counts[key]
         return _NOTHING
 
+    def _describe(self, d: Detections, masks: Mapping[int, BoxMask]) -> list[dict[str, Any]]:
+        return []
+
     def _segment(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
         known = self._known.masks_of(self._masks)
         keys = [(box.tobytes(), score.tobytes()) for box, score in zip(d.boxes, d.scores, strict=True)]
@@ -234,7 +248,8 @@ class _CountingDinoSam(_Counting, DinoSam):
 
 class _CountingSam3(_Counting, Sam3Seeder):
     def _new_masks(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
-        self._query()  # the masks come with the boxes, which may have been looked up
+        classes, joint, rivals = self._question  # the masks come with the boxes, which may have been looked up
+        DetectionSeeder._detect(self, image, classes, joint=joint, rivals=rivals)
         return Sam3Seeder._segment(self, image, d)
 
 

@@ -85,6 +85,20 @@ class Classified(NamedTuple):
     why: Mapping[int, tuple[str, float]]
 
 
+class Found(NamedTuple):
+    """What the detector found.
+
+    Attributes:
+        asked: the classes it was asked for, foreground indices, ascending.
+        given: the given classes; None without given labels.
+        boxes: the detections; None if no class was asked for.
+    """
+
+    asked: tuple[int, ...]
+    given: tuple[int, ...] | None
+    boxes: Detections | None
+
+
 TOO_NEAR = 0.9
 """Cosine of text features above which a distractor is too near a class to compete with it."""
 
@@ -145,16 +159,26 @@ class DetectionSeeder(ABC):
         Raises:
             ImageError: the mode needs labels or boxes, but this image has none.
         """
-        image, sample = loaded.image, loaded.sample
+        image = loaded.image
         if self._set.mode == "boxes_given":
             d = self._given_boxes(loaded)
             present = tuple(sorted(set(d.classes.tolist())))
             return self._paint(image, d, present, None, present, {"mode": self._set.mode}, [])
 
+        evidence: dict[str, Any] = {}
+        asked, given, found = self._find(loaded, evidence)
+        if found is None:
+            note = "no class given" if given is not None else "no class found"
+            return self._empty(image, 0, (), evidence, f"{note}: all pixels are background")
+        return self._decide(image, self._filter(image, found, asked, given), asked, given, evidence)
+
+    def _find(self, loaded: LoadedSample, evidence: dict[str, Any]) -> Found:
+        """The classes to ask for and their boxes."""
+        image, sample = loaded.image, loaded.sample
         mode = self._set.mode
         if mode == "auto":
             mode = "label_free" if sample.labels is None else "label_given"
-        evidence: dict[str, Any] = {"mode": mode}
+        evidence["mode"] = mode
         given: tuple[int, ...] | None = None
         rivals: tuple[str, ...] = ()
         if mode == "label_given":
@@ -175,12 +199,9 @@ class DetectionSeeder(ABC):
             key = f"{self._set.DETECTOR}.candidate_threshold"
             for c, score in by_detector.items():
                 evidence.get("asked", {}).setdefault(self.class_set.names[c], [key, round(score, 6)])
-        if not asked:
-            note = "no class given" if given is not None else "no class found"
-            return self._empty(image, 0, (), evidence, f"{note}: all pixels are background")
-
-        d = self._detect(image, asked, rivals=() if given is not None else rivals) if found is None else found
-        return self._decide(image, self._filter(image, d, asked, given), asked, given, evidence)
+        if found is None and asked:
+            found = self._detect(image, asked, rivals=() if given is not None else rivals)
+        return Found(asked, given, found)
 
     def _decide(
         self,
