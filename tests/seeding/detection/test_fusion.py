@@ -5,8 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from wsss_seed.seeding.detection.fusion import ScoredMask, contested, duplicate_masks, overlaps, painting_order
+from wsss_seed.seeding.detection.fusion import ScoredMask, contested, overlaps
+from wsss_seed.seeding.detection.fusion import duplicate_masks as duplicates_of
 from wsss_seed.seeding.detection.fusion import fuse as fuse_with
+from wsss_seed.seeding.detection.fusion import painting_order as order_of
 from wsss_seed.seeding.detection.settings import FusionSettings, IgnoreSettings
 
 A, B, C = 0, 1, 2
@@ -15,7 +17,16 @@ SHAPE = (4, 12)
 
 def fuse(confident, ambiguous, shape, *, missing=False, **settings):
     own = {key: settings.pop(key) for key in ("order", "per_pixel") if key in settings}
-    return fuse_with(confident, ambiguous, shape, FusionSettings(**own), IgnoreSettings(**settings), missing=missing)
+    rules = FusionSettings(**own), IgnoreSettings(**settings)
+    return fuse_with(confident, ambiguous, overlaps(confident), shape, *rules, missing=missing)
+
+
+def duplicate_masks(instances, iou_threshold):
+    return duplicates_of(instances, overlaps(instances), iou_threshold)
+
+
+def painting_order(instances, order):
+    return [instances[k] for k in order_of(instances, overlaps(instances).diagonal(), order)]
 
 
 def row(cls, score, start, stop, *, rows=(0, 4), p=1.0, query=0, margin=0):

@@ -77,13 +77,12 @@ def overlaps(instances: Sequence[ScoredMask]) -> np.ndarray:
     return shared
 
 
-def duplicate_masks(instances: Sequence[ScoredMask], iou_threshold: float) -> list[bool]:
+def duplicate_masks(instances: Sequence[ScoredMask], shared: np.ndarray, iou_threshold: float) -> list[bool]:
     """Which instances duplicate a better instance of another class, that is, reach the mask IoU threshold with it.
 
     Instances are processed by descending score, ties by key, and dropped instances do not suppress others. Instances of
-    the same class may overlap, because their union is painted.
+    the same class may overlap, because their union is painted. ``shared`` are their ``overlaps``.
     """
-    shared = overlaps(instances)
     drop = [False] * len(instances)
     kept: list[int] = []
     for i in sorted(range(len(instances)), key=lambda i: (-instances[i].score, instances[i].key)):
@@ -98,24 +97,30 @@ def duplicate_masks(instances: Sequence[ScoredMask], iou_threshold: float) -> li
     return drop
 
 
-def painting_order(instances: Sequence[ScoredMask], order: str) -> list[ScoredMask]:
-    """The instances in painting order; later ones are painted over earlier ones.
+def painting_order(instances: Sequence[ScoredMask], areas: Sequence[int], order: str) -> list[int]:
+    """Indices of the instances in painting order; later ones are painted over earlier ones.
 
     ``area`` and ``area_score``: by descending area, so that small objects are painted over large ones (a bottle on a
     table), ties by ascending score, then by key. ``score``: by ascending score, then by key. ``detector``: in the order
     of the detector's output, which is arbitrary.
+
+    Args:
+        instances: the instances.
+        areas: of their masks, in pixels.
+        order: see above.
     """
     keys = {
-        "area": lambda i: (-np.count_nonzero(i.mask), i.score, i.key),
-        "score": lambda i: (i.score, i.key),
-        "detector": lambda i: (i.query, i.key),
+        "area": lambda k: (-areas[k], instances[k].score, instances[k].key),
+        "score": lambda k: (instances[k].score, instances[k].key),
+        "detector": lambda k: (instances[k].query, instances[k].key),
     }
-    return sorted(instances, key=keys["area" if order == "area_score" else order])
+    return sorted(range(len(instances)), key=keys["area" if order == "area_score" else order])
 
 
 def fuse(
     confident: Sequence[ScoredMask],
     ambiguous: Sequence[ScoredMask],
+    shared: np.ndarray,
     shape: tuple[int, int],
     fusion: FusionSettings,
     ignore: IgnoreSettings,
@@ -134,6 +139,7 @@ def fuse(
     Args:
         confident: instances to paint, without duplicates.
         ambiguous: instances whose pixels are ignored unless painted by a confident one.
+        shared: ``overlaps`` of the confident instances.
         shape: height and width of the image.
         fusion: see ``painting_order``. With ``area_score``, a smaller mask is painted over a higher-scoring mask of
             another class only if at least ``CONTAINED`` of it lies on that mask. With ``per_pixel``, the mask with the
@@ -144,8 +150,8 @@ def fuse(
     Returns:
         Labels uint8 (H, W) with 0 background, 1..K foreground, 255 ignore label; confidence float32 (H, W) in 0..1.
     """
-    instances = painting_order(confident, fusion.order)
-    shared = overlaps(instances)
+    order = painting_order(confident, shared.diagonal().tolist(), fusion.order)
+    instances, shared = [confident[k] for k in order], shared[np.ix_(order, order)]
     labels = np.zeros(shape, np.uint8)
     owner = np.full(shape, -1, np.int16)
     value = np.zeros(shape, np.float32)

@@ -47,7 +47,7 @@ from .detection_filter import (
     too_small,
 )
 from .detections import Detections, Reason, Role, assign_classes, box_iou
-from .fusion import ScoredMask, duplicate_masks, fuse
+from .fusion import ScoredMask, duplicate_masks, fuse, overlaps
 from .patch_classification import patch_scores
 from .per_class import thresholds_of
 from .settings import DetectionSettings, check_thresholds, per_class
@@ -97,6 +97,24 @@ class Found(NamedTuple):
     asked: tuple[int, ...]
     given: tuple[int, ...] | None
     boxes: Detections | None
+
+
+class Fused(NamedTuple):
+    """Masks that were fused into a label map.
+
+    Attributes:
+        detections: with the roles and reasons that the masks decided.
+        painted: the masks of the confident boxes.
+        labels: uint8 (H, W).
+        confidence: float32 (H, W).
+        missing: given classes without a mask.
+    """
+
+    detections: Detections
+    painted: list[ScoredMask]
+    labels: np.ndarray
+    confidence: np.ndarray
+    missing: tuple[int, ...]
 
 
 TOO_NEAR = 0.9
@@ -447,38 +465,71 @@ class DetectionSeeder(ABC):
         notes: list[str],
     ) -> Seed:
         """Segment the confident and ambiguous boxes and fuse their masks."""
-        s, shape = self._set, (image.shape[0], image.shape[1])
+        shape = (image.shape[0], image.shape[1])
         order = d.order(d.combined)
         rows = order[d.role[order] != Role.DROPPED].tolist()
         masks = dict(zip(rows, self._segment(image, d[np.array(rows)]), strict=True)) if rows else {}
+        fused = self._fuse(d, masks, shape, given)
+        d = fused.detections
+        missing = [self.class_set.names[c] for c in fused.missing]
+        if missing:
+            notes.append(f"no mask for {', '.join(missing)}: uncovered pixels are ignored")
+        used = d.role != Role.DROPPED
+        scores = {c: round(float(d.combined[used & (d.classes == c)].max(initial=0)), 6) for c in asked}
+        evidence["detections"] = self._describe(d, masks)
+        instances = tuple(Instance(m.cls, m.score, m.box, shape, (m.x, m.y), m.mask) for m in fused.painted)
+        return Seed(fused.labels, fused.confidence, present, scores, evidence, tuple(notes), instances)
+
+    def _fuse(
+        self,
+        d: Detections,
+        masks: Mapping[int, BoxMask],
+        shape: tuple[int, int],
+        given: tuple[int, ...] | None,
+        shared: np.ndarray | None = None,
+    ) -> Fused:
+        """Fuse the masks of the confident and ambiguous boxes.
+
+        Args:
+            d: the detections.
+            masks: of each row that is not dropped.
+            shape: height and width of the image.
+            given: the given classes; None without given labels.
+            shared: ``overlaps`` of the masks, if known.
+        """
+        s, position = self._set, {row: k for k, row in enumerate(masks)}
+        scored = [_scored_mask(d, row, mask) for row, mask in masks.items()]
+        shared = overlaps(scored) if shared is None else shared
         d = _without_invalid(d, masks)
+
+        def of(role: Role) -> list[int]:
+            return [row for row in masks if d.role[row] == role]
+
+        def among(rows: list[int]) -> np.ndarray:
+            chosen = [position[row] for row in rows]
+            part: np.ndarray = shared[np.ix_(chosen, chosen)]
+            return part
+
         if s.fusion.order != "detector":
-            confident = [row for row in rows if d.role[row] == Role.CONFIDENT]
-            ranked = replace(d, combined=d.class_score)
-            duplicate = duplicate_masks(
-                [_scored_mask(ranked, row, masks[row]) for row in confident], s.fusion.iou_threshold
-            )
+            confident, ranked = of(Role.CONFIDENT), replace(d, combined=d.class_score)
+            rivals = [_scored_mask(ranked, row, masks[row]) for row in confident]
+            duplicate = duplicate_masks(rivals, among(confident), s.fusion.iou_threshold)
             twins = [row for row, twin in zip(confident, duplicate, strict=True) if twin]
             d = d.with_role(twins, Role.AMBIGUOUS).with_reason(twins, Reason.DUPLICATE_MASK)
 
         with_mask = {int(d.classes[row]) for row, mask in masks.items() if mask.valid}
-        missing = [self.class_set.names[c] for c in given or () if c not in with_mask]
-        if missing:
-            notes.append(f"no mask for {', '.join(missing)}: uncovered pixels are ignored")
-        painted = [_scored_mask(d, row, masks[row]) for row in rows if d.role[row] == Role.CONFIDENT]
+        missing = tuple(c for c in given or () if c not in with_mask)
+        painted = [scored[position[row]] for row in of(Role.CONFIDENT)]
         labels, confidence = fuse(
             painted,
-            [_scored_mask(d, row, masks[row]) for row in rows if d.role[row] == Role.AMBIGUOUS],
+            [scored[position[row]] for row in of(Role.AMBIGUOUS)],
+            among(of(Role.CONFIDENT)),
             shape,
             s.fusion,
-            replace(s.ignore, contest_margin=0.0) if self._set.mode == "boxes_given" else s.ignore,
+            replace(s.ignore, contest_margin=0.0) if s.mode == "boxes_given" else s.ignore,
             missing=bool(missing),
         )
-        used = d.role != Role.DROPPED
-        scores = {c: round(float(d.combined[used & (d.classes == c)].max(initial=0)), 6) for c in asked}
-        evidence["detections"] = self._describe(d, masks)
-        instances = tuple(Instance(m.cls, m.score, m.box, shape, (m.x, m.y), m.mask) for m in painted)
-        return Seed(labels, confidence, present, scores, evidence, tuple(notes), instances)
+        return Fused(d, painted, labels, confidence, missing)
 
     def _describe(self, d: Detections, masks: Mapping[int, BoxMask]) -> list[dict[str, Any]]:
         """The detections as JSON values, best first."""
