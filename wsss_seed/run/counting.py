@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from hashlib import blake2b
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ from ..seeding.sam3 import Sam3Seeder
 from ..seeding.sam3 import Settings as Sam3Settings
 from ..types import LoadedSample, Seed
 from .annotated import Example
+from .partition import Partition
 
 Mode = Literal["label_given", "label_free"]
 
@@ -50,18 +52,44 @@ _NOTHING = Seed(np.zeros((0, 0), np.uint8), np.zeros((0, 0), np.float32), ())
 
 
 @dataclass(eq=False)
+class _Masks:
+    """The masks of an image under the same settings of masks.
+
+    Attributes:
+        regions: the image cut along the masks.
+        of: the mask of each box.
+        row: among the masks of ``regions``, by box.
+    """
+
+    regions: Partition
+    of: dict[Hashable, BoxMask] = field(default_factory=dict)
+    row: dict[Hashable, int] = field(default_factory=dict)
+
+    def rows(self, boxes: Sequence[Hashable]) -> list[int]:
+        """The rows of the masks of these boxes in ``regions``."""
+        for box in boxes:
+            if box not in self.row:
+                self.row[box] = len(self.row)
+                mask = self.of[box]
+                self.regions.add(mask.x, mask.y, mask.mask)
+        return [self.row[box] for box in boxes]
+
+
+@dataclass(eq=False)
 class _Seen:
     """What replays of an image have computed.
 
     Attributes:
         counts: what its seeds and its annotation have in common, by all that decides it.
-        masks: the mask of each box, by the settings of masks.
+        masks: by the settings of masks.
+        content: what identifies the mask of a box, by the settings of masks and the box.
         results: of the steps.
         detections: equal detections are one object here, so that results are looked up by identity.
     """
 
     counts: dict[Hashable, np.ndarray] = field(default_factory=dict)
-    masks: dict[Hashable, dict[Hashable, BoxMask]] = field(default_factory=dict)
+    masks: dict[Hashable, _Masks] = field(default_factory=dict)
+    content: dict[Hashable, bytes] = field(default_factory=dict)
     results: dict[Hashable, Any] = field(default_factory=dict)
     detections: dict[Hashable, Detections] = field(default_factory=dict)
 
@@ -69,9 +97,9 @@ class _Seen:
         """The object that stands for these detections."""
         return self.detections.setdefault(tuple(getattr(d, name).tobytes() for name in _ARRAYS), d)
 
-    def masks_of(self, settings: Hashable) -> dict[Hashable, BoxMask]:
+    def masks_of(self, settings: Hashable, new: Callable[[], _Masks]) -> _Masks:
         """The masks under these settings; only those of the last few settings are kept, since they are large."""
-        self.masks[settings] = masks = self.masks.pop(settings, {})
+        self.masks[settings] = masks = self.masks.pop(settings, None) or new()
         while len(self.masks) > MASK_SETTINGS:
             del self.masks[next(iter(self.masks))]
         return masks
@@ -106,7 +134,10 @@ class _Counting(DetectionSeeder):
         self._classifying = short(s.clip, self._assume_present, own("clip."))
         self._detecting = short(s.thresholds, s.nms, own(s.DETECTOR))
         self._filtering = short(s.thresholds, s.box, s.nms, s.verify, s.clip, own(s.DETECTOR, "verify."))
-        self._painting = short(s.fusion, self._masks, s.ignore.boundary)
+        self._looking = s.ignore.contest_margin, s.fusion.per_pixel
+        self._masking = short(self._masks)
+        self._by_pixel = s.fusion.per_pixel or s.ignore.boundary > 0
+        self._painting = short(s.fusion, s.ignore.boundary, self._masks if self._by_pixel else None)
         fallback, own_thresholds = s.thresholds.fallback_threshold, own("ignore.", f"{s.DETECTOR}.ambiguous_threshold")
         self._deciding = short(s.fusion, self._masks, s.ignore, fallback, self._assume_present, own_thresholds)
 
@@ -213,32 +244,70 @@ class _Counting(DetectionSeeder):
         if self._example.truth is None:
             self._counts = self._compare(replace(_NOTHING, present=present))
             return _NOTHING
-        rows = np.flatnonzero(d.role != Role.DROPPED)
-        combined, rank = d.combined[rows], d.class_score[rows]
-        near = np.abs(combined[:, None] - combined) < np.float32(self._set.ignore.contest_margin)
-        # Of the scores only their order and which of them contest pixels decide labels, but for fusion.per_pixel.
-        if self._set.fusion.per_pixel:
-            scores = combined, rank
-        else:
-            scores = combined[:, None] > combined, rank[:, None] > rank
-        parts = (d.boxes[rows], d.classes[rows], d.role[rows], d.query[rows], near, *scores)
-        key = (self._painting, given, present, *(part.tobytes() for part in parts))
-        counts = self._known.counts
+        rows, boxes, looks = self._result(("looks", d, self._looking), partial(self._looks, d))
+        masks, content, counts = None, self._known.content, self._known.counts
+        if not all((self._masking, box) in content for box in boxes):
+            masks = self._masks_of(image, d, rows, boxes)
+        key = (self._painting, given, looks, *(content[self._masking, box] for box in boxes))
         if key not in counts:
-            counts[key] = self._compare(super()._paint(image, d, asked, given, present, evidence, notes))
+            masks = masks or self._masks_of(image, d, rows, boxes)
+            if self._by_pixel:
+                counts[key] = self._compare(super()._paint(image, d, asked, given, present, evidence, notes))
+            else:
+                counts[key] = self._count_regions(d, dict(zip(rows.tolist(), boxes, strict=True)), masks, given)
         self._counts = counts[key]
         return _NOTHING
 
-    def _describe(self, d: Detections, masks: Mapping[int, BoxMask]) -> list[dict[str, Any]]:
-        return []
+    def _looks(self, d: Detections) -> tuple[np.ndarray, list[Hashable], bytes]:
+        """The rows of the detections that have masks, what identifies their boxes, and all else that decides labels
+        besides settings and masks."""
+        s, rows = self._set, np.flatnonzero(d.role != Role.DROPPED)
+        combined, rank = d.combined[rows], d.class_score[rows]
+        near = np.abs(combined[:, None] - combined) < np.float32(s.ignore.contest_margin)
+        # Of the scores only their order and which of them contest pixels decide labels, but for fusion.per_pixel.
+        scores = (combined, rank) if s.fusion.per_pixel else (combined[:, None] > combined, rank[:, None] > rank)
+        parts = (d.boxes[rows], d.classes[rows], d.role[rows], d.query[rows], near, *scores)
+        boxes = [(box.tobytes(), score.tobytes()) for box, score in zip(d.boxes[rows], d.scores[rows], strict=True)]
+        return rows, boxes, b"".join(part.tobytes() for part in parts)
+
+    def _masks_of(self, image: np.ndarray, d: Detections, rows: np.ndarray, boxes: Sequence[Hashable]) -> _Masks:
+        """The known masks, among them those of these rows."""
+        truth, classes = self._example.truth, len(self.class_set.names) + 1
+        assert truth is not None
+        masks = self._known.masks_of(self._masking, lambda: _Masks(Partition(truth, classes)))
+        new = [i for i, box in enumerate(boxes) if box not in masks.of]
+        if new:
+            for i, mask in zip(new, self._new_masks(image, d[rows[new]]), strict=True):
+                masks.of[boxes[i]] = mask
+                self._known.content[self._masking, boxes[i]] = _content(mask)
+        return masks
+
+    def _count_regions(
+        self, d: Detections, boxes: Mapping[int, Hashable], masks: _Masks, given: tuple[int, ...] | None
+    ) -> np.ndarray:
+        """The confusion matrix of labels that are the same throughout each region: each is fused as if it were a
+        pixel."""
+        rows, regions = masks.rows(list(boxes.values())), masks.regions
+        shape = 1, len(regions)
+        by_region = {
+            i: BoxMask(0, 0, regions.masks[row][None], np.zeros(shape, np.float16), None, masks.of[box].valid)
+            for (i, box), row in zip(boxes.items(), rows, strict=True)
+        }
+        labels = self._fuse(d, by_region, shape, given, regions.overlaps(rows)).labels
+        return regions.confusion(labels[0])
 
     def _segment(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
-        known = self._known.masks_of(self._masks)
-        keys = [(box.tobytes(), score.tobytes()) for box, score in zip(d.boxes, d.scores, strict=True)]
-        new = np.array([i for i, key in enumerate(keys) if key not in known], int)
-        if len(new):
-            known.update(zip([keys[i] for i in new], self._new_masks(image, d[new]), strict=True))
-        return [known[key] for key in keys]
+        rows, boxes, _ = self._looks(d)
+        masks = self._masks_of(image, d, rows, boxes)
+        return [masks.of[box] for box in boxes]
+
+
+def _content(mask: BoxMask) -> bytes:
+    """Identifies which pixels a mask contains and whether it is valid, all that labels by region depend on."""
+    y, x = (np.flatnonzero(mask.mask.any(axis)) for axis in (1, 0))
+    inside = mask.mask[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
+    place = np.array([mask.x + x[0], mask.y + y[0], *inside.shape, mask.valid])
+    return blake2b(place.tobytes() + inside.tobytes(), digest_size=16).digest()
 
 
 class _CountingDinoSam(_Counting, DinoSam):
