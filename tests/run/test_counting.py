@@ -125,7 +125,7 @@ def test_each_setting_alone(dino_sam):
 
 def test_little_memory_changes_nothing(dino_sam, monkeypatch):
     monkeypatch.setattr(counting, "REMEMBERED", 0)
-    monkeypatch.setattr(counting, "MASK_SETTINGS", 1)
+    monkeypatch.setattr(counting, "MOST_MASKS", 1)
     dice, bench = np.random.default_rng(1), dino_sam.bench()
     for _ in range(5):
         dino_sam.check(random_settings(dino_sam, dice), bench)

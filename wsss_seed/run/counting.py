@@ -2,17 +2,16 @@
 
 The seeder is replayed on recorded outputs of the models. Its steps are functions of the detections and of a few
 settings each, so the result of a step is computed once: a change of one setting costs the steps that depend on it,
-until a step returns what it has returned before. Most changes leave the seed of most images as it was.
+until a step returns what it has returned before. Most changes leave the seed of most images as it was. Masks are fused
+by region of the image instead of by pixel; see ``partition``.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from hashlib import blake2b
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from ..evaluation.confusion import confusion_matrix, joint_histogram
 from ..models.outputs import ModelOutputs
 from ..models.recorder import Memory
 from ..models.zoo import ModelSet
-from ..seeding.detection.box_masks import BoxMask
+from ..seeding.detection.box_masks import BoxMask, core, trimmed
 from ..seeding.detection.detections import Detections, Role
 from ..seeding.detection.per_class import split_thresholds, with_thresholds
 from ..seeding.detection.seeder import Classified, DetectionSeeder, Found, Step
@@ -33,46 +32,78 @@ from ..seeding.sam3 import Settings as Sam3Settings
 from ..types import LoadedSample, Seed
 from .annotated import Example
 from .partition import Partition
+from .search import Remembered
+
+if TYPE_CHECKING:
+    import torch
 
 Mode = Literal["label_given", "label_free"]
 
 SETTINGS: Mapping[str, type[DinoSamSettings] | type[Sam3Settings]] = {"dino-sam": DinoSamSettings, "sam3": Sam3Settings}
 """The backends that can be replayed, and their settings."""
 
+ONLY_IN: Mapping[Mode, frozenset[str]] = {
+    "label_given": frozenset(
+        {
+            "detector.rescue_threshold",
+            "sam3.rescue_threshold",
+            "ignore.confident_threshold",
+            "verify.weight_label_given",
+        }
+    ),
+    "label_free": frozenset(
+        {
+            "clip.global_threshold",
+            "clip.local_threshold",
+            "clip.distractors",
+            "detector.candidate_threshold",
+            "detector.fallback_threshold",
+            "sam3.candidate_threshold",
+            "sam3.fallback_threshold",
+            "ignore.confident_threshold_label_free",
+            "verify.weight",
+            "verify.accept_threshold",
+            "verify.accept_top_k",
+        }
+    ),
+}
+"""Settings on which only the seeds of one mode depend, so that those of the other mode need not be measured again."""
+
 REMEMBERED = 200_000
 """Most results of steps that are kept, over all images: about 1 GB."""
 
-MASK_SETTINGS = 3
-"""Settings of masks of which the masks are kept."""
+MOST_MASKS = 100
+"""Masks beyond which regions are cut afresh, along the masks in use: more masks make more regions."""
 
 _ARRAYS = tuple(f.name for f in fields(Detections))
 
+_Box = tuple[bytes, bytes]  # and its score, since objects that SAM 3 finds may share a box
 
 _NOTHING = Seed(np.zeros((0, 0), np.uint8), np.zeros((0, 0), np.float32), ())
 
 
-@dataclass(eq=False)
-class _Masks:
-    """The masks of an image under the same settings of masks.
+class _Mask(NamedTuple):
+    """A mask, with nothing but what labels by region depend on, and in little memory.
 
     Attributes:
-        regions: the image cut along the masks.
-        of: the mask of each box.
-        row: among the masks of ``regions``, by box.
+        x, y: upper left pixel of its bounding box.
+        shape: height and width of the bounding box.
+        bits: its pixels, packed.
+        valid: as of ``BoxMask``.
     """
 
-    regions: Partition
-    of: dict[Hashable, BoxMask] = field(default_factory=dict)
-    row: dict[Hashable, int] = field(default_factory=dict)
+    x: int
+    y: int
+    shape: tuple[int, int]
+    bits: bytes
+    valid: bool
 
-    def rows(self, boxes: Sequence[Hashable]) -> list[int]:
-        """The rows of the masks of these boxes in ``regions``."""
-        for box in boxes:
-            if box not in self.row:
-                self.row[box] = len(self.row)
-                mask = self.of[box]
-                self.regions.add(mask.x, mask.y, mask.mask)
-        return [self.row[box] for box in boxes]
+    @classmethod
+    def of(cls, x: int, y: int, mask: np.ndarray, *, valid: bool) -> _Mask:
+        """The mask bool (h, w) in a window at x, y."""
+        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+        inside = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        return cls(x + int(columns[0]), y + int(rows[0]), inside.shape, _packed(inside), valid)
 
 
 @dataclass(eq=False)
@@ -81,15 +112,19 @@ class _Seen:
 
     Attributes:
         counts: what its seeds and its annotation have in common, by all that decides it.
-        masks: by the settings of masks.
-        content: what identifies the mask of a box, by the settings of masks and the box.
+        logits: the pixels whose logit in the mask of a box is above 0, packed, and the mask's predicted IoU.
+        masks: by the settings of masks and the box.
+        regions: the image cut along some of the masks.
+        row: of these, in ``regions``.
         results: of the steps.
         detections: equal detections are one object here, so that results are looked up by identity.
     """
 
     counts: dict[Hashable, np.ndarray] = field(default_factory=dict)
-    masks: dict[Hashable, _Masks] = field(default_factory=dict)
-    content: dict[Hashable, bytes] = field(default_factory=dict)
+    logits: dict[Hashable, tuple[bytes, float | None]] = field(default_factory=dict)
+    masks: dict[Hashable, _Mask] = field(default_factory=dict)
+    regions: Partition | None = None
+    row: dict[_Mask, int] = field(default_factory=dict)
     results: dict[Hashable, Any] = field(default_factory=dict)
     detections: dict[Hashable, Detections] = field(default_factory=dict)
 
@@ -97,19 +132,21 @@ class _Seen:
         """The object that stands for these detections."""
         return self.detections.setdefault(tuple(getattr(d, name).tobytes() for name in _ARRAYS), d)
 
-    def masks_of(self, settings: Hashable, new: Callable[[], _Masks]) -> _Masks:
-        """The masks under these settings; only those of the last few settings are kept, since they are large."""
-        self.masks[settings] = masks = self.masks.pop(settings, None) or new()
-        while len(self.masks) > MASK_SETTINGS:
-            del self.masks[next(iter(self.masks))]
-        return masks
+    def cut(self, masks: Sequence[_Mask], truth: np.ndarray, classes: int) -> tuple[Partition, list[int]]:
+        """The annotated image cut along at least these masks, and their rows in it."""
+        if self.regions is None or len(self.row) > MOST_MASKS:
+            self.regions, self.row = Partition(truth, classes), {}
+        for mask in masks:
+            if mask not in self.row:
+                self.row[mask] = len(self.row)
+                self.regions.add(mask.x, mask.y, _unpacked(mask.bits, mask.shape))
+        return self.regions, [self.row[mask] for mask in masks]
 
 
 class _Counting(DetectionSeeder):
     """A seeder that counts what seeds and annotations have in common; ``seed`` itself returns nothing."""
 
     _counts: np.ndarray
-    _masks: Any  # the backend's settings of masks
     _question: Any = None  # what the detector was asked last
 
     def prepare(self, shared: dict[Hashable, Any]) -> None:
@@ -134,16 +171,16 @@ class _Counting(DetectionSeeder):
         self._classifying = short(s.clip, self._assume_present, own("clip."))
         self._detecting = short(s.thresholds, s.nms, own(s.DETECTOR))
         self._filtering = short(s.thresholds, s.box, s.nms, s.verify, s.clip, own(s.DETECTOR, "verify."))
+        self._cropping = short(s.clip, s.verify.crop, s.verify.context)
         self._looking = s.ignore.contest_margin, s.fusion.per_pixel
-        self._masking = short(self._masks)
-        self._by_pixel = s.fusion.per_pixel or s.ignore.boundary > 0
-        self._painting = short(s.fusion, s.ignore.boundary, self._masks if self._by_pixel else None)
+        m = self._masks
+        self._upsampling = short("output", getattr(m, "output", None))
+        self._trimming = short(self._upsampling, m.box_expand, m.min_region_area, m.min_box_coverage)
+        self._masking = short(m)
+        self._painting = short(s.fusion, s.ignore.boundary)
         fallback, own_thresholds = s.thresholds.fallback_threshold, own("ignore.", f"{s.DETECTOR}.ambiguous_threshold")
-        self._deciding = short(s.fusion, self._masks, s.ignore, fallback, self._assume_present, own_thresholds)
-
-    @abstractmethod
-    def _new_masks(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
-        """``_segment`` of the backend."""
+        self._ranking = short(self._assume_present, own_thresholds)
+        self._deciding = short(s.fusion, self._masks, s.ignore, fallback, self._ranking)
 
     def count(self, example: Example, seen: _Seen) -> np.ndarray:
         """With ground truth, the confusion matrix int64 (C, C + 1); without, for each class whether its presence is a
@@ -208,6 +245,11 @@ class _Counting(DetectionSeeder):
     def _run(self, step: Step, d: Detections) -> Detections:
         return self._known.same(step.run(d))
 
+    def _crop_probabilities(self, image: np.ndarray, boxes: np.ndarray, given: tuple[int, ...] | None) -> np.ndarray:
+        compute = partial(super()._crop_probabilities, image, boxes, given)
+        probs: np.ndarray = self._result(("crops", boxes.tobytes(), given, self._cropping), compute)
+        return probs
+
     def _decide(
         self,
         image: np.ndarray,
@@ -222,6 +264,12 @@ class _Counting(DetectionSeeder):
 
         self._counts = self._result(("decide", d, asked, given, self._deciding), compute)
         return _NOTHING
+
+    def _with_roles(self, d: Detections, given: tuple[int, ...] | None) -> Detections:
+        known = self._known.same(d)  # the fallback may have changed them
+        roles = partial(super()._with_roles, known, given)
+        decided: Detections = self._result(("roles", known, given, self._ranking), lambda: self._known.same(roles()))
+        return decided
 
     def _empty(
         self, image: np.ndarray, label: int, asked: tuple[int, ...], evidence: dict[str, Any], note: str
@@ -245,20 +293,19 @@ class _Counting(DetectionSeeder):
             self._counts = self._compare(replace(_NOTHING, present=present))
             return _NOTHING
         rows, boxes, looks = self._result(("looks", d, self._looking), partial(self._looks, d))
-        masks, content, counts = None, self._known.content, self._known.counts
-        if not all((self._masking, box) in content for box in boxes):
-            masks = self._masks_of(image, d, rows, boxes)
-        key = (self._painting, given, looks, *(content[self._masking, box] for box in boxes))
+        by_pixel = self._set.fusion.per_pixel or self._set.ignore.boundary > 0
+        masks = [] if by_pixel else self._masks_of(image, d, rows, boxes)
+        key = (self._masking if by_pixel else None, self._painting, given, looks, *masks)
+        counts = self._known.counts
         if key not in counts:
-            masks = masks or self._masks_of(image, d, rows, boxes)
-            if self._by_pixel:
+            if by_pixel:
                 counts[key] = self._compare(super()._paint(image, d, asked, given, present, evidence, notes))
             else:
-                counts[key] = self._count_regions(d, dict(zip(rows.tolist(), boxes, strict=True)), masks, given)
+                counts[key] = self._count_regions(d, dict(zip(rows.tolist(), masks, strict=True)), given)
         self._counts = counts[key]
         return _NOTHING
 
-    def _looks(self, d: Detections) -> tuple[np.ndarray, list[Hashable], bytes]:
+    def _looks(self, d: Detections) -> tuple[np.ndarray, list[_Box], bytes]:
         """The rows of the detections that have masks, what identifies their boxes, and all else that decides labels
         besides settings and masks."""
         s, rows = self._set, np.flatnonzero(d.role != Role.DROPPED)
@@ -270,56 +317,59 @@ class _Counting(DetectionSeeder):
         boxes = [(box.tobytes(), score.tobytes()) for box, score in zip(d.boxes[rows], d.scores[rows], strict=True)]
         return rows, boxes, b"".join(part.tobytes() for part in parts)
 
-    def _masks_of(self, image: np.ndarray, d: Detections, rows: np.ndarray, boxes: Sequence[Hashable]) -> _Masks:
-        """The known masks, among them those of these rows."""
+    def _masks_of(self, image: np.ndarray, d: Detections, rows: np.ndarray, boxes: Sequence[_Box]) -> list[_Mask]:
+        """The masks of these rows."""
+        known, logits = self._known.masks, self._known.logits
+        unknown = [i for i, box in enumerate(boxes) if (self._masking, box) not in known]
+        new = [i for i in unknown if (self._upsampling, boxes[i]) not in logits]
+        if new:
+            for i, (found, iou) in zip(new, self._mask_logits(image, d[rows[new]]), strict=True):
+                logits[self._upsampling, boxes[i]] = _packed((found > 0).cpu().numpy()), iou
+        for i in unknown:
+            bits, iou = logits[self._upsampling, boxes[i]]
+            box, shape = d.boxes[rows[i]], (image.shape[0], image.shape[1])
+            low = iou is not None and iou < self._least_iou
+            key = ("core" if low else self._trimming, boxes[i])
+            if key not in known:
+                kept = None if low else trimmed(_unpacked(bits, shape), box, self._masks)
+                known[key] = _Mask.of(*(kept or core(box, shape)), valid=kept is not None)
+            known[self._masking, boxes[i]] = known[key]
+        return [known[self._masking, box] for box in boxes]
+
+    def _count_regions(self, d: Detections, masks: Mapping[int, _Mask], given: tuple[int, ...] | None) -> np.ndarray:
+        """The confusion matrix, where all pixels of a region have the same label: regions are fused as if they were
+        pixels."""
         truth, classes = self._example.truth, len(self.class_set.names) + 1
         assert truth is not None
-        masks = self._known.masks_of(self._masking, lambda: _Masks(Partition(truth, classes)))
-        new = [i for i, box in enumerate(boxes) if box not in masks.of]
-        if new:
-            for i, mask in zip(new, self._new_masks(image, d[rows[new]]), strict=True):
-                masks.of[boxes[i]] = mask
-                self._known.content[self._masking, boxes[i]] = _content(mask)
-        return masks
-
-    def _count_regions(
-        self, d: Detections, boxes: Mapping[int, Hashable], masks: _Masks, given: tuple[int, ...] | None
-    ) -> np.ndarray:
-        """The confusion matrix of labels that are the same throughout each region: each is fused as if it were a
-        pixel."""
-        rows, regions = masks.rows(list(boxes.values())), masks.regions
+        regions, rows = self._known.cut(list(masks.values()), truth, classes)
         shape = 1, len(regions)
         by_region = {
-            i: BoxMask(0, 0, regions.masks[row][None], np.zeros(shape, np.float16), None, masks.of[box].valid)
-            for (i, box), row in zip(boxes.items(), rows, strict=True)
+            i: BoxMask(0, 0, regions.masks[row][None], np.zeros(shape, np.float16), None, mask.valid)
+            for (i, mask), row in zip(masks.items(), rows, strict=True)
         }
         labels = self._fuse(d, by_region, shape, given, regions.overlaps(rows)).labels
         return regions.confusion(labels[0])
 
-    def _segment(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
-        rows, boxes, _ = self._looks(d)
-        masks = self._masks_of(image, d, rows, boxes)
-        return [masks.of[box] for box in boxes]
+
+def _packed(mask: np.ndarray) -> bytes:
+    """A bool mask, 8 pixels per byte."""
+    return np.packbits(mask).tobytes()
 
 
-def _content(mask: BoxMask) -> bytes:
-    """Identifies which pixels a mask contains and whether it is valid, all that labels by region depend on."""
-    y, x = (np.flatnonzero(mask.mask.any(axis)) for axis in (1, 0))
-    inside = mask.mask[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
-    place = np.array([mask.x + x[0], mask.y + y[0], *inside.shape, mask.valid])
-    return blake2b(place.tobytes() + inside.tobytes(), digest_size=16).digest()
+def _unpacked(bits: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """The bool mask of this shape."""
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=shape[0] * shape[1]).reshape(shape).view(bool)
 
 
 class _CountingDinoSam(_Counting, DinoSam):
-    def _new_masks(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
-        return DinoSam._segment(self, image, d)
+    pass
 
 
 class _CountingSam3(_Counting, Sam3Seeder):
-    def _new_masks(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
+    def _mask_logits(self, image: np.ndarray, d: Detections) -> Iterator[tuple[torch.Tensor, float | None]]:
         classes, joint, rivals = self._question  # the masks come with the boxes, which may have been looked up
         DetectionSeeder._detect(self, image, classes, joint=joint, rivals=rivals)
-        return Sam3Seeder._segment(self, image, d)
+        return super()._mask_logits(image, d)
 
 
 class Bench:
@@ -349,14 +399,25 @@ class Bench:
         self._models, self._memory, self._outputs = models, memory, outputs
         self._seen = [_Seen() for _ in examples]
         self._shared: dict[Hashable, Any] = {}
+        self._of_mode = {mode: Remembered(partial(self._measure, mode)) for mode in modes}
 
     def measure(self, settings: Mapping[str, Any]) -> np.ndarray:
         """Counts int64 (images, modes, ...); see ``_Counting.count``."""
-        seeders = [self._seeder(settings, mode) for mode in self._modes]
-        counts = []
+        return np.stack([self._of_mode[mode](self._relevant(settings, mode)) for mode in self._modes], 1)
+
+    def _relevant(self, settings: Mapping[str, Any], mode: Mode) -> Mapping[str, Any]:
+        """The settings on which seeds of a mode depend."""
+        if settings["clip.decision"] == "classifier":  # classes that count as given, in label_free
+            return settings
+        idle = ONLY_IN["label_free" if mode == "label_given" else "label_given"]
+        return {key: value for key, value in settings.items() if ".".join(key.split(".", 2)[:2]) not in idle}
+
+    def _measure(self, mode: Mode, settings: Mapping[str, Any]) -> np.ndarray:
+        """Counts int64 (images, ...) of a mode."""
+        seeder, counts = self._seeder(settings, mode), []
         for example, outputs, seen in zip(self._examples, self._outputs, self._seen, strict=True):
             self._memory.name, self._memory.outputs = example.loaded.sample.id, outputs
-            counts.append(np.stack([seeder.count(example, seen) for seeder in seeders]))
+            counts.append(seeder.count(example, seen))
             if len(seen.results) > REMEMBERED // len(self._examples):
                 seen.results.clear()
                 seen.detections.clear()

@@ -44,15 +44,14 @@ class Partition:
         region, labels = self._region[window], self._labels[window][mask]
         inside, columns = region[mask], self.truth.shape[1]
         counts = np.bincount(inside * columns + labels, minlength=self.truth.size).reshape(self.truth.shape)
-        found = counts.any(1)
-        divided = np.flatnonzero(found & (counts != self.truth).any(1))
+        contained = counts.any(1)
+        divided = np.flatnonzero(contained & (counts != self.truth).any(1))
         new = np.arange(len(self))
         new[divided] = len(self) + np.arange(len(divided))
         region[mask] = new[inside]
         self.truth[divided] -= counts[divided]
         self.truth = np.concatenate([self.truth, counts[divided]])
-        found[divided] = False
-        contained = np.append(found, np.ones(len(divided), bool))
+        contained = np.append(contained & ~np.isin(np.arange(len(new)), divided), np.ones(len(divided), bool))
         self.masks = np.concatenate([np.concatenate([self.masks, self.masks[:, divided]], 1), contained[None]])
 
     def overlaps(self, rows: list[int]) -> np.ndarray:

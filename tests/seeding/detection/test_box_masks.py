@@ -9,8 +9,8 @@ from segment_anything.utils.amg import remove_small_regions
 from tests.rounding import FLIPPED, ROUNDING
 from wsss_seed.seeding.detection.box_masks import (
     grow,
+    mask_logits,
     pixel_window,
-    predict_box_masks,
     region_area_limit,
     trim_masks,
 )
@@ -34,7 +34,8 @@ OPEN = {"min_region_area": 0, "min_box_coverage": 0.0, "pred_iou_thresh": -1.0}
 
 
 def cut_masks(sam, embedding, boxes, shape, **settings):
-    return predict_box_masks(sam, embedding, boxes, shape, SamSettings(**settings))
+    s = SamSettings(**settings)
+    return trim_masks(mask_logits(sam, embedding, boxes, shape, s.output), boxes, shape, s, s.pred_iou_thresh)
 
 
 def on_image(cut):

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...proposals.regions import fill_and_clean
 from .classification import to_numpy
-from .settings import MaskSettings, SamSettings
+from .settings import MaskSettings
 
 if TYPE_CHECKING:
     import torch
@@ -69,22 +69,6 @@ def pixel_window(box: np.ndarray, shape: tuple[int, int]) -> tuple[int, int, int
     return x0, y0, x1, y1
 
 
-def predict_box_masks(
-    sam: MaskModel, embedding: Any, boxes: np.ndarray, shape: tuple[int, int], settings: SamSettings
-) -> list[BoxMask]:
-    """The SAM mask of each box.
-
-    Args:
-        sam: the model.
-        embedding: image embedding.
-        boxes: float32 (n, 4) x0 y0 x1 y1 in pixels.
-        shape: height and width of the image.
-        settings: selection of the output mask, clipping and filtering.
-    """
-    found = _logits(sam, embedding, boxes, shape, settings.output)
-    return trim_masks(found, boxes, shape, settings, settings.pred_iou_thresh)
-
-
 def trim_masks(
     found: Iterable[tuple[torch.Tensor, float | None]],
     boxes: np.ndarray,
@@ -101,22 +85,42 @@ def trim_masks(
         settings: clipping margin, cleaning and minimum coverage.
         pred_iou_thresh: masks with a lower predicted IoU are dropped.
     """
-    min_area = region_area_limit(settings.min_region_area, shape)
     result = []
     for box, (logits, iou) in zip(boxes, found, strict=True):
-        x0, y0, x1, y1 = pixel_window(grow(box, settings.box_expand), shape)
-        inside = logits[y0:y1, x0:x1]
-        whole = np.zeros(shape, bool)
-        whole[y0:y1, x0:x1] = (inside > 0).cpu().numpy()
-        mask = fill_and_clean(whole, min_area)[y0:y1, x0:x1].copy()  # a view would keep all of it
-        covered = mask.sum() >= settings.min_box_coverage * float((box[2] - box[0]) * (box[3] - box[1]))
-        if covered and mask.any() and (iou is None or iou >= pred_iou_thresh):
-            result.append(BoxMask(x0, y0, mask, inside.sigmoid().half().cpu().numpy(), iou, True))
+        kept = None if iou is not None and iou < pred_iou_thresh else trimmed((logits > 0).cpu().numpy(), box, settings)
+        x, y, mask = kept or core(box, shape)
+        if kept is None:
+            probability = np.ones(mask.shape, np.float16)
         else:
-            x0, y0, x1, y1 = pixel_window(grow(box, (CORE - 1) / 2), shape)
-            size = (y1 - y0, x1 - x0)
-            result.append(BoxMask(x0, y0, np.ones(size, bool), np.ones(size, np.float16), iou, False))
+            probability = logits[y : y + mask.shape[0], x : x + mask.shape[1]].sigmoid().half().cpu().numpy()
+        result.append(BoxMask(x, y, mask, probability, iou, kept is not None))
     return result
+
+
+def trimmed(above: np.ndarray, box: np.ndarray, settings: MaskSettings) -> tuple[int, int, np.ndarray] | None:
+    """A mask clipped to its box and cleaned.
+
+    Args:
+        above: bool (H, W), the pixels of the image with a logit above 0.
+        box: float32 (4,) x0 y0 x1 y1 in pixels.
+        settings: clipping margin, cleaning and minimum coverage.
+
+    Returns:
+        The upper left pixel x, y of a window and the mask bool (h, w) in it; None if it covers too little of the box.
+    """
+    shape = above.shape[0], above.shape[1]
+    x0, y0, x1, y1 = pixel_window(grow(box, settings.box_expand), shape)
+    whole = np.zeros(shape, bool)
+    whole[y0:y1, x0:x1] = above[y0:y1, x0:x1]
+    mask = fill_and_clean(whole, region_area_limit(settings.min_region_area, shape))[y0:y1, x0:x1]
+    covered = mask.sum() >= settings.min_box_coverage * float((box[2] - box[0]) * (box[3] - box[1]))
+    return (x0, y0, mask.copy()) if covered and mask.any() else None  # a view would keep all of it
+
+
+def core(box: np.ndarray, shape: tuple[int, int]) -> tuple[int, int, np.ndarray]:
+    """The core of a box, in place of a dropped mask: x, y and a mask as from ``trimmed``."""
+    x0, y0, x1, y1 = pixel_window(grow(box, (CORE - 1) / 2), shape)
+    return x0, y0, np.ones((y1 - y0, x1 - x0), bool)
 
 
 def region_area_limit(pixels: int, shape: tuple[int, int]) -> int:
@@ -128,10 +132,18 @@ def region_area_limit(pixels: int, shape: tuple[int, int]) -> int:
     return round(pixels * max(1.0, max(shape) / _VOC_SIDE) ** 2)
 
 
-def _logits(
+def mask_logits(
     sam: MaskModel, embedding: Any, boxes: np.ndarray, shape: tuple[int, int], output: str
 ) -> Iterator[tuple[torch.Tensor, float]]:
-    """Per box, the logits (H, W) of the mask selected by ``output``, and its predicted IoU."""
+    """Per box, the logits (H, W) of SAM's mask, and its predicted IoU.
+
+    Args:
+        sam: the model.
+        embedding: image embedding.
+        boxes: float32 (n, 4) x0 y0 x1 y1 in pixels.
+        shape: height and width of the image.
+        output: which of its masks; see ``SamSettings.output``.
+    """
     low_res, iou = sam.decode_boxes(embedding, boxes, multimask=output != "single")
     ious = to_numpy(iou)
     chosen = ious.argmax(1) if output == "best" else np.full(len(boxes), 2 if output == "whole" else 0)

@@ -8,7 +8,7 @@ arXiv 2305.01586), as noted in each module.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +19,7 @@ from ...config import flatten
 from ...data.classes import IGNORE, ClassSet
 from ...errors import ImageError
 from ...types import Instance, LoadedSample, Seed
-from .box_masks import BoxMask
+from .box_masks import BoxMask, trim_masks
 from .classification import (
     candidates,
     class_scores,
@@ -50,9 +50,11 @@ from .detections import Detections, Reason, Role, assign_classes, box_iou
 from .fusion import ScoredMask, duplicate_masks, fuse, overlaps
 from .patch_classification import patch_scores
 from .per_class import thresholds_of
-from .settings import DetectionSettings, check_thresholds, per_class
+from .settings import DetectionSettings, MaskSettings, check_thresholds, per_class
 
 if TYPE_CHECKING:
+    import torch
+
     from ...models.clip import Clip
     from ...models.detector import Queries
 
@@ -160,6 +162,10 @@ class DetectionSeeder(ABC):
             for name, phrases in zip(class_set.names, class_set.phrases, strict=True)
         ]
 
+    _masks: MaskSettings
+    _least_iou = 0.0
+    """Predicted IoU below which a mask is dropped."""
+
     joint = False
     """Whether classes share a caption and therefore compete; classes without a box are then queried again, alone."""
 
@@ -168,8 +174,14 @@ class DetectionSeeder(ABC):
         """All detections of some classes, given by their phrases; see ``Detector.detect``."""
 
     @abstractmethod
+    def _mask_logits(self, image: np.ndarray, d: Detections) -> Iterator[tuple[torch.Tensor, float | None]]:
+        """For each detection, the logits (H, W) of its mask, and its predicted IoU, if any; ``d.query`` are indices in
+        the output of ``_detect_phrases`` for this image."""
+
     def _segment(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
-        """The mask of each detection; ``d.query`` are indices in the output of ``_detect_phrases`` for this image."""
+        """The mask of each detection."""
+        shape = image.shape[0], image.shape[1]
+        return trim_masks(self._mask_logits(image, d), d.boxes, shape, self._masks, self._least_iou)
 
     def seed(self, loaded: LoadedSample) -> Seed:
         """Seed one image.
@@ -398,12 +410,7 @@ class DetectionSeeder(ABC):
         rows = np.flatnonzero(d.kept & (sides >= s.min_side))
         crop_probs = d.crop_probs.copy()
         if len(rows):
-            crops = crop_boxes(d.boxes[rows], image.shape[:2], s.context, square=s.crop == "square")
-            columns = np.arange(k) if given is None else np.array(given)
-            text = np.concatenate([self._text[columns], self._text[k:]])
-            probs = np.zeros((len(rows), k), np.float32)
-            features = to_numpy(self._clip.encode_views(image, crops))
-            probs[:, columns] = probabilities(features, text, self._logit_scale)[:, : len(columns)]
+            probs = self._crop_probabilities(image, d.boxes[rows], given)
             if given is None:
                 accepted, new = verify(
                     probs,
@@ -421,6 +428,17 @@ class DetectionSeeder(ABC):
         weight = s.weight if given is None else s.weight_label_given
         combined = combined_score(d.scores, crop_probs, weight, s.trust_threshold)
         return replace(d, crop_probs=crop_probs, combined=combined)
+
+    def _crop_probabilities(self, image: np.ndarray, boxes: np.ndarray, given: tuple[int, ...] | None) -> np.ndarray:
+        """float32 (n, K), CLIP's probability of each class on the crop of each box; given labels leave only theirs."""
+        s, k = self._set.verify, len(self.class_set.names)
+        crops = crop_boxes(boxes, image.shape[:2], s.context, square=s.crop == "square")
+        columns = np.arange(k) if given is None else np.array(given)
+        text = np.concatenate([self._text[columns], self._text[k:]])
+        probs = np.zeros((len(boxes), k), np.float32)
+        features = to_numpy(self._clip.encode_views(image, crops))
+        probs[:, columns] = probabilities(features, text, self._logit_scale)[:, : len(columns)]
+        return probs
 
     def _same_object(self, d: Detections, rows: np.ndarray) -> np.ndarray:
         """bool (n, K), whether a kept box of each class overlaps each of ``rows`` as duplicates do."""
@@ -497,33 +515,25 @@ class DetectionSeeder(ABC):
             given: the given classes; None without given labels.
             shared: ``overlaps`` of the masks, if known.
         """
-        s, position = self._set, {row: k for k, row in enumerate(masks)}
+        s, rows = self._set, list(masks)
         scored = [_scored_mask(d, row, mask) for row, mask in masks.items()]
         shared = overlaps(scored) if shared is None else shared
         d = _without_invalid(d, masks)
-
-        def of(role: Role) -> list[int]:
-            return [row for row in masks if d.role[row] == role]
-
-        def among(rows: list[int]) -> np.ndarray:
-            chosen = [position[row] for row in rows]
-            part: np.ndarray = shared[np.ix_(chosen, chosen)]
-            return part
-
         if s.fusion.order != "detector":
-            confident, ranked = of(Role.CONFIDENT), replace(d, combined=d.class_score)
-            rivals = [_scored_mask(ranked, row, masks[row]) for row in confident]
-            duplicate = duplicate_masks(rivals, among(confident), s.fusion.iou_threshold)
-            twins = [row for row, twin in zip(confident, duplicate, strict=True) if twin]
+            ranked, confident = replace(d, combined=d.class_score), np.flatnonzero(d.role[rows] == Role.CONFIDENT)
+            rivals = [_scored_mask(ranked, rows[k], masks[rows[k]]) for k in confident]
+            duplicate = duplicate_masks(rivals, shared[np.ix_(confident, confident)], s.fusion.iou_threshold)
+            twins = [rows[k] for k, twin in zip(confident, duplicate, strict=True) if twin]
             d = d.with_role(twins, Role.AMBIGUOUS).with_reason(twins, Reason.DUPLICATE_MASK)
 
         with_mask = {int(d.classes[row]) for row, mask in masks.items() if mask.valid}
         missing = tuple(c for c in given or () if c not in with_mask)
-        painted = [scored[position[row]] for row in of(Role.CONFIDENT)]
+        confident, ambiguous = (np.flatnonzero(d.role[rows] == role) for role in (Role.CONFIDENT, Role.AMBIGUOUS))
+        painted = [scored[k] for k in confident]
         labels, confidence = fuse(
             painted,
-            [scored[position[row]] for row in of(Role.AMBIGUOUS)],
-            among(of(Role.CONFIDENT)),
+            [scored[k] for k in ambiguous],
+            shared[np.ix_(confident, confident)],
             shape,
             s.fusion,
             replace(s.ignore, contest_margin=0.0) if s.mode == "boxes_given" else s.ignore,

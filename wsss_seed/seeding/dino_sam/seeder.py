@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...data.classes import ClassSet
-from ..detection.box_masks import BoxMask, predict_box_masks
+from ..detection.box_masks import mask_logits
 from ..detection.detections import Detections
 from ..detection.seeder import DetectionSeeder
 from .settings import Settings
 
 if TYPE_CHECKING:
+    import torch
+
     from ...models.clip import Clip
     from ...models.detector import Detector, Queries
     from ...models.masks import MaskModel
@@ -42,10 +44,11 @@ class DinoSam(DetectionSeeder):
         super().__init__(class_set, clip, settings)
         self.joint = settings.detector.caption == "joint"
         self._sam, self._detector = sam, detector
-        self._phrase_score, self._masks = settings.detector.phrase_score, settings.mask
+        self._phrase_score, self._output = settings.detector.phrase_score, settings.mask.output
+        self._masks, self._least_iou = settings.mask, settings.mask.pred_iou_thresh
 
     def _detect_phrases(self, image: np.ndarray, phrases: Sequence[Sequence[str]], *, joint: bool) -> Queries:
         return self._detector.detect(image, phrases, joint=joint, score=self._phrase_score)
 
-    def _segment(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
-        return predict_box_masks(self._sam, self._sam.embed(image), d.boxes, image.shape[:2], self._masks)
+    def _mask_logits(self, image: np.ndarray, d: Detections) -> Iterator[tuple[torch.Tensor, float | None]]:
+        return mask_logits(self._sam, self._sam.embed(image), d.boxes, image.shape[:2], self._output)

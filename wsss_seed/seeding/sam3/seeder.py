@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +10,6 @@ import torch
 
 from ...data.classes import ClassSet
 from ...models.detector import Queries, merged
-from ..detection.box_masks import BoxMask, trim_masks
 from ..detection.detections import Detections
 from ..detection.seeder import DetectionSeeder
 from .settings import Settings
@@ -65,9 +64,9 @@ class Sam3Seeder(DetectionSeeder):
         self._seen = embedding, torch.cat(masks or [torch.empty(0, 1, 1)])
         return merged(parts, len(phrases))
 
-    def _segment(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
+    def _mask_logits(self, image: np.ndarray, d: Detections) -> Iterator[tuple[torch.Tensor, float | None]]:
         """The masks that came with the boxes."""
         assert self._seen is not None
         embedding, masks = self._seen
-        logits = self._sam3.logits(embedding, masks[torch.from_numpy(d.query).to(masks.device)])
-        return trim_masks(((mask, None) for mask in logits), d.boxes, image.shape[:2], self._masks)
+        for logits in self._sam3.logits(embedding, masks[torch.from_numpy(d.query).to(masks.device)]):
+            yield logits, None
