@@ -17,7 +17,7 @@ from wsss_seed.models.zoo import ModelSet
 from wsss_seed.run import counting
 from wsss_seed.run.annotated import FEWEST_IMAGES, examples
 from wsss_seed.run.calibrate import GRIDS
-from wsss_seed.run.counting import SETTINGS, Bench
+from wsss_seed.run.counting import ONLY_IN, SETTINGS, Bench
 from wsss_seed.run.model_outputs import RecordingSeeder
 from wsss_seed.seeding.backends import BackendRequest, build_seeder
 from wsss_seed.seeding.detection.per_class import split_thresholds, with_thresholds
@@ -116,11 +116,30 @@ def test_counts_are_those_of_plain_seeds(backend, request):
         replay.check(random_settings(replay, dice), bench)
 
 
-def test_each_setting_alone(dino_sam):
-    bench = dino_sam.bench()
-    for key, values in {**GRIDS["dino-sam"], **OTHER}.items():
-        if key in dino_sam.settings:
-            dino_sam.check({**dino_sam.settings, key: values[-1]}, bench)
+@pytest.mark.parametrize("backend", ["dino_sam", "sam_3"])
+def test_each_setting_alone(backend, request):
+    replay: Replay = request.getfixturevalue(backend)
+    bench = replay.bench()
+    for key, values in {**GRIDS[replay.backend], **OTHER}.items():
+        if key in replay.settings:
+            replay.check({**replay.settings, key: values[-1]}, bench)
+
+
+def test_classes_that_count_as_given(dino_sam):
+    """CLIP's classes count as given, so that label-free seeds depend on the settings of both modes."""
+    bench, start = dino_sam.bench(), {**dino_sam.settings, "clip.decision": "classifier"}
+    for key in sorted(ONLY_IN["label_given"] & start.keys()):
+        dino_sam.check({**start, key: GRIDS["dino-sam"].get(key, [0.3])[-1]}, bench)
+
+
+def test_settings_of_one_mode_are_not_measured_in_the_other(dino_sam, monkeypatch):
+    bench, modes = dino_sam.bench(), []
+    bench.measure(dino_sam.settings)
+    seeder = bench._seeder
+    monkeypatch.setattr(bench, "_seeder", lambda settings, mode: [modes.append(mode), seeder(settings, mode)][1])
+    bench.measure({**dino_sam.settings, "verify.weight": 0.9, "detector.fallback_threshold": 0.11})
+    bench.measure({**dino_sam.settings, "verify.weight_label_given": 0.9, "ignore.confident_threshold.car": 0.9})
+    assert modes == ["label_free", "label_given"]
 
 
 def test_little_memory_changes_nothing(dino_sam, monkeypatch):
