@@ -306,6 +306,9 @@ def test_a_run_is_scored_shown_and_exported(run, world, tmp_path):
 def test_a_drawn_world_is_its_own_ground_truth(tmp_path):
     run = ws.generate("toyland", images=3, out=tmp_path / "run", device="cpu", progress=False, limit=2)
     assert run.evaluate().images == 2
+    again = ws.open_run(run.path)
+    assert again.evaluate().to_json() == run.evaluate().to_json()
+    assert again.report(tmp_path / "page.html").miou == pytest.approx(run.evaluate().miou)
     assert ws.generate(run.dataset, out=tmp_path / "run", device="cpu", progress=False).result.skipped == 2
 
 

@@ -397,7 +397,8 @@ class Run:
         """Score the masks.
 
         Args:
-            gt: a folder of index PNGs or a dataset; by default the ground truth of the dataset that was seeded.
+            gt: a folder of index PNGs or a dataset; by default the ground truth of the dataset that was seeded, or
+                that of toyland, which is drawn again.
             policy: how ignored pixels of a prediction count: as ``background``, as errors (``wrong``), or not at all
                 (``skip``).
             finished: score the masks that exist, and leave out the other images.
@@ -408,15 +409,17 @@ class Run:
         """
         from .evaluation.evaluate import evaluate
         from .output.run_folder import run_orientation
+        from .output.truth import own_truth, processed
 
         orientation = run_orientation(self.path)
-        if gt is None:
-            if self.dataset is None or not self.dataset.has_masks:
-                raise UsageError("no ground truth: give `gt` a folder of index PNGs or a dataset")
-            ids = None if self.result is None else self.result.ids
-            return evaluate(self.path, self.dataset, ids=ids, policy=policy, orientation=orientation, finished=finished)
-        truth = gt if isinstance(gt, Dataset) else Path(gt)
-        return evaluate(self.path, truth, policy=policy, orientation=orientation, finished=finished)
+        truth = self._truth(gt)
+        ids: Sequence[str] | None = None if gt is not None or self.result is None else self.result.ids
+        if truth is None:
+            source = self.content
+            truth, ids = own_truth(source), ids or processed(source)
+        if truth is None:
+            raise UsageError("no ground truth: give `gt` a folder of index PNGs or a dataset")
+        return evaluate(self.path, truth, ids=ids, policy=policy, orientation=orientation, finished=finished)
 
     def reseed(
         self,
@@ -474,7 +477,8 @@ class Run:
 
         Args:
             out: the page; ``report.html`` in the run folder by default.
-            gt: ground truth for errors and IoU; by default that of the dataset that was seeded, where it has any.
+            gt: ground truth for errors and IoU; by default that of the dataset that was seeded, where it has any, and
+                that of toyland.
             limit: show the worst images only, this many.
             progress: where to show progress.
         """

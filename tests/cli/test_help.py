@@ -94,6 +94,26 @@ def test_each_command_has_an_example_that_parses():
             command.make_context(path[-1], words[len(path) + 1 :], parent=parent)
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("generate",), "Missing option '--dataset' / '-d'. voc, coco, folder or toyland."),
+        (("calibrate", "--dataset", "toyland"), "Missing option '--out' / '-o'. TOML file to write, for --config."),
+        (("report",), "Missing argument 'RUN'. Run folder."),
+        (("generate", "--dataset", "toyland", "--limit", "0"), "Invalid value for '--limit'"),
+    ],
+)
+def test_what_is_missing_is_named_with_its_choices(words, text):
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert text in done.stderr
+
+
+def test_a_seed_is_no_part_of_the_method():
+    text = help_of("train-seg")
+    assert text.index("General:") < text.index("--seed ")
+
+
 def test_learn_prompts_has_its_own_defaults():
     text = " ".join(help_of("learn-prompts").split())
     assert "Default: train for voc and toyland" in text

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -69,6 +70,8 @@ def test_both_tasks_and_seeds_made_with_what_was_learned(cli, tmp_path: Path):
     assert "give --sam tiny" in " ".join(other.stderr.split())
     again = cli(*COMMAND, "--task", "both", "--set", "train.max_iters=4", "--out", "p")
     assert again.returncode == 0, again.stderr
+    [line] = [line for line in again.stderr.splitlines() if line.startswith("next: ")]
+    assert cli(*shlex.split(line)[2:], "--images", 2, "--split", "test", "--out", "next").returncode == 0
 
 
 @pytest.mark.slow

@@ -9,13 +9,14 @@ def test_the_command(cli, tmp_path):
     assert cli("generate", "--dataset", "toyland", "--images", 4, "--out", "seeds").returncode == 0
     plain = cli("report", "seeds")
     assert plain.returncode == 0, plain.stderr
-    assert "4 images" in plain.stdout
+    assert "4 images, mIoU " in plain.stdout
     assert "seeds/report.html" in plain.stdout
     compared = cli(
         "report", "seeds", "--dataset", "toyland", "--images", 4, "--out", "page.html", "--limit", 2, "--json"
     )
     result = json.loads(compared.stdout)
     scores = json.loads(cli("evaluate", "--pred", "seeds", "--dataset", "toyland", "--images", 4, "--json").stdout)
+    assert scores == json.loads(cli("evaluate", "--pred", "seeds", "--json").stdout)
     assert result["miou"] == pytest.approx(scores["miou"])
     assert (result["images"], result["shown"], result["bytes"]) == (4, 2, (tmp_path / "page.html").stat().st_size)
     for arguments, part in (

@@ -51,6 +51,9 @@ def test_the_next_command_can_be_pasted():
     assert shlex.split(text.removeprefix("next: ").split(",")[0]) == ["wsss-seed", "report", "my seeds"]
     assert "train-seg 'my seeds'" in text
     assert "train-seg" not in next_commands(Path("seeds"), trains=False)
+    nothing = next_commands(Path("my seeds"), trains=True, nothing_in="a b")
+    assert shlex.split(nothing)[1:5] == ["wsss-seed", "explain", "my seeds", "a b"]
+    assert "train-seg" not in nothing
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,9 @@ def test_masks_without_content_are_warned_of(photographs, tmp_path):
     assert "warning: 4 of 4 images are entirely ignored" in done.stderr
     assert "give --labels" in done.stderr
     assert "train-seg" not in done.stderr, "there is nothing to train on"
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("next: ")]
+    explained = CliRunner().invoke(app, shlex.split(line)[2:5])
+    assert explained.exit_code == 0, "the suggested command works"
     for command, *options in (
         ("export", "yolo", tmp_path / "out", tmp_path / "yolo"),
         ("train-seg", tmp_path / "out", "--recipe", "tiny", "--out", tmp_path / "segmenter"),

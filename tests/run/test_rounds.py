@@ -133,9 +133,10 @@ def test_killed_at_any_moment_it_resumes_to_the_same_result(undisturbed: Path, s
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL, f"ended before it was killed after {mark.relative_to(out)}"
-    status, _, messages = finish(*command(seeds, out))
+    status, output, messages = finish(*command(seeds, out))
     assert status == 0, messages
     assert contents(out) == expected
+    assert "agreed: pixels with the same label in the seeds and in the prediction" in output
 
 
 def test_more_rounds_add_to_those_there_are(undisturbed: Path, seeds: Path, tmp_path: Path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from ..errors import UsageError
 from . import options, show
 
 if TYPE_CHECKING:
+    from ..data.base import Dataset
     from ..evaluation.evaluate import Evaluation
 
 
@@ -19,7 +20,10 @@ def evaluate(
     gt: Annotated[Path | None, typer.Option("--gt", help="Folder of ground-truth index PNGs.")] = None,
     list_: Annotated[Path | None, typer.Option("--list", help="File of image ids, one per line.")] = None,
     dataset: Annotated[
-        str | None, options.option("--dataset", "-d", help="Dataset with ground truth, instead of --gt.")
+        str | None,
+        options.option(
+            "--dataset", "-d", help="Dataset with ground truth, instead of --gt; not needed for runs over toyland."
+        ),
     ] = None,
     root: options.Root = None,
     split: options.Split = None,
@@ -52,15 +56,12 @@ def evaluate(
     from ..output.run_folder import run_orientation
 
     ids = read_ids(list_) if list_ else None
+    truth = options.ground_truth(gt, dataset, root, split, classes, images, seed, difficulty)
     names = None
-    truth: Any = gt
-    if gt is None:
-        if dataset is None:
-            raise UsageError("evaluate needs --gt DIR, or --dataset NAME for a dataset with ground truth")
-        from ..data import open_dataset
-
-        truth = open_dataset(dataset, root, split, classes, "none", images, seed, difficulty)
-    elif classes is not None:
+    if truth is None:
+        truth, own = _of_run(pred)
+        ids = own if ids is None else ids
+    elif gt is not None and classes is not None:
         from ..data.classes import load_class_set
 
         names = ("background", *load_class_set(classes).names)
@@ -79,6 +80,22 @@ def evaluate(
     else:
         show_evaluation(evaluation)
     raise typer.Exit(evaluation.exit_status)
+
+
+def _of_run(pred: Path) -> tuple[Dataset, list[str]]:
+    """The ground truth that a run has by itself, and the ids of its images."""
+    from ..output.finished import open_run
+    from ..output.run_folder import RUN
+    from ..output.truth import own_truth, processed
+
+    if (pred / RUN).is_file():
+        source = open_run(pred)
+        truth = own_truth(source)
+        if truth is not None:
+            if source.gaps:
+                show.warning(f"only images that have been processed are scored: {source.gaps}")
+            return truth, processed(source)
+    raise UsageError("evaluate needs --gt DIR, or --dataset NAME for a dataset with ground truth")
 
 
 _IGNORED = {"background": "as background", "wrong": "as errors", "skip": "excluded"}

@@ -248,8 +248,10 @@ def _finish(
         for text in doubts(totals):
             show.warning(text)
     if result.made and not result.interrupted:
-        nothing = totals is not None and not totals.get("images_painted")
-        show.message(next_commands(result.out, trains=trains and not nothing))
+        failed = {name for name, _ in result.failed}
+        example = next((name for name in result.ids if name not in failed), None)
+        nothing = trains and totals is not None and not totals.get("images_painted")
+        show.message(next_commands(result.out, trains=trains, nothing_in=example if nothing else None))
     if result.interrupted:
         show.error("interrupted; run the same command again to resume")
     raise typer.Exit(result.exit_status)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 from . import verbosity
@@ -17,12 +18,12 @@ _SECTIONS = {
     "Drawn images (toyland)": "--images --difficulty",
     "Validation": "--val --val-dataset --val-root --val-split --val-images --val-masks --val-count --val-difficulty",
     "Method": "--backend --task --preset --prompts --stage --seeds --recipe --network --encoder --encoder-weights "
-    "--rounds --scales --flip --window --sharpen --policy --finished --from --set --config --seed",
+    "--rounds --scales --flip --window --sharpen --policy --finished --from --set --config",
     "Models and devices": "--models --clip --sam --detector --device --precision --workers --offline",
     "Several machines": "--shard --engine --address --gpus-per-worker --cpus-per-worker --shards",
     "Output": "--out --overwrite --keep-evidence --cache --copy --voc-archive --competition --json",
 }
-"""Section -> its options in order; all others, such as --help, are under General."""
+"""Section -> its options in order; all others, such as --seed and --help, are under General."""
 
 _FEW = 10
 """Up to this number of options need no sections."""
@@ -62,6 +63,14 @@ class Command(TyperCommand):
 
     def __init__(self, *args: Any, params: list[Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, params=[*(params or []), *verbosity.options()], **kwargs)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if error.param is not None and not error.message:  # a missing one, whose help names its choices
+                error.message = getattr(error.param, "help", None) or ""
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         verbosity.set_up(ctx)

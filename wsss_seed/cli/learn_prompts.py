@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -125,6 +127,16 @@ def learn_prompts(
             show.result(f"{name}: {values} (mean over the last tenth); curve: {result.out / name}.png")
         for path in result.prompts.values():
             show.result(f"prompts: {path}")
+        if not result.interrupted:
+            given = {"--root": root, "--split": data.split, "--classes": classes, "--preset": preset}
+            models_given = {"--models": models, "--clip": clip, "--sam": sam}
+            show.message(_next(dataset, {**given, **models_given, "--prompts": result.out}))
     if result.interrupted:
         show.error("interrupted; run the same command again to resume")
     raise typer.Exit(130 if result.interrupted else 1 if result.failed else 0)
+
+
+def _next(dataset: str, given: Mapping[str, Path | str | None]) -> str:
+    """The command that seeds the images with the prompts, and the same models."""
+    more = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    return f"next: {shlex.join(['wsss-seed', 'generate', '--dataset', dataset, *more])}"

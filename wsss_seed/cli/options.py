@@ -15,6 +15,7 @@ from ..config import dotted
 from ..errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
+    from ..data.base import Dataset as OpenDataset
     from ..run.on_ray import Cluster
 
 
@@ -272,3 +273,21 @@ def repeated(device: str, workers: int | None) -> str:
         return device
     devices = device.split(",")
     return ",".join(devices[i % len(devices)] for i in range(workers))
+
+
+def ground_truth(gt: Path | None, dataset: str | None, *of_dataset: Any) -> OpenDataset | Path | None:
+    """The ground truth that --gt or --dataset names; None if neither is given.
+
+    Args:
+        gt: folder of index PNGs.
+        dataset: name of a dataset.
+        of_dataset: root, split and classes, and for drawn images their number, seed and difficulty.
+    """
+    if dataset is None:
+        return gt
+    if gt is not None:
+        raise UsageError("--gt and --dataset both name the ground truth; give one of them")
+    from ..data import open_dataset
+
+    root, split, classes, *drawn = of_dataset
+    return open_dataset(dataset, root, split, classes, "none", *drawn)

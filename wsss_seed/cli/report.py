@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,7 +17,10 @@ def report(
     ] = None,
     gt: Annotated[Path | None, typer.Option("--gt", help="Folder of ground-truth index PNGs.")] = None,
     dataset: Annotated[
-        str | None, options.option("--dataset", "-d", help="Dataset with ground truth, instead of --gt.")
+        str | None,
+        options.option(
+            "--dataset", "-d", help="Dataset with ground truth, instead of --gt; not needed for runs over toyland."
+        ),
     ] = None,
     root: options.Root = None,
     split: options.Split = None,
@@ -33,20 +36,13 @@ def report(
     """Write a run as one HTML page: totals, classes, settings, and the images with masks and boxes, worst first.
 
     The page is self-contained: it includes its pictures, enlarged on a click up to 1,024 pixels, or 512 with more than
-    500 images. With --gt or --dataset it also shows ground truth, errors and IoU.
+    500 images. With --gt or --dataset, and for toyland by itself, it also shows ground truth, errors and IoU.
     """
     from ..api import open_run
-    from ..errors import UsageError
     from ..io.progress import Progress
     from ..io.signals import interruptible
 
-    truth: Any = gt
-    if dataset is not None:
-        if gt is not None:
-            raise UsageError("--gt and --dataset both name the ground truth; give one of them")
-        from ..data import open_dataset
-
-        truth = open_dataset(dataset, root, split, classes, "none", images, seed, difficulty)
+    truth = options.ground_truth(gt, dataset, root, split, classes, images, seed, difficulty)
     with interruptible():
         try:
             result = open_run(run).report(out, gt=truth, limit=limit, progress=Progress(show.err, verb="reading"))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ..errors import UsageError
 from . import options, show
 
 
@@ -41,14 +40,9 @@ def sheet(
     """
     from ..api import open_run
 
-    truth: Any = gt
-    if dataset is not None:
-        if gt is not None:
-            raise UsageError("--gt and --dataset both name the ground truth; give one of them")
-        if dataset != "toyland":
-            from ..data import open_dataset
-
-            truth = open_dataset(dataset, root, split, classes, "none")
+    if dataset == "toyland":  # the run names its split, seed and difficulty
+        dataset = None
+    truth = options.ground_truth(gt, dataset, root, split, classes)
     result = open_run(run).sheet(out, gt=truth, limit=limit, sample=sample, seed=seed)
     show.failures(result.failed)
     if result.gaps:

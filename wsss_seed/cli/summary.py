@@ -79,7 +79,18 @@ def warn_of_masks(run: Path) -> None:
         show.warning(text)
 
 
-def next_commands(out: Path, *, trains: bool) -> str:
-    """The commands that show the masks, and if they are meant for it, train on them."""
+def next_commands(out: Path, *, trains: bool, nothing_in: str | None = None) -> str:
+    """The commands that show the masks, and if they are meant for it, train on them.
+
+    Args:
+        out: the run folder.
+        trains: whether the masks are meant to train a segmenter.
+        nothing_in: an image of a run without a single object in any mask, which is explained instead.
+    """
     run = shlex.quote(str(out))
+    if nothing_in is not None:
+        return (
+            f"next: wsss-seed explain {run} {shlex.quote(nothing_in)} shows why nothing was found; then try other "
+            "class names or synonyms"
+        )
     return f"next: wsss-seed report {run}" + f", or wsss-seed train-seg {run} --out segmenter" * trains

@@ -226,6 +226,11 @@ def _in_rounds(
                 for r in rows
             ],
         )
+        if len(rows) > 1:
+            show.result(
+                "agreed: pixels with the same label in the seeds and in the prediction of the previous round; "
+                "not ignored: pixels of the masks that the round trains on"
+            )
         if not result.interrupted:
             show.message(_next(result.rounds[-1].training.out))
     if result.interrupted:

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..data import open_dataset
-from ..data.base import Dataset, Sample
+from ..data.base import Dataset
 from ..data.classes import IGNORE
 from ..data.images import read_labels, read_rgb
 from ..data.selection import select
-from ..errors import ImageError, RunFolderError, UsageError, WsssError
+from ..errors import ImageError, RunFolderError, UsageError
 from ..io.files import write_bytes
 from ..io.font import Font, font_for
 from ..io.overlay import IGNORE_COLOUR, overlay
 from ..io.prefetch import prefetch_map
 from .finished import FinishedRun, open_run, truth_for
 from .run_folder import confidence_path, image_path, mask_path
+from .truth import own_truth
 
 LIMIT = 24
 """Number of images by default."""
@@ -102,7 +102,8 @@ def sheet(
         raise UsageError(f"{out}: a contact sheet is a PNG; give `out` a name that ends in .png")
     if (limit or sample or 0) > MOST:
         raise UsageError(f"a contact sheet shows at most {MOST} images; the report shows more")
-    truth_of = _own_truth(source) if truth is None else truth_for(source, truth)
+    truth = own_truth(source) if truth is None else truth
+    truth_of = None if truth is None else truth_for(source, truth)
     records = select(source.records, LIMIT if limit is None and sample is None else limit, sample, seed)
     columns: list[_Column] = []
     failed: list[tuple[str, str]] = []
@@ -129,31 +130,6 @@ def sheet(
         failed=tuple(failed),
         gaps=source.gaps,
     )
-
-
-def _own_truth(run: FinishedRun) -> TruthOf | None:
-    """The ground truth of a run over toyland, which its images are drawn with; None for any other run."""
-    drawn = run.about["settings"].get("dataset")
-    if not isinstance(drawn, dict) or drawn.get("name") != "toyland":
-        return None
-    try:
-        world = open_dataset(
-            "toyland",
-            split=drawn["split"],
-            labels="none",
-            images=1,
-            seed=drawn["seed"],
-            difficulty=drawn["difficulty"],
-        )
-    except (KeyError, TypeError, WsssError):
-        return None
-
-    def truth(id: str) -> np.ndarray:
-        labels = world.mask(Sample(id))
-        assert labels is not None
-        return labels
-
-    return truth
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ...io.files import write_text
 from ...io.prefetch import prefetch_map
 from ..finished import FinishedRun, open_run, truth_for
 from ..manifest import Record
+from ..truth import own_truth
 from .card import Card, make_card
 from .evidence import EvidenceOf, no_evidence
 from .page import render
@@ -86,7 +87,8 @@ def report(
     Args:
         run: the run folder.
         out: the page; ``report.html`` in the run folder by default.
-        truth: ground truth for errors and IoU, a dataset or a folder of index PNGs.
+        truth: ground truth for errors and IoU, a dataset or a folder of index PNGs; that of toyland is drawn again and
+            need not be given.
         evidence_of: for the boxes and CLIP's scores of an image.
         limit: number of images to show.
         progress: progress display.
@@ -95,6 +97,7 @@ def report(
         WsssError: no run, no image that can be shown, ground truth of other classes, or a page that cannot be written.
     """
     source = open_run(run)
+    truth = own_truth(source) if truth is None else truth
     truth_of = None if truth is None else truth_for(source, truth)
     out = out or run / "report.html"
     if out.is_dir():
