@@ -117,6 +117,20 @@ def test_chosen_settings_are_those_of_the_file(tmp_path, monkeypatch):
         ws.calibrate(world, backend="clip-sams", **options)
 
 
+def test_calibration_says_what_is_odd_about_its_images(tmp_path, capsys):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    (tmp_path / "notes.txt").write_text("x")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("image,label\na.png,cat\nb.png,cat\n")
+    classes = {"cat": ["kitty"], "dog": ["kitty"]}
+    with pytest.warns(UserWarning) as found, pytest.raises(ws.DataError, match="20"):
+        ws.calibrate(tmp_path, classes=classes, labels=labels, models="tiny", device="cpu")
+    assert any("'kitty' stands for 2 classes" in str(warning.message) for warning in found)
+    shown = capsys.readouterr().err
+    assert "passed over: 1 .csv, 1 .txt" in shown
+    assert "1 entry names no image of this dataset (b.png)" in shown
+
+
 # one image
 
 

@@ -262,9 +262,8 @@ def generate(
     _warn(model_warnings(plan.backend, plan.models, data.class_set.name, plan.options))
     _warn(shared_phrases(data.class_set))
     console = Console(stderr=True, quiet=not progress)
-    for text in (data.passed_over, data.unmatched):
-        if text:
-            console.print(text, markup=False, soft_wrap=True)
+    for text in data.remarks:
+        console.print(text, markup=False, soft_wrap=True)
     result = execute(plan, progress=Progress(console))
     if result.turned:
         console.print(turned_remark(result.turned, result.made, plan.orientation), markup=False, soft_wrap=True)
@@ -333,6 +332,10 @@ def calibrate(
     names = data.class_set.name
     backend, model_set = choose_backend(backend, name, names, device, precision, chosen=chosen, options={})
     _warn(model_warnings(backend, model_set, names, {}))
+    _warn(shared_phrases(data.class_set))
+    console = Console(stderr=True, quiet=not progress)
+    for text in data.remarks:
+        console.print(text, markup=False, soft_wrap=True)
     truth = None if gt is None else Path(gt)
     found = choose(
         data,
@@ -343,7 +346,7 @@ def calibrate(
         fixed=_settings(settings, more),
         from_defaults=from_defaults,
         cache=None if cache is None else Path(cache),
-        progress=Progress(Console(stderr=True, quiet=not progress), "running the models on"),
+        progress=Progress(console, "running the models on"),
     )
     if out is not None:
         write_text(Path(out), config_file(found, data, model_set, backend, truth))

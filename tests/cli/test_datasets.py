@@ -125,3 +125,16 @@ def test_generate_names_them_too(photos, tmp_path):
     )  # fmt: skip
     assert "2 entries name no image of this dataset (b/a.jpg, x.jpg)" in done.stderr
     assert "warning: 'kitty' stands for 2 classes" in done.stderr
+
+
+def test_labels_of_another_split_are_no_warning(tmp_path):
+    """The label file of a toyland tree, of which the run has one split."""
+    for split in ("train", "val"):
+        made = CliRunner().invoke(app, ["datasets", "make", "toyland", "--out", str(tmp_path), "--split", split,
+                                        "--images", "2"])  # fmt: skip
+        assert made.exit_code == 0, made.output
+    words = ["datasets", "check", "--dataset", "voc", "--root", str(tmp_path), "--split", "val"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert f"{tmp_path / 'image_labels.json'}: 2 entries are of images outside voc val" in done.stdout
+    assert done.stderr == ""

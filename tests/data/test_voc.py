@@ -49,6 +49,24 @@ def test_splits_and_their_masks(voc: Path):
     assert [s.id for s in open_dataset("voc", voc, "val")] == IDS[2:3]
 
 
+def test_labels_of_other_splits_are_told_apart_from_mistyped_names(voc: Path):
+    """A label file of all splits, of which the folder has a part, two names that nothing has, and one of no form."""
+    rows = [*IDS, "2011_003145", "2011003146", "2007-000032", "a.jpg"]
+    (voc / "labels.csv").write_text("image,label\n" + "".join(f"{id},cat\n" for id in rows))
+    d = open_dataset("voc", voc)
+    assert d.unlabelled == 0
+    assert d.elsewhere == f"{voc / 'labels.csv'}: 4 entries are of images outside voc train"
+    assert d.unmatched == f"{voc / 'labels.csv'}: 2 entries name no image of this dataset (2007-000032, a.jpg)"
+    assert d.remarks == [d.elsewhere, d.unmatched]
+    for old, new in zip(IDS, "abcd", strict=True):  # a tree in VOC layout with names of its own
+        (voc / "JPEGImages" / f"{old}.jpg").rename(voc / "JPEGImages" / f"{new}.jpg")
+    lists(voc, train=["a", "b"], val=["c"], trainval=["a"])
+    (voc / "labels.csv").write_text("image,label\nJPEGImages/a.jpg,cat\nJPEGImages/d.jpg,cat\ne.jpg,cat\n")
+    d = open_dataset("voc", voc)
+    assert d.elsewhere.endswith("1 entry is of an image outside voc train")
+    assert d.unmatched.endswith("1 entry names no image of this dataset (e.jpg)")
+
+
 def test_train_aug_with_and_without_its_list(voc: Path):
     # Without a list: every augmented mask that has an image and is not of val.
     for name in ("train_aug", "trainaug"):

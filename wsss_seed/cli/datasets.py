@@ -57,9 +57,11 @@ def check(
     """
     from ..data import open_dataset
     from ..data.check import check_dataset
+    from ..io.progress import Progress
 
     data = open_dataset(dataset, root, split, classes, labels, images, seed, difficulty)
-    report = check_dataset(data)
+    with Progress(show.err).within("checking", "image", len(data)) as shown:
+        report = check_dataset(data, shown.step)
     if json:
         show.as_json(report.to_json())
     else:
@@ -110,7 +112,7 @@ def _of_labels(data: Dataset, report: Report) -> str:
     example = next((sample for sample in data if sample.labels), None)
     if example is not None and example.labels:
         text += f"; for example, {example.id} shows {', '.join(data.class_set.names[c] for c in example.labels)}"
-    return text
+    return text + (f"\n{data.elsewhere}" if data.elsewhere else "")
 
 
 def _of_masks(report: Report) -> str:
@@ -120,7 +122,8 @@ def _of_masks(report: Report) -> str:
     if report.no_background:
         text += f"; {report.no_background} without background"
     if report.labels_differ:
-        text += f"; {report.labels_differ} show other classes than the image-level labels"
+        verb = "shows" if report.labels_differ == 1 else "show"
+        text += f"; {report.labels_differ} {verb} other classes than the image-level labels"
     return text
 
 

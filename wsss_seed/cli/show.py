@@ -80,13 +80,11 @@ def error(text: str) -> None:
 
 
 def remarks(data: Dataset) -> None:
-    """Print what is odd about a dataset with classes and labels: files that were passed over, labels without an image,
-    and phrases that several classes have."""
+    """Print the remarks of a dataset and the phrases that several of its classes have."""
     from ..data.classes import shared_phrases
 
-    for text in (data.passed_over, data.unmatched):
-        if text:
-            message(text)
+    for text in data.remarks:
+        message(text)
     for text in shared_phrases(data.class_set):
         warning(text)
 

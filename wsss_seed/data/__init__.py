@@ -15,7 +15,7 @@ from .base import Boxes, Dataset, Sample, check_values
 from .classes import IGNORE, ClassSet, load_class_set
 from .ids import check_id
 from .images import read_labels, read_rgb
-from .labels import Labels, find_image_labels, read_image_labels
+from .labels import Labels, find_image_labels, outside_split, read_image_labels
 
 __all__ = [
     "DATASETS",
@@ -118,10 +118,22 @@ def open_dataset(
         )
         _set_labels(dataset, found, None if beside_it is None else str(beside_it.resolve()))
     if unmatched:
-        entries = "1 entry names" if len(unmatched) == 1 else f"{len(unmatched)} entries name"
-        listed = ", ".join(unmatched[:_NAMED]) + ", ..." * (len(unmatched) > _NAMED)
-        dataset.unmatched = f"{dataset.labels_source}: {entries} no image of this dataset ({listed})"
+        _remark(dataset, unmatched)
     return dataset
+
+
+def _remark(dataset: Dataset, entries: Sequence[str]) -> None:
+    """Say how many entries of the label file are of images outside the split, and which name none."""
+    published = dataset.name in ("voc", "coco")
+    known = outside_split(entries, dataset.outside, folder=_image_folder(dataset), published=published)
+    if others := sum(known):
+        are = "1 entry is of an image" if others == 1 else f"{others} entries are of images"
+        dataset.elsewhere = f"{dataset.labels_source}: {are} outside {dataset.title}"
+    none = [entry for entry, outside in zip(entries, known, strict=True) if not outside]
+    if none:
+        name = "1 entry names" if len(none) == 1 else f"{len(none)} entries name"
+        listed = ", ".join(none[:_NAMED]) + ", ..." * (len(none) > _NAMED)
+        dataset.unmatched = f"{dataset.labels_source}: {name} no image of this dataset ({listed})"
 
 
 def _image_folder(dataset: Dataset) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,8 @@ class Dataset:
         drawn: whether images and ground truth are generated, so that none can be missing or damaged.
         seed: random seed of the drawn images; 0 if they are files.
         difficulty: of the drawn images.
-        unmatched: how many entries of the label file name none of the images, in words; empty if there are none.
+        elsewhere: how many entries of the label file are of images outside the split, in words; empty if none are.
+        unmatched: how many entries of the label file name no image at all, in words; empty if there are none.
         passed_over: how many files of its folder are not among the samples, by kind, in words; empty if there are none.
     """
 
@@ -75,6 +76,7 @@ class Dataset:
     drawn: bool = False
     seed: int = 0
     difficulty: str = "standard"
+    elsewhere: str = ""
     unmatched: str = ""
     passed_over: str = ""
 
@@ -82,6 +84,16 @@ class Dataset:
     def title(self) -> str:
         """The dataset and its split, in words."""
         return f"{self.name} {self.split}"
+
+    @property
+    def remarks(self) -> list[str]:
+        """Files that were passed over and entries of the label file without an image, in sentences."""
+        return [text for text in (self.passed_over, self.elsewhere, self.unmatched) if text]
+
+    @property
+    def outside(self) -> Collection[str]:
+        """Ids of images that its folder has outside the split, as far as it knows them."""
+        return ()
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -26,7 +26,7 @@ import csv
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -117,6 +117,24 @@ def find_image_labels(
     return {}, None
 
 
+def outside_split(
+    entries: Sequence[str], outside: Collection[str], *, folder: str = "", published: bool = False
+) -> list[bool]:
+    """For each entry of a label file, whether it is of an image outside the split of a dataset rather than of none.
+
+    Args:
+        entries: entries that name no image of the split.
+        outside: ids of the images outside the split, as far as they are known.
+        folder: see ``read_image_labels``.
+        published: whether names in the form of VOC's and COCO's images are taken to be of these, of which a folder may
+            have only a part.
+    """
+    unknown: list[str] = []
+    _match(dict.fromkeys(entries, ()), list(outside), folder, unknown)
+    strange = {entry for entry in unknown if not (published and _numbered(_names(entry, folder)[0]))}
+    return [entry not in strange for entry in entries]
+
+
 # ---- matching entries to images
 
 
@@ -128,6 +146,11 @@ def _number(name: str) -> int | None:
     """The number in the names of VOC (2010_005582) and COCO (..._000000000009) images."""
     m = _VOC_OR_COCO.search(name)
     return int("".join(filter(None, m.groups()))) if m else None
+
+
+def _numbered(name: str) -> bool:
+    """Whether a name is that of a VOC or COCO image, or its number."""
+    return _SHORT.fullmatch(name) is not None or _number(name) is not None
 
 
 def _match(entries: Labels, ids: Sequence[str], folder: str, unmatched: list[str]) -> Labels:

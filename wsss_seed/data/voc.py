@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,7 @@ class Voc(Dataset):
         if self.split not in known:
             raise DataError(f"{root}: {unknown_name('split', self.split, known)}")
         images = index_images(root / IMAGES)
+        self._files = images.keys()
         if self.split in lists:
             rows = _read_list(lists[self.split], images)
         else:
@@ -93,6 +94,10 @@ class Voc(Dataset):
             Sample(id, only_file(root / IMAGES, images[id]), mask=self._mask_path(id, mask, masks, where))
             for id, mask, where in rows
         ]
+
+    @property
+    def outside(self) -> Collection[str]:
+        return self._files - set(self.ids)
 
     def _mask_path(
         self, id: str, listed: str | None, masks: list[tuple[Path, dict[str, list[str]]]], where: str
