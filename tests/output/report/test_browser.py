@@ -60,8 +60,15 @@ def boxes(tmp_path_factory) -> Path:
     known = ws.load_class_set("toyland")
     phrases = tuple((name, "ship") if name == "boat" else (name,) for name in known.names)
     classes = replace(known, phrases=phrases)
-    data = ws.open_dataset("toyland", split="val", images=30, labels="none", difficulty="hard", classes=classes)
-    out = tmp_path_factory.mktemp("boxes") / "seeds"
+    folder = tmp_path_factory.mktemp("boxes")
+    (folder / "images").mkdir()
+    world = ws.open_dataset("toyland", split="val", images=30, difficulty="hard")
+    for sample in world:
+        Image.fromarray(world.image(sample)).save(folder / "images" / f"{sample.id}.png")
+    classes = replace(classes, assume_present=False)
+    # a folder of images, because the report of a run over toyland shows the ground truth
+    data = ws.open_dataset("folder", folder / "images", labels="none", classes=classes)
+    out = folder / "seeds"
     ws.generate(data, out=out, models="tiny", device="cpu", progress=False)
     return ws.open_run(out).report().out
 
@@ -242,6 +249,12 @@ def test_narrow_windows_need_no_sideways_scrolling(visit, pages, boxes, width):
         settled(page)
         assert page.evaluate("[...document.querySelectorAll('dialog, #stage')].every(e => e.scrollWidth <= innerWidth)")
         assert page.locator("#stage").bounding_box()["width"] > 0.8 * min(width, 700)
+
+
+def test_the_class_table_fits_into_500_pixels(visit, boxes):
+    page = visit(boxes, 500)
+    assert page.locator("[data-key=missed]").is_visible()
+    assert page.evaluate("(table => table.scrollWidth <= table.clientWidth)(document.querySelector('.scroll'))")
 
 
 def test_dark_windows_are_dark(visit, pages):
