@@ -12,7 +12,7 @@ import typer
 
 from ..errors import UsageError
 from ..io import steps
-from . import show
+from . import loading, show
 from .options import option
 
 _OURS = __package__.split(".")[0]
@@ -74,8 +74,10 @@ def set_up(ctx: Any) -> None:
     restore = _silence("error" if not verbose else "warning" if verbose == 1 else "info")
     show.err.quiet = quiet
     steps.show_bars_on(show.err)
+    forget_imports = loading.announce()
 
     def end() -> None:
+        forget_imports()
         steps.show_bars_on(None)
         show.err.quiet = False
         restore()
