@@ -101,3 +101,11 @@ def test_a_backend_of_ones_own_is_found_by_its_entry_point(program, tmp_path: Pa
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "mIoU" in result.stdout
+    mistyped = program(
+        "generate", "--dataset", "toyland", "--images", 2, "--backend", "saliency", "--out", "other",
+        "--set", "thresold=0.3", env={"PYTHONPATH": path},
+    )  # fmt: skip
+    assert mistyped.returncode == 2
+    assert "Did you mean 'threshold'?" in mistyped.stderr
+    listed = program("settings", "saliency", env={"PYTHONPATH": path})
+    assert "threshold = 0.25    (number 0 to 1)" in listed.stdout

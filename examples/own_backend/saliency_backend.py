@@ -4,21 +4,34 @@ pip install examples/own_backend
 wsss-seed generate --dataset toyland --backend saliency
 """
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from wsss_seed.config import UnitInterval, flatten, override
 from wsss_seed.seeding.backends import BackendRequest
 from wsss_seed.types import LoadedSample, Seed
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What --set changes, and ``wsss-seed settings saliency`` lists.
+
+    Attributes:
+        threshold: smallest distance from the mean colour, relative to that between black and white.
+    """
+
+    OWNER: ClassVar[str] = "saliency"
+    threshold: UnitInterval = 0.25
 
 
 class Saliency:
     needs_boxes = False
 
-    def __init__(self, threshold: float):
-        self.settings: Mapping[str, Any] = {"threshold": threshold}
-        self.threshold = threshold
+    def __init__(self, settings: Settings):
+        self.settings = flatten(settings)
+        self.threshold = settings.threshold
 
     def seed(self, loaded: LoadedSample) -> Seed:
         image = loaded.image.astype(np.float32)
@@ -30,4 +43,4 @@ class Saliency:
 
 
 def build(request: BackendRequest) -> Saliency:
-    return Saliency(float(request.settings.get("threshold", 0.25)))
+    return Saliency(override(Settings(), request.settings))

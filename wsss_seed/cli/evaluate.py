@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
+from ..io.text import counted
 from . import options, show
 
 if TYPE_CHECKING:
@@ -101,29 +102,37 @@ def _of_run(pred: Path) -> tuple[Dataset, list[str]]:
 _IGNORED = {"background": "as background", "wrong": "as errors", "skip": "excluded"}
 """What happens to ignored pixels under each policy."""
 
+_LISTED = 10  # images without a prediction that are named
+
 
 def show_evaluation(evaluation: Evaluation) -> None:
     """Print the figures in per cent as a table, or the errors that kept them from being computed."""
-    problems = [f"{name}: no prediction" for name in evaluation.missing] + [error for _, error in evaluation.errors]
-    for problem in problems[:20]:
-        show.error(problem)
-    if problems:
-        more = f" ({len(problems) - 20} more not shown)" if len(problems) > 20 else ""
-        show.error(f"no mIoU: {len(problems)} of {evaluation.images} images cannot be compared{more}")
-        if evaluation.missing:
+    if not evaluation.complete:
+        missing, errors = evaluation.missing, evaluation.errors
+        if missing:
+            listed = ", ".join(missing[:_LISTED]) + ", ..." * (len(missing) > _LISTED)
+            show.error(f"no prediction for {counted(len(missing), 'image')}: {listed}")
+        show.failures(errors)
+        show.error(f"no mIoU: {len(missing) + len(errors)} of {evaluation.images} images cannot be compared")
+        if missing:
             show.message("wsss-seed evaluate with --finished scores the predictions that exist")
         return
     if evaluation.unfinished:
         everything = evaluation.images + evaluation.unfinished
         show.warning(f"{evaluation.unfinished} of {everything} images have no prediction and are left out")
+    per_class = evaluation.per_class_iou
     show.table(
-        f"IoU in % over {evaluation.images} images",
+        f"IoU in % over {counted(evaluation.images, 'image')}",
         ["class", "IoU", "boundary IoU"],
         [
             [name, show.percent(iou), show.percent(evaluation.per_class_boundary_iou[name])]
-            for name, iou in evaluation.per_class_iou.items()
+            for name, iou in per_class.items()
+            if iou is not None
         ],
     )
+    absent = [name for name, iou in per_class.items() if iou is None]
+    if absent:
+        show.result(f"not in the ground truth of these images: {', '.join(absent)}")
     miou = {_IGNORED[policy]: show.percent(value) for policy, value in evaluation.miou_by_policy.items()}
     first = _IGNORED[evaluation.policy]
     others = ", ".join(f"{how} {value} %" for how, value in miou.items() if how != first)

@@ -50,11 +50,12 @@ def list_(json: options.Json = False) -> None:
             }
         )
         return
+    states = {(role, n): _state(role, n) for s in sets.values() for role, n, _ in s.models()}  # may load libraries
     for name, s in sets.items():
         show.result(f"{name}: {s.title}")
         for role, n, backend in s.models():
             only = f" for {backend}" if backend else ""
-            show.result(f"  {role:9} {n}{only} ({_state(role, n)})")
+            show.result(f"  {role:9} {n}{only} ({states[role, n]})")
     show.result("checkpoints:")
     for c in checkpoints:
         show.result(f"  {c.role:9} {c.name:29} {c.size / 1e6:5.0f} MB, {c.licence} ({c.state()}){_seen(c.seen)}")

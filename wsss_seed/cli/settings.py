@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_
 from importlib import import_module
 from textwrap import wrap
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -40,14 +40,9 @@ def settings(
 
     Presets, recipes and model sets override some defaults; run.json records the values of a run.
     """
-    if name is not None and name not in SETTINGS:
-        raise unknown_name("backend or command", name, SETTINGS)
     from ..config import describe
 
-    found: dict[str, Any] = {}
-    for owner in [name] if name else SETTINGS:
-        module, cls = SETTINGS[owner]
-        found[owner] = describe(getattr(import_module(f"wsss_seed.{module}"), cls)())
+    found = {owner: describe(_class(owner)()) for owner in ([name] if name else SETTINGS)}
     if json:
         show.as_json({owner: [vars(s) for s in entries] for owner, entries in found.items()})
         return
@@ -57,3 +52,16 @@ def settings(
             show.result(f"  {s.key} = {json_.dumps(s.default, ensure_ascii=False)}    ({s.values})")
             for line in wrap(s.meaning, 92):
                 show.result(f"      {line}")
+
+
+def _class(name: str) -> type:
+    """The settings of a backend or command; also of a backend that another package provides."""
+    if name in SETTINGS:
+        module, cls = SETTINGS[name]
+        found: type = getattr(import_module(f"wsss_seed.{module}"), cls)
+        return found
+    from ..seeding.backends import backends, settings_class
+
+    if name not in backends():
+        raise unknown_name("backend or command", name, {**SETTINGS, **backends()})
+    return settings_class(name)

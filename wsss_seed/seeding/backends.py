@@ -2,12 +2,14 @@
 
 Built-in and third-party backends are registered alike: an entry point refers to a function
 ``build(request: BackendRequest, **options) -> Seeder``. Options that only one backend has, such as the prompts of
-clip-sams, are keyword-only arguments of its function.
+clip-sams, are keyword-only arguments of its function. ``wsss-seed settings`` lists the dataclass ``Settings`` of its
+module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from inspect import signature
@@ -54,18 +56,34 @@ def build_seeder(name: str, request: BackendRequest, options: Mapping[str, str] 
     Raises:
         WsssError: an unknown backend, one that cannot be imported, or an option it does not have.
     """
-    known = backends()
-    if name not in known:
-        raise unknown_name("backend", name, known)
-    try:
-        build = known[name].load()
-    except ImportError as error:
-        raise UsageError(
-            f"backend '{name}' cannot be imported ({error}); reinstall the package that provides it"
-        ) from error
+    build = _load(name)
     known_options = [p.name for p in signature(build).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options or {}:
         if option not in known_options:
             raise UsageError(f"backend '{name}' has no {option}; it is an option of another backend")
-    seeder: Seeder = build(replace(request, models=request.models.for_backend(name)), **(options or {}))
-    return seeder
+    return build(replace(request, models=request.models.for_backend(name)), **(options or {}))
+
+
+def settings_class(name: str) -> type:
+    """The settings of a backend: the dataclass ``Settings`` in the module of its function.
+
+    Raises:
+        WsssError: an unknown backend, one that cannot be imported, or one without such a class.
+    """
+    found = getattr(sys.modules[_load(name).__module__], "Settings", None)
+    if not isinstance(found, type):
+        raise UsageError(f"backend '{name}' does not describe its settings; see the documentation of its package")
+    return found
+
+
+def _load(name: str) -> Callable[..., Seeder]:
+    known = backends()
+    if name not in known:
+        raise unknown_name("backend", name, known)
+    try:
+        build: Callable[..., Seeder] = known[name].load()
+    except ImportError as error:
+        raise UsageError(
+            f"backend '{name}' cannot be imported ({error}); reinstall the package that provides it"
+        ) from error
+    return build
