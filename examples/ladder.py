@@ -109,11 +109,13 @@ def main() -> None:
             continue
         learned = settings.get("stage") in ("coarse", "fine")
         for prompts in args.prompts if learned and args.prompts else [None]:
-            given = {**settings, **({"prompts": str(prompts)} if prompts else {})}
+            given = {key: value for key, value in settings.items() if key != "stage"}
             if backend == "clip-sams" and args.margin:
                 given["sams.margin"] = args.margin
+            options = {"stage": settings.get("stage"), "prompts": prompts and str(prompts)}
             request = BackendRequest(classes, models, given)
-            seeders.append((name, build_seeder(backend, request), Score(len(classes.names) + 1)))
+            seeder = build_seeder(backend, request, {key: value for key, value in options.items() if value})
+            seeders.append((name, seeder, Score(len(classes.names) + 1)))
     bound = Score(len(classes.names) + 1)
     proposals_of = cached_proposals(models, proposal_settings(classes, models, {}))
     begin = time.monotonic()

@@ -60,6 +60,7 @@ def arrays(split: str, images: int, folder: Path, seed: int = 0, workers: int = 
     """
     root = folder / f"{split}-{seed}-{images}"
     if not (root / "done").exists():
+        print(f"drawing {images} images of {split} into {root}", flush=True)
         root.mkdir(parents=True, exist_ok=True)
         out: dict[str, np.ndarray] = {}
         with Pool(workers) as pool:

@@ -20,3 +20,19 @@ def test_its_help_is_shown(script, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="0"):
         runpy.run_path(str(script), run_name="__main__")
     assert "usage" in capsys.readouterr().out.lower()
+
+
+def test_the_ladder_prints_a_row_per_step(monkeypatch, capsys):
+    """Its stages and prompts are options of the backend, everything else is a setting."""
+    words = ["--images", "1", "--rows", "learned", "channel weights: + SAMS", "label-free"]
+    monkeypatch.setattr(sys, "argv", ["ladder.py", *words])
+    runpy.run_path(str(EXAMPLES / "ladder.py"), run_name="__main__")
+    table = capsys.readouterr().out
+    for row in (
+        "learned cls prompts",
+        "learned seg prompts",
+        "channel weights: + SAMS",
+        "dino-sam, label-free",
+        "oracle",
+    ):
+        assert row in table
