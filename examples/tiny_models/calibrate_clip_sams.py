@@ -80,12 +80,13 @@ def main() -> None:
     world = Toyland(classes, "val", args.images)
     samples = [LoadedSample(s, world.image(s)) for s in world.samples]
     truth = [world.mask(s) for s in world.samples]
-    base: dict[str, Any] = {"stage": args.stage, "prompts": args.prompts, "sams.vote": not args.no_vote}
+    base: dict[str, Any] = {"sams.vote": not args.no_vote}
     models.__dict__["clip"] = Remembered(models.clip)
     masks: dict[int, Any] = {}
 
     def measure(values: dict[str, Any]) -> float:
-        seeder = build(BackendRequest(classes, models, {**base, **values}))
+        request = BackendRequest(classes, models, {**base, **values})
+        seeder = build(request, stage=args.stage, prompts=args.prompts)
         generate = seeder._proposals
 
         def once(image: np.ndarray) -> Any:
@@ -96,7 +97,7 @@ def main() -> None:
         seeder._proposals = once
         return miou(seeder, samples, truth)
 
-    start = build(BackendRequest(classes, models, base)).settings
+    start = build(BackendRequest(classes, models, base), stage=args.stage, prompts=args.prompts).settings
     values = {key: start[key] for key in args.keys}
     best = measure(values)
     print(f"start {best:.4f} {values}", flush=True)

@@ -40,6 +40,13 @@ def test_the_readme_command(program, tmp_path: Path):
     assert json.loads((tmp_path / "seeds" / "run.json").read_text())["settings"]["backend"]["name"] == "dino-sam"
 
 
+def test_models_that_replace_those_of_the_set_are_named(cli):
+    command = ("generate", "--dataset", "toyland", "--images", 1)
+    assert "dino-sam with model set 'tiny' on cpu" in cli(*command, "--device", "cpu", "--out", "a").stderr
+    other = cli(*command, "--device", "cpu", "--clip", "tiny-regions", "--out", "b").stderr
+    assert "dino-sam with model set 'tiny', but clip tiny-regions, on cpu" in other
+
+
 def test_options_of_clip_sams_choose_it(cli, tmp_path: Path):
     for option in (["--prompts", "handwritten"], ["--preset", "toyland", "--stage", "handwritten"]):
         result = cli("generate", "--dataset", "toyland", "--images", 1, *option, "--out", option[0], "--json")

@@ -36,3 +36,12 @@ def test_the_ladder_prints_a_row_per_step(monkeypatch, capsys):
         "oracle",
     ):
         assert row in table
+
+
+def test_a_stage_of_clip_sams_is_calibrated(monkeypatch, capsys):
+    folder = EXAMPLES / "tiny_models"
+    monkeypatch.setattr(sys, "argv", ["calibrate_clip_sams.py", "coarse", "--images", "1", "--rounds", "0"])
+    monkeypatch.syspath_prepend(str(folder))
+    runpy.run_path(str(folder / "calibrate_clip_sams.py"), run_name="__main__")
+    start, end = capsys.readouterr().out.splitlines()[:2]
+    assert end == f"end {float(start.split()[1])}"

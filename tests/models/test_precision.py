@@ -51,6 +51,8 @@ def test_devices_of_other_kinds_are_refused():
             _ = ModelSet("tiny", device).device
         assert "\n" not in str(error.value)
     assert ModelSet("tiny", "auto").device in ("cpu", "cuda")
+    with pytest.raises(UsageError, match="`device` cpu,cpu: only generate takes several devices; give one"):
+        _ = ModelSet("tiny", "cpu,cpu").device
 
 
 def test_fp32_is_float32_throughout():

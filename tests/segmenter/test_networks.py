@@ -156,6 +156,14 @@ def test_encoder_weights_from_a_folder_of_transformers(tmp_path, kind):
         build(settings, CLASSES, str(tmp_path / "nothing"))
 
 
+def test_published_encoder_weights_that_are_missing_offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("WSSS_SEED_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(WsssError, match=r"not in the cache, and offline .*; give `encoder_weights`"):
+        build(NetworkSettings("hf-segformer", "mit-b0"), CLASSES, "imagenet")
+
+
 @pytest.mark.parametrize(
     ("settings", "parts"),
     [

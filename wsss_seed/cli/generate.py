@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..data.base import Dataset, Sample
     from ..data.orientation import Orientation
     from ..evaluation.evaluate import Evaluation
+    from ..models.zoo import ModelSet
     from ..run.generate import RunResult
 
 Shard = Annotated[str | None, options.option("--shard", help="I/N: process only every Nth image, from the Ith on.")]
@@ -155,7 +156,7 @@ def generate(
     show.message(
         f"{counted(len(data), 'image')} of {data.title}, {len(data.class_set.names)} "
         f"{'class' if len(data.class_set.names) == 1 else 'classes'}, labels: "
-        f"{data.labels_source or 'none'}; {plan.backend} with model set '{plan.models.name}' on {where}"
+        f"{data.labels_source or 'none'}; {plan.backend} with {_described(plan.models, plan.backend)} on {where}"
     )
     show.remarks(data)
     if data.labels_source not in (None, "drawn") and data.unlabelled:
@@ -163,6 +164,15 @@ def generate(
     warn_of_truth(data, lambda: plan.samples[part[0] :: part[1]])
     result = execute(plan, part, Progress(show.err))
     conclude(result, data, plan.orientation, json)
+
+
+def _described(models: ModelSet, backend: str) -> str:
+    """The model set, and the models that replace its own."""
+    from ..models.zoo import ModelSet
+
+    usual = ModelSet(models.name).for_backend(backend).names
+    chosen = [f"{role} {name}" for role, name in models.for_backend(backend).names.items() if usual.get(role) != name]
+    return f"model set '{models.name}'" + (f", but {', '.join(chosen)}," if chosen else "")
 
 
 def warn_of_truth(data: Dataset, samples: Callable[[], Sequence[Sample]]) -> None:

@@ -24,8 +24,11 @@ def check_device(name: str) -> None:
     """Check that a device is ``auto`` or of a supported kind.
 
     Raises:
-        UsageError: it is neither the CPU nor an NVIDIA or AMD GPU; Apple's mps is not supported, for example.
+        UsageError: several devices, or one that is neither the CPU nor an NVIDIA or AMD GPU; Apple's mps is not
+            supported, for example.
     """
+    if "," in name:
+        raise UsageError(f"`device` {name}: only generate takes several devices; give one")
     if name.partition(":")[0] not in ("auto", "cpu", "cuda"):
         raise UsageError(
             f"`device` {name}: only cpu and cuda are supported (part of the computation needs float64, and the sizes "

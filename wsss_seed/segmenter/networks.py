@@ -17,6 +17,7 @@ from ..config import NonNegativeFloat, NonNegativeInt, PositiveInt
 from ..data.classes import IGNORE
 from ..errors import CheckpointError, WsssError, one_line, out_of_memory, unknown_name
 from ..io.extras import install_command
+from ..models.cache import offline
 
 STRIDE = 32
 """Inputs have sides that are multiples of this; ``Network.forward`` pads to them."""
@@ -331,8 +332,12 @@ def _pretrained(encoder: str, source: str, load: Callable[[], Any]) -> Any:
     except ImportError:
         raise
     except Exception as error:
+        forbidden = offline()
+        why = one_line(error)
+        if forbidden and not Path(source).exists():
+            why = f"not in the cache, and offline (--offline or {forbidden} is set)"
         raise CheckpointError(
-            f"pretrained weights of encoder {encoder} ({source}) cannot be loaded: {one_line(error)}; give "
+            f"pretrained weights of encoder {encoder} ({source}) cannot be loaded: {why}; give "
             "`encoder_weights` a file, or none to train from random weights"
         ) from None
 
