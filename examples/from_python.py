@@ -8,4 +8,4 @@ import wsss_seed as ws
 seeder = ws.load(classes="toyland", models="tiny", mode="label_free")
 world = ws.open_dataset("toyland", images=3)
 for seed in seeder.stream(world.image(sample) for sample in world):
-    print(seed.labels.shape, seed.names, [f"{i.score:.2f}" for i in seed.instances])
+    print(seed.labels.shape, [f"{seeder.class_set.names[i.class_id]} {i.score:.2f}" for i in seed.instances])

@@ -16,7 +16,7 @@ seeder = ws.load("dino-sam", classes="toyland", models="tiny")
 world = ws.open_dataset("toyland", images=8)
 image = world.image(world[0])
 seed = seeder(image)
-print(seed.names, seed.labels.shape, f"{(seed.labels == 255).mean():.1%} ignored")
+print(seed.labels.shape, f"{(seed.labels == 255).mean():.1%} ignored")
 seed.plot()
 
 # %% The objects found, with class, score, box and mask.

@@ -80,7 +80,7 @@ class Seed:
     Attributes:
         labels: uint8 (H, W) label map; 0 background, 1..K foreground, 255 ignore label.
         confidence: float32 (H, W) in 0..1.
-        present: foreground indices of the classes in the image, ascending.
+        present: foreground indices of the classes taken to be in the image, ascending; the label map may lack some.
         scores: foreground index -> score, for each class considered.
         evidence: intermediate results that explain the seed, as JSON values; ``detections``, if there are any, is a
             list of mappings with a ``box``, x0 y0 x1 y1 in pixels.
@@ -124,7 +124,7 @@ class Seed:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the classes in the image."""
+        """Names of the classes in ``present``."""
         names = self._classes().names
         return tuple(names[c] for c in self.present)
 
