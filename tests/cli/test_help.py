@@ -39,7 +39,7 @@ def test_summaries_are_whole(width):
         words = " ".join(text.split())
         group = ROOT.commands[path[0]] if path else ROOT
         for command in group.commands.values():
-            assert " ".join(command.help.split("\n\n")[0].split()) in words.replace("- ", "-")
+            assert " ".join(command.help.split("\n\n")[0].split()) in words
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,14 @@ def test_each_option_has_one_place(path, command):
             name = max(param.opts, key=len)
             assert sum(name in line.split("  ")[1].replace(",", "").split() for line in lines if line[2:3] == "-") == 1
     assert len(command.params) <= 10 or "General:" in lines
+
+
+@pytest.mark.parametrize("width", [50, 80])
+def test_names_with_hyphens_stay_on_one_line(width):
+    for path, _ in commands():
+        text = help_of(*path, width=width)
+        assert not [line for line in text.splitlines() if line.endswith("-")]
+        assert "\u2011" not in text
 
 
 def test_examples_are_shown_as_a_module_too():

@@ -58,6 +58,20 @@ EXAMPLES = {
 """Command -> a command line for its help."""
 
 
+_UNBROKEN = str.maketrans("-", "\u2011")  # a hyphen at which lines are not broken, so that names stay whole
+_PLAIN = str.maketrans("\u2011", "-")
+
+
+def _help(command: Any, ctx: Any) -> str:
+    """The help of a command, in which names such as clip-sams stay on one line."""
+    formatter = ctx.make_formatter()
+    write_text, write_dl = formatter.write_text, formatter.write_dl
+    formatter.write_text = lambda text: write_text(text.translate(_UNBROKEN))
+    formatter.write_dl = lambda rows: write_dl([(name, text.translate(_UNBROKEN)) for name, text in rows])
+    command.format_help(ctx, formatter)
+    return str(formatter.getvalue().rstrip("\n").translate(_PLAIN))
+
+
 class Command(TyperCommand):
     """A command with --quiet and --verbose, whose help has its options in sections, and an example."""
 
@@ -75,6 +89,9 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         verbosity.set_up(ctx)
         return super().invoke(ctx)
+
+    def get_help(self, ctx: Any) -> str:
+        return _help(self, ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         arguments, options = [], []
@@ -111,6 +128,9 @@ def _in_sections(options: Iterable[tuple[list[str], Any]]) -> dict[str, list[Any
 
 class Group(TyperGroup):
     """A group of commands whose help has the whole first paragraph of each command, wrapped instead of cut off."""
+
+    def get_help(self, ctx: Any) -> str:
+        return _help(self, ctx)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
