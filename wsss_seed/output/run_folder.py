@@ -261,20 +261,20 @@ class RunFolder:
             since = 0.0
             if token:
                 since = plan.since if plan is not None and plan.token == token else time.time()
-            former = self.former(samples, since=since)
-            kept = frozenset(former.kept)
-            todo = np.array(
-                [s.id not in former.done or not (complete is None or s.id in kept or complete(s.id)) for s in samples],
-                bool,
-            )
+            states = self._states(samples, manifest_files(self.path), since)
+            done = np.isin(np.frombuffer(states, np.uint8), (State.DONE, State.KEPT))
+            if complete is not None:
+                for i in np.flatnonzero(np.frombuffer(states, np.uint8) == State.DONE).tolist():
+                    done[i] = complete(samples[i].id)
+            kept, replaced = _ids(samples, states, State.KEPT), _ids(samples, states, State.REPLACED)
             index, count = self._part
-            plan = Plan((index + 1, count), len(samples), size, pack(todo), former.kept, former.replaced, token, since)
+            plan = Plan((index + 1, count), len(samples), size, pack(~done), kept, replaced, token, since)
             if not again and folder.exists():
                 shutil.rmtree(folder)
             folder.mkdir(exist_ok=True)
             made = shards_of(plan)
             if again:
-                made.reopen(todo)
+                made.reopen(~done)
             write_plan(folder, plan)
             return made
 
@@ -321,10 +321,16 @@ class RunFolder:
             OSError: the manifest cannot be read.
             WsssError: finished masks were generated with image-level labels that differ from the current ones.
         """
+        states = self._states(samples, manifest_files(self.path) if files is None else files, since)
+        done = _ids(samples, states, State.DONE, State.KEPT)
+        return Former(frozenset(done), _ids(samples, states, State.KEPT), _ids(samples, states, State.REPLACED))
+
+    def _states(self, samples: Sequence[Sample], files: Iterable[Path], since: float) -> bytearray:
+        """The ``State`` of each sample; see ``former``."""
         place = {sample.id: index for index, sample in enumerate(samples)}
         states, times = bytearray(len(samples)), array("d", [-1.0]) * len(samples)
         relabelled: dict[str, str] = {}
-        for record in read_records(manifest_files(self.path) if files is None else files):
+        for record in read_records(files):
             index = place.get(record.id)
             if index is not None and record.finished >= max(since, times[index]):
                 times[index], states[index] = record.finished, self._state(record, samples[index].image)
@@ -338,11 +344,7 @@ class RunFolder:
                 f"{self.path}: finished masks were made with other image-level labels ({changes}{several}); use "
                 "`overwrite` to start the run again, or another `out`"
             )
-
-        def of(*which: State) -> Iterator[str]:
-            return (samples[index].id for index, state in enumerate(states) if state in which)
-
-        return Former(frozenset(of(State.DONE, State.KEPT)), tuple(of(State.KEPT)), tuple(of(State.REPLACED)))
+        return states
 
     def _state(self, record: Record, image: Path | None) -> State:
         if record.status != "ok" or record.settings != self._fingerprint or record.mask is None:
@@ -467,6 +469,15 @@ class RunFolder:
     def _merge(self, order: Sequence[str], images: int) -> None:
         if self._worker.others():
             remove_parts([self.path])
+        about = read_run(self.path) or {}
+        list_file = self.path / LISTS / "Segmentation" / f"{self.split}.txt"
+        if self._merged(about, images) and list_file.exists():
+            for file in manifest_files(self.path):
+                if file.name != MANIFEST:
+                    file.unlink()
+            self._clean(everything=False)
+            return
+        write_json(self.path / RUN, about | {"finished": None})  # until all files below are written
         totals = Totals()
         done: list[str] = []
         left = images
@@ -485,10 +496,20 @@ class RunFolder:
                         yield line
 
         compact(self.path, lines())
-        write_text(self.path / LISTS / "Segmentation" / f"{self.split}.txt", "".join(f"{id}\n" for id in done))
+        write_text(list_file, "".join(f"{id}\n" for id in done))
         now = {"finished": _now(), "totals": totals.to_json() | {"images": images}}
-        write_json(self.path / RUN, (read_run(self.path) or {}) | now)
+        write_json(self.path / RUN, about | now)
         self._clean(everything=left == 0)
+
+    def _merged(self, about: Mapping[str, Any], images: int) -> bool:
+        """Whether the manifest has all records of a run of this number of images, and need not be written again."""
+        files = manifest_files(self.path)
+        return (
+            about.get("finished") is not None
+            and (about.get("totals") or {}).get("images") == images
+            and any(file.name == MANIFEST for file in files)
+            and not any(file.stat().st_size for file in files if file.name != MANIFEST)
+        )
 
     def _clean(self, *, everything: bool) -> None:
         """Remove what dead workers and plans have left.
@@ -536,6 +557,11 @@ class RunFolder:
             if not part.stat().st_size:
                 part.unlink()
         self._worker.leave()
+
+
+def _ids(samples: Sequence[Sample], states: bytearray, *which: State) -> tuple[str, ...]:
+    """Ids of the samples in one of these states."""
+    return tuple(samples[index].id for index, state in enumerate(states) if state in which)
 
 
 def _in_use(path: Path) -> WsssError:
