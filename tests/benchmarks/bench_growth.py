@@ -55,7 +55,7 @@ class Links:
     def at(self, path: Path) -> None:
         self.made += 1
         if self.made % LINKS == 0:
-            self.source = self.source.with_name(f"{self.made}{self.source.suffix}")
+            self.source = self.source.with_name(f"{self.source.stem.partition('-')[0]}-{self.made}{self.source.suffix}")
             self.source.write_bytes(self.data)
             os.utime(self.source, (1_700_000_000,) * 2)
         os.link(self.source, path)

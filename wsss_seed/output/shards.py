@@ -122,7 +122,10 @@ def joined(folder: Path) -> list[str]:
 
 
 def troubled(folder: Path) -> bool:
-    """Whether the folder is that of a plan with a shard that is not done and whose worker died."""
+    """Whether the folder is that of a plan with a shard that is not done and whose worker died.
+
+    Only while no worker is processing the plan.
+    """
     return any(
         not former.released
         for name, numbers in lease_numbers(folder).items()
