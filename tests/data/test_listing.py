@@ -10,7 +10,7 @@ import pytest
 from tests.data.photographs import photo, refused
 from wsss_seed.data import open_dataset
 from wsss_seed.data.images import REMEDIES
-from wsss_seed.data.listing import image_files, index_images, only_file, passed_over
+from wsss_seed.data.listing import Listing, image_files, passed_over
 from wsss_seed.errors import DataError
 
 
@@ -83,11 +83,11 @@ def test_ids_are_paths_without_suffix_in_order_of_the_names(tmp_path: Path):
 def test_files_of_one_id_are_kept_apart_until_one_is_asked_for(tmp_path: Path):
     for name in ("a.png", "a.jpg", "b.png"):
         photo(tmp_path / name)
-    files = index_images(tmp_path)
-    assert files == {"a": ["a.jpg", "a.png"], "b": ["b.png"]}
-    assert only_file(tmp_path, files["b"]) == tmp_path / "b.png"
+    files = Listing(tmp_path)
+    assert list(files) == [("a", "a.jpg"), ("a", "a.png"), ("b", "b.png")]
+    assert (files.file("b"), files.file("c")) == ("b.png", None)
     with pytest.raises(DataError, match=r"a\.jpg and a\.png have the same id; rename or remove one of them"):
-        only_file(tmp_path, files["a"])
+        files.file("a")
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path):

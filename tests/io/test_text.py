@@ -16,7 +16,7 @@ def test_line_endings_and_byte_order_marks(tmp_path: Path, raw: bytes):
 
 def test_blank_lines_count_but_are_left_out(tmp_path: Path):
     (tmp_path / "a.txt").write_text("\n a \n\n\tb\n")
-    assert read_lines(tmp_path / "a.txt") == [(2, "a"), (4, "b")]
+    assert list(read_lines(tmp_path / "a.txt")) == [(2, "a"), (4, "b")]
 
 
 def test_what_is_wrong_names_the_file(tmp_path: Path):

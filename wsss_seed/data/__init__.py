@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from .classes import IGNORE, ClassSet, load_class_set
 from .ids import check_id
 from .images import read_labels, read_rgb
 from .labels import Labels, find_image_labels, outside_split, read_image_labels
+from .samples import LabelColumn, Labelled
 
 __all__ = [
     "DATASETS",
@@ -197,5 +197,5 @@ def _labels_of_masks(dataset: Dataset) -> Labels:
 
 def _set_labels(dataset: Dataset, labels: Labels, source: str | None) -> None:
     if source is not None or dataset.labels_source is not None:
-        dataset.samples = [replace(s, labels=labels.get(s.id)) for s in dataset]
+        dataset.samples = Labelled(dataset.samples, LabelColumn(map(labels.get, dataset.ids)))
     dataset.labels_source = source

@@ -12,23 +12,8 @@ from ..errors import ImageError
 from .classes import IGNORE, ClassSet
 from .images import read_labels, read_orientation, read_rgb
 from .orientation import turn
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One image of a dataset.
-
-    Attributes:
-        id: name of the image within its dataset, ``/`` between folders, without suffix.
-        image: path of the image file; None if the image is drawn.
-        labels: foreground indices (0-based, ascending) of the image-level labels; None if unknown.
-        mask: path of the ground-truth label map; None if there is none or it is drawn or rasterised.
-    """
-
-    id: str
-    image: Path | None = None
-    labels: tuple[int, ...] | None = None
-    mask: Path | None = None
+from .samples import Labelled, has_masks, ids_of
+from .samples import Sample as Sample
 
 
 @dataclass(frozen=True)
@@ -140,16 +125,20 @@ class Dataset:
         return None
 
     @property
-    def ids(self) -> list[str]:
+    def ids(self) -> Sequence[str]:
         """The ids of the samples in order."""
-        return [s.id for s in self.samples]
+        return ids_of(self.samples)
 
     @property
     def unlabelled(self) -> int:
         """Number of samples without image-level labels."""
-        return len(self) if self.labels_source is None else sum(s.labels is None for s in self)
+        if self.labels_source is None:
+            return len(self)
+        if isinstance(self.samples, Labelled):
+            return self.samples.labels.unknown
+        return sum(s.labels is None for s in self)
 
     @property
     def has_masks(self) -> bool:
         """Whether every sample has a ground-truth label map."""
-        return all(s.mask is not None for s in self.samples)
+        return has_masks(self.samples)

@@ -16,7 +16,9 @@ from .base import Boxes, Dataset, Sample
 from .classes import IGNORE, ClassSet, class_set_of, load_class_set
 from .ids import check_id, check_ids
 from .labels import coco_image_labels
+from .lazy import Texts
 from .rle import Shape, checked_shape, checked_size, rasterised
+from .samples import Files, FileSamples, LabelColumn, Labelled
 
 _PREFIX = "instances_"
 # COCO numbers its 80 categories 1..90 and leaves these out.
@@ -64,7 +66,8 @@ class Coco(Dataset):
             raise DataError(f"{self.path}: no image")
         check_ids(ids, lambda i: f"{self.path}, image {table['images'][i]['id']}")
         images = _Images(root, self.split, self.path)
-        self.samples = [Sample(id, images.find(name), present) for id, (name, present) in zip(ids, labels, strict=True)]
+        files = Files(Path(), Texts(str(images.find(name)) for name, _ in labels))
+        self.samples = Labelled(FileSamples(Texts(ids), files), LabelColumn(present for _, present in labels))
         self._images = dict(zip(ids, table["images"], strict=True))
         self._annotations: dict[Any, list[dict[str, Any]]] = defaultdict(list)
         for annotation in table["annotations"]:

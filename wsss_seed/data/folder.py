@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ from .base import Dataset, Sample
 from .classes import ClassSet
 from .ids import LONGEST, escaped, folded, id_fault
 from .images import SUFFIXES
+from .lazy import Index, Texts
 from .listing import image_files, passed_over
+from .samples import Files, FileSamples
 
 
 class Folder(Dataset):
@@ -34,36 +36,23 @@ class Folder(Dataset):
         if not root.is_dir():
             raise DataError(f"{root}: {'a file, not a folder' if root.exists() else 'no such folder'}")
         self._root = root
-        files: dict[str, list[tuple[str, str]]] = {}
+        ids, files = Texts(), Texts()
         others: Counter[str] = Counter()
         for id, file in image_files(root, others):
-            files.setdefault(folded(id), []).append((id, file))
-        if not files:
+            ids.append(id)
+            files.append(file)
+        if not ids:
             found = passed_over(others)
             raise DataError(
                 f"{root}: no image below it{found and f' ({found})'}; known suffixes are {', '.join(SUFFIXES)}"
             )
         self.passed_over = passed_over(others)
         self.class_set = class_set
-        self._faults: dict[str, str] = {}
-        samples, unusable = [], []
-        for alike in files.values():
-            for id, file in alike:
-                if fault := _fault(root, id, file, [other for _, other in alike if other != file]):
-                    unusable.append((file, fault))
-                else:
-                    samples.append(Sample(id, root / file))
-        taken = set(files)
-        for file, fault in unusable:
-            id = name = escaped(file)
-            number = 1
-            while folded(id) in taken:
-                number += 1
-                id = f"{name}~{number}"
-            taken.add(folded(id))
-            self._faults[id] = fault
-            samples.append(Sample(id, root / file))
-        self.samples = sorted(samples, key=lambda sample: sample.id)
+        renamed, self._faults = _unusable(root, ids, files)
+        order = sorted(range(len(ids)), key=lambda i: renamed.get(i) or ids[i])
+        self.samples = FileSamples(
+            Texts(renamed.get(i) or ids[i] for i in order), Files(root, Texts(files[i] for i in order))
+        )
 
     @property
     def title(self) -> str:
@@ -94,8 +83,7 @@ class ImagesAndMasks(Folder):
         super().__init__(root, class_set)
         if not masks.is_dir():
             raise DataError(f"{masks}: no such folder")
-        named = [(sample, masks / f"{sample.id}.png") for sample in self.samples if sample.id not in self._faults]
-        pairs = [replace(sample, mask=mask) for sample, mask in named if mask.is_file()]
+        pairs = [i for i, id in enumerate(self.ids) if id not in self._faults and (masks / f"{id}.png").is_file()]
         if not pairs:
             raise DataError(
                 f"{masks}: no label map of the {len(self)} images in {root}; that of {self[0].id!r} is to be called "
@@ -103,25 +91,53 @@ class ImagesAndMasks(Folder):
             )
         if len(pairs) < len(self):
             self.passed_over = f"{len(self) - len(pairs)} of {len(self)} images in {root} have no label map in {masks}"
-        self.samples = pairs
+        ids = Texts(self.ids[i] for i in pairs)
+        images = Texts(str(self[i].image) for i in pairs)
+        self.samples = FileSamples(ids, Files(Path(), images), Files(masks, Texts(f"{id}.png" for id in ids)))
 
 
-def _fault(root: Path, id: str, file: str, alike: list[str]) -> str | None:
-    """Why nothing may be written under an id, or None; ``alike`` are files whose ids are equal on some file systems."""
-    where = _shown(str(root / file))
+def _unusable(root: Path, ids: Sequence[str], files: Sequence[str]) -> tuple[dict[int, str], dict[str, str]]:
+    """The images under whose ids nothing may be written: position -> another id, and other id -> reason."""
+    index = Index(ids, folded)
+    alike = {i: group for group in index.repeated() for i in group}
+    renamed: dict[int, str] = {}
+    faults: dict[str, str] = {}
+    taken: set[str] = set()
+    for i, id in enumerate(ids):
+        why = _fault(id)
+        if why is None and i not in alike:
+            continue
+        other = name = escaped(files[i])
+        number = 1
+        while index.find(other) or folded(other) in taken:
+            number += 1
+            other = f"{name}~{number}"
+        taken.add(folded(other))
+        renamed[i] = other
+        where = _shown(str(root / files[i]))
+        twins = [files[j] for j in alike.get(i, ()) if j != i]
+        faults[other] = f"{where}: {why or _same_name(files[i], twins)}; rename the image"
+    return renamed, faults
+
+
+def _fault(id: str) -> str | None:
+    """Why nothing may be written under an id, whatever the others are; None if it is valid."""
     if fault := id_fault(id):
-        return f"{where}: image id {id!a} {fault}; rename the image"
-    if any(len(part.encode()) > LONGEST for part in id.split("/")):
-        return f"{where}: a name of more than {LONGEST} bytes is too long with its suffix; rename the image"
-    if alike:
-        same = unicodedata.normalize("NFC", file) == unicodedata.normalize("NFC", alike[0])
-        other = ascii(alike[0]) if same else _shown(alike[0])
-        more = f" (and {len(alike) - 1} more)" if len(alike) > 1 else ""
-        return (
-            f"{where}: {other}{more} has the same name except for suffix, case or Unicode normalization, so that one "
-            "mask could overwrite the other; rename the image"
-        )
+        return f"image id {id!a} {fault}"
+    if len(id) > LONGEST // 4 and any(len(part.encode()) > LONGEST for part in id.split("/")):
+        return f"a name of more than {LONGEST} bytes is too long with its suffix"
     return None
+
+
+def _same_name(file: str, twins: Sequence[str]) -> str:
+    """That the ids of other files are equal to that of this one on some file systems."""
+    same = unicodedata.normalize("NFC", file) == unicodedata.normalize("NFC", twins[0])
+    other = ascii(twins[0]) if same else _shown(twins[0])
+    more = f" (and {len(twins) - 1} more)" if len(twins) > 1 else ""
+    return (
+        f"{other}{more} has the same name except for suffix, case or Unicode normalization, so that one mask could "
+        "overwrite the other"
+    )
 
 
 def _shown(path: str) -> str:

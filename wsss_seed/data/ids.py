@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from ..errors import DataError
+from .lazy import Index
 
 # Control characters, lone surrogates (file names that are not valid UTF-8), line and paragraph separators:
 # lists with one id per line cannot contain them.
@@ -16,7 +17,7 @@ _UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}
 
 
 # Characters that Windows forbids in file names, and device names regardless of suffix: run folders may be copied there.
-_FORBIDDEN = '<>:"|?*\\'
+_FORBIDDEN = frozenset('<>:"|?*\\')
 _DEVICE = re.compile(r"(?:^|/)((?:con|prn|aux|nul|com[0-9]|lpt[0-9]) *)(?=[./]|$)", re.IGNORECASE)
 
 LONGEST = 255 - len(".jpg")
@@ -35,8 +36,7 @@ def _fault(id: str) -> str | None:
         return "contains a '.' or '..' part"
     if "" in parts:
         return "has an empty part between slashes"
-    plain = id.isascii() and id.isprintable()
-    if not plain and any(unicodedata.category(c) in _UNWRITABLE for c in id):
+    if not (id.isascii() and id.isprintable()) and any(unicodedata.category(c) in _UNWRITABLE for c in id):
         return "contains a control character, a line break or bytes that are not UTF-8"
     if id != id.strip():
         return "begins or ends with white space"
@@ -50,7 +50,7 @@ def id_fault(id: str) -> str | None:
     """
     if fault := _fault(id):
         return fault
-    if any(c in id for c in _FORBIDDEN):
+    if not _FORBIDDEN.isdisjoint(id):
         return 'contains one of <>:"|?*, which Windows forbids'
     if any(part.endswith((".", " ")) for part in id.split("/")):
         return "has a part that ends with a dot or a space, which Windows drops"
@@ -118,9 +118,11 @@ def check_ids(ids: Sequence[str], where: Callable[[int], str]) -> None:
     Raises:
         WsssError: an id is invalid or repeated.
     """
-    first: dict[str, int] = {}
     for i, id in enumerate(ids):
         if _fault(id):
             check_id(id, where(i))
-        if first.setdefault(id, i) != i:
-            raise DataError(f"{where(i)}: image id {id!r} is already given by {where(first[id])}; ids must be unique")
+    if repeated := Index(ids).repeated():
+        first, second = min((alike[:2] for alike in repeated), key=lambda pair: pair[1])
+        raise DataError(
+            f"{where(second)}: image id {ids[first]!r} is already given by {where(first)}; ids must be unique"
+        )

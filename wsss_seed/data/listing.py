@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import DataError
 from .images import REMEDIES, SUFFIXES
+from .lazy import Index, Texts
+
+_SUFFIXES = frozenset(SUFFIXES)
 
 
 def image_files(folder: Path, others: Counter[str] | None = None) -> Iterator[tuple[str, str]]:
@@ -44,51 +47,71 @@ def passed_over(others: Mapping[str, int]) -> str:
     return f"{total} file{'s' * (total != 1)} passed over: {', '.join([*parts, *more])}"
 
 
-def index_images(folder: Path) -> dict[str, list[str]]:
-    """The images below a folder: id -> relative paths, several if file names differ in their suffix only.
+class Listing:
+    """The images below a folder, to be found by id.
 
     Raises:
         WsssError: as ``image_files``.
     """
-    files: dict[str, list[str]] = {}
-    for id, file in image_files(folder):
-        files.setdefault(id, []).append(file)
-    return files
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ids, self._files = Texts(), Texts()
+        for id, file in image_files(folder):
+            self._ids.append(id)
+            self._files.append(file)
+        self._index = Index(self._ids)
 
-def only_file(folder: Path, files: Sequence[str]) -> Path:
-    """The file of an id in ``index_images``.
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Ids and relative paths, in order of the paths."""
+        return zip(self._ids, self._files, strict=True)
 
-    Raises:
-        WsssError: there is more than one.
-    """
-    if len(files) > 1:
-        raise DataError(f"{folder}: {files[0]} and {files[1]} have the same id; rename or remove one of them")
-    return folder / files[0]
+    def file(self, id: str) -> str | None:
+        """The relative path of the file of an id; None if there is none.
+
+        Raises:
+            WsssError: there is more than one.
+        """
+        files = [self._files[position] for position in self._index.find(id)]
+        if len(files) > 1:
+            raise DataError(f"{self.folder}: {files[0]} and {files[1]} have the same id; rename or remove one of them")
+        return files[0] if files else None
 
 
 def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]], others: Counter[str]) -> Iterator[tuple[str, str]]:
+    names: list[str] = []
+    folders: set[str] = set()
     try:
         info = folder.stat()
-        entries = sorted(os.scandir(folder), key=lambda e: e.name)
+        if (info.st_dev, info.st_ino) in seen:  # a link to a folder above
+            return
+        seen.add((info.st_dev, info.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    names.append(entry.name)
+                    if _suffix(entry.name) not in _SUFFIXES and entry.is_dir():
+                        folders.add(entry.name)
     except OSError as e:
         raise DataError(f"{folder}: cannot be listed ({e.strerror or e})") from None
-    if (info.st_dev, info.st_ino) in seen:  # a link to a folder above
+    if prefix and {"run.json", "SegmentationClass"} <= set(names):
         return
-    seen.add((info.st_dev, info.st_ino))
-    names = {e.name for e in entries}
-    if prefix and {"run.json", "SegmentationClass"} <= names:
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        stem, suffix = os.path.splitext(entry.name)
-        if suffix.casefold() in SUFFIXES:
-            yield prefix + stem, prefix + entry.name
-        elif entry.is_dir():
-            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", seen, others)
+    names.sort()
+    for name in names:
+        suffix = _suffix(name)
+        if suffix in _SUFFIXES:
+            file = prefix + name
+            yield file[: -len(suffix)], file
+        elif name in folders:
+            yield from _walk(folder / name, f"{prefix}{name}/", seen, others)
         else:
-            others[_printable(suffix.casefold())] += 1
+            others[_printable(suffix)] += 1
+
+
+def _suffix(name: str) -> str:
+    """The suffix of a name that does not begin with a dot, in lower case; empty if it has none."""
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""
 
 
 def _printable(suffix: str) -> str:

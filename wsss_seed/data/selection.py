@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from array import array
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from ..errors import UsageError
+from .lazy import Rows
+from .samples import Named, ids_of
 
-
-class _Named(Protocol):
-    @property
-    def id(self) -> str: ...
-
-
-T = TypeVar("T", bound=_Named)
+T = TypeVar("T", bound=Named)
 
 
 def select(images: Sequence[T], limit: int | None = None, sample: int | None = None, seed: int = 0) -> Sequence[T]:
@@ -31,10 +28,12 @@ def select(images: Sequence[T], limit: int | None = None, sample: int | None = N
     if sample is None:
         return images[:limit]
 
-    def rank(place: int) -> bytes:
-        return hashlib.sha256(f"{seed} {images[place].id}".encode("utf-8", "surrogateescape")).digest()
+    ids = ids_of(images)
 
-    return [images[place] for place in sorted(heapq.nsmallest(sample, range(len(images)), key=rank))]
+    def rank(place: int) -> bytes:
+        return hashlib.sha256(f"{seed} {ids[place]}".encode("utf-8", "surrogateescape")).digest()
+
+    return Rows(images, array("q", sorted(heapq.nsmallest(sample, range(len(images)), key=rank))))
 
 
 def check_selection(limit: int | None, sample: int | None) -> None:

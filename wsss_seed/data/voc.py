@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,9 @@ from .classes import ClassSet, load_class_set
 from .ids import check_id, check_ids
 from .images import SUFFIXES, read_labels
 from .labels import read_voc_objects
-from .listing import index_images, only_file
+from .lazy import Texts
+from .listing import Listing, image_files
+from .samples import Files, FileSamples
 from .voc_layout import CLASSES, IMAGES, LISTS, MASKS
 
 # Both spellings of the augmented list are common.
@@ -75,39 +77,29 @@ class Voc(Dataset):
             self.split = _SPELLINGS[self.split]
         if self.split not in known:
             raise DataError(f"{root}: {unknown_name('split', self.split, known)}")
-        images = index_images(root / IMAGES)
-        self._files = images.keys()
+        images = Listing(root / IMAGES)
         if self.split in lists:
             rows = _read_list(lists[self.split], images)
         else:
-            val = {id for id, _, _ in _read_list(lists["val"], images)} if "val" in lists else set()
-            augmented = sorted(index_images(aug).items())
-            rows = [(id, None, str(aug / files[0])) for id, files in augmented if id in images and id not in val]
-        if not rows:
+            val = set(_read_list(lists["val"], images).ids) if "val" in lists else set()
+            rows = _Rows(aug)
+            for id, file in sorted(Listing(aug)):
+                if (image := images.file(id)) and id not in val:
+                    rows.append(id, image, "", file)
+        if not rows.ids:
             raise DataError(f"{lists.get(self.split, aug)}: no image")
-        check_ids([id for id, _, _ in rows], lambda i: rows[i][2])
+        check_ids(rows.ids, rows.where)
         folders = [MASKS]
         if self.split in _SPELLINGS:
             folders.insert(0, "SegmentationClassAug")
-        masks = [(root / f, index_images(root / f)) for f in folders if (root / f).is_dir()]
-        self.samples = [
-            Sample(id, only_file(root / IMAGES, images[id]), mask=self._mask_path(id, mask, masks, where))
-            for id, mask, where in rows
-        ]
+        known_masks = [(f, Listing(root / f)) for f in folders if (root / f).is_dir()]
+        masks = Texts(_mask(root, rows, i, known_masks) for i in range(len(rows.ids)))
+        self.samples = FileSamples(rows.ids, Files(root / IMAGES, rows.images), Files(root, masks))
 
     @property
     def outside(self) -> Collection[str]:
-        return self._files - set(self.ids)
-
-    def _mask_path(
-        self, id: str, listed: str | None, masks: list[tuple[Path, dict[str, list[str]]]], where: str
-    ) -> Path | None:
-        if listed is None:
-            return next((only_file(folder, files[id]) for folder, files in masks if id in files), None)
-        path = self.root / check_id(listed, where)
-        if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
-            raise DataError(f"{where}: no such label map {path}")
-        return path
+        # Listed again, because only a label file with other entries asks for it.
+        return {id for id, _ in image_files(self.root / IMAGES)}.difference(self.ids)
 
     def boxes(self, sample: Sample) -> Boxes | None:
         """The boxes of Annotations/<id>.xml, else those of the instances in SegmentationObject.
@@ -135,20 +127,51 @@ def _default_split(root: Path, known: Mapping[str, Path]) -> str:
     raise DataError(f"{root}: no list of images; ImageSets/Segmentation has no .txt file")
 
 
-def _read_list(path: Path, images: Container[str]) -> list[tuple[str, str | None, str]]:
-    """The rows of a list: id, label map if given, and the source of the line for messages."""
-    rows: list[tuple[str, str | None, str]] = []
+class _Rows:
+    """Rows of a list: id, image below JPEGImages, label map below the root or empty, and its place for messages."""
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+        self.ids, self.images, self.masks, self._places = Texts(), Texts(), Texts(), Texts()
+
+    def append(self, id: str, image: str, mask: str, place: str) -> None:
+        """Add a row."""
+        self.ids.append(id)
+        self.images.append(image)
+        self.masks.append(mask)
+        self._places.append(place)
+
+    def where(self, i: int) -> str:
+        """The source of a row for messages."""
+        return f"{self.source}, {self._places[i]}"
+
+
+def _read_list(path: Path, images: Listing) -> _Rows:
+    rows = _Rows(path)
     for number, line in read_lines(path):
         where = f"{path}, line {number}"
-        id, mask = line, None
-        if line not in images and (pair := _PAIR.fullmatch(line)):
+        id, mask, image = line, "", images.file(line)
+        if image is None and (pair := _PAIR.fullmatch(line)):
             file = pair[1].removeprefix("/").removeprefix("JPEGImages/")
-            id, mask = file[: file.rindex(".")], pair[2] and pair[2].removeprefix("/")
+            id, mask = file[: file.rindex(".")], (pair[2] or "").removeprefix("/")
+            image = images.file(id)
         check_id(id, where)
-        if id not in images:
+        if image is None:
             raise DataError(f"{where}: missing image JPEGImages/{id}.jpg (or another suffix); complete tree or list")
-        rows.append((id, mask, where))
+        rows.append(id, image, mask, f"line {number}")
     return rows
+
+
+def _mask(root: Path, rows: _Rows, i: int, folders: Sequence[tuple[str, Listing]]) -> str:
+    """The path of the label map of a row, below ``root``; empty if there is none."""
+    listed = rows.masks[i]
+    if not listed:
+        found = ((name, folder.file(rows.ids[i])) for name, folder in folders)
+        return next((f"{name}/{file}" for name, file in found if file), "")
+    path = root / check_id(listed, rows.where(i))
+    if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
+        raise DataError(f"{rows.where(i)}: no such label map {path}")
+    return listed
 
 
 def _instance_boxes(instances: np.ndarray, labels: np.ndarray, path: Path) -> Boxes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +34,10 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-def read_lines(path: Path) -> list[tuple[int, str]]:
-    """The non-blank lines, stripped, with their line numbers from 1. Raises the errors of ``read_text``."""
-    lines = ((n, line.strip()) for n, line in enumerate(read_text(path).split("\n"), 1))
-    return [(n, line) for n, line in lines if line]
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The non-blank lines, stripped, with their line numbers from 1. Raises the errors of ``read_text``, at once."""
+    lines = ((n, line.strip()) for n, line in enumerate(StringIO(read_text(path), newline="\n"), 1))
+    return ((n, line) for n, line in lines if line)
 
 
 def read_json(path: Path) -> Any:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import overload
 
 import numpy as np
 
 from ...errors import DataError, unknown_name
 from ..base import Boxes, Dataset, Sample
 from ..classes import ClassSet
+from ..lazy import Lazy
 from .scene import DIFFICULTIES, SPLITS, Scene, draw
 
 # Image, labels, mask and boxes of a sample are read one after the other, by a few threads at most.
@@ -87,7 +86,7 @@ class Toyland(Dataset):
         return True
 
 
-class _Samples(Sequence[Sample]):
+class _Samples(Lazy[Sample]):
     """Samples created on access, because their labels require drawing the image."""
 
     def __init__(self, split: str, size: int, seed: int, labelled: bool, difficulty: str):
@@ -96,17 +95,9 @@ class _Samples(Sequence[Sample]):
     def __len__(self) -> int:
         return self.size
 
-    @overload
-    def __getitem__(self, i: int) -> Sample: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Sample]: ...
-    def __getitem__(self, i: int | slice) -> Sample | list[Sample]:
-        at = range(self.size)[i]
-        return [self[j] for j in at] if isinstance(at, range) else self._sample(at)
-
-    def _sample(self, index: int) -> Sample:
-        labels = _scene(index, self.split, self.seed, self.difficulty).present if self.labelled else None
-        return Sample(_id(self.split, index), labels=labels)
+    def at(self, i: int) -> Sample:
+        labels = _scene(i, self.split, self.seed, self.difficulty).present if self.labelled else None
+        return Sample(_id(self.split, i), labels=labels)
 
 
 def _id(split: str, index: int) -> str:
