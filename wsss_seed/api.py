@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from .config import dotted
-from .data import DATASETS, open_dataset
+from .data import DATASETS, images_in, open_dataset
 from .data.base import Dataset, Sample
 from .data.classes import ClassSet, load_class_set, shared_phrases
 from .data.images import exif_orientation, read_orientation, read_rgb
@@ -211,10 +211,11 @@ def generate(
     """Seed a dataset into a run folder, as ``wsss-seed generate`` does; an interrupted run resumes.
 
     Args:
-        source: a folder of images, ``voc``, ``coco`` or ``toyland``, or an open dataset.
+        source: a folder of images, a list of images (see ``data.lists``), WebDataset tars (``shard-{000..012}.tar``),
+            ``voc``, ``coco`` or ``toyland``, or an open dataset.
         out: the run folder; ``seeds/DATASET-SPLIT`` by default.
-        classes: the classes to find; needed for a folder of images.
-        root: folder of voc or coco.
+        classes: the classes to find; needed for images without classes of their own.
+        root: folder of voc or coco, or of the relative paths in a list.
         split: its list.
         labels: image-level labels: ``auto`` looks beside the dataset, ``masks`` derives them from the ground truth,
             ``none`` seeds label-free, all else is a file.
@@ -579,9 +580,12 @@ def _dataset(
         return source
     if str(source) in DATASETS and str(source) != "folder":
         return open_dataset(str(source), root, split, classes, labels, images, seed, difficulty)
-    if root is not None:
-        raise UsageError(f"`root` is the folder of voc or coco; {source} is one itself")
-    return open_dataset("folder", source, split, classes, labels, images, seed, difficulty)
+    given: dict[str, Any] = {"root": root, **images_in(source)}
+    if root is not None and "list" not in given:
+        raise UsageError(f"`root` is the folder of voc, coco or a list; {source} is one itself")
+    return open_dataset(
+        **given, split=split, classes=classes, labels=labels, images=images, seed=seed, difficulty=difficulty
+    )
 
 
 def _options(prompts: str | Path | None, preset: str | None, stage: str | None) -> dict[str, str]:

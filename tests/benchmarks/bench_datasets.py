@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import gc
 import platform
+import tarfile
 import tempfile
 import time
 import tracemalloc
@@ -57,7 +58,24 @@ def labels(root: Path, images: int) -> Callable[[], Dataset]:
     return lambda: open_dataset("folder", root, classes="cat, dog")
 
 
-FORMS = {"folder": folder, "folder with labels.csv": labels, "voc": voc}
+def csv(root: Path, images: int) -> Callable[[], Dataset]:
+    files(root, images, ".jpg")
+    rows = (f"{name(i)}.jpg,{('cat', 'dog', 'cat;dog')[i % 3]}\n" for i in range(images))
+    (root / "list.csv").write_text("path,labels\n" + "".join(rows))
+    return lambda: open_dataset("folder", list=root / "list.csv", classes="cat, dog")
+
+
+def tars(root: Path, images: int) -> Callable[[], Dataset]:
+    member = tarfile.TarInfo()
+    for number in range(-(-images // PER_FOLDER)):
+        with tarfile.open(root / f"{number:05}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+            for i in range(number * PER_FOLDER, min(images, (number + 1) * PER_FOLDER)):
+                member.name = f"{name(i)}.jpg"
+                tar.addfile(member)
+    return lambda: open_dataset("webdataset", root, classes="cat, dog")
+
+
+FORMS = {"folder": folder, "folder with labels.csv": labels, "list with labels": csv, "webdataset": tars, "voc": voc}
 
 
 def measure(form: str, images: int, work: Path) -> str:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -301,3 +302,29 @@ def test_help_and_import_load_no_torch(program):
     code = "import sys, wsss_seed, wsss_seed.cli; assert not {'torch', 'numpy'} & set(sys.modules), sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert "generate" in program("--help").stdout
+
+
+def test_a_list_and_tars_give_the_masks_of_the_folder(cli, tree: Path, tmp_path: Path):
+    (tmp_path / "photos").symlink_to(tree / "JPEGImages")
+    names = sorted(path.name for path in (tree / "JPEGImages").iterdir())
+    (tmp_path / "photos.csv").write_text("path,labels\n" + "".join(f"photos/{name},\n" for name in names[:2]))
+    with tarfile.open(tmp_path / "photos-0.tar", "w") as tar:
+        for name in names:
+            tar.add(tree / "JPEGImages" / name, name)
+    options = ("--classes", "toyland", "--labels", "none", "--models", "tiny")
+    for source in (
+        ("--dataset", "folder", "--root", "photos", "--out", "whole"),
+        ("--dataset", "folder", "--list", "photos.csv", "--out", "listed"),
+        ("--dataset", "webdataset", "--root", "photos-{0..0}.tar", "--out", "tars"),
+    ):
+        result = cli("generate", *source, *options)
+        assert result.returncode == 0, result.stderr
+    whole = masks(tmp_path / "whole")
+    assert len(whole) == IMAGES
+    assert masks(tmp_path / "tars") == whole
+    assert masks(tmp_path / "listed") == {f"photos/{name}": whole[name] for name in sorted(whole)[:2]}
+    copy = tmp_path / "tars/JPEGImages" / Path(names[0]).with_suffix(".jpg")
+    np.testing.assert_array_equal(Image.open(copy), Image.open(tree / "JPEGImages" / names[0]))
+    assert json.loads((tmp_path / "tars/run.json").read_text())["settings"]["dataset"]["name"] == "webdataset"
+    again = cli("generate", "--dataset", "webdataset", "--root", "photos-0.tar", "--out", "tars", "--json", *options)
+    assert json.loads(again.stdout)["skipped"] == IMAGES

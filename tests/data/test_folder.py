@@ -124,7 +124,7 @@ def test_labels_beside_a_folder(tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "vco"}, "unknown dataset 'vco'; known: coco, folder, toyland, voc. Did you mean 'voc'"),
+        ({"name": "vco"}, "unknown dataset 'vco'; known: coco, folder, toyland, voc, webdataset. Did you mean 'voc'"),
         ({"name": "voc"}, "dataset voc needs the folder it is in; give `root`"),
         ({"name": "coco"}, "give `root`"),
         ({"name": "folder", "classes": "cat,"}, "give `root`"),
@@ -174,7 +174,7 @@ def test_opening_a_dataset_loads_no_torch():
 
 
 def test_every_dataset_is_described():
-    assert set(DATASETS) == {"voc", "coco", "folder", "toyland"}
+    assert set(DATASETS) == {"voc", "coco", "folder", "webdataset", "toyland"}
 
 
 def test_images_and_masks_in_two_folders(tmp_path: Path):

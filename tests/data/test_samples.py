@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import tarfile
 import tracemalloc
 from pathlib import Path
 
@@ -82,15 +83,37 @@ def voc(root: Path) -> None:
     (root / "cls_labels.txt").write_text("\n".join(f"{id} {i % 20} {i % 7}" for i, id in enumerate(ids)))
 
 
-@pytest.mark.parametrize(("name", "make", "classes"), [("folder", folder, "cat, dog"), ("voc", voc, None)])
-def test_an_image_takes_little_memory(tmp_path: Path, name, make, classes):
+def listed(root: Path) -> None:
+    folder(root)
+    rows = (f"{path.relative_to(root)},cat;dog\n" for path in root.rglob("*.JPEG"))
+    (root / "list.csv").write_text("path,labels\n" + "".join(rows))
+
+
+def tar(root: Path) -> None:
+    folder(root)
+    with tarfile.open(root / "a.tar", "w") as file:
+        for path in sorted(root.glob("*/*.JPEG")):
+            file.add(path, path.relative_to(root))
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (folder, {"name": "folder", "root": "", "classes": "cat, dog"}),
+        (listed, {"name": "folder", "list": "list.csv", "classes": "cat, dog"}),
+        (tar, {"name": "webdataset", "root": "a.tar", "classes": "cat, dog"}),
+        (voc, {"name": "voc", "root": ""}),
+    ],
+)
+def test_an_image_takes_little_memory(tmp_path: Path, monkeypatch, make, options):
     make(tmp_path)
-    open_dataset(name, tmp_path, classes=classes)  # what is imported and cached once is not counted
+    monkeypatch.chdir(tmp_path)
+    open_dataset(**options)  # what is imported and cached once is not counted
     gc.collect()
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        data = open_dataset(name, tmp_path, classes=classes)
+        data = open_dataset(**options)
         parts = data.samples[: IMAGES // 2][1::3], select(data.samples, sample=IMAGES // 2), data.ids
         gc.collect()
         held = tracemalloc.get_traced_memory()[0] - before
@@ -99,5 +122,4 @@ def test_an_image_takes_little_memory(tmp_path: Path, name, make, classes):
     assert len(data) == IMAGES
     assert [len(part) for part in parts] == [667, 2000, 4000]
     assert held < MOST * IMAGES
-    assert data[7].image is not None
-    assert data[7].image.is_file()
+    assert data[7].file is not None

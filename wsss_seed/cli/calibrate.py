@@ -16,6 +16,7 @@ def calibrate(
     dataset: options.Dataset,
     out: Annotated[Path, options.option("--out", "-o", help="TOML file to write, for --config.")],
     root: options.Root = None,
+    list: options.ListFile = None,
     split: options.Split = None,
     gt: Annotated[
         Path | None,
@@ -75,7 +76,7 @@ def calibrate(
     if not out.parent.is_dir():
         raise UsageError(f"{out}: there is no folder {out.parent}; choose another `out`")
     fixed = options.settings_of(ctx, set_ or [])
-    data = open_dataset(dataset, root, split, classes, labels, images, seed, difficulty)
+    data = open_dataset(dataset, root, split, classes, labels, images, seed, difficulty, list)
     chosen = {"clip": clip, "sam": sam, "detector": detector}
     backend, model_set = choose_backend(
         backend, models, data.class_set.name, device, precision, chosen=chosen, options={}

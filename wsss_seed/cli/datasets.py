@@ -43,6 +43,7 @@ def list_(json: options.Json = False) -> None:
 def check(
     dataset: options.Dataset,
     root: options.Root = None,
+    list: options.ListFile = None,
     split: options.Split = None,
     classes: options.Classes = None,
     labels: options.Labels = "auto",
@@ -59,7 +60,7 @@ def check(
     from ..data.check import check_dataset
     from ..io.progress import Progress
 
-    data = open_dataset(dataset, root, split, classes, labels, images, seed, difficulty)
+    data = open_dataset(dataset, root, split, classes, labels, images, seed, difficulty, list)
     with Progress(show.err).within("checking", "image", len(data)) as shown:
         report = check_dataset(data, shown.step)
     if json:

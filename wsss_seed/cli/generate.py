@@ -43,6 +43,7 @@ def generate(
     ctx: typer.Context,
     dataset: options.Dataset,
     root: options.Root = None,
+    list: options.ListFile = None,
     split: options.Split = None,
     backend: Annotated[
         str | None,
@@ -123,7 +124,7 @@ def generate(
 
     part = parse_shard(shard)
     settings = options.settings_of(ctx, set_ or [])
-    data = open_dataset(dataset, root, split, classes, labels, images, seed, difficulty)
+    data = open_dataset(dataset, root, split, classes, labels, images, seed, difficulty, list)
 
     from ..io.progress import Progress
     from ..run.plan import execute, model_warnings, plan_run

@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from . import verbosity
 
 _SECTIONS = {
-    "Images": "--dataset --root --split --classes --labels --gt --limit --sample --orientation --pred --list",
+    "Images": "--dataset --root --list --split --classes --labels --gt --limit --sample --orientation --pred",
     "Drawn images (toyland)": "--images --difficulty",
     "Validation": "--val --val-dataset --val-root --val-split --val-images --val-masks --val-count --val-difficulty",
     "Method": "--backend --task --preset --prompts --stage --seeds --recipe --network --encoder --encoder-weights "

@@ -16,6 +16,7 @@ def learn_prompts(
     ctx: typer.Context,
     dataset: options.Dataset,
     root: options.Root = None,
+    list: options.ListFile = None,
     split: Annotated[
         str | None,
         options.option(
@@ -70,7 +71,7 @@ def learn_prompts(
     overrides = options.settings_of(ctx, set_ or [])
     if dataset == "toyland":
         split, images = split or "train", images or 400
-    data = open_dataset(dataset, root, split, classes, labels, images, seed, difficulty)
+    data = open_dataset(dataset, root, split, classes, labels, images, seed, difficulty, list)
 
     from ..io.progress import Progress
     from ..run.learn import learn_prompts as run

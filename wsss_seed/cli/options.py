@@ -78,8 +78,24 @@ def _forbid_network(ctx: typer.Context, wanted: bool) -> bool:
 
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
-Dataset = Annotated[str, option("--dataset", "-d", help="voc, coco, folder or toyland.")]
-Root = Annotated[Path | None, option("--root", help="Folder of the dataset; not needed for toyland.")]
+Dataset = Annotated[str, option("--dataset", "-d", help="voc, coco, folder, webdataset or toyland.")]
+Root = Annotated[
+    str | None,
+    option(
+        "--root",
+        help="Folder of the dataset; for webdataset a tar or several, as in shard-{000..012}.tar; not needed for "
+        "toyland.",
+    ),
+]
+ListFile = Annotated[
+    str | None,
+    option(
+        "--list",
+        metavar="FILE",
+        help="Images of --dataset folder: a text file with a path or URL per line, or a CSV or parquet file with the "
+        "column path and, if you like, id and labels. Paths are relative to --root, or else to the folder of FILE.",
+    ),
+]
 Split = Annotated[
     str | None,
     option(

@@ -27,14 +27,17 @@ def predict(
         ),
     ],
     folder: Annotated[
-        Path | None,
-        typer.Argument(metavar="FOLDER", help="Folder of images, searched recursively.", show_default=False),
+        str | None,
+        typer.Argument(
+            metavar="FOLDER", help="Folder of images, searched recursively; or a list, or tars.", show_default=False
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
         options.option("--dataset", "-d", help="Dataset instead of a folder of images: voc, coco or toyland."),
     ] = None,
     root: options.Root = None,
+    list: options.ListFile = None,
     images: options.Images = None,
     split: options.Split = None,
     classes: options.Classes = None,
@@ -111,7 +114,7 @@ def predict(
     if not sharpen and (of_proposals or sam or any(key.startswith("sharpen.") for key in values)):
         raise UsageError("--sam and the settings of sharpen and proposals need --sharpen")
     known = load_segmenter(checkpoint).class_set
-    data = _open(folder, dataset, root, images, split, classes, seed, difficulty, known)
+    data = _open(folder, dataset, root, list, images, split, classes, seed, difficulty, known)
     require_classes(checkpoint, known, data.class_set)
     if voc_archive is not None:
         from ..output.voc_server import check
@@ -178,9 +181,10 @@ def _values(values: dict[str, Any], scales: str | None, flip: bool, window: int 
 
 
 def _open(
-    folder: Path | None,
+    folder: str | None,
     dataset: str | None,
-    root: Path | None,
+    root: str | None,
+    list: str | None,
     images: int | None,
     split: str | None,
     classes: str | None,
@@ -188,20 +192,21 @@ def _open(
     difficulty: str,
     class_set: ClassSet,
 ) -> Dataset:
-    """The dataset to predict; a folder of images takes the segmenter's classes."""
-    from ..data import open_dataset
-    from ..data.folder import Folder
+    """The dataset to predict; images without classes of their own take the segmenter's."""
+    from ..data import images_in, open_dataset
 
     if dataset not in (None, "folder"):
         if folder is not None:
             raise UsageError(f"give either the folder {folder} or --dataset {dataset} (its folder with --root)")
-        return open_dataset(dataset or "", root, split, classes, "none", images, seed, difficulty)
-    if folder is None and root is None:
+        own: str | ClassSet | None = class_set if dataset == "webdataset" and classes is None else classes
+        return open_dataset(dataset or "", root, split, own, "none", images, seed, difficulty, list)
+    if folder is None and root is None and list is None:
         raise UsageError("predict needs a folder of images after the segmenter, or --dataset NAME")
-    if folder is not None and root is not None:
-        raise UsageError(f"give either the folder {folder} or --root {root}")
-    if split not in (None, Folder.split):
+    if folder is not None and (root is not None or list is not None):
+        raise UsageError(f"give either {folder} or --root and --list")
+    if split not in (None, "all"):
         raise UsageError("--split is for --dataset voc, coco or toyland; a folder of images has none")
     if images is not None or difficulty != "standard":
         raise UsageError("--images and --difficulty are for --dataset toyland")
-    return Folder(Path(folder or root or ""), class_set)
+    given = {"name": "folder", "root": root, "list": list} if folder is None else images_in(folder)
+    return open_dataset(**given, classes=class_set, labels="none")

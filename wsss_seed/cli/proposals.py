@@ -15,6 +15,7 @@ def proposals(
     ctx: typer.Context,
     dataset: options.Dataset,
     root: options.Root = None,
+    list: options.ListFile = None,
     split: options.Split = None,
     classes: options.Classes = None,
     preset: options.ClipSamsPreset = None,
@@ -49,7 +50,7 @@ def proposals(
 
     part = parse_shard(shard)
     overrides = options.settings_of(ctx, set_ or [])
-    data = open_dataset(dataset, root, split, classes, "none", images, seed, difficulty)
+    data = open_dataset(dataset, root, split, classes, "none", images, seed, difficulty, list)
 
     from ..io.progress import Progress
     from ..models.zoo import home

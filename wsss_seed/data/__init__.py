@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,7 @@ from .base import Boxes, Dataset, Sample, check_values
 from .classes import IGNORE, ClassSet, load_class_set
 from .ids import check_id
 from .images import read_labels, read_rgb
-from .labels import Labels, find_image_labels, outside_split, read_image_labels
+from .labels import AUTO_FILES, Labels, find_image_labels, outside_split, read_image_labels
 from .samples import LabelColumn, Labelled
 
 __all__ = [
@@ -33,7 +34,8 @@ __all__ = [
 DATASETS = {
     "voc": "PASCAL VOC 2012, or any tree laid out like it (a run folder, a toyland tree)",
     "coco": "COCO, or any file of COCO instances with its images",
-    "folder": "any folder tree of images; needs `classes`",
+    "folder": "any folder tree of images, or the images of a `list`; needs `classes`",
+    "webdataset": "tars of the webdataset library; needs `classes`",
     "toyland": "a drawn world with exact ground truth; needs no files",
 }
 
@@ -50,20 +52,22 @@ def open_dataset(
     images: int | None = None,
     seed: int = 0,
     difficulty: str = "standard",
+    list: str | Path | None = None,
 ) -> Dataset:
     """Open a dataset.
 
     Args:
-        name: ``voc``, ``coco``, ``folder`` or ``toyland``.
-        root: folder of the dataset; toyland has none.
+        name: ``voc``, ``coco``, ``folder``, ``webdataset`` or ``toyland``.
+        root: folder of the dataset; toyland has none, and webdataset a tar or a pattern, ``shard-{000..012}.tar``.
         split: name of the split; each dataset has a default, folder has no splits.
-        classes: argument of ``load_class_set``; required for folder, by default the dataset's own.
+        classes: argument of ``load_class_set``; required for folder and webdataset, by default the dataset's own.
         labels: source of image-level labels: ``auto`` uses those of toyland and COCO and otherwise searches the dataset
             folder (``find_image_labels``), ``masks`` derives them from the ground truth, as some published figures do,
             ``none`` uses none, anything else is a file.
         images: number of toyland images, 100 by default.
         seed: random seed of toyland.
         difficulty: of toyland's images: ``standard`` or ``hard``.
+        list: for folder, a list of the images, below ``root`` if that is given; see ``data.lists``.
 
     Returns:
         The dataset. Samples that are not in the label file have labels None.
@@ -77,29 +81,68 @@ def open_dataset(
         raise UsageError(f"`images` is for toyland, which draws them; {name} has its own (see `limit`)")
     if name != "toyland" and difficulty != "standard":
         raise UsageError(f"a `difficulty` is for toyland; {name} has none")
-    if name != "toyland" and root is None:
+    if list is not None and name != "folder":
+        raise UsageError(f"a `list` of images is for dataset folder; {name} has its own")
+    if name != "toyland" and root is None and list is None:
         raise UsageError(f"dataset {name} needs the folder it is in; give `root`")
-    class_set = None if classes is None else load_class_set(classes)
-    labels = str(labels)
-    dataset: Dataset
-    beside: list[Path] = []
-    unmatched: list[str] = []
     if name == "toyland":
-        count = 100 if images is None else images
-        dataset = _toyland(root, split, class_set, count, seed, labels == "auto", difficulty)
-    elif name == "voc":
+        dataset = _toyland(root, split, classes, images, seed, str(labels) == "auto", difficulty)
+        _label(dataset, str(labels), ())
+    else:
+        dataset, beside = _read(name, root, split, classes, list)
+        _label(dataset, str(labels), beside)
+    return dataset
+
+
+def images_in(place: str | Path) -> dict[str, str | Path]:
+    """The arguments ``name`` and ``root`` or ``list`` of ``open_dataset`` for a folder, a list, or tars."""
+    from .lists import SUFFIXES_OF_LISTS
+
+    suffix = os.path.splitext(place)[1].casefold()
+    if suffix == ".tar":
+        return {"name": "webdataset", "root": place}
+    if suffix in SUFFIXES_OF_LISTS:
+        return {"name": "folder", "list": place}
+    return {"name": "folder", "root": place}
+
+
+Classes = str | Path | Sequence[str] | Mapping[str, Sequence[str]] | ClassSet | None
+
+
+def _read(
+    name: str, root: str | Path | None, split: str | None, classes: Classes, listed: str | Path | None
+) -> tuple[Dataset, list[Path]]:
+    """A dataset of files, and the folders in which image-level labels may lie."""
+    class_set = None if classes is None else load_class_set(classes)
+    place = None if root is None else Path(root)
+    if listed is not None:
+        from .lists import Listed
+
+        file = Path(listed)
+        dataset = Listed(file, place, _needed(class_set, name, split))
+        return dataset, [place or file.parent] if place or file.name not in AUTO_FILES else []
+    assert place is not None
+    if name == "voc":
         from .voc import Voc, voc_class_set, voc_root
 
-        beside = [voc_root(Path(str(root))), Path(str(root))]
-        dataset = Voc(beside[0], class_set or voc_class_set(beside[0]), split)
-    elif name == "coco":
+        inner = voc_root(place)
+        return Voc(inner, class_set or voc_class_set(inner), split), [inner, place]
+    if name == "coco":
         from .coco import Coco
 
-        dataset = Coco(Path(str(root)), class_set, split)
-    else:
-        beside = [Path(str(root))]
-        dataset = _folder(beside[0], split, class_set)
+        return Coco(place, class_set, split), []
+    if name == "webdataset":
+        from .webdataset import WebDataset
 
+        return WebDataset(str(root), _needed(class_set, name, split)), []
+    from .folder import Folder
+
+    return Folder(place, _needed(class_set, name, split)), [place]
+
+
+def _label(dataset: Dataset, labels: str, beside: Sequence[Path]) -> None:
+    """Give a dataset its image-level labels."""
+    unmatched: list[str] = []
     if labels == "none":
         _set_labels(dataset, {}, None)
     elif labels == "masks":
@@ -110,7 +153,7 @@ def open_dataset(
         found = read_image_labels(source, dataset.ids, dataset.class_set, folder=folder, unmatched=unmatched)
         if not found:
             listed = f"; it lists {unmatched[0]!r}" if unmatched else ""
-            raise DataError(f"{source}: knows none of the {len(dataset)} images, such as {dataset[0].id!r}{listed}")
+            raise DataError(f"{source}: knows none of the {len(dataset)} images, such as {dataset.ids[0]!r}{listed}")
         _set_labels(dataset, found, str(source.resolve()))
     elif dataset.labels_source is None:
         found, beside_it = find_image_labels(
@@ -119,7 +162,6 @@ def open_dataset(
         _set_labels(dataset, found, None if beside_it is None else str(beside_it.resolve()))
     if unmatched:
         _remark(dataset, unmatched)
-    return dataset
 
 
 def _remark(dataset: Dataset, entries: Sequence[str]) -> None:
@@ -139,36 +181,40 @@ def _remark(dataset: Dataset, entries: Sequence[str]) -> None:
 def _image_folder(dataset: Dataset) -> str:
     """Name of the folder of the images, to which ids are relative; empty if they are drawn."""
     first = dataset[0]
-    return "" if first.image is None else first.image.absolute().parents[first.id.count("/")].name
+    if first.image is None:
+        return ""
+    folders = first.image.absolute().parents
+    return folders[min(first.id.count("/"), len(folders) - 1)].name
 
 
 def _toyland(
     root: str | Path | None,
     split: str | None,
-    class_set: ClassSet | None,
-    images: int,
+    classes: Classes,
+    images: int | None,
     seed: int,
     labelled: bool,
     difficulty: str,
 ) -> Dataset:
     from .toyland.dataset import Toyland
 
+    class_set = None if classes is None else load_class_set(classes)
     toyland = load_class_set("toyland")
     if root is not None:
         raise UsageError(f"toyland is drawn and has no folder; to read {root} use `dataset` voc with `classes` toyland")
     if class_set is not None and class_set.names != toyland.names:
         raise UsageError(f"class set '{class_set.name}' does not have toyland's classes: {', '.join(toyland.names)}")
-    return Toyland(class_set or toyland, split or "test", images, seed, labelled, difficulty)
+    count = 100 if images is None else images
+    return Toyland(class_set or toyland, split or "test", count, seed, labelled, difficulty)
 
 
-def _folder(root: Path, split: str | None, class_set: ClassSet | None) -> Dataset:
-    from .folder import Folder
-
+def _needed(class_set: ClassSet | None, name: str, split: str | None) -> ClassSet:
+    """The class set of a dataset that has neither classes of its own nor splits."""
     if class_set is None:
-        raise UsageError('dataset folder needs class names; give `classes` a file or "cat, dog"')
-    if split not in (None, Folder.split):
-        raise UsageError(f"a folder has no split {split!r}; leave `split` out, or give the part's own folder as `root`")
-    return Folder(root, class_set)
+        raise UsageError(f'dataset {name} needs class names; give `classes` a file or "cat, dog"')
+    if split not in (None, "all"):
+        raise UsageError(f"a {name} has no split {split!r}; leave `split` out, or give the part's own as `root`")
+    return class_set
 
 
 def _labels_of_masks(dataset: Dataset) -> Labels:

@@ -40,7 +40,7 @@ class Dataset:
     methods. Label maps and boxes match the stored pixels of their images.
 
     Attributes:
-        name: ``voc``, ``coco``, ``folder`` or ``toyland``.
+        name: ``voc``, ``coco``, ``folder``, ``webdataset`` or ``toyland``.
         split: name of the split and of its list.
         class_set: the classes.
         samples: the samples in order.
@@ -91,12 +91,12 @@ class Dataset:
 
     def image(self, sample: Sample) -> np.ndarray:
         """The stored pixels of the image, uint8 (H, W, 3) RGB. Raises ImageError if it cannot be read."""
-        assert sample.image is not None
-        return read_rgb(sample.image)
+        assert sample.file is not None
+        return read_rgb(sample.file)
 
     def orientation(self, sample: Sample) -> int:
         """The EXIF orientation of the image, 1..8; see ``data.orientation``. Raises ImageError if it cannot be read."""
-        return 1 if sample.image is None else read_orientation(sample.image)
+        return 1 if sample.file is None else read_orientation(sample.file)
 
     def upright(self, sample: Sample) -> np.ndarray:
         """The image as models should see it, uint8 (H, W, 3) RGB. Raises ImageError if it cannot be read."""

@@ -34,7 +34,8 @@ class Folder(Dataset):
 
     def __init__(self, root: Path, class_set: ClassSet):
         if not root.is_dir():
-            raise DataError(f"{root}: {'a file, not a folder' if root.exists() else 'no such folder'}")
+            hint = "; for a list of images, give `list`" if root.suffix in (".csv", ".tsv", ".txt", ".parquet") else ""
+            raise DataError(f"{root}: {f'a file, not a folder{hint}' if root.exists() else 'no such folder'}")
         self._root = root
         ids, files = Texts(), Texts()
         others: Counter[str] = Counter()

@@ -21,8 +21,10 @@ import contextlib
 import ctypes
 import os
 import stat
+import threading
 import warnings
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,7 @@ from PIL import Image, UnidentifiedImageError, features
 
 from ..errors import ImageError, UsageError
 from ..io.extras import install_command
+from ..io.source import Source
 
 _AVIF_SUFFIXES = (".avif",)
 _HEIF_SUFFIXES = (".heic", ".heif", ".hif")
@@ -100,25 +103,14 @@ def max_pixels() -> int:
     return int(text) * 10**6
 
 
-def _open(path: Path) -> Image.Image:
-    """Open an image file: its header is read, its pixels are not."""
+def _open(path: Path | Source) -> Image.Image:
+    """Open an image file: its header is read, its pixels are not. What has no path is read into memory."""
     limit = max_pixels()
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's limit for the whole process, half of which only causes a warning
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limit)
+    file = _in_memory(path) if isinstance(path, Source) else _checked(path)
     try:
-        info = path.stat()
-    except OSError as e:
-        raise ImageError(f"{path}: cannot be read ({e.strerror or e})") from None
-    except ValueError:
-        raise ImageError(f"{str(path)!r}: not a file name") from None
-    if stat.S_ISDIR(info.st_mode):
-        raise ImageError(f"{path}: a folder, not an image; rename it")
-    if not stat.S_ISREG(info.st_mode):  # opening a pipe would block
-        raise ImageError(f"{path}: not a regular file")
-    if info.st_size == 0:
-        raise ImageError(f"{path}: empty file; copy the image again")
-    try:
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError:
         raise _too_large(path) from None
     except UnidentifiedImageError:
@@ -138,7 +130,41 @@ def _open(path: Path) -> Image.Image:
     return image
 
 
-def _too_large(path: Path, pixels: int = 0) -> ImageError:
+def _checked(path: Path) -> Path:
+    """A path that can be opened. Raises ImageError."""
+    try:
+        info = path.stat()
+    except OSError as e:
+        raise ImageError(f"{path}: cannot be read ({e.strerror or e})") from None
+    except ValueError:
+        raise ImageError(f"{str(path)!r}: not a file name") from None
+    if stat.S_ISDIR(info.st_mode):
+        raise ImageError(f"{path}: a folder, not an image; rename it")
+    if not stat.S_ISREG(info.st_mode):  # opening a pipe would block
+        raise ImageError(f"{path}: not a regular file")
+    if info.st_size == 0:
+        raise ImageError(f"{path}: empty file; copy the image again")
+    return path
+
+
+# The pixels and the orientation of an image are read one after the other, in the same thread.
+_recent = threading.local()
+
+
+def _in_memory(source: Source) -> BytesIO:
+    """The content of a file without a path; that of the last one in each thread is kept. Raises ImageError."""
+    if getattr(_recent, "source", None) != source:
+        try:
+            content = source.read_bytes()
+        except OSError as e:
+            raise ImageError(f"{source}: cannot be read ({e.strerror or e})") from None
+        _recent.source, _recent.content = source, content
+    if not _recent.content:
+        raise ImageError(f"{source}: empty file; copy the image again")
+    return BytesIO(_recent.content)
+
+
+def _too_large(path: Path | Source, pixels: int = 0) -> ImageError:
     size = f"{pixels / 1e6:.1f} megapixels" if pixels else "far too many pixels"
     needed = f"{LIMIT_VARIABLE}={-(-pixels // 10**6)}" if pixels else LIMIT_VARIABLE
     return ImageError(
@@ -147,14 +173,14 @@ def _too_large(path: Path, pixels: int = 0) -> ImageError:
     )
 
 
-def _damaged(path: Path, cause: Exception) -> ImageError:
+def _damaged(path: Path | Source, cause: Exception) -> ImageError:
     if isinstance(cause, MemoryError):
         raise cause  # not the image's fault
     why = " ".join(str(cause).split())[:200] or type(cause).__name__
     return ImageError(f"{path}: damaged or truncated image ({why}); copy or export it again")
 
 
-def read_rgb(path: Path) -> np.ndarray:
+def read_rgb(path: Path | Source) -> np.ndarray:
     """Read an image file by the rules of this module.
 
     Returns:
@@ -163,7 +189,6 @@ def read_rgb(path: Path) -> np.ndarray:
     Raises:
         ImageError: not a readable image, or more than ``max_pixels``.
     """
-    path = Path(path)
     with _open(path) as image:
         try:
             image.load()
@@ -176,13 +201,13 @@ def read_rgb(path: Path) -> np.ndarray:
             raise _damaged(path, e) from None
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path | Source) -> tuple[int, int]:
     """Width and height of an image, from its header.
 
     Raises:
         ImageError: not a readable image, or more than ``max_pixels``.
     """
-    with _open(Path(path)) as image:
+    with _open(path) as image:
         return image.size
 
 
@@ -230,7 +255,7 @@ def read_palette(path: Path) -> list[tuple[int, int, int]]:
     return list(zip(values[::3], values[1::3], values[2::3], strict=False))
 
 
-def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:
+def _to_rgb(path: Path | Source, image: Image.Image) -> np.ndarray:
     # PIL before version 11 reads 16-bit grey from PNG as "I"; other 32-bit images have no known range.
     if image.mode in _SIXTEEN_BIT or (image.mode == "I" and image.format == "PNG"):
         grey = (np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8)
@@ -253,13 +278,13 @@ def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:
     return pixels
 
 
-def read_orientation(path: Path) -> int:
+def read_orientation(path: Path | Source) -> int:
     """The EXIF orientation of an image file, 1..8, by which viewers turn the pixels that ``read_rgb`` returns.
 
     Raises:
         ImageError: not a readable image.
     """
-    with _open(Path(path)) as image:
+    with _open(path) as image:
         return exif_orientation(image)
 
 

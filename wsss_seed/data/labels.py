@@ -45,7 +45,7 @@ Labels = dict[str, tuple[int, ...]]
 AUTO_FILES = ("cls_labels.npy", "cls_labels.txt", "image_labels.json", "labels.csv", "labels.txt")
 
 _IMAGE_COLUMNS = ("image", "id", "image_id", "file", "filename", "file_name", "path", "name", "img")
-_LABEL_COLUMNS = ("label", "labels", "class", "classes", "category", "categories")
+LABEL_COLUMNS = ("label", "labels", "class", "classes", "category", "categories")
 
 
 def read_image_labels(
@@ -217,6 +217,17 @@ def _indices(words: Iterable[Any], class_set: ClassSet, where: str) -> tuple[int
     return tuple(sorted({i for w in words if (i := _index(w, class_set, where)) is not None}))
 
 
+def label_indices(value: Any, class_set: ClassSet, where: str) -> tuple[int, ...]:
+    """Foreground indices, ascending, of names or indices: one, a list of them, or a text as in a label file.
+
+    Raises:
+        WsssError: an unknown class or an index out of range; ``where`` names the place.
+    """
+    if isinstance(value, str):
+        return _indices(_words(value.strip(), class_set), class_set, where)
+    return _indices(value if isinstance(value, list) else [value], class_set, where)
+
+
 def _words(text: str, class_set: ClassSet) -> list[str]:
     """Names or indices in a text, separated by ``;``, ``|`` or ``,``, else by white space."""
     if re.search("[;|,]", text):
@@ -286,7 +297,7 @@ def _read_csv(path: Path, class_set: ClassSet) -> Labels:
     image = next((lower.index(t) for t in _IMAGE_COLUMNS if t in lower), None)
     if image is None:
         raise DataError(f"{path}: no header line with a column 'image'; write image,label above the first row")
-    label = next((lower.index(t) for t in _LABEL_COLUMNS if t in lower), None)
+    label = next((lower.index(t) for t in LABEL_COLUMNS if t in lower), None)
     columns = {}
     if label is None:
         columns = {i: _index(t, class_set, f"{path}, header") for i, t in enumerate(titles) if i != image}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from ..io.source import Source, location
 from .lazy import Lazy, Rows
 
 
@@ -18,15 +19,22 @@ class Sample:
 
     Attributes:
         id: name of the image within its dataset, ``/`` between folders, without suffix.
-        image: path of the image file; None if the image is drawn.
+        image: path of the image file; None if the image is drawn, or has no path.
         labels: foreground indices (0-based, ascending) of the image-level labels; None if unknown.
         mask: path of the ground-truth label map; None if there is none or it is drawn or rasterised.
+        source: where the image is read from if it has no path: a member of a tar, or a file behind a URL.
     """
 
     id: str
     image: Path | None = None
     labels: tuple[int, ...] | None = None
     mask: Path | None = None
+    source: Source | None = None
+
+    @property
+    def file(self) -> Path | Source | None:
+        """What the image is read from; None if it is drawn."""
+        return self.image or self.source
 
 
 class Files(Lazy[Path | None]):
@@ -43,15 +51,35 @@ class Files(Lazy[Path | None]):
         return Path(os.path.join(self.folder, name)) if name else None
 
 
+class Places(Lazy[Path | Source]):
+    """Files by their URLs, or by their paths: relative to a folder, which may be behind a URL, or absolute."""
+
+    def __init__(self, folder: Path | Source, names: Sequence[str]) -> None:
+        self.folder, self.names = folder, names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def at(self, i: int) -> Path | Source:
+        name = self.names[i]
+        if "://" in name:
+            return location(name)
+        return Path(os.path.join(self.folder, name)) if isinstance(self.folder, Path) else self.folder / name
+
+
 class LabelColumn(Lazy[tuple[int, ...] | None]):
     """Image-level labels of images in order; None where they are unknown."""
 
-    def __init__(self, rows: Iterable[tuple[int, ...] | None]) -> None:
+    def __init__(self, rows: Iterable[tuple[int, ...] | None] = ()) -> None:
         self._classes, self._ends, self._known = array("H"), array("q", [0]), bytearray()
         for row in rows:
-            self._classes.extend(row or ())
-            self._ends.append(len(self._classes))
-            self._known.append(row is not None)
+            self.append(row)
+
+    def append(self, row: tuple[int, ...] | None) -> None:
+        """Add the labels of an image at the end."""
+        self._classes.extend(row or ())
+        self._ends.append(len(self._classes))
+        self._known.append(row is not None)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -66,16 +94,19 @@ class LabelColumn(Lazy[tuple[int, ...] | None]):
 
 
 class FileSamples(Lazy[Sample]):
-    """Samples whose images, and label maps if there are any, are files."""
+    """Samples whose images, and label maps if there are any, are read."""
 
-    def __init__(self, ids: Sequence[str], images: Sequence[Path | None], masks: Files | None = None) -> None:
+    def __init__(self, ids: Sequence[str], images: Sequence[Path | Source | None], masks: Files | None = None) -> None:
         self.ids, self.images, self.masks = ids, images, masks
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def at(self, i: int) -> Sample:
-        return Sample(self.ids[i], self.images[i], mask=None if self.masks is None else self.masks[i])
+        image, mask = self.images[i], None if self.masks is None else self.masks[i]
+        if isinstance(image, Source):
+            return Sample(self.ids[i], mask=mask, source=image)
+        return Sample(self.ids[i], image, mask=mask)
 
 
 class Labelled(Lazy[Sample]):

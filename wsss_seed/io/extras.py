@@ -20,6 +20,8 @@ class Extra(NamedTuple):
 
 EXTRAS = {
     "heif": Extra(("pillow_heif",), "reads HEIC photographs"),
+    "remote": Extra(("fsspec", "s3fs"), "reads images behind URLs, such as s3://"),
+    "parquet": Extra(("pyarrow",), "reads lists in parquet files"),
     "segmenter": Extra(("accelerate", "scipy", "segmentation_models_pytorch", "timm"), "for train-seg and predict"),
     "ray": Extra(("ray",), "for --engine ray"),
     "multi-gpu": Extra(("accelerate",), "for learn-prompts on several GPUs"),

@@ -10,21 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, one_line
+from .source import Source
 
 _DEEPEST = 64  # nesting of a TOML file: far more than anyone writes, far below the recursion limit
 _LONGEST = 2**63  # the limit of TOML integers
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path | Source) -> str:
     """The content of a UTF-8 text file, without byte order mark and with ``\\n`` as line ending.
 
     Raises:
         WsssError: the file cannot be read or is not UTF-8.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise DataError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+
+
+def read_bytes(path: Path | Source) -> bytes:
+    """The content of a file. Raises WsssError if it cannot be read."""
+    try:
+        return path.read_bytes()
     except OSError as e:
         raise DataError(f"{path}: cannot be read ({e.strerror or e})") from None
 
@@ -34,22 +41,20 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path | Source) -> Iterator[tuple[int, str]]:
     """The non-blank lines, stripped, with their line numbers from 1. Raises the errors of ``read_text``, at once."""
     lines = ((n, line.strip()) for n, line in enumerate(StringIO(read_text(path), newline="\n"), 1))
     return ((n, line) for n, line in lines if line)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path | Source) -> Any:
     """The value of a JSON file.
 
     Raises:
         WsssError: the file cannot be read, is not UTF-8 or not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
-    except OSError as e:
-        raise DataError(f"{path}: cannot be read ({e.strerror or e})") from None
+        return json.loads(read_bytes(path))
     except (ValueError, RecursionError) as e:
         raise DataError(f"{path}: not valid JSON ({_why(e)})") from None
 

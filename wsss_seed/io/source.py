@@ -1,0 +1,200 @@
+"""Files that have no path of their own: the members of a tar, and what lies behind a URL that fsspec reads.
+
+Credentials are fsspec's business (environment, configuration files, or the URL itself). They are never shown: a
+``Source`` is written without user, password and query, in errors as well.
+
+Files are read into memory, whole; there is no cache on disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from ..errors import UsageError, one_line
+from .extras import install_command, missing_modules
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # a single letter is a drive of Windows
+_IN_TEXT = re.compile(r"[a-z][a-z0-9+.-]+://[^\s'\"<>]*", re.IGNORECASE)
+_SIGNATURE = re.compile(r"([?&](?:X-Amz-|AWSAccessKeyId|Signature|sig|token|key)[^\s'\"<>]*)", re.IGNORECASE)
+
+# What libraries of clouds raise that is no OSError, by name, because they need not be installed.
+_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError")
+_CONNECTION = ("EndpointConnectionError", "HTTPClientError", "ClientConnectionError", "TimeoutError")
+_MODULES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is a URL rather than a path."""
+    return _URL.match(text) is not None
+
+
+def redacted(text: str) -> str:
+    """A text whose URLs have lost user, password, query and fragment, which may be credentials."""
+    return _IN_TEXT.sub(lambda match: _plain(match[0]), text)
+
+
+def _plain(url: str) -> str:
+    scheme, rest = url.split("://", 1)
+    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Source:
+    """A file behind a URL, or a member of a tar; it is used like a ``Path``, as far as it goes.
+
+    Attributes:
+        place: URL, or the path of a local tar.
+        member: name of the member of the tar; empty for a file of its own.
+        start: where the content of the member begins, in bytes.
+        size: its length in bytes; None for a file of its own.
+    """
+
+    place: str
+    member: str = ""
+    start: int = 0
+    size: int | None = None
+
+    def __str__(self) -> str:
+        shown = redacted(self.place)
+        return f"{shown}/{self.member}" if self.member else shown
+
+    __repr__ = __str__
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return str(self).rstrip("/").rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of its name, with the dot."""
+        return os.path.splitext(self.name)[1]
+
+    @property
+    def stem(self) -> str:
+        """Its name without suffix."""
+        return os.path.splitext(self.name)[0]
+
+    @property
+    def parent(self) -> Source:
+        """The folder it is in."""
+        return Source(self.place.rstrip("/").rpartition("/")[0])
+
+    def __truediv__(self, name: str) -> Source:
+        return Source(f"{self.place.rstrip('/')}/{name}")
+
+    def resolve(self) -> Source:
+        """Itself; a path would become absolute."""
+        return self
+
+    def read_bytes(self) -> bytes:
+        """The content. Raises OSError."""
+        end = None if self.size is None else self.start + self.size
+        if not is_url(self.place):
+            with open(self.place, "rb") as file:
+                file.seek(self.start)
+                return file.read(-1 if self.size is None else self.size)
+        with _errors():
+            system, path = _file_system(self.place)
+            content: bytes = system.cat_file(path, start=self.start or None, end=end)
+            return content
+
+    def open(self, mode: str = "rb") -> IO[bytes]:
+        """A stream of a file of its own. Raises OSError."""
+        if not is_url(self.place):
+            return open(self.place, "rb")
+        with _errors():
+            system, path = _file_system(self.place)
+            stream: IO[bytes] = system.open(path, mode)
+            return stream
+
+    def exists(self) -> bool:
+        """Whether there is such a file or folder. Raises OSError if that cannot be found out."""
+        return self._kind() is not None
+
+    def is_file(self) -> bool:
+        """Whether it is a file. Raises OSError if that cannot be found out."""
+        return self._kind() == "file"
+
+    def is_dir(self) -> bool:
+        """Whether it is a folder, or on object storage a prefix. Raises OSError if that cannot be found out."""
+        return self._kind() == "directory"
+
+    def _kind(self) -> str | None:
+        try:
+            with _errors():
+                system, path = _file_system(self.place)
+                return str(system.info(path)["type"])
+        except FileNotFoundError:
+            return None
+
+    def list(self) -> Iterator[tuple[str, bool]]:
+        """Names in a folder, and whether they are folders. Raises OSError."""
+        with _errors():
+            system, path = _file_system(self.place)
+            entries = system.ls(path, detail=True)
+            own = path.rstrip("/")
+        for entry in entries:
+            full = str(entry["name"]).rstrip("/")
+            if full.strip("/") != own.strip("/"):  # S3 has objects that stand for the folder itself
+                yield full.rpartition("/")[2], entry["type"] == "directory"
+
+
+def location(text: str | Path) -> Path | Source:
+    """A path, or the source behind a URL; ``file://`` is a path."""
+    if isinstance(text, Path) or not is_url(text):
+        return Path(text)
+    return Path(url2pathname(urlsplit(text).path)) if text[:7].lower() == "file://" else Source(text)
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    if missing_modules("remote")[:1] == ["fsspec"]:
+        raise OSError(f"reading URLs needs fsspec; {install_command('remote')}")
+    import fsspec
+
+    try:
+        # Listings of a million files would stay in memory.
+        system, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except ImportError:
+        scheme = url.partition("://")[0].lower()
+        module = _MODULES.get(scheme, "")
+        how = install_command("remote") if module == "s3fs" else f"pip install {module or 'its file system'}"
+        raise OSError(f"{scheme}:// URLs need {module or 'a library that is not installed'}; {how}") from None
+    except ValueError as error:
+        raise OSError(f"not a URL that fsspec reads ({redacted(one_line(error))})") from None
+    return system, path
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Whatever file systems raise, as an OSError with one line that names the remedy and no credentials."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, "no such file, folder or bucket") from None
+    except PermissionError as error:
+        raise PermissionError(f"access denied: {_said(error)}; check or renew the credentials") from None
+    except Exception as error:
+        if isinstance(error, MemoryError | UsageError):
+            raise
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        if kinds & {*_NO_CREDENTIALS}:
+            raise PermissionError(f"no credentials: {_said(error)}; set those of its file system") from None
+        if kinds & {*_CONNECTION} or isinstance(error, ConnectionError):
+            raise ConnectionError(f"no connection: {_said(error)}; check the network and the endpoint") from None
+        raise OSError(_said(error)) from None
+
+
+def _said(error: Exception) -> str:
+    said = one_line(error).rstrip(".")
+    return _SIGNATURE.sub("", redacted(said)) or type(error).__name__
