@@ -14,6 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.io.object_storage import bucket, s3, s3_server  # noqa: F401
+
 IMAGES = 4
 
 
@@ -328,3 +330,17 @@ def test_a_list_and_tars_give_the_masks_of_the_folder(cli, tree: Path, tmp_path:
     assert json.loads((tmp_path / "tars/run.json").read_text())["settings"]["dataset"]["name"] == "webdataset"
     again = cli("generate", "--dataset", "webdataset", "--root", "photos-0.tar", "--out", "tars", "--json", *options)
     assert json.loads(again.stdout)["skipped"] == IMAGES
+
+
+def test_images_behind_a_url_give_the_masks_of_the_folder(cli, tree: Path, tmp_path: Path, bucket: str):  # noqa: F811
+    import fsspec
+
+    fsspec.filesystem("s3").put(f"{tree}/JPEGImages/", f"{bucket}/photos", recursive=True)
+    options = ("--dataset", "folder", "--classes", "toyland", "--labels", "none", "--models", "tiny")
+    for root, out in ((tree / "JPEGImages", "local"), (f"{bucket}/photos", "remote")):
+        result = cli("generate", "--root", root, "--out", out, *options)
+        assert result.returncode == 0, result.stderr
+    assert len(masks(tmp_path / "local")) == IMAGES
+    assert masks(tmp_path / "remote") == masks(tmp_path / "local")
+    assert not any(path.is_symlink() for path in (tmp_path / "remote/JPEGImages").iterdir())
+    assert not any(b"hush" in path.read_bytes() for path in (tmp_path / "remote").rglob("*.json*"))

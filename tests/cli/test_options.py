@@ -62,7 +62,7 @@ def test_unknown_key_in_config_names_the_nearest(cli, tmp_path: Path):
     result = cli("generate", "--config", config)
     assert result.returncode == 2
     assert "datset" in result.stderr
-    assert "Did you mean 'dataset'?" in result.stderr
+    assert "Did you mean 'dataset'" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
 
 

@@ -8,12 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.data.photographs import photo, refused
+from tests.io.object_storage import bucket, s3, s3_server  # noqa: F401
 from wsss_seed.data import DATASETS, load_class_set, open_dataset
 from wsss_seed.data.folder import ImagesAndMasks
 from wsss_seed.errors import DataError, ImageError, WsssError
@@ -195,3 +197,85 @@ def test_images_and_masks_in_two_folders(tmp_path: Path):
     assert data.has_masks
     assert all((data.mask(sample) == 2).all() and data.image(sample).shape == (3, 4, 3) for sample in data)
     assert data.passed_over == f"1 of 3 images in {images} have no label map in {masks}"
+
+
+def test_a_folder_behind_a_url(bucket: str, tmp_path: Path):  # noqa: F811
+    import fsspec
+
+    for name in ("a.jpg", "s/b.png", "s/B.PNG", "out/SegmentationClass/x.png"):
+        photo(tmp_path / name)
+    content = {
+        f"{bucket}/photos/{path.relative_to(tmp_path).as_posix()}": path.read_bytes()
+        for path in tmp_path.rglob("*.*")
+        if path.is_file()
+    }
+    content |= {
+        f"{bucket}/photos/.hidden/x.jpg": b"",
+        f"{bucket}/photos/notes.md": b"",
+        f"{bucket}/photos/torn.jpg": b"torn",
+        f"{bucket}/photos/out/run.json": b"{}",
+        f"{bucket}/photos/labels.csv": b"image,label\na.jpg,cat\nphotos/torn.jpg,dog\n",
+        f"{bucket}/classes.txt": b"cat\ndog: dog, puppy\n",
+        f"{bucket}/labels.json": b'{"torn.jpg": "cat"}',
+    }
+    system = fsspec.filesystem("s3")
+    system.pipe(content)
+    data = open_dataset("folder", f"{bucket}/photos", classes=f"{bucket}/classes.txt")
+    assert data.ids == ["a", "s/B.PNG", "s/b.png~2", "torn"]
+    assert {sample.image for sample in data} == {None}
+    assert data.image(data[0]).shape == (3, 4, 3)
+    assert data.orientation(data[0]) == 1
+    assert data.class_set.phrases[1] == ("dog", "puppy")
+    assert [sample.labels for sample in data] == [(0,), None, None, (1,)]
+    assert data.labels_source == f"{bucket}/photos/labels.csv"
+    assert data.passed_over == "2 files passed over: 1 .csv, 1 .md"
+    assert data.title == "folder photos"
+    with pytest.raises(ImageError, match=rf"{bucket}/photos/torn\.jpg: not an image"):
+        data.image(data[3])
+    with pytest.raises(ImageError, match=rf"{bucket}/photos/s/b\.png: s/B\.PNG has the same name"):
+        data.image(data[2])
+    other = open_dataset("folder", f"{bucket}/photos", classes="cat, dog", labels=f"{bucket}/labels.json")
+    assert [sample.labels for sample in other] == [None, None, None, (0,)]
+    system.rm(f"{bucket}/photos/a.jpg")
+    with pytest.raises(ImageError, match=rf"{bucket}/photos/a\.jpg: cannot be read \(no such file, folder or bucket\)"):
+        open_dataset("folder", f"{bucket}/photos", classes="cat, dog").image(other[0])
+
+
+def test_urls_that_cannot_be_read(bucket: str):  # noqa: F811
+    for options, message in (
+        ({"root": "s3://no-such-bucket/photos"}, r"s3://no-such-bucket/photos: no such folder or bucket"),
+        ({"root": f"{bucket}/photos"}, f"{bucket}/photos: no such folder or bucket"),
+        ({"root": "nope://x/photos"}, r"nope://x/photos: cannot be listed \(not a URL that fsspec reads \(Protocol"),
+        ({"root": "memory://x", "classes": f"{bucket}/c.txt"}, rf"{bucket}/c\.txt: cannot be read \(no such file"),
+        ({"name": "voc", "root": f"{bucket}/VOC"}, f"{bucket}/VOC: dataset voc is read from a local folder; URLs are"),
+    ):
+        with pytest.raises(WsssError, match=message):
+            open_dataset(**{"name": "folder", "classes": "cat, dog", **options})
+
+
+def test_a_list_and_tars_behind_urls(bucket: str, tmp_path: Path):  # noqa: F811
+    import fsspec
+
+    image = photo(tmp_path / "a.jpg").read_bytes()
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(tmp_path / "a.jpg", "n1/a.jpg")
+    system = fsspec.filesystem("s3")
+    names = {"a.jpg": image, "s/b#1.jpg": image, "list.txt": b"s/b#1.jpg\na.jpg\n" + f"{bucket}/in/a.jpg".encode()}
+    system.pipe({f"{bucket}/in/{name}": content for name, content in names.items()})
+    system.put(str(tmp_path / "a.tar"), f"{bucket}/in/part-0.tar")
+    with pytest.raises(DataError, match=r"row 3|line 3: image id 'a' is already given by .*list\.txt, line 2"):
+        open_dataset("folder", list=f"{bucket}/in/list.txt", classes="cat, dog")
+    local = tmp_path / "list.csv"
+    local.write_text(f"url,labels\n{bucket}/in/s/b#1.jpg,dog\na.jpg,cat\nmemory://none/c.png,\n")
+    data = open_dataset("folder", list=local, classes="cat, dog")
+    assert data.ids == ["in/s/b#1", "a", "c"]
+    assert [sample.labels for sample in data] == [(1,), (0,), ()]
+    assert [sample.image for sample in data] == [None, tmp_path / "a.jpg", None]
+    assert data.image(data[0]).shape == data.image(data[1]).shape == (3, 4, 3)
+    with pytest.raises(ImageError, match=r"memory://none/c\.png: cannot be read \(no such file"):
+        data.image(data[2])
+    local.write_text("path\ns/b#1.jpg\na.jpg\n")
+    assert open_dataset("folder", f"{bucket}/in", list=local, classes="cat, dog").ids == ["s/b#1", "a"]
+    tars = open_dataset("webdataset", f"{bucket}/in/part-{{0..0}}.tar", classes="cat, dog")
+    assert tars.ids == ["n1/a"]
+    assert tars.image(tars[0]).shape == (3, 4, 3)

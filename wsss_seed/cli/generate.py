@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from ..errors import UsageError
+from ..io.source import recorded
 from ..io.text import counted
 from . import options, show
 from .evaluate import show_evaluation
@@ -146,7 +146,7 @@ def generate(
         orientation=orientation,
         overwrite=overwrite,
         keep_evidence=keep_evidence,
-        command=shlex.join(sys.argv),
+        command=recorded(sys.argv),
         shards=shards,
         cluster=cluster,
     )

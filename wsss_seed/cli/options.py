@@ -83,8 +83,8 @@ Root = Annotated[
     str | None,
     option(
         "--root",
-        help="Folder of the dataset; for webdataset a tar or several, as in shard-{000..012}.tar; not needed for "
-        "toyland.",
+        help="Folder of the dataset, for folder also a URL such as s3://bucket/photos; for webdataset a tar or "
+        "several, as in shard-{000..012}.tar; not needed for toyland.",
     ),
 ]
 ListFile = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
+from ..io.source import recorded
 from . import options, show
 from .generate import Shard, conclude, parse_shard, warn_of_truth
 
@@ -148,7 +148,7 @@ def predict(
         limit=limit,
         orientation=masks_match,
         overwrite=overwrite,
-        command=shlex.join(sys.argv),
+        command=recorded(sys.argv),
     )
     result = run(plan, part, Progress(show.err, verb="predicting"))
     more = {}
@@ -203,7 +203,7 @@ def _open(
     if folder is None and root is None and list is None:
         raise UsageError("predict needs a folder of images after the segmenter, or --dataset NAME")
     if folder is not None and (root is not None or list is not None):
-        raise UsageError(f"give either {folder} or --root and --list")
+        raise UsageError(f"give either the folder {folder} or {f'--root {root}' if root else f'--list {list}'}")
     if split not in (None, "all"):
         raise UsageError("--split is for --dataset voc, coco or toyland; a folder of images has none")
     if images is not None or difficulty != "standard":

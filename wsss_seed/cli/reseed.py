@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..io.source import recorded
 from . import options, show
 
 
@@ -42,7 +42,7 @@ def reseed(
         options.settings_of(ctx, set_ or []),
         device=device,
         overwrite=overwrite,
-        command=shlex.join(sys.argv),
+        command=recorded(sys.argv),
         progress=Progress(show.err),
     )
     conclude_unscored(result, json)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import DataError, ImageError, UsageError, unknown_name
 from ..io.prefetch import prefetch_map
+from ..io.source import Source, location
 from .base import Boxes, Dataset, Sample, check_values
 from .classes import IGNORE, ClassSet, load_class_set
 from .ids import check_id
@@ -58,7 +59,8 @@ def open_dataset(
 
     Args:
         name: ``voc``, ``coco``, ``folder``, ``webdataset`` or ``toyland``.
-        root: folder of the dataset; toyland has none, and webdataset a tar or a pattern, ``shard-{000..012}.tar``.
+        root: folder of the dataset, for folder also a URL of fsspec (``s3://bucket/photos``); toyland has none, and
+            webdataset a tar or a pattern, ``shard-{000..012}.tar``.
         split: name of the split; each dataset has a default, folder has no splits.
         classes: argument of ``load_class_set``; required for folder and webdataset, by default the dataset's own.
         labels: source of image-level labels: ``auto`` uses those of toyland and COCO and otherwise searches the dataset
@@ -111,36 +113,38 @@ Classes = str | Path | Sequence[str] | Mapping[str, Sequence[str]] | ClassSet | 
 
 def _read(
     name: str, root: str | Path | None, split: str | None, classes: Classes, listed: str | Path | None
-) -> tuple[Dataset, list[Path]]:
+) -> tuple[Dataset, list[Path | Source]]:
     """A dataset of files, and the folders in which image-level labels may lie."""
     class_set = None if classes is None else load_class_set(classes)
-    place = None if root is None else Path(root)
+    place = None if root is None else location(root)
     if listed is not None:
         from .lists import Listed
 
-        file = Path(listed)
+        file = location(listed)
         dataset = Listed(file, place, _needed(class_set, name, split))
         return dataset, [place or file.parent] if place or file.name not in AUTO_FILES else []
     assert place is not None
+    if name == "webdataset":
+        from .webdataset import WebDataset
+
+        return WebDataset(str(root), _needed(class_set, name, split)), []
+    if name == "folder":
+        from .folder import Folder
+
+        return Folder(place, _needed(class_set, name, split)), [place]
+    if isinstance(place, Source):
+        raise UsageError(f"{place}: dataset {name} is read from a local folder; URLs are for folder and webdataset")
     if name == "voc":
         from .voc import Voc, voc_class_set, voc_root
 
         inner = voc_root(place)
         return Voc(inner, class_set or voc_class_set(inner), split), [inner, place]
-    if name == "coco":
-        from .coco import Coco
+    from .coco import Coco
 
-        return Coco(place, class_set, split), []
-    if name == "webdataset":
-        from .webdataset import WebDataset
-
-        return WebDataset(str(root), _needed(class_set, name, split)), []
-    from .folder import Folder
-
-    return Folder(place, _needed(class_set, name, split)), [place]
+    return Coco(place, class_set, split), []
 
 
-def _label(dataset: Dataset, labels: str, beside: Sequence[Path]) -> None:
+def _label(dataset: Dataset, labels: str, beside: Sequence[Path | Source]) -> None:
     """Give a dataset its image-level labels."""
     unmatched: list[str] = []
     if labels == "none":
@@ -148,7 +152,7 @@ def _label(dataset: Dataset, labels: str, beside: Sequence[Path]) -> None:
     elif labels == "masks":
         _set_labels(dataset, _labels_of_masks(dataset), "ground-truth masks")
     elif labels != "auto":
-        source = Path(labels)
+        source = location(labels)
         folder = _image_folder(dataset)
         found = read_image_labels(source, dataset.ids, dataset.class_set, folder=folder, unmatched=unmatched)
         if not found:
@@ -181,10 +185,10 @@ def _remark(dataset: Dataset, entries: Sequence[str]) -> None:
 def _image_folder(dataset: Dataset) -> str:
     """Name of the folder of the images, to which ids are relative; empty if they are drawn."""
     first = dataset[0]
-    if first.image is None:
+    if first.file is None:
         return ""
-    folders = first.image.absolute().parents
-    return folders[min(first.id.count("/"), len(folders) - 1)].name
+    path = first.file.absolute().as_posix() if isinstance(first.file, Path) else str(first.file)
+    return "".join(path.split("/")[:-1][-1 - first.id.count("/") :][:1])
 
 
 def _toyland(

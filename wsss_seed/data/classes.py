@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, unknown_name
+from ..io.source import Source, location
 from ..io.text import parse_toml, read_lines, read_text
 
 IGNORE = 255
@@ -119,7 +120,9 @@ def load_class_set(spec: str | Path | Sequence[str] | Mapping[str, Sequence[str]
     text = str(spec).strip()
     if text.casefold() in known_class_sets():
         return _known(text.casefold())
-    path = Path(text)
+    path = location(text)
+    if isinstance(path, Source):
+        return _from_toml(read_text(path), path.stem, str(path)) if _is_toml(path) else _from_text(path)
     try:
         is_file = path.is_file()
     except (OSError, ValueError):  # too long for a file name, or holding a NUL
@@ -172,7 +175,7 @@ def read_names(path: Path) -> tuple[str, ...]:
     return names
 
 
-def _is_toml(path: Path) -> bool:
+def _is_toml(path: Path | Source) -> bool:
     return path.suffix.casefold() == ".toml"
 
 
@@ -189,7 +192,7 @@ def _objects() -> tuple[str, ...]:
     return tuple(parse_toml(file.read_text("utf-8"), file.name)["objects"])
 
 
-def _from_text(path: Path) -> ClassSet:
+def _from_text(path: Path | Source) -> ClassSet:
     entries: list[tuple[str, tuple[str, ...]]] = []
     for number, line in read_lines(path):
         if line.startswith("#"):

@@ -10,17 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError, ImageError
+from ..io.source import Source
 from .base import Dataset, Sample
 from .classes import ClassSet
 from .ids import LONGEST, escaped, folded, id_fault
 from .images import SUFFIXES
 from .lazy import Index, Texts
 from .listing import image_files, passed_over
-from .samples import Files, FileSamples
+from .samples import Files, FileSamples, Places
 
 
 class Folder(Dataset):
     """All images below a folder, ordered by id; an id is the path below the folder without suffix.
+
+    The folder may be behind a URL.
 
     A file whose name is not a valid id, or whose mask could overwrite another one, fails individually: ``image`` raises
     the reason, and its id is its name with suffix, escaped. Ids are unique on every file system.
@@ -32,10 +35,15 @@ class Folder(Dataset):
     name = "folder"
     split = "all"
 
-    def __init__(self, root: Path, class_set: ClassSet):
-        if not root.is_dir():
+    def __init__(self, root: Path | Source, class_set: ClassSet):
+        try:
+            is_folder = root.is_dir()
+        except OSError as error:  # of a URL
+            raise DataError(f"{root}: cannot be listed ({error.strerror or error})") from None
+        if not is_folder:
             hint = "; for a list of images, give `list`" if root.suffix in (".csv", ".tsv", ".txt", ".parquet") else ""
-            raise DataError(f"{root}: {f'a file, not a folder{hint}' if root.exists() else 'no such folder'}")
+            missing = "no such folder or bucket" if isinstance(root, Source) else "no such folder"
+            raise DataError(f"{root}: {f'a file, not a folder{hint}' if root.exists() else missing}")
         self._root = root
         ids, files = Texts(), Texts()
         others: Counter[str] = Counter()
@@ -52,7 +60,7 @@ class Folder(Dataset):
         renamed, self._faults = _unusable(root, ids, files)
         order = sorted(range(len(ids)), key=lambda i: renamed.get(i) or ids[i])
         self.samples = FileSamples(
-            Texts(renamed.get(i) or ids[i] for i in order), Files(root, Texts(files[i] for i in order))
+            Texts(renamed.get(i) or ids[i] for i in order), Places(root, Texts(files[i] for i in order))
         )
 
     @property
@@ -97,7 +105,7 @@ class ImagesAndMasks(Folder):
         self.samples = FileSamples(ids, Files(Path(), images), Files(masks, Texts(f"{id}.png" for id in ids)))
 
 
-def _unusable(root: Path, ids: Sequence[str], files: Sequence[str]) -> tuple[dict[int, str], dict[str, str]]:
+def _unusable(root: Path | Source, ids: Sequence[str], files: Sequence[str]) -> tuple[dict[int, str], dict[str, str]]:
     """The images under whose ids nothing may be written: position -> another id, and other id -> reason."""
     index = Index(ids, folded)
     alike = {i: group for group in index.repeated() for i in group}
@@ -115,7 +123,7 @@ def _unusable(root: Path, ids: Sequence[str], files: Sequence[str]) -> tuple[dic
             other = f"{name}~{number}"
         taken.add(folded(other))
         renamed[i] = other
-        where = _shown(str(root / files[i]))
+        where = _shown(f"{root / files[i]}")
         twins = [files[j] for j in alike.get(i, ()) if j != i]
         faults[other] = f"{where}: {why or _same_name(files[i], twins)}; rename the image"
     return renamed, faults

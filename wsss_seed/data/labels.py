@@ -34,6 +34,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..errors import DataError, WsssError, unknown_name
+from ..io.source import Source
 from ..io.text import read_json, read_lines, read_text
 from .classes import BACKGROUND_NAMES, ClassSet
 from .images import SUFFIXES
@@ -49,7 +50,12 @@ LABEL_COLUMNS = ("label", "labels", "class", "classes", "category", "categories"
 
 
 def read_image_labels(
-    path: Path, ids: Sequence[str], class_set: ClassSet, *, folder: str = "", unmatched: list[str] | None = None
+    path: Path | Source,
+    ids: Sequence[str],
+    class_set: ClassSet,
+    *,
+    folder: str = "",
+    unmatched: list[str] | None = None,
 ) -> Labels:
     """Read the image-level labels of a dataset from a file, or a folder of VOC annotations.
 
@@ -67,10 +73,13 @@ def read_image_labels(
         WsssError: unreadable, an unknown format, or an entry with an unknown class, an index out of range or a vector
             of the wrong length; the message names file and entry.
     """
-    path = Path(path)
-    if path.is_dir():
-        return _read_xml(path, ids, class_set)
-    if not path.exists():
+    try:
+        if isinstance(path, Path) and path.is_dir():
+            return _read_xml(path, ids, class_set)
+        exists = path.exists()
+    except OSError as error:  # of a URL
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if not exists:
         raise DataError(f"{path}: no such label file; give `labels` an existing one, or none")
     readers = {".npy": _read_npy, ".json": _read_json, ".csv": _read_csv, ".tsv": _read_csv, ".txt": _read_list}
     reader = readers.get(path.suffix.casefold())
@@ -80,13 +89,13 @@ def read_image_labels(
 
 
 def find_image_labels(
-    folders: Iterable[Path],
+    folders: Iterable[Path | Source],
     ids: Sequence[str],
     class_set: ClassSet,
     *,
     folder: str = "",
     unmatched: list[str] | None = None,
-) -> tuple[Labels, Path | None]:
+) -> tuple[Labels, Path | Source | None]:
     """Search dataset folders for image-level labels: the first source that contains one of the images.
 
     Args:
@@ -100,11 +109,7 @@ def find_image_labels(
         WsssError: a source does not match the class set.
     """
     for place in folders:
-        candidates = [place / name for name in AUTO_FILES]
-        candidates += sorted((place / "annotations").glob("instances_*.json"))
-        for path in (*candidates, place / "Annotations"):
-            if not (path.is_dir() if path.name == "Annotations" else path.is_file()):
-                continue
+        for path in _candidates(place):
             try:
                 others: list[str] = []
                 labels = read_image_labels(path, ids, class_set, folder=folder, unmatched=others)
@@ -133,6 +138,21 @@ def outside_split(
     _match(dict.fromkeys(entries, ()), list(outside), folder, unknown)
     strange = {entry for entry in unknown if not (published and _numbered(_names(entry, folder)[0]))}
     return [entry not in strange for entry in entries]
+
+
+def _candidates(folder: Path | Source) -> Iterator[Path | Source]:
+    """What there is of the files of labels, behind a URL only those of fixed names."""
+    if isinstance(folder, Source):
+        try:
+            found = {name for name, is_folder in folder.list() if not is_folder}
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be listed ({error.strerror or error})") from None
+        yield from (folder / name for name in AUTO_FILES if name in found)
+        return
+    files = [folder / name for name in AUTO_FILES] + sorted((folder / "annotations").glob("instances_*.json"))
+    yield from (path for path in files if path.is_file())
+    if (folder / "Annotations").is_dir():
+        yield folder / "Annotations"
 
 
 # ---- matching entries to images
@@ -238,7 +258,7 @@ def _words(text: str, class_set: ClassSet) -> list[str]:
 # ---- file formats
 
 
-def _read_npy(path: Path, class_set: ClassSet) -> Labels:
+def _read_npy(path: Path | Source, class_set: ClassSet) -> Labels:
     table = read_npy(path)
     if not isinstance(table, dict):
         raise DataError(f"{path}: contains a {type(table).__name__}; expected a dict of image id -> 0/1 vector")
@@ -264,7 +284,7 @@ def _read_npy(path: Path, class_set: ClassSet) -> Labels:
     return entries
 
 
-def _read_list(path: Path, class_set: ClassSet) -> Labels:
+def _read_list(path: Path | Source, class_set: ClassSet) -> Labels:
     suffixed = re.compile(rf"(\S.*?(?:{'|'.join(map(re.escape, SUFFIXES))}))(?:\s+(.*))?", re.IGNORECASE)
     entries: Labels = {}
     known: Labels = {}  # most lines of a long list have labels seen before
@@ -284,7 +304,7 @@ def _read_list(path: Path, class_set: ClassSet) -> Labels:
     return entries
 
 
-def _read_csv(path: Path, class_set: ClassSet) -> Labels:
+def _read_csv(path: Path | Source, class_set: ClassSet) -> Labels:
     text = read_text(path)
     header = text.partition("\n")[0]
     delimiter = max(",", "\t", ";", key=header.count)
@@ -325,7 +345,7 @@ def _flag(cell: str, where: str) -> bool:
         raise DataError(f"{where}: {cell!r} in the column of a class; expected 0 or 1") from None
 
 
-def _read_json(path: Path, class_set: ClassSet) -> Labels:
+def _read_json(path: Path | Source, class_set: ClassSet) -> Labels:
     table = read_json(path)
     if not isinstance(table, dict):
         raise DataError(f'{path}: does not contain a JSON object; expected {{"id": ["name", ...]}} or COCO instances')

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import DataError
+from ..io.source import Source
 from .images import REMEDIES, SUFFIXES
 from .lazy import Index, Texts
 
 _SUFFIXES = frozenset(SUFFIXES)
 
 
-def image_files(folder: Path, others: Counter[str] | None = None) -> Iterator[tuple[str, str]]:
+def image_files(folder: Path | Source, others: Counter[str] | None = None) -> Iterator[tuple[str, str]]:
     """The images below a folder in sorted order: relative path without suffix, and with.
 
     Hidden files and folders are skipped, and so are run folders, so that the masks of a run never become its images.
@@ -78,20 +79,22 @@ class Listing:
         return files[0] if files else None
 
 
-def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]], others: Counter[str]) -> Iterator[tuple[str, str]]:
+def _walk(
+    folder: Path | Source, prefix: str, seen: set[tuple[int, int]], others: Counter[str]
+) -> Iterator[tuple[str, str]]:
     names: list[str] = []
     folders: set[str] = set()
     try:
-        info = folder.stat()
-        if (info.st_dev, info.st_ino) in seen:  # a link to a folder above
-            return
-        seen.add((info.st_dev, info.st_ino))
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith("."):
-                    names.append(entry.name)
-                    if _suffix(entry.name) not in _SUFFIXES and entry.is_dir():
-                        folders.add(entry.name)
+        if isinstance(folder, Path):
+            info = folder.stat()
+            if (info.st_dev, info.st_ino) in seen:  # a link to a folder above
+                return
+            seen.add((info.st_dev, info.st_ino))
+        for name, is_folder in folder.list() if isinstance(folder, Source) else _entries(folder):
+            if not name.startswith("."):
+                names.append(name)
+                if is_folder:
+                    folders.add(name)
     except OSError as e:
         raise DataError(f"{folder}: cannot be listed ({e.strerror or e})") from None
     if prefix and {"run.json", "SegmentationClass"} <= set(names):
@@ -106,6 +109,13 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]], others: Counter
             yield from _walk(folder / name, f"{prefix}{name}/", seen, others)
         else:
             others[_printable(suffix)] += 1
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
+    """Names in a folder, and whether they are folders; images, which may be links, are not asked. Raises OSError."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry.name, _suffix(entry.name) not in _SUFFIXES and entry.is_dir()
 
 
 def _suffix(name: str) -> str:

@@ -110,10 +110,14 @@ def _is_missing(path: str, folder: Path | Source) -> bool:
 
 def _id(path: str, folder: Path | Source) -> str:
     """The path below the folder, or else of the root or the host, without the suffix of an image."""
-    if is_url(path) and not isinstance(place := location(path), Path):
-        base = str(folder).rstrip("/") + "/"
-        shown = str(place)
-        path = shown.removeprefix(base) if shown.startswith(base) else urlsplit(path).path
+    if is_url(path) and not isinstance(location(path), Path):
+        base = f"{folder.place}/" if isinstance(folder, Source) else "://"
+        if path.startswith(base):
+            path = path.removeprefix(base)
+        elif path.lower().startswith("http"):
+            path = urlsplit(path).path  # without the query
+        else:
+            path = path.split("://", 1)[1].partition("/")[2]  # keys of object storage may contain ? and #
     else:
         path = str(location(path)).replace(os.sep, "/")
         if isinstance(folder, Path):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import pickle
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
+from ..io.source import Source
+from ..io.text import read_bytes
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -51,14 +54,16 @@ class _ArraysOnly(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
 
 
-def read_npy(path: Path) -> Any:
+def read_npy(path: Path | Source) -> Any:
     """The object saved in a ``.npy`` file: an array, or the content of a 0-d object array.
 
     Raises:
         WsssError: not a complete ``.npy`` file, or one with more than numbers, text and arrays in containers.
     """
+    content = read_bytes(path)
+    file = BytesIO(content)
     try:
-        with open(path, "rb") as file, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy's warning about headers written by Python 2
             version = np.lib.format.read_magic(file)
             read_header = {
@@ -69,13 +74,11 @@ def read_npy(path: Path) -> Any:
                 raise ValueError(f"version {version}")
             shape, _, dtype = read_header(file)
             if not dtype.hasobject:
-                if math.prod(shape) * dtype.itemsize > path.stat().st_size:  # before allocating memory
+                if math.prod(shape) * dtype.itemsize > len(content):  # before allocating memory
                     raise ValueError(f"its header promises an array of shape {shape}, which is not there")
                 file.seek(0)
                 return np.lib.format.read_array(file, allow_pickle=False)
             value = _ArraysOnly(file, encoding="latin1").load()
-    except OSError as e:
-        raise DataError(f"{path}: cannot be read ({e.strerror or e})") from None
     except pickle.UnpicklingError as e:
         raise DataError(f"{path}: refused, its pickle contains more than arrays or is damaged: {e}") from None
     except Exception as e:  # a damaged pickle fails in many ways

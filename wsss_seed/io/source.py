@@ -11,7 +11,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,12 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ..errors import UsageError, one_line
+from ..errors import one_line
 from .extras import install_command, missing_modules
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # a single letter is a drive of Windows
+_URL_AT_THE_END = re.compile(_URL.pattern + ".*", re.IGNORECASE | re.DOTALL)
 _IN_TEXT = re.compile(r"[a-z][a-z0-9+.-]+://[^\s'\"<>]*", re.IGNORECASE)
-_SIGNATURE = re.compile(r"([?&](?:X-Amz-|AWSAccessKeyId|Signature|sig|token|key)[^\s'\"<>]*)", re.IGNORECASE)
 
 # What libraries of clouds raise that is no OSError, by name, because they need not be installed.
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError")
@@ -35,6 +36,11 @@ _MODULES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": 
 def is_url(text: str) -> bool:
     """Whether a text is a URL rather than a path."""
     return _URL.match(text) is not None
+
+
+def recorded(arguments: Iterable[str]) -> str:
+    """A command line for the record: its URLs have lost what may be credentials."""
+    return shlex.join(_URL_AT_THE_END.sub(lambda match: _plain(match[0]), argument) for argument in arguments)
 
 
 def redacted(text: str) -> str:
@@ -65,7 +71,7 @@ class Source:
     size: int | None = None
 
     def __str__(self) -> str:
-        shown = redacted(self.place)
+        shown = _plain(self.place) if is_url(self.place) else self.place
         return f"{shown}/{self.member}" if self.member else shown
 
     __repr__ = __str__
@@ -104,7 +110,7 @@ class Source:
             with open(self.place, "rb") as file:
                 file.seek(self.start)
                 return file.read(-1 if self.size is None else self.size)
-        with _errors():
+        with _errors(self.place):
             system, path = _file_system(self.place)
             content: bytes = system.cat_file(path, start=self.start or None, end=end)
             return content
@@ -113,7 +119,7 @@ class Source:
         """A stream of a file of its own. Raises OSError."""
         if not is_url(self.place):
             return open(self.place, "rb")
-        with _errors():
+        with _errors(self.place):
             system, path = _file_system(self.place)
             stream: IO[bytes] = system.open(path, mode)
             return stream
@@ -132,7 +138,7 @@ class Source:
 
     def _kind(self) -> str | None:
         try:
-            with _errors():
+            with _errors(self.place):
                 system, path = _file_system(self.place)
                 return str(system.info(path)["type"])
         except FileNotFoundError:
@@ -140,7 +146,7 @@ class Source:
 
     def list(self) -> Iterator[tuple[str, bool]]:
         """Names in a folder, and whether they are folders. Raises OSError."""
-        with _errors():
+        with _errors(self.place):
             system, path = _file_system(self.place)
             entries = system.ls(path, detail=True)
             own = path.rstrip("/")
@@ -162,11 +168,13 @@ def _file_system(url: str) -> tuple[Any, str]:
         raise OSError(f"reading URLs needs fsspec; {install_command('remote')}")
     import fsspec
 
+    scheme = url.partition("://")[0].lower()
+    # s3fs asks for the size before it reads, so as to read large files in parts: one request per image is enough.
+    options = {"max_concurrency": 1} if scheme in ("s3", "s3a") else {}
     try:
         # Listings of a million files would stay in memory.
-        system, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        system, path = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
     except ImportError:
-        scheme = url.partition("://")[0].lower()
         module = _MODULES.get(scheme, "")
         how = install_command("remote") if module == "s3fs" else f"pip install {module or 'its file system'}"
         raise OSError(f"{scheme}:// URLs need {module or 'a library that is not installed'}; {how}") from None
@@ -176,25 +184,33 @@ def _file_system(url: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def _errors(url: str) -> Iterator[None]:
     """Whatever file systems raise, as an OSError with one line that names the remedy and no credentials."""
     try:
         yield
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, "no such file, folder or bucket") from None
     except PermissionError as error:
-        raise PermissionError(f"access denied: {_said(error)}; check or renew the credentials") from None
+        raise PermissionError(f"access denied: {_said(error, url)}; check or renew the credentials") from None
+    except MemoryError:
+        raise
     except Exception as error:
-        if isinstance(error, MemoryError | UsageError):
-            raise
+        said = _said(error, url)
         kinds = {kind.__name__ for kind in type(error).__mro__}
-        if kinds & {*_NO_CREDENTIALS}:
-            raise PermissionError(f"no credentials: {_said(error)}; set those of its file system") from None
-        if kinds & {*_CONNECTION} or isinstance(error, ConnectionError):
-            raise ConnectionError(f"no connection: {_said(error)}; check the network and the endpoint") from None
-        raise OSError(_said(error)) from None
+        if not kinds.isdisjoint(_NO_CREDENTIALS):
+            raise PermissionError(f"no credentials: {said}; set those of its file system") from None
+        if said == "Bad Request":  # S3 says no more of expired credentials where it only looks for a file
+            raise PermissionError("access denied: bad request; check or renew the credentials") from None
+        if not kinds.isdisjoint(_CONNECTION) or isinstance(error, ConnectionError):
+            raise ConnectionError(f"no connection: {said}; check the network and the endpoint") from None
+        raise OSError(said) from None
 
 
-def _said(error: Exception) -> str:
-    said = one_line(error).rstrip(".")
-    return _SIGNATURE.sub("", redacted(said)) or type(error).__name__
+def _said(error: Exception, url: str) -> str:
+    """The message of an error on one line, without what ``redacted`` takes from the URL."""
+    said = redacted(" ".join(str(getattr(error, "strerror", None) or error).split()))
+    rest = url.split("://", 1)[-1]
+    host, *query = re.split(r"[?#]", rest, maxsplit=1)
+    for secret in (*query, *host.partition("/")[0].rpartition("@")[:1]):
+        said = said.replace(secret, "***") if secret else said
+    return said[:200].rstrip(".: ") or type(error).__name__
