@@ -12,7 +12,9 @@ import io
 import json
 import random
 import shutil
+import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -23,14 +25,16 @@ import pytest
 import torch
 from PIL import Image
 
-from wsss_seed.data.base import Sample
+from wsss_seed.data.base import Dataset, Sample
 from wsss_seed.data.check import check_dataset
 from wsss_seed.data.classes import ClassSet, load_class_set, voc_palette
 from wsss_seed.data.coco import Coco
 from wsss_seed.data.images import SUFFIXES, image_size, read_labels, read_orientation, read_rgb
 from wsss_seed.data.labels import read_image_labels
+from wsss_seed.data.lists import Listed
 from wsss_seed.data.voc import Voc
-from wsss_seed.errors import WsssError
+from wsss_seed.data.webdataset import WebDataset
+from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.models.checkpoints import known_checkpoints
 from wsss_seed.models.detector import Queries
 from wsss_seed.models.outputs import ModelOutputs, Question, WindowedMasks, read_outputs, write_outputs
@@ -243,6 +247,41 @@ def list_target(folder: Path) -> Target:
     (folder / "ImageSets/Segmentation").mkdir(parents=True)
     (folder / "ImageSets/Segmentation/train.txt").write_text("a\nJPEGImages/b.png SegmentationClass/b.png\n")
     return Target(folder / "ImageSets/Segmentation/train.txt", lambda _: Voc(folder, CATS))
+
+
+def read_all(data: Dataset) -> None:
+    """Read each image; those that are damaged fail by themselves."""
+    for sample in data:
+        with suppress(ImageError):
+            data.image(sample)
+
+
+def listed_target(suffix: str) -> Callable[[Path], Target]:
+    columns = {"path": ["a.png", "s/b.png"], "id": ["one", ""], "labels": ["cat; dog", ""]}
+
+    def make(folder: Path) -> Target:
+        for name in columns["path"]:
+            write_image(folder / name, PIXELS)
+        file = folder / f"list{suffix}"
+        if suffix == ".parquet":
+            parquet = pytest.importorskip("pyarrow.parquet")
+            parquet.write_table(pytest.importorskip("pyarrow").table(columns), file)
+        else:
+            rows = zip(*columns.values(), strict=True)
+            file.write_text("".join(",".join(row) + "\n" for row in [tuple(columns), *rows]))
+        return Target(file, lambda path: read_all(Listed(path, None, CATS)))
+
+    return make
+
+
+def tar_target(folder: Path) -> Target:
+    with tarfile.open(folder / "a.tar", "w") as tar:
+        for name in ("a.png", "sub/b.png"):
+            tar.add(write_image(folder / name, PIXELS), name)
+            labels = folder / "labels.cls"
+            labels.write_text("dog")
+            tar.add(labels, name.replace(".png", ".cls"))
+    return Target(folder / "a.tar", lambda path: read_all(WebDataset(path, CATS)))
 
 
 SETTINGS = {
@@ -486,6 +525,9 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "coco": coco_target,
     "voc annotation": voc_target,
     "voc list": list_target,
+    "list.csv": listed_target(".csv"),
+    "list.parquet": listed_target(".parquet"),
+    "tar": tar_target,
     "manifest": run_target("manifest.jsonl"),
     "run.json": run_target("run.json"),
     "classes of a run": run_target("classes.txt"),
