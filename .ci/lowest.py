@@ -6,6 +6,7 @@ from pathlib import Path
 
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
 extras = project["optional-dependencies"]
-for requirement in sorted({*project["dependencies"], *extras["heif"], *extras["segmenter"], *extras["multi-gpu"]}):
+optional = (extras[name] for name in extras if name != "test")
+for requirement in sorted({*project["dependencies"], *(one for some in optional for one in some)}):
     name, lowest = re.match(r"([\w-]+)>=([^,]+)", requirement).groups()
     print(f"{name}=={lowest}")

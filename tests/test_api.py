@@ -4,6 +4,7 @@ import inspect
 import pickle
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -178,6 +179,32 @@ def test_given_labels_are_names(seeder, world):
         seeder(world.image(sample), labels={"unicorn"})
     with pytest.raises(ws.UsageError, match="expected several names"):
         seeder(world.image(sample), labels="tree")
+
+
+def test_images_behind_a_url_are_seeded(seeder, photographs):
+    fsspec = pytest.importorskip("fsspec")
+    path = sorted(photographs.iterdir())[0]
+    fsspec.filesystem("memory").pipe("/album/one.png", path.read_bytes())
+    seed = seeder("memory://album/one.png")
+    np.testing.assert_array_equal(seed.labels, seeder(path).labels)
+    assert seed.path is None
+    assert seeder(f"file://{path.as_posix().replace(' ', '%20')}").path == path
+    with pytest.raises(ws.ImageError, match=r"memory://album/none\.png: cannot be read \(no such file"):
+        seeder("memory://album/none.png")
+
+
+def test_a_list_and_tars_are_sources(photographs, tmp_path):
+    names = sorted(path.name for path in photographs.iterdir())[:2]
+    (photographs / "some.txt").write_text("".join(f"{name}\n" for name in names))
+    with tarfile.open(tmp_path / "some.tar", "w") as tar:
+        for name in names:
+            tar.add(photographs / name, name)
+    for source in (photographs / "some.txt", tmp_path / "some.tar"):
+        made = ws.generate(source, out=tmp_path / source.suffix[1:], classes="toyland", models="tiny", progress=False)
+        assert [record.id for record in made.records] == [Path(name).stem for name in names]
+    (photographs / "some.txt").unlink()
+    with pytest.raises(ws.UsageError, match=r"`root` is the folder of voc, coco or a list; .* is one itself"):
+        ws.generate(photographs, root=tmp_path, classes="toyland")
 
 
 def test_a_seed_is_saved_and_drawn(seeder, world, tmp_path):

@@ -21,6 +21,7 @@ from .data.images import exif_orientation, read_orientation, read_rgb
 from .data.orientation import Orientation, check_orientation, inverse, turn, turned_remark
 from .errors import ImageError, UsageError
 from .io.prefetch import prefetch_map
+from .io.source import location
 from .output.finished import FinishedRun
 from .output.finished import open_run as read_run
 from .output.manifest import Record
@@ -43,7 +44,7 @@ Classes = str | Path | Sequence[str] | Mapping[str, Sequence[str]] | ClassSet
 """``"voc"``, ``"coco"``, ``"toyland"``; a file; ``"cat, dog"``; names; names with their phrases."""
 
 Picture = str | Path | Image.Image | np.ndarray
-"""An image file, a PIL image, or uint8 (H, W, 3) RGB."""
+"""An image file or its URL, a PIL image, or uint8 (H, W, 3) RGB."""
 
 
 class ImageSeeder:
@@ -68,7 +69,7 @@ class ImageSeeder:
         """Seed an image.
 
         Args:
-            image: a file, a PIL image, or uint8 (H, W, 3) RGB.
+            image: a file or its URL, a PIL image, or uint8 (H, W, 3) RGB.
             labels: the names of the classes in the image, where they are known. None leaves it to the backend to find
                 out; an empty set says that there is none.
 
@@ -109,8 +110,9 @@ class ImageSeeder:
                     log.warning("%s", error)
 
     def _seed(self, image: Picture, pixels: np.ndarray, exif: int, labels: Iterable[str] | None) -> Seed:
-        path = Path(image) if isinstance(image, str | Path) else None
-        sample = Sample(path.name if path else "image", path, None if labels is None else self._indices(labels))
+        place = location(image) if isinstance(image, str | Path) else None
+        path = place if isinstance(place, Path) else None
+        sample = Sample(place.name if place else "image", path, None if labels is None else self._indices(labels))
         upright = turn(pixels, exif)
         seed = replace(
             self._seeder.seed(LoadedSample(sample, upright)), image=upright, class_set=self.class_set, path=path
@@ -608,7 +610,8 @@ def _settings(settings: Mapping[str, Any] | None, more: Mapping[str, Any]) -> di
 def _pixels(image: Picture) -> tuple[np.ndarray, int]:
     """The stored pixels, uint8 (H, W, 3) RGB, and the EXIF orientation."""
     if isinstance(image, str | Path):
-        return read_rgb(Path(image)), read_orientation(Path(image))
+        place = location(image)
+        return read_rgb(place), read_orientation(place)
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB")), exif_orientation(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
