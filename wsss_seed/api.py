@@ -21,7 +21,7 @@ from .data.images import exif_orientation, read_orientation, read_rgb
 from .data.orientation import Orientation, check_orientation, inverse, turn, turned_remark
 from .errors import ImageError, UsageError
 from .io.prefetch import prefetch_map
-from .io.source import location
+from .io.source import location, redacted
 from .output.finished import FinishedRun
 from .output.finished import open_run as read_run
 from .output.manifest import Record
@@ -584,7 +584,7 @@ def _dataset(
         return open_dataset(str(source), root, split, classes, labels, images, seed, difficulty)
     given: dict[str, Any] = {"root": root, **images_in(source)}
     if root is not None and "list" not in given:
-        raise UsageError(f"`root` is the folder of voc, coco or a list; {source} is one itself")
+        raise UsageError(f"`root` is the folder of voc, coco or a list; {redacted(str(source))} is one itself")
     return open_dataset(
         **given, split=split, classes=classes, labels=labels, images=images, seed=seed, difficulty=difficulty
     )

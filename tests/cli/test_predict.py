@@ -93,6 +93,23 @@ def test_a_folder_of_images(program, toyland: Path, tree: Path, tmp_path: Path):
     assert run["checkpoint"] == str(toyland)
 
 
+def test_a_list_and_tars_give_the_label_maps_of_the_folder(cli, toyland: Path, tree: Path, tmp_path: Path):
+    names = sorted(path.name for path in (tree / "JPEGImages").iterdir())[:2]
+    listed = tmp_path / "photos.txt"
+    listed.write_text("".join(f"{name}\n" for name in names))
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        for name in names:
+            tar.add(tree / "JPEGImages" / name, name)
+    maps = []
+    for number, source in enumerate((["--list", listed, "--root", tree / "JPEGImages"], [tmp_path / "photos.tar"])):
+        result = cli("predict", toyland, *source, "--out", number)
+        assert result.returncode == 0, result.stderr
+        files = sorted((tmp_path / str(number) / "SegmentationClass").iterdir())
+        maps.append({file.name: file.read_bytes() for file in files})
+    assert len(maps[0]) == 2
+    assert maps[0] == maps[1]
+
+
 def test_files_with_unusable_names_fail_alone(program, cli, toyland: Path, tmp_path: Path):
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -230,6 +247,10 @@ def test_no_archive_where_images_are_missing(cli, voc: Path, tree: Path, tmp_pat
         (["empty", "--split", "val"], ["--split is for --dataset"]),
         (["empty", "--images", "3"], ["--images and --difficulty are for --dataset toyland"]),
         (["empty", "--root", "empty"], ["either the folder empty or --root empty"]),
+        (["empty", "--list", "a.txt"], ["either the folder empty or --list a.txt"]),
+        (["--list", "a.txt"], ["a.txt: cannot be read"]),
+        (["a.tar"], ["a.tar: no such file; give --root a tar"]),
+        (["s3://me:hush@bucket/x", "--list", "a.txt"], ["either the folder s3://bucket/x or --list"]),
         (["empty", "--dataset", "toyland"], ["either the folder empty or --dataset toyland"]),
         (["--dataset", "toylnd"], ["Did you mean 'toyland'?"]),
         (["--dataset", "voc", "--root", "tree", "--images", "3"], ["--images is for toyland"]),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
-from ..io.source import recorded
+from ..io.source import recorded, redacted
 from . import options, show
 from .generate import Shard, conclude, parse_shard, warn_of_truth
 
@@ -197,13 +197,16 @@ def _open(
 
     if dataset not in (None, "folder"):
         if folder is not None:
-            raise UsageError(f"give either the folder {folder} or --dataset {dataset} (its folder with --root)")
+            raise UsageError(
+                f"give either the folder {redacted(folder)} or --dataset {dataset} (its folder with --root)"
+            )
         own: str | ClassSet | None = class_set if dataset == "webdataset" and classes is None else classes
         return open_dataset(dataset or "", root, split, own, "none", images, seed, difficulty, list)
     if folder is None and root is None and list is None:
         raise UsageError("predict needs a folder of images after the segmenter, or --dataset NAME")
     if folder is not None and (root is not None or list is not None):
-        raise UsageError(f"give either the folder {folder} or {f'--root {root}' if root else f'--list {list}'}")
+        other = f"--root {root}" if root is not None else f"--list {list}"
+        raise UsageError(redacted(f"give either the folder {folder} or {other}"))
     if split not in (None, "all"):
         raise UsageError("--split is for --dataset voc, coco or toyland; a folder of images has none")
     if images is not None or difficulty != "standard":

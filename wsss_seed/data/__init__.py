@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import DataError, ImageError, UsageError, unknown_name
 from ..io.prefetch import prefetch_map
-from ..io.source import Source, location
+from ..io.source import Source, location, redacted
 from .base import Boxes, Dataset, Sample, check_values
 from .classes import IGNORE, ClassSet, load_class_set
 from .ids import check_id
@@ -205,7 +205,10 @@ def _toyland(
     class_set = None if classes is None else load_class_set(classes)
     toyland = load_class_set("toyland")
     if root is not None:
-        raise UsageError(f"toyland is drawn and has no folder; to read {root} use `dataset` voc with `classes` toyland")
+        shown = redacted(str(root))
+        raise UsageError(
+            f"toyland is drawn and has no folder; to read {shown} use `dataset` voc with `classes` toyland"
+        )
     if class_set is not None and class_set.names != toyland.names:
         raise UsageError(f"class set '{class_set.name}' does not have toyland's classes: {', '.join(toyland.names)}")
     count = 100 if images is None else images

@@ -68,22 +68,27 @@ class Listed(Dataset):
         folder = file.parent if root is None else root
         unit = "line" if file.suffix.casefold() == ".txt" else "row"
         ids, paths, numbers, labels = Texts(), Texts(), array("q"), LabelColumn()
-        missing: list[str] = []
+        known: dict[str, tuple[int, ...]] = {}  # most rows have labels seen before
+        missing, named = 0, list[str]()
         labelled = False
         for row in _rows(file):
-            where = f"{file}, {unit} {row.number}"
             if not row.path or _is_missing(row.path, folder):
-                missing.append(f"{unit} {row.number}" + f": {redacted(row.path)}" * bool(row.path))
+                missing += 1
+                if missing <= _NAMED:
+                    named.append(f"{unit} {row.number}" + f": {redacted(row.path)}" * bool(row.path))
                 continue
             ids.append(row.id or _id(row.path, folder))
             paths.append(row.path)
             numbers.append(row.number)
             labelled |= row.labels is not None
-            labels.append(None if row.labels is None else label_indices(row.labels, class_set, where))
+            found = None if row.labels is None else known.get(repr(row.labels))
+            if found is None and row.labels is not None:
+                found = known[repr(row.labels)] = label_indices(row.labels, class_set, f"{file}, {unit} {row.number}")
+            labels.append(found)
         if missing:
-            rows = f"1 {unit} has" if len(missing) == 1 else f"{len(missing)} {unit}s have"
-            named = ", ".join(missing[:_NAMED]) + ", ..." * (len(missing) > _NAMED)
-            self.passed_over = f"{file}: {rows} no image ({named})"
+            rows = f"1 {unit} has" if missing == 1 else f"{missing} {unit}s have"
+            shown = ", ".join(named) + ", ..." * (missing > _NAMED)
+            self.passed_over = f"{file}: {rows} no image ({shown})"
         if not ids:
             raise DataError(
                 f"{self.passed_over}; relative paths are below {folder}, or `root`" if missing else f"{file}: no image"

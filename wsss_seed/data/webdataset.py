@@ -6,8 +6,8 @@ The image is the first that has the suffix of an image, in the order of ``SUFFIX
 indices in ``.cls``, or the entry ``labels``, ``label`` or ``cls`` of an object in ``.json``.
 
 The library itself reads tars in sequence, for training; runs need the images of a shard in any order, to resume and to
-divide them. So each tar is passed through once (by Python's tarfile, which skips the images), and an index of offsets
-is kept.
+divide them. So each tar is passed through once (by Python's tarfile, which skips the images; a tar behind a URL is
+downloaded for that, but not kept), and an index of offsets is held.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, one_line
-from ..io.source import Source, is_url, location
+from ..io.source import Source, is_url, location, redacted
 from .base import Dataset
 from .classes import ClassSet
 from .ids import check_ids
@@ -34,7 +34,7 @@ _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")  # key and kind, as in w
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _KINDS = tuple(suffix[1:] for suffix in SUFFIXES)
-_NAMED = 5
+_NAMED = 5  # samples without an image that are named
 
 
 def shards(pattern: str | Path) -> list[Path | Source]:
@@ -90,13 +90,15 @@ class WebDataset(Dataset):
         self.class_set = class_set
         self._shards = shards(pattern)
         ids, members, labels = Texts(), _Members(self._shards), LabelColumn()
-        missing: list[str] = []
+        missing, named = 0, list[str]()
         labelled = False
         for number, shard in enumerate(self._shards):
             for key, parts, value in _samples(shard):
                 image = next((parts[kind] for kind in _KINDS if kind in parts), None)
                 if image is None:
-                    missing.append(f"{shard}/{key}")
+                    missing += 1
+                    if missing <= _NAMED:
+                        named.append(f"{shard}/{key}")
                     continue
                 ids.append(key)
                 members.append(number, *image)
@@ -104,10 +106,10 @@ class WebDataset(Dataset):
                 where = f"{shard}/{key}"
                 labels.append(None if value is None else label_indices(value, class_set, where))
         if missing:
-            named = ", ".join(missing[:_NAMED]) + ", ..." * (len(missing) > _NAMED)
-            self.passed_over = f"{len(missing)} sample{'s' * (len(missing) > 1)} without an image ({named})"
+            shown = ", ".join(named) + ", ..." * (missing > _NAMED)
+            self.passed_over = f"{missing} sample{'s' * (missing > 1)} without an image ({shown})"
         if not ids:
-            raise DataError(f"{self.passed_over or pattern}: no image in {len(self._shards)} tars")
+            raise DataError(f"{self.passed_over or redacted(str(pattern))}: no image in {len(self._shards)} tars")
         check_ids(ids, lambda i: str(members[i]))
         self.samples = FileSamples(ids, members)
         if labelled:
