@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from wsss_seed.data import open_dataset
+from wsss_seed.data.images import content, fitting_suffix, image_size, reads_alike
 from wsss_seed.data.webdataset import shards
 from wsss_seed.errors import DataError, ImageError, WsssError
 from wsss_seed.io.source import Source
@@ -73,6 +74,21 @@ def test_the_orientation_of_a_member_is_read(tmp_path: Path):
     data = open_dataset("webdataset", tmp_path / "a.tar", classes=CLASSES)
     assert data.orientation(data[0]) == 6
     assert data.upright(data[0]).shape == (4, 3, 3)
+
+
+def test_an_image_is_read_once_for_all_that_is_asked_of_it(tmp_path: Path, monkeypatch):
+    write(tmp_path / "a.tar", {"a.jpg": picture(1, "JPEG"), "b.webp": picture(2, "WEBP")})
+    data = open_dataset("webdataset", tmp_path / "a.tar", classes=CLASSES)
+    reads = []
+    read = Source.read_bytes
+    monkeypatch.setattr(Source, "read_bytes", lambda source: reads.append(source) or read(source))
+    first, second = data
+    assert (data.image(first).shape, data.orientation(first), image_size(first.file)) == ((3, 4, 3), 1, (4, 3))
+    assert content(first.source) == picture(1, "JPEG")
+    assert reads_alike(first.source, (4, 3))
+    assert fitting_suffix(second.source) == ".webp"
+    assert data.orientation(second) == 1
+    assert reads == [first.source, second.source]
 
 
 def test_the_first_kind_of_image_is_the_image(tmp_path: Path):

@@ -108,7 +108,7 @@ def _open(path: Path | Source) -> Image.Image:
     limit = max_pixels()
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's limit for the whole process, half of which only causes a warning
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limit)
-    file = _in_memory(path) if isinstance(path, Source) else _checked(path)
+    file = BytesIO(content(path)) if isinstance(path, Source) else _checked(path)
     try:
         image = Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError:
@@ -151,17 +151,22 @@ def _checked(path: Path) -> Path:
 _recent = threading.local()
 
 
-def _in_memory(source: Source) -> BytesIO:
-    """The content of a file without a path; that of the last one in each thread is kept. Raises ImageError."""
+def content(source: Source) -> bytes:
+    """The bytes of an image without a path; those of the last one in each thread are kept in memory.
+
+    Raises:
+        ImageError: it cannot be read, or is empty.
+    """
     if getattr(_recent, "source", None) != source:
         try:
-            content = source.read_bytes()
+            found = source.read_bytes()
         except OSError as e:
             raise ImageError(f"{source}: cannot be read ({e.strerror or e})") from None
-        _recent.source, _recent.content = source, content
-    if not _recent.content:
+        _recent.source, _recent.content = source, found
+    kept: bytes = _recent.content
+    if not kept:
         raise ImageError(f"{source}: empty file; copy the image again")
-    return BytesIO(_recent.content)
+    return kept
 
 
 def _too_large(path: Path | Source, pixels: int = 0) -> ImageError:
@@ -211,24 +216,24 @@ def image_size(path: Path | Source) -> tuple[int, int]:
         return image.size
 
 
-def fitting_suffix(path: Path) -> str:
+def fitting_suffix(path: Path | Source) -> str:
     """The suffix that matches the content of an image file; in a run folder all are named ``.jpg``.
 
     Raises:
         ImageError: not a readable image.
     """
-    with _open(Path(path)) as image:
+    with _open(path) as image:
         return _SUFFIX[image.format or ""]
 
 
-def reads_alike(path: Path, size: tuple[int, int]) -> bool:
+def reads_alike(path: Path | Source, size: tuple[int, int]) -> bool:
     """Whether every reader gets the same pixels from an image file as ``read_rgb``, with width and height ``size``.
 
     That is the case for plain RGB and grey files. Readers differ in the treatment of EXIF orientation, transparency,
     animation and other pixel formats, and many cannot read AVIF and HEIF. False for files that cannot be opened.
     """
     try:
-        with _open(Path(path)) as image:
+        with _open(path) as image:
             return (
                 image.format not in ("AVIF", "HEIF")
                 and image.mode in ("RGB", "L")
