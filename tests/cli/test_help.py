@@ -105,7 +105,7 @@ def test_each_command_has_an_example_that_parses():
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("generate",), "Missing option '--dataset' / '-d'. voc, coco, folder or toyland."),
+        (("generate",), "Missing option '--dataset' / '-d'. voc, coco, folder, webdataset or toyland."),
         (("calibrate", "--dataset", "toyland"), "Missing option '--out' / '-o'. TOML file to write, for --config."),
         (("report",), "Missing argument 'RUN'. Run folder."),
         (("generate", "--dataset", "toyland", "--limit", "0"), "Invalid value for '--limit'"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..io.source import recorded
 from . import options, show
 
 
@@ -129,7 +129,7 @@ def learn_prompts(
         for path in result.prompts.values():
             show.result(f"prompts: {path}")
         if not result.interrupted:
-            given = {"--root": root, "--split": data.split, "--classes": classes, "--preset": preset}
+            given = {"--root": root, "--list": list, "--split": data.split, "--classes": classes, "--preset": preset}
             models_given = {"--models": models, "--clip": clip, "--sam": sam}
             show.message(_next(dataset, {**given, **models_given, "--prompts": result.out}))
     if result.interrupted:
@@ -140,4 +140,4 @@ def learn_prompts(
 def _next(dataset: str, given: Mapping[str, Path | str | None]) -> str:
     """The command that seeds the images with the prompts, and the same models."""
     more = [word for name, value in given.items() if value is not None for word in (name, str(value))]
-    return f"next: {shlex.join(['wsss-seed', 'generate', '--dataset', dataset, *more])}"
+    return f"next: {recorded(['wsss-seed', 'generate', '--dataset', dataset, *more])}"
