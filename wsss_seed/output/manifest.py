@@ -48,7 +48,8 @@ class Record(msgspec.Struct, frozen=True):
         notes: messages for the user.
         evidence: intermediate results recorded by the backend.
         mask: stamp of the mask file as written.
-        image: stamp of the image file; None if the image was drawn.
+        image: stamp of the image file; None if the image was drawn, or is no file of its own.
+        source: where such an image lies, without credentials; None for a file.
         labels: names of the given image-level labels; None without any.
         settings: fingerprint of the settings.
         finished: time in seconds since 1970; the latest record of an image is valid.
@@ -67,6 +68,7 @@ class Record(msgspec.Struct, frozen=True):
     evidence: dict[str, Any] = {}
     mask: Stamp | None = None
     image: Stamp | None = None
+    source: str | None = None
     labels: tuple[str, ...] | None = None
     settings: str = ""
     finished: float = 0.0

@@ -43,6 +43,7 @@ from ..data.base import Sample
 from ..data.classes import IGNORE, ClassSet
 from ..data.images import read_rgb, reads_alike
 from ..data.orientation import Orientation
+from ..data.samples import ids_of
 from ..data.voc_layout import CLASSES, IMAGES, LISTS, MASKS
 from ..errors import ImageError, RunFolderError, WsssError
 from ..io.files import NO_LINKS, atomic_replace, is_part, plain, remove_parts, write_bytes, write_json, write_text
@@ -239,7 +240,7 @@ class RunFolder:
             WsssError: finished masks were generated with image-level labels that differ from the current ones, or other
                 processes have begun the part without overwriting it.
         """
-        folder = self.path / WORK / plan_name(self._fingerprint, [sample.id for sample in samples])
+        folder = self.path / WORK / plan_name(self._fingerprint, ids_of(samples))
 
         def shards_of(plan: Plan) -> Shards:
             def finished(some: Sequence[Sample], workers: Sequence[str]) -> frozenset[str]:
@@ -327,7 +328,7 @@ class RunFolder:
 
     def _states(self, samples: Sequence[Sample], files: Iterable[Path], since: float) -> bytearray:
         """The ``State`` of each sample; see ``former``."""
-        place = {sample.id: index for index, sample in enumerate(samples)}
+        place = {id: index for index, id in enumerate(ids_of(samples))}
         states, times = bytearray(len(samples)), array("d", [-1.0]) * len(samples)
         relabelled: dict[str, str] = {}
         for record in read_records(files):
@@ -419,6 +420,7 @@ class RunFolder:
             evidence=plain(seed.evidence),
             mask=stamp,
             image=source,
+            source=None if sample.source is None else str(sample.source),
             labels=self._labels(sample),
             settings=self._fingerprint,
             finished=round(time.time(), 3),

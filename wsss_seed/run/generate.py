@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ import numpy as np
 from ..data.base import Boxes, Dataset, Sample
 from ..data.classes import IGNORE
 from ..data.orientation import Orientation, inverse, turn, turn_boxes
+from ..data.samples import ids_of
 from ..data.selection import select
 from ..errors import RunFolderError
 from ..io.progress import Reporter
@@ -141,7 +142,8 @@ def generate(
     index, count = shard
     planned = select(dataset.samples, limit, sample, seed)
     samples = planned[index::count]
-    _refuse_own_images(samples, out)
+    if len(samples):
+        _refuse_own_image(samples[0], out)  # before the folder is touched; the others when it is their turn
     failed: dict[str, str] = {}
     made = turned = 0
     interrupted = finalized = False
@@ -175,6 +177,7 @@ def generate(
             shared.recorded(record.id)
 
         def load(sample: Sample) -> _Loaded:
+            _refuse_own_image(sample, out)
             stamp = _stamp(sample)
             image, exif = dataset.image(sample), dataset.orientation(sample)
             boxes = dataset.boxes(sample) if seeder.needs_boxes else None
@@ -220,10 +223,10 @@ def generate(
             raise write_error(out, error) from error
     return RunResult(
         out=out,
-        ids=tuple(sample.id for sample in samples),
+        ids=tuple(ids_of(samples)),
         skipped=work.skipped,
         made=made,
-        failed=tuple((sample.id, failed[sample.id]) for sample in samples if sample.id in failed),
+        failed=tuple((id, failed[id]) for id in ids_of(samples) if id in failed) if failed else (),
         seconds=time.monotonic() - start,
         interrupted=interrupted,
         finalized=finalized,
@@ -241,14 +244,10 @@ def _stamp(sample: Sample) -> Stamp | None:
         return None
 
 
-def _refuse_own_images(samples: Sequence[Sample], out: Path) -> None:
-    """Refuse a run folder that contains the dataset's images, or it would read its own output."""
-    folder = out.absolute()
-    for sample in samples:
-        if sample.image is not None and folder in sample.image.absolute().parents:
-            raise RunFolderError(
-                f"{out}: the dataset's images lie in this folder ({sample.image}); choose another `out`"
-            )
+def _refuse_own_image(sample: Sample, out: Path) -> None:
+    """Refuse a run folder that contains an image of the dataset, or the run would read its own output."""
+    if sample.image is not None and out.absolute() in sample.image.absolute().parents:
+        raise RunFolderError(f"{out}: the dataset's images lie in this folder ({sample.image}); choose another `out`")
 
 
 def _check(seed: Seed, image: np.ndarray, classes: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..data.base import Dataset, Sample
 from ..data.orientation import Orientation, check_orientation
+from ..data.samples import ids_of
 from ..data.selection import check_selection, select
 from ..errors import UsageError, unknown_name
 from ..io.progress import Progress, Reporter
@@ -323,6 +324,6 @@ def execute(plan: RunPlan, part: tuple[int, int] = (0, 1), progress: Progress | 
         WsssError: see ``run_part``.
     """
     index, count = part
-    ids = [sample.id for sample in plan.samples[index::count]]
+    ids = ids_of(plan.samples[index::count])
     work = partial(run_part, plan, part)
     return share(work, plan.dataset, ids, plan.out, devices=plan.devices, cluster=plan.cluster, progress=progress)

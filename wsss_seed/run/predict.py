@@ -11,6 +11,7 @@ from typing import Any
 from ..config import flatten
 from ..data.base import Dataset
 from ..data.orientation import Orientation
+from ..data.samples import ids_of
 from ..io.progress import Progress, Reporter
 from ..models.zoo import ModelSet, versions
 from ..output.identity import identity
@@ -114,6 +115,6 @@ def predict(plan: PredictPlan, part: tuple[int, int] = (0, 1), progress: Progres
         WsssError: see ``predict_part``.
     """
     index, count = part
-    ids = [sample.id for sample in plan.dataset.samples[: plan.limit][index::count]]
+    ids = ids_of(plan.dataset.samples[: plan.limit][index::count])
     work = partial(predict_part, plan, part)
     return share(work, plan.dataset, ids, plan.out, devices=plan.devices, cluster=plan.cluster, progress=progress)
