@@ -9,8 +9,11 @@ import signal
 import time
 from pathlib import Path
 
-from wsss_seed.errors import WsssError
+from painted import NearestColour, Painted
+
+from wsss_seed.errors import UsageError, WsssError
 from wsss_seed.io.progress import Progress
+from wsss_seed.run.generate import RunResult, generate
 
 
 def refuse(message: str, device: str, progress: Progress) -> None:
@@ -41,3 +44,16 @@ def tell(device: str, progress: Progress) -> str:
     log.debug("not asked for")
     log.info("loading %s", device)
     return device
+
+
+def paint(out: Path, images: int, deadly: int, token: str, device: str, progress: Progress) -> RunResult:
+    seeder = NearestColour(pause=0.02, deadly=deadly)
+    return generate(Painted(images), seeder, out, settings=seeder.settings, token=token, progress=progress)
+
+
+def die(token: str, device: str, progress: Progress) -> None:
+    os._exit(9)
+
+
+def without_weights(token: str, device: str, progress: Progress) -> None:
+    raise UsageError("the weights are gone")

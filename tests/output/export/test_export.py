@@ -125,7 +125,8 @@ def test_what_is_no_run_is_refused(tmp_path):
 def test_a_killed_run_is_exported_as_far_as_it_got(run, tmp_path):
     about = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**about, "finished": None, "totals": None}))
-    (run / "manifest.jsonl").rename(run / "manifest.shard-1-of-2.jsonl")
+    (run / ".work").mkdir()
+    (run / "manifest.jsonl").rename(run / ".work/0a.jsonl")
     result = export("mmseg", run, tmp_path / "out")
     assert result.images == {"train": len(label_maps())}
     assert result.left_out is None
