@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -29,6 +30,14 @@ SWITCHES = (
     "--disable-sync",
     "--disable-component-update",
 )
+
+
+def until(page, expression: str, arg: str | None = None) -> None:
+    """Wait until an expression is true; wait_for_function polls by eval, which the page's policy forbids."""
+    end = time.monotonic() + 30
+    while not page.evaluate(expression, arg):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(20)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +126,8 @@ def shown(page) -> list[str]:
 
 def settled(page, id: str | None = None) -> None:
     """Wait until the labels of an image are drawn in the enlarged view."""
-    page.wait_for_function(
+    until(
+        page,
         """id => document.getElementById('labels').dataset.drawn
             && (id === null || document.getElementById('viewer-title').textContent === id)""",
         arg=id,
@@ -347,7 +357,7 @@ def test_the_enlarged_view_by_keyboard(visit, pages):
     assert page.inner_text("#viewer-title") == order[2]
     assert page.input_value("#viewer-opacity") == "56"
     page.keyboard.press("Escape")
-    page.wait_for_function("document.activeElement.closest('#gallery')")
+    until(page, "document.activeElement.closest('#gallery') !== null")
     assert not is_open(page)
     assert page.evaluate("document.activeElement.textContent") == order[2]
     assert address(page) == {"order": "id"}
@@ -362,7 +372,7 @@ def test_steps_lead_past_the_page_of_the_gallery(visit, many):
     settled(page, "050")
     assert page.inner_text("#viewer-place") == "51 of 120"
     page.click("#viewer-close")
-    page.wait_for_function("document.activeElement.textContent === '050'")
+    until(page, "document.activeElement.textContent === '050'")
     assert shown(page)[0] == "050"
     assert address(page) == {"order": "id", "page": "3"}
 
@@ -385,11 +395,11 @@ def test_the_address_has_the_state(visit, pages):
     assert (again.input_value("#class"), again.input_value("#name")) == ("1", "ing")
     assert again.locator("[aria-sort=descending]").inner_text().startswith("IoU")
     again.keyboard.press("Escape")  # there is nothing to go back to
-    again.wait_for_function("!location.hash.includes('open')")
+    until(again, "!location.hash.includes('open')")
     assert address(again) == wanted
 
     page.go_back()
-    page.wait_for_function("!document.getElementById('viewer').open")
+    until(page, "!document.getElementById('viewer').open")
     assert address(page) == wanted
     page.go_forward()
     settled(page, "touching")
