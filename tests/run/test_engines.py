@@ -25,13 +25,15 @@ def jobs(monkeypatch):
 
 def test_a_single_device_is_this_process(jobs, tmp_path):
     data = jobs.Painted(IMAGES)
-    result = share(partial(jobs.paint, tmp_path / "run", IMAGES, -1), data, data.ids, tmp_path / "run", devices=["cpu"])
+    result = share(
+        partial(jobs.paint, tmp_path / "run", IMAGES, -1), data, data.samples, tmp_path / "run", devices=["cpu"]
+    )
     assert (result.made, result.skipped, result.finalized, result.exit_status) == (IMAGES, 0, True, 0)
 
 
 def test_an_image_that_aborts_its_process_fails_alone(jobs, tmp_path):
     out, data = tmp_path / "run", jobs.Painted(IMAGES)
-    result = share(partial(jobs.paint, out, IMAGES, 5), data, data.ids, out, devices=["cpu", "cpu"])
+    result = share(partial(jobs.paint, out, IMAGES, 5), data, data.samples, out, devices=["cpu", "cpu"])
     assert [id for id, _ in result.failed] == ["odd/0005"]
     assert "the process died each time" in result.failed[0][1]
     assert (result.made, result.finalized, result.exit_status) == (IMAGES - 1, True, 1)
@@ -42,7 +44,7 @@ def test_an_image_that_aborts_its_process_fails_alone(jobs, tmp_path):
 
 def test_processes_that_never_begin_are_given_up(jobs, tmp_path):
     out, data = tmp_path / "run", jobs.Painted(2)
-    result = share(jobs.die, data, data.ids, out, devices=["cpu", "cpu"])
+    result = share(jobs.die, data, data.samples, out, devices=["cpu", "cpu"])
     assert [error for _, error in result.failed] == [
         "not processed: the process on cpu ended with status 9; run the same command again"
     ] * 2
@@ -53,5 +55,5 @@ def test_processes_that_never_begin_are_given_up(jobs, tmp_path):
 def test_an_error_for_every_image_leaves_no_folder(jobs, tmp_path):
     data = jobs.Painted(2)
     with pytest.raises(UsageError, match="the weights are gone"):
-        share(jobs.without_weights, data, data.ids, tmp_path / "run", devices=["cpu", "cpu"])
+        share(jobs.without_weights, data, data.samples, tmp_path / "run", devices=["cpu", "cpu"])
     assert not (tmp_path / "run").exists()

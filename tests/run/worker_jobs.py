@@ -46,14 +46,16 @@ def tell(device: str, progress: Progress) -> str:
     return device
 
 
-def paint(out: Path, images: int, deadly: int, token: str, device: str, progress: Progress) -> RunResult:
+def paint(
+    out: Path, images: int, deadly: int, part: tuple[int, int], token: str, device: str, progress: Progress
+) -> RunResult:
     seeder = NearestColour(pause=0.02, deadly=deadly)
-    return generate(Painted(images), seeder, out, settings=seeder.settings, token=token, progress=progress)
+    return generate(Painted(images), seeder, out, settings=seeder.settings, shard=part, token=token, progress=progress)
 
 
-def die(token: str, device: str, progress: Progress) -> None:
+def die(part: tuple[int, int], token: str, device: str, progress: Progress) -> None:
     os._exit(9)
 
 
-def without_weights(token: str, device: str, progress: Progress) -> None:
+def without_weights(part: tuple[int, int], token: str, device: str, progress: Progress) -> None:
     raise UsageError("the weights are gone")

@@ -129,7 +129,7 @@ def generate(
     from ..io.progress import Progress
     from ..run.plan import execute, model_warnings, plan_run
 
-    cluster = options.cluster(engine, address, workers, gpus_per_worker, cpus_per_worker)
+    device, cluster = options.placement(engine, device, address, workers, gpus_per_worker, cpus_per_worker)
     plan = plan_run(
         data,
         backend=backend,
@@ -137,7 +137,7 @@ def generate(
         chosen={"clip": clip, "sam": sam, "detector": detector},
         options={"prompts": prompts, "preset": preset, "stage": stage},
         settings=settings,
-        device=device if cluster is not None else options.repeated(device, workers),
+        device=device,
         precision=precision,
         out=out,
         limit=limit,
@@ -152,8 +152,7 @@ def generate(
     )
     for text in model_warnings(plan.backend, plan.models, data.class_set.name, plan.options):
         show.warning(text)
-    where = plan.models.device if len(plan.devices) == 1 else ", ".join(plan.devices)
-    where = where if cluster is None else "a Ray cluster"
+    where = options.place(plan.models, plan.devices, cluster)
     show.message(
         f"{counted(len(data), 'image')} of {data.title}, {len(data.class_set.names)} "
         f"{'class' if len(data.class_set.names) == 1 else 'classes'}, labels: "

@@ -6,6 +6,7 @@ Precedence, highest first: command line, environment (``WSSS_SEED_<OPTION>``), `
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from ..errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from ..data.base import Dataset as OpenDataset
+    from ..models.zoo import ModelSet
     from ..run.on_ray import Cluster
 
 
@@ -268,27 +270,27 @@ def model_set(
     return models
 
 
-def cluster(
-    engine: str, address: str | None, workers: int | None, gpus: float | None, cpus: float | None
-) -> Cluster | None:
-    """The Ray cluster of these options; None for engine local. Raises UsageError."""
+def placement(
+    engine: str, device: str, address: str | None, workers: int | None, gpus: float | None, cpus: float | None
+) -> tuple[str, Cluster | None]:
+    """The devices, each once per worker, and the Ray cluster; None for engine local. Raises UsageError."""
     if engine not in ("local", "ray"):
         raise unknown_name("engine", engine, ["local", "ray"])
     if engine == "local":
         if address is not None or gpus is not None or cpus is not None:
             raise UsageError("--address, --gpus-per-worker and --cpus-per-worker are for --engine ray")
-        return None
+        devices = device.split(",")
+        return ",".join(devices[i % len(devices)] for i in range(workers or len(devices))), None
     from ..run.on_ray import Cluster
 
-    return Cluster(address, workers, gpus, 2.0 if cpus is None else cpus)
+    return device, Cluster(address, workers, gpus, 2.0 if cpus is None else cpus)
 
 
-def repeated(device: str, workers: int | None) -> str:
-    """The devices of a number of workers, for the option of several devices: each device in turn."""
-    if workers is None:
-        return device
-    devices = device.split(",")
-    return ",".join(devices[i % len(devices)] for i in range(workers))
+def place(models: ModelSet, devices: Sequence[str], cluster: Cluster | None) -> str:
+    """Where workers run, in words."""
+    if cluster is not None:
+        return "a Ray cluster"
+    return models.device if len(devices) == 1 else ", ".join(devices)
 
 
 def ground_truth(gt: Path | None, dataset: str | None, *of_dataset: Any) -> OpenDataset | Path | None:

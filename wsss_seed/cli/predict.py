@@ -113,25 +113,24 @@ def predict(
     settings = override(PredictSettings(), values)
     if not sharpen and (of_proposals or sam or any(key.startswith("sharpen.") for key in values)):
         raise UsageError("--sam and the settings of sharpen and proposals need --sharpen")
-    known = load_segmenter(checkpoint).class_set
-    data = _open(folder, dataset, root, list, images, split, classes, seed, difficulty, known)
-    require_classes(checkpoint, known, data.class_set)
+    segmenter = load_segmenter(checkpoint)
+    data = _open(folder, dataset, root, list, images, split, classes, seed, difficulty, segmenter.class_set)
+    require_classes(checkpoint, segmenter.class_set, data.class_set)
     if voc_archive is not None:
         from ..output.voc_server import check
 
         check(voc_archive, data.class_set, competition)
     warn_of_truth(data, lambda: data.samples[:limit][part[0] :: part[1]])
-    cluster = options.cluster(engine, address, workers, gpus_per_worker, cpus_per_worker)
-    devices = split_devices(device if cluster is not None else options.repeated(device, workers))
+    device, cluster = options.placement(engine, device, address, workers, gpus_per_worker, cpus_per_worker)
+    devices = split_devices(device)
     models = options.model_set(None, data.class_set.name, devices[0], sam=sam)
     if sharpen:
         models.require("sam")
     out = out or Path("predictions") / f"{data.name}-{data.split}"
-    where = models.device if len(devices) == 1 else ", ".join(devices)
     by_sam = f", sharpened by SAM '{models.names['sam']}'" if sharpen else ""
     show.message(
         f"{len(data)} images of {data.title}, {len(data.class_set.names)} classes; {checkpoint} on "
-        f"{where if cluster is None else 'a Ray cluster'}{by_sam}"
+        f"{options.place(models, devices, cluster)}{by_sam}"
     )
     if data.passed_over:
         show.message(data.passed_over)
@@ -150,7 +149,7 @@ def predict(
         overwrite=overwrite,
         command=recorded(sys.argv),
     )
-    result = run(plan, part, Progress(show.err, verb="predicting"))
+    result = run(plan, part, Progress(show.err, verb="predicting"), segmenter)
     more = {}
     if voc_archive is not None and result.exit_status:
         show.error("no archive was written: some images have no label map")

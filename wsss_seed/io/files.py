@@ -38,8 +38,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def atomic_replace(path: Path, make: Callable[[Path], object]) -> None:
     """Let ``make`` create a temporary file beside ``path`` and rename it to ``path``."""
-    # Of fixed length: with the file's own name in it, a name near the length limit would become too long.
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    part = _part_beside(path)
     try:
         make(part)
         os.replace(part, path)
@@ -57,7 +56,7 @@ def write_once(path: Path, data: bytes) -> bool:
 
     Works on network file systems without locks. Without hard links a kill may leave the file empty. Raises OSError.
     """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    part = _part_beside(path)
     try:
         with open(part, "xb") as file:
             file.write(data)
@@ -87,6 +86,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """``write_text`` of an indented JSON object."""
     write_text(path, json.dumps(plain(value), indent=2) + "\n")
+
+
+def _part_beside(path: Path) -> Path:
+    """A name for a temporary file, of fixed length: with the file's own name in it, it might become too long."""
+    return path.with_name(f".{secrets.token_hex(8)}.part")
 
 
 def is_part(path: Path) -> bool:

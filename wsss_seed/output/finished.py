@@ -11,11 +11,12 @@ from typing import Any, overload
 import numpy as np
 
 from ..data.base import Dataset
-from ..data.classes import read_names, voc_palette
+from ..data.classes import ClassSet, read_names, voc_palette
 from ..data.images import read_palette
 from ..data.voc_layout import CLASSES, LISTS
 from ..errors import ImageError, RunFolderError
 from ..evaluation.evaluate import ground_truth
+from .identity import class_set_from_content
 from .manifest import Manifest, Record
 from .run_folder import existing_run, fingerprint, image_path, mask_path, run_orientation
 
@@ -127,6 +128,18 @@ class _Records(Sequence[Record]):
     def __getitem__(self, index: int | slice) -> Record | _Records:
         found = self._ids[index]
         return self._manifest[found] if isinstance(found, str) else _Records(self._manifest, found)
+
+
+def classes_of(path: Path, about: Mapping[str, Any], purpose: str) -> ClassSet:
+    """The class set of a run folder, from the contents of its ``run.json``.
+
+    Raises RunFolderError, naming the purpose, if that has none.
+    """
+    try:
+        return class_set_from_content(about["settings"]["class_set"], "")
+    except (KeyError, TypeError, ValueError, AttributeError):
+        needs = f"{purpose} needs a run of generate"
+        raise RunFolderError(f"{path}: run.json does not say which classes; {needs}") from None
 
 
 def list_name(path: Path, about: Mapping[str, Any]) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import RunFolderError
-from .finished import list_name
-from .identity import class_set_from_content
+from .finished import classes_of, list_name
 from .manifest import Manifest
 from .run_folder import RunFolder, existing_run, write_error
 
@@ -49,10 +47,7 @@ def merge(run: Path) -> Merged:
         RunFolderError: not a run folder, a process is still writing to it, or it cannot be written.
     """
     about = existing_run(run)
-    try:
-        class_set = class_set_from_content(about["settings"]["class_set"], "")
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise RunFolderError(f"{run}: run.json does not say which classes; merge needs a run of generate") from None
+    class_set = classes_of(run, about, "merge")
     try:
         with RunFolder(run, class_set, about["settings"], split=list_name(run, about), alone=True) as folder:
             with Manifest(run) as manifest:

@@ -465,7 +465,6 @@ class RunFolder:
             if last:
                 self._merge(order, len(order) if images is None else images)
             self._worker.leave()
-        self._worker.leave()  # removes the folder, which is empty now
         return last
 
     def _merge(self, order: Sequence[str], images: int) -> None:

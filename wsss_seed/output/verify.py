@@ -19,7 +19,7 @@ from ..errors import ImageError, RunFolderError
 from ..io.files import plain, write_text
 from ..io.prefetch import prefetch_map
 from ..io.progress import Reporter
-from .identity import class_set_from_content
+from .finished import classes_of
 from .manifest import Manifest, Record
 from .run_folder import RunFolder, confidence_path, existing_run, fingerprint, image_path, mask_path, write_error
 
@@ -171,14 +171,11 @@ def repair(found: Verified) -> Verified:
     """
     if not found.wrong:
         return found
-    run, settings = found.run, existing_run(found.run)["settings"]
-    try:
-        class_set = class_set_from_content(settings["class_set"], "")
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise RunFolderError(f"{run}: run.json does not say which classes; repair needs a run of generate") from None
+    run, about = found.run, existing_run(found.run)
+    class_set = classes_of(run, about, "repair")
     queued = [id for id, _ in found.wrong]
     try:
-        with RunFolder(run, class_set, settings, alone=True) as folder:
+        with RunFolder(run, class_set, about["settings"], alone=True) as folder:
             _unlist(run, queued)  # first: a listed image must have a mask
             for id, what in found.wrong:
                 folder.fail(Sample(id), f"queued again by verify: {what}", 0.0)

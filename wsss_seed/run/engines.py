@@ -10,7 +10,8 @@ from typing import Protocol
 
 from rich.console import Console
 
-from ..data.base import Dataset
+from ..data.base import Dataset, Sample
+from ..data.samples import ids_of
 from ..io.progress import Progress, Reporter
 from ..output.manifest import Manifest
 from ..output.run_folder import driving, finalize, unmerged
@@ -20,20 +21,27 @@ from .workers import on_devices
 
 
 class Part(Protocol):
-    """What a worker does: loads its models on a device and processes images of the run, under leases.
+    """What a worker does: loads its models on a device and processes part of the images of the run, under leases.
 
-    Must be picklable. ``token`` identifies the command, which may have several workers.
+    Must be picklable. ``part`` is every n-th image, (0-based index, n); ``token`` identifies the command, which may
+    have several workers.
     """
 
-    def __call__(self, token: str, device: str, progress: Reporter | None) -> RunResult: ...
+    def __call__(self, part: tuple[int, int], token: str, device: str, progress: Reporter | None) -> RunResult: ...
+
+
+def is_alone(devices: Sequence[str], cluster: Cluster | None) -> bool:
+    """Whether this process is the only worker."""
+    return len(devices) == 1 and cluster is None
 
 
 def share(
     work: Part,
     data: Dataset,
-    ids: Sequence[str],
+    samples: Sequence[Sample],
     out: Path,
     *,
+    part: tuple[int, int] = (0, 1),
     devices: Sequence[str] = ("auto",),
     cluster: Cluster | None = None,
     progress: Progress | None = None,
@@ -47,8 +55,9 @@ def share(
     Args:
         work: what a worker does.
         data: the dataset.
-        ids: the images of the run.
+        samples: the images of the run.
         out: the run folder.
+        part: the part of them to process, every n-th, (0-based index, n).
         devices: the devices.
         cluster: the cluster; None for the devices of this machine.
         progress: receives the progress.
@@ -56,13 +65,15 @@ def share(
     Raises:
         WsssError: see ``on_devices`` and ``on_ray``.
     """
-    if len(devices) == 1 and cluster is None:
-        return work("", devices[0], progress)
+    if is_alone(devices, cluster):
+        return work(part, "", devices[0], progress)
     start = time.monotonic()
+    index, count = part
+    ids = ids_of(samples[index::count])
     finalized = False
     try:
         with driving(out) as (token, driver):
-            task, shown = partial(work, token), progress or Progress(Console(quiet=True))
+            task, shown = partial(work, part, token), progress or Progress(Console(quiet=True))
             if cluster is None:
                 workers, interrupted = on_devices(task, devices, shown)
             else:

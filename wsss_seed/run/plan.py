@@ -12,7 +12,6 @@ from typing import Any
 
 from ..data.base import Dataset, Sample
 from ..data.orientation import Orientation, check_orientation
-from ..data.samples import ids_of
 from ..data.selection import check_selection, select
 from ..errors import UsageError, unknown_name
 from ..io.progress import Progress, Reporter
@@ -323,7 +322,14 @@ def execute(plan: RunPlan, part: tuple[int, int] = (0, 1), progress: Progress | 
     Raises:
         WsssError: see ``run_part``.
     """
-    index, count = part
-    ids = ids_of(plan.samples[index::count])
-    work = partial(run_part, plan, part)
-    return share(work, plan.dataset, ids, plan.out, devices=plan.devices, cluster=plan.cluster, progress=progress)
+    work = partial(run_part, plan)
+    return share(
+        work,
+        plan.dataset,
+        plan.samples,
+        plan.out,
+        part=part,
+        devices=plan.devices,
+        cluster=plan.cluster,
+        progress=progress,
+    )

@@ -11,15 +11,14 @@ from typing import Any
 from ..config import flatten
 from ..data.base import Dataset
 from ..data.orientation import Orientation
-from ..data.samples import ids_of
 from ..io.progress import Progress, Reporter
 from ..models.zoo import ModelSet, versions
 from ..output.identity import identity
 from ..proposals.generate import ProposalSettings
 from ..seeding.clip_sams import cached_proposals
-from ..segmenter.checkpoint import load_segmenter
+from ..segmenter.checkpoint import Segmenter, load_segmenter
 from ..segmenter.predict import Predictor, PredictSettings
-from .engines import share
+from .engines import is_alone, share
 from .generate import RunResult, generate
 from .on_ray import Cluster
 
@@ -60,12 +59,18 @@ class PredictPlan:
 
 
 def predict_part(
-    plan: PredictPlan, part: tuple[int, int], token: str, device: str, progress: Reporter | None
+    plan: PredictPlan,
+    segmenter: Segmenter | None,
+    part: tuple[int, int],
+    token: str,
+    device: str,
+    progress: Reporter | None,
 ) -> RunResult:
     """Load the segmenter on a device and predict images, perhaps together with other processes.
 
     Args:
         plan: the run.
+        segmenter: that of the plan, if it has been loaded.
         part: the part, every n-th image, (0-based index, n).
         token: identifies the command, which may have several processes.
         device: the device.
@@ -75,7 +80,7 @@ def predict_part(
         WsssError: an unusable checkpoint or model, or see ``generate``.
     """
     data, models = plan.dataset, plan.models.on(device)
-    segmenter = load_segmenter(plan.checkpoint)
+    segmenter = segmenter or load_segmenter(plan.checkpoint)
     segmenter.network.to(models.device)
     proposals, record, sam = None, dict[str, Any](), dict[str, Any]()
     if plan.proposals is not None:
@@ -108,13 +113,31 @@ def predict_part(
     )
 
 
-def predict(plan: PredictPlan, part: tuple[int, int] = (0, 1), progress: Progress | None = None) -> RunResult:
+def predict(
+    plan: PredictPlan,
+    part: tuple[int, int] = (0, 1),
+    progress: Progress | None = None,
+    segmenter: Segmenter | None = None,
+) -> RunResult:
     """Predict part of the images, every n-th, (0-based index, n); see ``engines.share``.
+
+    Args:
+        plan: the run.
+        part: the part.
+        progress: receives the progress.
+        segmenter: that of the plan, if it has been loaded; used if this process is the only worker.
 
     Raises:
         WsssError: see ``predict_part``.
     """
-    index, count = part
-    ids = ids_of(plan.dataset.samples[: plan.limit][index::count])
-    work = partial(predict_part, plan, part)
-    return share(work, plan.dataset, ids, plan.out, devices=plan.devices, cluster=plan.cluster, progress=progress)
+    loaded = segmenter if is_alone(plan.devices, plan.cluster) else None
+    return share(
+        partial(predict_part, plan, loaded),
+        plan.dataset,
+        plan.dataset.samples[: plan.limit],
+        plan.out,
+        part=part,
+        devices=plan.devices,
+        cluster=plan.cluster,
+        progress=progress,
+    )
