@@ -22,6 +22,7 @@ from ..io.curve import write_curve
 from ..io.extras import install_command
 from ..io.signals import deferred_stop, interruptible
 from ..models.precision import check_device
+from ..models.process_group import leave_at_exit
 from ..output.run_folder import settings_difference
 from . import checkpoint
 from .checkpoint import Scale, Segmenter, normalised
@@ -99,6 +100,7 @@ def build_accelerator(settings: SegmenterSettings, device: str) -> Any:
         # The last norm of a Swin encoder is not part of what Mask2Former computes.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=settings.network.name == "mask2former")],
     )
+    leave_at_exit()
     parts = train.gradient_accumulation_steps * accelerator.num_processes
     if train.batch_size % parts:
         near = parts * max(1, train.batch_size // parts)

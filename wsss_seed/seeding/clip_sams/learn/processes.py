@@ -10,6 +10,7 @@ import torch
 
 from ....errors import UsageError
 from ....io.extras import install_command
+from ....models.process_group import leave_at_exit
 
 
 class Processes:
@@ -54,6 +55,7 @@ class Processes:
         # Processes wait for each other's share of the coarse seeds, which may take hours. Without `cpu`, processes on a
         # machine without a GPU would each take themselves for the only one.
         self = cls(PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=2)))
+        leave_at_exit()
         if self.count > micro_batches:
             raise UsageError(
                 f"{self.count} processes cannot share {micro_batches} micro-batches per iteration; start fewer, or "
