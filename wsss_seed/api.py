@@ -21,7 +21,7 @@ from .data.images import exif_orientation, read_orientation, read_rgb
 from .data.orientation import Orientation, check_orientation, inverse, turn, turned_remark
 from .errors import ImageError, UsageError
 from .io.prefetch import prefetch_map
-from .io.source import location, redacted
+from .io.source import is_url, location, redacted
 from .output.finished import FinishedRun
 from .output.finished import open_run as read_run
 from .output.manifest import Record
@@ -215,7 +215,7 @@ def generate(
     Args:
         source: a folder of images, a list of images (see ``data.lists``), WebDataset tars (``shard-{000..012}.tar``),
             ``voc``, ``coco`` or ``toyland``, or an open dataset.
-        out: the run folder; ``seeds/DATASET-SPLIT`` by default.
+        out: the run folder; ``seeds/DATASET-SPLIT`` by default. Only the command line writes to object storage.
         classes: the classes to find; needed for images without classes of their own.
         root: folder of voc or coco, or of the relative paths in a list.
         split: its list.
@@ -243,6 +243,8 @@ def generate(
     from .io.progress import Progress
     from .run.plan import execute, model_warnings, plan_run
 
+    if isinstance(out, str) and is_url(out):
+        raise UsageError(f"`out` {redacted(out)}: wsss_seed.generate writes into a folder; for URLs use the command")
     data = _dataset(source, root, split, classes, labels, images, seed, difficulty)
     name, chosen = _models(models)
     plan = plan_run(
@@ -272,7 +274,7 @@ def generate(
         console.print(turned_remark(result.turned, result.made, plan.orientation), markup=False, soft_wrap=True)
     if result.interrupted:
         raise KeyboardInterrupt
-    return Run(plan.out, data, result)
+    return Run(Path(str(result.out)), data, result)
 
 
 def calibrate(

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from wsss_seed.io.files import atomic_replace, is_part, plain, remove_parts, write_bytes, write_json, write_text
+from wsss_seed.io.files import (
+    atomic_replace,
+    is_part,
+    names_in,
+    open_file,
+    plain,
+    remove_parts,
+    remove_tree,
+    write_bytes,
+    write_json,
+    write_lines,
+    write_once,
+    write_text,
+)
+from wsss_seed.io.source import Source
 
 
 def test_write_replaces_whole_files(tmp_path):
@@ -95,3 +110,29 @@ def test_plain_json(tmp_path):
     assert plain(value) == expected
     write_json(tmp_path / "a.json", value)
     assert json.loads((tmp_path / "a.json").read_text()) == expected
+
+
+@pytest.fixture
+def remote():
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("memory").store.clear()
+    yield Source("memory://folder")
+    fsspec.filesystem("memory").store.clear()
+
+
+@pytest.mark.parametrize("where", ["local", "remote"])
+def test_folders_and_object_storage_alike(where: str, tmp_path: Path, request: pytest.FixtureRequest):
+    folder = tmp_path / "folder" if where == "local" else request.getfixturevalue("remote")
+    assert names_in(folder) == []
+    write_bytes(folder / "b/c", b"c")
+    assert write_once(folder / "b/d", b"d")
+    assert not write_once(folder / "b/d", b"e")
+    write_lines(folder / "b/lines", (f"{number}\n".encode() for number in range(3)))
+    assert names_in(folder / "b") == ["c", "d", "lines"]
+    with open_file(folder / "b/lines") as file, open(file.name, "rb") as again:
+        assert file.read() == b"0\n1\n2\n"
+        assert again.readline() == b"0\n"
+    with pytest.raises(FileNotFoundError):
+        open_file(folder / "none")
+    remove_tree(folder / "b")
+    assert names_in(folder) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -145,5 +146,56 @@ def test_libraries_that_are_missing(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(OSError, match=r"^not a URL that fsspec reads \(Protocol not known: nope\)$"):
         Source("nope://bucket/a.jpg").read_bytes()
     monkeypatch.setattr(source, "missing_modules", lambda extra: ["fsspec", "s3fs"])
-    with pytest.raises(OSError, match=r"^reading URLs needs fsspec; pip install \[remote\]$"):
+    with pytest.raises(OSError, match=r"^URLs need fsspec; pip install \[remote\]$"):
         Source("s3://bucket/a.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["memory", "bucket"])
+def test_writing(kind: str, request: pytest.FixtureRequest, tmp_path: Path):
+    folder = Source(f"{request.getfixturevalue(kind)}/out")
+    file = folder / "a b/ä?#%[1].png"
+    assert not folder.exists()
+    assert [*folder.iterdir()] == []
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"first")
+    assert [file.read_bytes(), file.create(b"second"), file.read_bytes()] == [b"first", False, b"first"]
+    before = file.stat()
+    assert (before.st_size, before.st_mtime > 1e9) == (5, True)
+    file.write_bytes(b"longer")
+    assert file.stat().st_size == 6
+    assert file.stat().st_mtime_ns >= before.st_mtime_ns
+    (folder / "mark").touch()
+    assert (folder / "mark").read_bytes() == b""
+    local = tmp_path / "local"
+    local.write_bytes(b"x" * 1000)
+    (folder / "large").upload(local)
+    with open(tmp_path / "back", "wb") as back:
+        (folder / "large").download(back)
+    assert (tmp_path / "back").read_bytes() == local.read_bytes()
+    assert sorted(folder.files()) == ["a b/ä?#%[1].png", "large", "mark"]
+    assert sorted(path.name for path in folder.iterdir()) == ["a b", "large", "mark"]
+    with pytest.raises(FileNotFoundError):
+        (folder / "a b").stat()
+    (folder / "mark").unlink()
+    (folder / "mark").unlink(missing_ok=True)
+    folder.rmdir()
+    assert sorted(folder.files()) == ["a b/ä?#%[1].png", "large"]
+    folder.remove_tree()
+    folder.remove_tree()
+    assert not folder.exists()
+
+
+def test_folders_and_files_below_them():
+    folder = Source("s3://b/run/")
+    assert folder.contains(Source("s3://b/run/x/y.jpg"))
+    assert not folder.contains(Source("s3://b/run2/x.jpg"))
+    assert folder.absolute() == folder.resolve() == folder
+    assert not folder.is_symlink()
+
+
+def test_of_many_writers_one_creates(bucket: str):  # noqa: F811
+    file = Source(f"{bucket}/lease")
+    with ThreadPoolExecutor(8) as pool:
+        made = [*pool.map(lambda number: file.create(str(number).encode()), range(8))]
+    assert made.count(True) == 1
+    assert file.read_bytes() == str(made.index(True)).encode()

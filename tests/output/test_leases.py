@@ -14,17 +14,19 @@ import pytest
 
 import wsss_seed
 from wsss_seed.io import lock
+from wsss_seed.io.files import names_in
 from wsss_seed.output import leases
 from wsss_seed.output.leases import Leases, Worker, is_alive, lease_numbers, read_about, workers
 
 DIE = """
 import os, sys
 from pathlib import Path
+from wsss_seed.io.files import names_in
 from wsss_seed.output.leases import Leases, Worker, lease_numbers
 folder = Path(sys.argv[1])
 worker = Worker(folder)
 found = Leases(folder, worker)
-lease = found.take("task", lease_numbers(folder).get("task", ()))
+lease = found.take("task", lease_numbers(names_in(folder)).get("task", ()))
 if len(sys.argv) > 2:
     found.note(lease, sys.argv[2])
 print(lease.number)
@@ -46,7 +48,7 @@ def die(folder: Path, *image: str) -> int:
 
 
 def take(folder: Path, worker: Worker):
-    return Leases(folder, worker).take("task", lease_numbers(folder).get("task", ()))
+    return Leases(folder, worker).take("task", lease_numbers(names_in(folder)).get("task", ()))
 
 
 def test_a_lease_is_of_one_living_worker(tmp_path):
@@ -106,7 +108,7 @@ def test_a_worker_that_wakes_up_has_lost_its_lease(tmp_path, monkeypatch):
     assert take(tmp_path, second).number == 2
     assert not Leases(tmp_path, first).held(lease)
     Leases(tmp_path, first).release(lease)  # which does not bring it back
-    assert lease_numbers(tmp_path) == {"task": [1, 2]}
+    assert lease_numbers(names_in(tmp_path)) == {"task": [1, 2]}
     first.leave()
     second.leave()
 
@@ -147,7 +149,7 @@ def test_waiting_is_one_at_a_time(tmp_path, monkeypatch):
     with ThreadPoolExecutor(len(crew)) as pool:
         list(pool.map(work, crew))
     assert most[0] == 1
-    assert lease_numbers(tmp_path) == {}
+    assert lease_numbers(names_in(tmp_path)) == {}
     for worker in crew:
         worker.leave()
 
@@ -156,8 +158,8 @@ def test_a_steward_that_died_is_followed(tmp_path):
     assert die(tmp_path) == 1
     worker = Worker(tmp_path)
     with Leases(tmp_path, worker).waiting("task"):
-        assert lease_numbers(tmp_path) == {"task": [1, 2]}
-    assert lease_numbers(tmp_path) == {}
+        assert lease_numbers(names_in(tmp_path)) == {"task": [1, 2]}
+    assert lease_numbers(names_in(tmp_path)) == {}
     worker.leave()
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from wsss_seed.data.base import Sample
+from wsss_seed.io.files import names_in
 from wsss_seed.output import leases
 from wsss_seed.output.leases import Worker, lease_numbers
 from wsss_seed.output.shards import (
@@ -82,7 +83,7 @@ def test_workers_share_what_is_to_be_done(tmp_path, crew):
         done(shard)
     assert first.complete()
     assert list(first.rest()) == []
-    assert lease_numbers(folder) == {}
+    assert lease_numbers(names_in(folder)) == {}
 
 
 def test_what_a_worker_gives_back_another_one_does(tmp_path, crew):
@@ -153,7 +154,7 @@ def test_a_plan_that_is_opened_again(tmp_path, crew):
     assert [ids(shard) for shard in again.fresh()] == [["004"]]
     dead.leave()
     again.reopen(np.arange(10) == 9)
-    assert list(lease_numbers(folder)) == []  # of images that are done meanwhile
+    assert list(lease_numbers(names_in(folder))) == []  # of images that are done meanwhile
     assert [ids(shard) for shard in again.fresh()] == [["009"]]
 
 

@@ -21,7 +21,7 @@ SCRIPT = Path(__file__).with_name("painted.py")
 IMAGES, PAUSE = 30, 0.01
 
 
-def start(out: Path, *options: str, **kwargs: Any) -> subprocess.Popen[str]:
+def start(out: Path | str, *options: str, **kwargs: Any) -> subprocess.Popen[str]:
     """A run of its own process."""
     package = str(Path(wsss_seed.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": package, "OMP_NUM_THREADS": "1"}
@@ -30,7 +30,7 @@ def start(out: Path, *options: str, **kwargs: Any) -> subprocess.Popen[str]:
     )
 
 
-def finish(out: Path, *options: str) -> tuple[int, str]:
+def finish(out: Path | str, *options: str) -> tuple[int, str]:
     """Exit status and messages of a run that is left alone."""
     process = start(out, *options)
     _, messages = process.communicate()

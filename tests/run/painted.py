@@ -1,7 +1,7 @@
 """A dataset of painted rectangles and a seeder that finds them by colour: real work for the run room, without a model.
 
 As a script: ``python painted.py OUT [--images N] [--pause SECONDS] [--shard I/N] [--overwrite] [--cut K] [--deadly I]
-[--no-locks]`` seeds it and ends as the command line does.
+[--no-locks]`` seeds it and ends as the command line does. OUT may be a URL.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,9 @@ from wsss_seed.data.classes import ClassSet, voc_palette
 from wsss_seed.errors import ImageError, WsssError
 from wsss_seed.io import lock
 from wsss_seed.io.signals import exit_on_signal
+from wsss_seed.io.source import Source, location
 from wsss_seed.output import leases
+from wsss_seed.output.identity import class_set_content
 from wsss_seed.run.generate import generate
 from wsss_seed.types import LoadedSample, Seed
 
@@ -90,7 +91,7 @@ class NearestColour:
 
     def __init__(self, contest: float = 20.0, pause: float = 0.0, deadly: int = -1) -> None:
         self.contest, self.pause, self.deadly = contest, pause, deadly
-        self.settings: Mapping[str, Any] = {"contest": contest}
+        self.settings: dict[str, Any] = {"contest": contest}
 
     needs_boxes = False
 
@@ -111,7 +112,7 @@ class NearestColour:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=location)
     parser.add_argument("--images", type=int, default=30)
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--contest", type=float, default=20.0)
@@ -124,6 +125,8 @@ def main() -> int:
     if options.no_locks:
         lock.fcntl = None
         leases.HEARTBEAT, leases.STALE = 0.1, 1.0
+    if isinstance(options.out, Source):
+        leases.HEARTBEAT, leases.STALE = 0.5, 4.0  # times there are in whole seconds
     if options.cut:
         resource.setrlimit(resource.RLIMIT_FSIZE, (options.cut, options.cut))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by default where the parent ignores it
@@ -135,7 +138,7 @@ def main() -> int:
             Painted(options.images),
             seeder,
             options.out,
-            settings=seeder.settings,
+            settings=seeder.settings | {"class_set": class_set_content(CLASSES)},
             shard=(index - 1, count),
             overwrite=options.overwrite,
         ).exit_status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -18,10 +19,13 @@ from torchvision.datasets import VOCSegmentation
 from tests.run.killed_runs import contents
 from tests.run.painted import CLASSES, NearestColour, Painted, paint
 from wsss_seed.data.base import Dataset, Sample
+from wsss_seed.data.folder import Folder
 from wsss_seed.data.images import read_labels, read_rgb
 from wsss_seed.errors import WsssError
 from wsss_seed.evaluation.evaluate import evaluate
 from wsss_seed.io.progress import Progress
+from wsss_seed.io.source import Source
+from wsss_seed.io.stamp import Stamp
 from wsss_seed.output.manifest import Appender, Manifest
 from wsss_seed.run.generate import generate
 from wsss_seed.types import LoadedSample
@@ -533,3 +537,25 @@ def test_progress_at_a_terminal_shows_rate_time_left_and_failures(tmp_path):
     assert "images/s" in shown
     assert "0 s left" in shown
     assert "1 failed" in shown
+
+
+def test_images_behind_urls_are_copied_as_they_are(tmp_path):
+    system = pytest.importorskip("fsspec").filesystem("memory")
+    system.store.clear()
+    for number in range(2):
+        Image.fromarray(paint(number)[0]).save(tmp_path / f"{number}.jpg", quality=95)
+    Image.fromarray(paint(2)[0]).convert("P").save(tmp_path / "2.png")  # readers differ in palette images
+    system.pipe({f"/photos/{path.name}": path.read_bytes() for path in tmp_path.iterdir()})
+    seeder = NearestColour()
+    result = generate(Folder(Source("memory://photos"), CLASSES), seeder, tmp_path / "run", settings=seeder.settings)
+    assert result.made == 3
+    for number in range(2):
+        assert (tmp_path / f"run/JPEGImages/{number}.jpg").read_bytes() == (tmp_path / f"{number}.jpg").read_bytes()
+    with Image.open(tmp_path / "run/JPEGImages/2.jpg") as copy:
+        assert (copy.format, copy.mode) == ("PNG", "RGB")
+    with Manifest(tmp_path / "run") as manifest:
+        for id, record in manifest.items():
+            content = next(tmp_path.glob(f"{id}.*")).read_bytes()
+            assert record.image == Stamp(len(content), 0, hashlib.sha256(content).hexdigest())
+            assert record.source == f"memory://photos/{next(tmp_path.glob(f'{id}.*')).name}"
+    system.store.clear()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from wsss_seed.data.base import Sample
+from wsss_seed.io.files import names_in
 from wsss_seed.output.leases import Worker, lease_numbers
 from wsss_seed.output.shards import MOST_DEATHS, Plan, Shards, pack
 from wsss_seed.run.shared import DIED, SharedWork
@@ -69,7 +70,7 @@ def test_an_interrupted_worker_gives_back_what_it_has(join, tmp_path):
     recorder = Recorder(others)
     recorder.work.run()
     assert recorder.calls == [["003", "004", "005", "006"], ["000", "001", "002"]]  # not one by one: nobody died
-    assert lease_numbers(tmp_path / "work/plan") == {}
+    assert lease_numbers(names_in(tmp_path / "work/plan")) == {}
 
 
 def test_what_a_dead_worker_had_comes_last_and_one_by_one(join):

@@ -20,6 +20,7 @@ from . import (
     evaluate,
     explain,
     export,
+    fetch,
     generate,
     learn_prompts,
     merge,
@@ -72,6 +73,7 @@ app.command("sheet", cls=Command)(sheet.sheet)
 app.command("explain", cls=Command)(explain.explain)
 app.command("status", cls=Command)(status.status)
 app.command("merge", cls=Command)(merge.merge)
+app.command("fetch", cls=Command)(fetch.fetch)
 app.command("verify", cls=Command)(verify.verify)
 app.command("settings", cls=Command)(settings.settings)
 app.command("doctor", cls=Command)(doctor.doctor)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
+from ..io.source import Location, location
 from ..io.text import counted
 from . import options, show
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    pred: Annotated[Path, typer.Option("--pred", help="Folder of index PNGs <id>.png, or a run folder.")],
+    pred: Annotated[
+        str, typer.Option("--pred", help="Folder of index PNGs <id>.png, or a run folder, which may be a URL.")
+    ],
     gt: Annotated[Path | None, typer.Option("--gt", help="Folder of ground-truth index PNGs.")] = None,
     list_: Annotated[Path | None, typer.Option("--list", help="File of image ids, one per line.")] = None,
     dataset: Annotated[
@@ -57,22 +60,23 @@ def evaluate(
     from ..output.run_folder import run_orientation
 
     ids = read_ids(list_) if list_ else None
+    place = location(pred)
     truth = options.ground_truth(gt, dataset, root, split, classes, images, seed, difficulty)
     names = None
     if truth is None:
-        truth, own = _of_run(pred)
+        truth, own = _of_run(place)
         ids = own if ids is None else ids
     elif gt is not None and classes is not None:
         from ..data.classes import load_class_set
 
         names = ("background", *load_class_set(classes).names)
     evaluation = run(
-        pred,
+        place,
         truth,
         ids=ids,
         names=names,
         policy=policy,  # type: ignore[arg-type]
-        orientation=run_orientation(pred),
+        orientation=run_orientation(place),
         finished=finished,
         progress=Progress(show.err),
     )
@@ -83,13 +87,13 @@ def evaluate(
     raise typer.Exit(evaluation.exit_status)
 
 
-def _of_run(pred: Path) -> tuple[Dataset, list[str]]:
+def _of_run(pred: Location) -> tuple[Dataset, list[str]]:
     """The ground truth that a run has by itself, and the ids of its images."""
     from ..output.finished import open_run
     from ..output.run_folder import RUN
     from ..output.truth import own_truth, processed
 
-    if (pred / RUN).is_file():
+    if isinstance(pred, Path) and (pred / RUN).is_file():
         source = open_run(pred)
         truth = own_truth(source)
         if truth is not None:

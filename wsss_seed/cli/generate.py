@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -85,7 +84,12 @@ def generate(
     shards: options.Shards = None,
     precision: options.Precision = "auto",
     offline: options.Offline = False,
-    out: Annotated[Path | None, options.option("--out", "-o", help="Run folder. Default: seeds/DATASET-SPLIT.")] = None,
+    out: Annotated[
+        str | None,
+        options.option(
+            "--out", "-o", help="Run folder, or a URL such as s3://bucket/run. Default: seeds/DATASET-SPLIT."
+        ),
+    ] = None,
     images: options.Images = None,
     limit: Annotated[
         int | None, options.option("--limit", metavar="N", help="Process only the first N images.", min=1)
@@ -127,6 +131,7 @@ def generate(
     data = open_dataset(dataset, root, split, classes, labels, images, seed, difficulty, list)
 
     from ..io.progress import Progress
+    from ..io.source import location
     from ..run.plan import execute, model_warnings, plan_run
 
     device, cluster = options.placement(engine, device, address, workers, gpus_per_worker, cpus_per_worker)
@@ -139,7 +144,7 @@ def generate(
         settings=settings,
         device=device,
         precision=precision,
-        out=out,
+        out=None if out is None else location(out),
         limit=limit,
         sample=sample,
         seed=seed,

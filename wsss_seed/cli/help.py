@@ -43,6 +43,7 @@ EXAMPLES = {
     "explain": "wsss-seed explain seeds 2007_000032 --out why.png",
     "status": "wsss-seed status seeds --watch",
     "merge": "wsss-seed merge seeds",
+    "fetch": "wsss-seed fetch s3://bucket/seeds seeds",
     "verify": "wsss-seed verify seeds --repair",
     "settings": "wsss-seed settings dino-sam",
     "models list": "wsss-seed models list",

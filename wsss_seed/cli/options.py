@@ -80,6 +80,7 @@ def _forbid_network(ctx: typer.Context, wanted: bool) -> bool:
 
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
+RunOrUrl = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, or its URL.", show_default=False)]
 Dataset = Annotated[str, option("--dataset", "-d", help="voc, coco, folder, webdataset or toyland.")]
 Root = Annotated[
     str | None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
-from ..io.source import recorded, redacted
+from ..io.source import Source, location, recorded, redacted
 from . import options, show
 from .generate import Shard, conclude, parse_shard, warn_of_truth
 
@@ -64,7 +64,10 @@ def predict(
     cpus_per_worker: options.CpusPerWorker = None,
     shards: options.Shards = None,
     out: Annotated[
-        Path | None, options.option("--out", "-o", help="Run folder. Default: predictions/DATASET-SPLIT.")
+        str | None,
+        options.option(
+            "--out", "-o", help="Run folder, or a URL such as s3://bucket/run. Default: predictions/DATASET-SPLIT."
+        ),
     ] = None,
     limit: Annotated[int | None, options.option("--limit", help="Process only the first N images.", min=1)] = None,
     shard: Shard = None,
@@ -119,6 +122,8 @@ def predict(
     if voc_archive is not None:
         from ..output.voc_server import check
 
+        if out is not None and isinstance(location(out), Source):
+            raise UsageError("--voc-archive needs a local folder as --out")
         check(voc_archive, data.class_set, competition)
     warn_of_truth(data, lambda: data.samples[:limit][part[0] :: part[1]])
     device, cluster = options.placement(engine, device, address, workers, gpus_per_worker, cpus_per_worker)
@@ -126,7 +131,7 @@ def predict(
     models = options.model_set(None, data.class_set.name, devices[0], sam=sam)
     if sharpen:
         models.require("sam")
-    out = out or Path("predictions") / f"{data.name}-{data.split}"
+    place = location(out) if out else Path("predictions") / f"{data.name}-{data.split}"
     by_sam = f", sharpened by SAM '{models.names['sam']}'" if sharpen else ""
     show.message(
         f"{len(data)} images of {data.title}, {len(data.class_set.names)} classes; {checkpoint} on "
@@ -139,7 +144,7 @@ def predict(
         checkpoint=checkpoint,
         settings=settings,
         models=models,
-        out=out,
+        out=place,
         proposals=proposal_settings(data.class_set, models, of_proposals) if sharpen else None,
         devices=tuple(devices),
         cluster=cluster,
@@ -153,10 +158,10 @@ def predict(
     more = {}
     if voc_archive is not None and result.exit_status:
         show.error("no archive was written: some images have no label map")
-    elif voc_archive is not None:
+    elif voc_archive is not None and isinstance(place, Path):
         from ..output.voc_server import pack
 
-        packed = pack(out, voc_archive, data.class_set, data.ids, competition)
+        packed = pack(place, voc_archive, data.class_set, data.ids, competition)
         more["archive"] = str(packed.path)
         if packed.with_ignore:
             show.warning(f"ignored pixels of {packed.with_ignore} label maps became background in {packed.path}")

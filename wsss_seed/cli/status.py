@@ -15,7 +15,7 @@ PAUSE = 5.0
 
 
 def status(
-    run: options.Run,
+    run: options.RunOrUrl,
     watch: Annotated[
         bool, options.option("--watch", help="Print the status again whenever it changes, until nothing is running.")
     ] = False,
@@ -25,13 +25,15 @@ def status(
 
     It can be called while the run is in progress, from any machine that sees the folder.
     """
+    from ..io.source import location
     from ..output.status import status as look
 
-    found = look(run)
+    place = location(run)
+    found = look(place)
     _show(found, json)
     while watch and found.running and not found.complete:
         time.sleep(PAUSE)
-        before, found = (found.done, found.failed, found.running), look(run)
+        before, found = (found.done, found.failed, found.running), look(place)
         if (found.done, found.failed, found.running) != before:
             _show(found, json)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..io.source import Location, Source
 from . import show
 
 _MUCH_IGNORED = 0.3  # share of all pixels
@@ -79,7 +80,7 @@ def warn_of_masks(run: Path) -> None:
         show.warning(text)
 
 
-def next_commands(out: Path, *, trains: bool, nothing_in: str | None = None) -> str:
+def next_commands(out: Location, *, trains: bool, nothing_in: str | None = None) -> str:
     """The commands that show the masks, and if they are meant for it, train on them.
 
     Args:
@@ -93,4 +94,6 @@ def next_commands(out: Path, *, trains: bool, nothing_in: str | None = None) -> 
             f"next: wsss-seed explain {run} {shlex.quote(nothing_in)} shows why nothing was found; then try other "
             "class names or synonyms"
         )
+    if isinstance(out, Source):
+        return f"next: wsss-seed fetch {run} DIR copies the run; then wsss-seed report DIR"
     return f"next: wsss-seed report {run}" + f", or wsss-seed train-seg {run} --out segmenter" * trains

@@ -12,7 +12,7 @@ _SHOWN = 20
 
 
 def verify(
-    run: options.Run,
+    run: options.RunOrUrl,
     repair: Annotated[
         bool, options.option("--repair", help="Queue images with problems, to be seeded again by the next run.")
     ] = False,
@@ -23,10 +23,11 @@ def verify(
     Masks that were edited are named and left alone. Nothing is changed without --repair.
     """
     from ..io.progress import Progress
+    from ..io.source import location
     from ..output.verify import repair as queue
     from ..output.verify import verify as check
 
-    found = check(run, Progress(show.err, verb="verifying"))
+    found = check(location(run), Progress(show.err, verb="verifying"))
     if repair:
         found = queue(found)
     if json:
@@ -47,7 +48,7 @@ def verify(
     parts += [f"{found.unfinished} have not been processed yet"] * bool(found.unfinished)
     show.result(", ".join(parts))
     if found.queued:
-        show.result(f"{len(found.queued)} queued: run the command that made {run} again")
+        show.result(f"{len(found.queued)} queued: run the command that made {found.run} again")
     elif found.wrong:
-        show.result(f"to make them again: wsss-seed verify {run} --repair, then the command that made the run")
+        show.result(f"to make them again: wsss-seed verify {found.run} --repair, then the command that made the run")
     raise typer.Exit(found.exit_status)

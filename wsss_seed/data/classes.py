@@ -161,7 +161,7 @@ def shared_phrases(class_set: ClassSet) -> list[str]:
     ]
 
 
-def read_names(path: Path) -> tuple[str, ...]:
+def read_names(path: Path | Source) -> tuple[str, ...]:
     """Read the ``classes.txt`` of a folder of label maps, background first.
 
     Raises:

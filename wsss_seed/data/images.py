@@ -309,7 +309,7 @@ def _raw_mode(image: Image.Image) -> str:
     return str(tiles[0][3]) if tiles and image.format == "PNG" else ""
 
 
-def read_labels(path: Path) -> np.ndarray:
+def read_labels(path: Path | Source) -> np.ndarray:
     """Read a label map from a palette or greyscale image: the indices, not the colours of the palette.
 
     Returns:
@@ -318,8 +318,7 @@ def read_labels(path: Path) -> np.ndarray:
     Raises:
         ImageError: not a readable image, or not one 8-bit index per pixel.
     """
-    path = Path(path)
-    with _open(path) as image:
+    with _open(path if isinstance(path, Source) else Path(path)) as image:
         if image.format in _LOSSY:
             raise ImageError(
                 f"{path}: {image.format} does not preserve label values; save label maps as palette or greyscale PNG"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from ..data.voc_layout import CLASSES, MASKS
 from ..errors import DataError, ImageError, unknown_name
 from ..io.prefetch import prefetch_map
 from ..io.progress import Progress
+from ..io.source import Location, SomeLocation, Source
 from ..io.text import read_lines
 from . import metrics
 from .boundary import boundary_counts
@@ -101,7 +102,7 @@ class Evaluation:
 
 
 def evaluate(
-    pred: Path,
+    pred: Location,
     gt: Dataset | Path,
     *,
     ids: Sequence[str] | None = None,
@@ -114,7 +115,7 @@ def evaluate(
     """Evaluate label maps at the original resolution, with one confusion matrix over the whole list.
 
     Args:
-        pred: folder of index PNGs named ``<id>.png``, or a run folder.
+        pred: folder of index PNGs named ``<id>.png``, or a run folder, which may be on object storage.
         gt: a dataset with ground truth, or a folder of index PNGs, itself or in SegmentationClass.
         ids: the list; by default every image of ``gt``. Predictions of other images are not looked at, so ground truth
             of a part of the images is enough.
@@ -147,7 +148,7 @@ def evaluate(
         raise DataError(f"the list has '{name}' {times} times; name each image once")
     everything = len(ids)
     if finished:
-        ids = [name for name in ids if os.path.exists(masks / f"{name}.png")]
+        ids = [name for name in ids if _exists(masks / f"{name}.png")]
         if not ids:
             raise DataError(f"{pred}: no prediction of any of the {everything} images with ground truth; check `pred`")
     if names is None:
@@ -156,7 +157,7 @@ def evaluate(
 
     def compare(name: str) -> tuple[np.ndarray, np.ndarray] | None:
         path = masks / f"{name}.png"
-        if not os.path.exists(path):  # Path.exists raises for a name that is too long
+        if not _exists(path):
             return None
         prediction, truth = read_labels(path), truth_of(name)
         if prediction.shape != truth.shape:
@@ -193,14 +194,14 @@ def evaluate(
     return replace(evaluation, unfinished=everything - len(ids))
 
 
-def mask_folder(folder: Path) -> Path:
+def mask_folder(folder: SomeLocation) -> SomeLocation:
     """The folder of the label maps: SegmentationClass if there is one, else the folder itself.
 
     Raises WsssError if there is no such folder.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder of the label maps")
-    inner = folder / MASKS
+    inner = cast(SomeLocation, folder / MASKS)
     return inner if inner.is_dir() else folder
 
 
@@ -230,7 +231,12 @@ def ground_truth(
     )
 
 
-def _class_names(pred: Path, gt: Path) -> tuple[str, ...]:
+def _exists(path: Location) -> bool:
+    # Path.exists raises for a name that is too long
+    return path.exists() if isinstance(path, Source) else os.path.exists(path)
+
+
+def _class_names(pred: Location, gt: Path) -> tuple[str, ...]:
     for folder in (pred, gt):
         for path in (folder / CLASSES, folder.parent / CLASSES):
             if path.is_file() and (path.parent == folder or folder.name == MASKS):

@@ -8,11 +8,15 @@ import math
 import os
 import re
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+
+from .source import Location, Source
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 """For ``os.open``: fail on a symbolic link instead of following it, where the platform supports it."""
@@ -20,11 +24,14 @@ NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _PART = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Location, data: bytes) -> None:
     """Write a file atomically: even after a kill, it has either its old or its complete new content.
 
     A symbolic link at ``path`` is replaced, not followed. Parent folders are created. Raises OSError.
     """
+    if isinstance(path, Source):
+        path.write_bytes(data)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def fill(part: Path) -> None:
@@ -51,11 +58,13 @@ NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EX
 """What ``os.link`` and ``os.symlink`` raise where the file system has no links."""
 
 
-def write_once(path: Path, data: bytes) -> bool:
+def write_once(path: Location, data: bytes) -> bool:
     """Write a file atomically unless it exists: of several processes one succeeds, the others get False.
 
     Works on network file systems without locks. Without hard links a kill may leave the file empty. Raises OSError.
     """
+    if isinstance(path, Source):
+        return path.create(data)
     part = _part_beside(path)
     try:
         with open(part, "xb") as file:
@@ -78,12 +87,55 @@ def write_once(path: Path, data: bytes) -> bool:
     return True
 
 
-def write_text(path: Path, text: str) -> None:
+def write_lines(path: Location, lines: Iterable[bytes]) -> None:
+    """Write a file of any size atomically, line by line. Raises OSError."""
+
+    def fill(part: Path) -> None:
+        with open(part, "xb") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+    if isinstance(path, Source):
+        with tempfile.TemporaryDirectory() as folder:
+            part = Path(folder, path.name)
+            fill(part)
+            path.upload(part)
+    else:
+        atomic_replace(path, fill)
+
+
+def open_file(path: Location) -> IO[bytes]:
+    """A file open for reading at any place, with a ``name``; from object storage, a temporary copy. Raises OSError."""
+    if not isinstance(path, Source):
+        return open(path, "rb")
+    copy: Any = tempfile.NamedTemporaryFile()  # noqa: SIM115
+    try:
+        path.download(copy)
+        copy.seek(0)
+    except BaseException:
+        copy.close()
+        raise
+    opened: IO[bytes] = copy
+    return opened
+
+
+def names_in(folder: Location) -> list[str]:
+    """Names of what a folder contains, sorted; nothing if there is no such folder. Raises OSError."""
+    if isinstance(folder, Source):
+        return sorted(entry.name for entry in folder.iterdir())
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+
+
+def write_text(path: Location, text: str) -> None:
     """``write_bytes`` of UTF-8; undecodable bytes from file names are written unchanged."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Location, value: Mapping[str, Any]) -> None:
     """``write_text`` of an indented JSON object."""
     write_text(path, json.dumps(plain(value), indent=2) + "\n")
 
@@ -93,9 +145,17 @@ def _part_beside(path: Path) -> Path:
     return path.with_name(f".{secrets.token_hex(8)}.part")
 
 
-def is_part(path: Path) -> bool:
+def is_part(path: Location) -> bool:
     """Whether a file is the temporary file of an interrupted write."""
     return _PART.fullmatch(path.name) is not None
+
+
+def remove_tree(folder: Location) -> None:
+    """Remove a folder and all files in it. Raises OSError."""
+    if isinstance(folder, Source):
+        folder.remove_tree()
+    else:
+        shutil.rmtree(folder)
 
 
 def remove_parts(folders: Iterable[Path]) -> None:

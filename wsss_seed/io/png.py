@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from .files import write_bytes
+from .source import Location
 
 
-def write_mask(path: Path, labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> str:
+def write_mask(path: Location, labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> str:
     """Write a label map as a PNG (see ``mask_bytes``). Returns the file's SHA-256. Raises OSError and ValueError."""
     data = mask_bytes(labels, palette)
     write_bytes(path, data)
@@ -39,7 +39,7 @@ def mask_bytes(labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> b
     return _png(image, bits=8)
 
 
-def write_confidence(path: Path, confidence: np.ndarray) -> None:
+def write_confidence(path: Location, confidence: np.ndarray) -> None:
     """Write a confidence map, float (H, W) in 0..1, as an 8-bit L PNG (0..255). Raises OSError."""
     grey = np.empty(confidence.shape, np.uint8)
     for row, values in zip(grey, confidence, strict=True):  # by rows, because the intermediate arrays are float
@@ -47,7 +47,7 @@ def write_confidence(path: Path, confidence: np.ndarray) -> None:
     write_bytes(path, _png(Image.fromarray(grey)))
 
 
-def write_rgb(path: Path, image: np.ndarray) -> None:
+def write_rgb(path: Location, image: np.ndarray) -> None:
     """Write uint8 (H, W, 3) as a PNG, regardless of the suffix of ``path``. Raises OSError."""
     write_bytes(path, _png(Image.fromarray(image)))
 

@@ -1,9 +1,10 @@
-"""Files that have no path of their own: the members of a tar, and what lies behind a URL that fsspec reads.
+"""Files that have no path of their own: the members of a tar, and what lies behind a URL that fsspec reads and writes.
 
 Credentials are fsspec's business (environment, configuration files, or the URL itself). They are never shown: a
 ``Source`` is written without user, password and query, in errors as well.
 
-Files are read into memory, whole; there is no cache on disk.
+Files are read and written whole, from and to memory; there is no cache on disk. Object storage has no folders: those
+above a file need not be created, and a prefix without files does not exist. A write is atomic there.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import errno
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -54,9 +57,23 @@ def _plain(url: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
+class Status(NamedTuple):
+    """What is known of a file behind a URL, under the names of ``os.stat_result``."""
+
+    st_size: int
+    """In bytes."""
+    st_mtime_ns: int
+    """When it was written, by the clock of the storage, in nanoseconds since 1970; 0 if it does not say."""
+
+    @property
+    def st_mtime(self) -> float:
+        """The same in seconds."""
+        return self.st_mtime_ns / 1e9
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Source:
-    """A file behind a URL, or a member of a tar; it is used like a ``Path``, as far as it goes.
+    """A file or folder behind a URL, or a member of a tar; it is used like a ``Path``, as far as it goes.
 
     Attributes:
         place: URL, or the path of a local tar.
@@ -103,6 +120,12 @@ class Source:
         """Itself; a path would become absolute."""
         return self
 
+    absolute = resolve
+
+    def contains(self, other: Source) -> bool:
+        """Whether another file lies below this folder."""
+        return other.place.startswith(f"{self.place.rstrip('/')}/")
+
     def read_bytes(self) -> bytes:
         """The content. Raises OSError."""
         end = None if self.size is None else self.start + self.size
@@ -144,6 +167,93 @@ class Source:
         except FileNotFoundError:
             return None
 
+    def stat(self) -> Status:
+        """Size and time of a file. Raises OSError, FileNotFoundError for a folder, too."""
+        with _errors(self.place):
+            system, path = _file_system(self.place)
+            info = system.info(path)
+            if info["type"] == "directory":
+                raise FileNotFoundError
+            written = next((info[key] for key in ("LastModified", "mtime", "updated", "created") if info.get(key)), 0)
+        if isinstance(written, str):
+            with suppress(ValueError):
+                written = datetime.fromisoformat(written)
+        if isinstance(written, datetime):
+            written = written.timestamp()
+        return Status(int(info["size"]), int(written * 1e9) if isinstance(written, int | float) else 0)
+
+    def is_symlink(self) -> bool:
+        """False: object storage has no links."""
+        return False
+
+    def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
+        """Do nothing: folders come with their files."""
+
+    def rmdir(self) -> None:
+        """Do nothing: folders go with their files."""
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write the file, whole. Raises OSError."""
+        with _errors(self.place):
+            system, path = _file_system(self.place)
+            system.pipe_file(path, data)
+
+    def create(self, data: bytes) -> bool:
+        """Write the file unless it exists: of several processes one succeeds, the others get False. Raises OSError.
+
+        By conditional writes: ``If-None-Match`` of S3, preconditions of Google's and Azure's storage.
+        """
+        try:
+            with _errors(self.place):
+                system, path = _file_system(self.place)
+                system.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def touch(self) -> None:
+        """Create the file, empty, unless it exists. Raises OSError."""
+        self.create(b"")
+
+    def upload(self, file: Path) -> None:
+        """Write the file from one on disk, in parts if it is large. Raises OSError."""
+        with _errors(self.place):
+            system, path = _file_system(self.place)
+            system.put_file(str(file), path)
+
+    def download(self, file: IO[bytes]) -> None:
+        """Append the content to an open file. Raises OSError."""
+        with self.open() as stream, _errors(self.place):
+            shutil.copyfileobj(stream, file, 2**22)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Remove the file. Raises OSError."""
+        try:
+            with _errors(self.place):
+                system, path = _file_system(self.place)
+                system.rm_file(path)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def files(self) -> Iterator[str]:
+        """The files below a folder, relative to it, in no particular order. Raises OSError."""
+        with suppress(FileNotFoundError), _errors(self.place):
+            system, path = _file_system(self.place)
+            own = path.strip("/") + "/"
+            yield from (str(name).strip("/").removeprefix(own) for name in system.find(path))
+
+    def remove_tree(self) -> None:
+        """Remove all files below a folder, if there are any. Raises OSError."""
+        with suppress(FileNotFoundError), _errors(self.place):
+            system, path = _file_system(self.place)
+            system.rm(path, recursive=True)
+
+    def iterdir(self) -> Iterator[Source]:
+        """What a folder contains; nothing if there is none, which is the same on object storage. Raises OSError."""
+        with suppress(FileNotFoundError):
+            yield from (self / name for name, _ in self.list())
+
     def list(self) -> Iterator[tuple[str, bool]]:
         """Names in a folder, and whether they are folders. Raises OSError."""
         with _errors(self.place):
@@ -156,7 +266,13 @@ class Source:
                 yield full.rpartition("/")[2], entry["type"] == "directory"
 
 
-def location(text: str | Path) -> Path | Source:
+Location = Path | Source
+"""Where a file or folder is."""
+
+SomeLocation = TypeVar("SomeLocation", bound=Location)
+
+
+def location(text: str | Path) -> Location:
     """A path, or the source behind a URL; ``file://`` is a path."""
     if isinstance(text, Path) or not is_url(text):
         return Path(text)
@@ -165,7 +281,7 @@ def location(text: str | Path) -> Path | Source:
 
 def _file_system(url: str) -> tuple[Any, str]:
     if missing_modules("remote")[:1] == ["fsspec"]:
-        raise OSError(f"reading URLs needs fsspec; {install_command('remote')}")
+        raise OSError(f"URLs need fsspec; {install_command('remote')}")
     import fsspec
 
     scheme = url.partition("://")[0].lower()
@@ -190,6 +306,8 @@ def _errors(url: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, "no such file, folder or bucket") from None
+    except FileExistsError:
+        raise
     except PermissionError as error:
         raise PermissionError(f"access denied: {_said(error, url)}; check or renew the credentials") from None
     except MemoryError:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import msgspec
+
+from .source import Location, Source
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -22,19 +23,21 @@ class Stamp(msgspec.Struct, frozen=True):
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> Stamp:
+    def of(cls, path: Location) -> Stamp:
         """Stamp a file by reading it. Raises OSError."""
         before = path.stat()  # first, so that a file replaced while being read is noticed at the next check
+        if isinstance(path, Source):
+            return cls(before.st_size, before.st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
         with open(path, "rb") as file:
             return cls(before.st_size, before.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
 
     @classmethod
-    def of_written(cls, path: Path, sha256: str) -> Stamp:
+    def of_written(cls, path: Location, sha256: str) -> Stamp:
         """Stamp a file whose digest is known because it was just written. Raises OSError."""
         now = path.stat()
         return cls(now.st_size, now.st_mtime_ns, sha256)
 
-    def fits(self, path: Path, *, read: bool = False) -> bool:
+    def fits(self, path: Location, *, read: bool = False) -> bool:
         """Whether a file has the same content. Reads it only if its modification time differs, or with ``read``.
 
         Raises OSError.

@@ -16,6 +16,8 @@ from ..data.images import read_palette
 from ..data.voc_layout import CLASSES, LISTS
 from ..errors import ImageError, RunFolderError
 from ..evaluation.evaluate import ground_truth
+from ..io.files import names_in
+from ..io.source import Location
 from .identity import class_set_from_content
 from .manifest import Manifest, Record
 from .run_folder import existing_run, fingerprint, image_path, mask_path, run_orientation
@@ -130,7 +132,7 @@ class _Records(Sequence[Record]):
         return self._manifest[found] if isinstance(found, str) else _Records(self._manifest, found)
 
 
-def classes_of(path: Path, about: Mapping[str, Any], purpose: str) -> ClassSet:
+def classes_of(path: Location, about: Mapping[str, Any], purpose: str) -> ClassSet:
     """The class set of a run folder, from the contents of its ``run.json``.
 
     Raises RunFolderError, naming the purpose, if that has none.
@@ -142,12 +144,12 @@ def classes_of(path: Path, about: Mapping[str, Any], purpose: str) -> ClassSet:
         raise RunFolderError(f"{path}: run.json does not say which classes; {needs}") from None
 
 
-def list_name(path: Path, about: Mapping[str, Any]) -> str:
+def list_name(path: Location, about: Mapping[str, Any]) -> str:
     """Name of the list of a run folder, from the contents of its ``run.json``."""
     dataset = about["settings"].get("dataset")
     named = dataset.get("split") if isinstance(dataset, dict) else None
-    lists = sorted((path / LISTS / "Segmentation").glob("*.txt"))
-    return str(named or (lists[0].stem if len(lists) == 1 else "all"))
+    lists = [name.removesuffix(".txt") for name in names_in(path / LISTS / "Segmentation") if name.endswith(".txt")]
+    return str(named or (lists[0] if len(lists) == 1 else "all"))
 
 
 def _palette(mask: Path) -> tuple[tuple[int, int, int], ...]:

@@ -1,11 +1,13 @@
 """Leases: which of several processes, perhaps on several machines, does what in a run folder.
 
-Only three properties of the file system are used: a file can be created exclusively, renamed atomically, and its time
-of modification is set by one clock. Locks are used where they work, since they tell at once that a process is dead.
+Only three properties of the file system are used: a file can be created exclusively, replaced atomically, and its time
+of modification is set by one clock. Object storage has them, too. Locks are used where they work, since they tell at
+once that a process is dead.
 
 A worker is a process with a file of its own, ``<worker>.worker``, which it holds locked and touches every ``HEARTBEAT``
-seconds. A lease is a file ``<name>.lease-<number>`` that names its worker. The lease with the highest number is the
-valid one. A worker takes a lease over by creating the next number, which only one can do.
+seconds; on object storage it writes it again. A lease is a file ``<name>.lease-<number>`` that names its worker. The
+lease with the highest number is the valid one. A worker takes a lease over by creating the next number, which only one
+can do.
 
 What a kill leaves:
 
@@ -18,6 +20,7 @@ What a kill leaves:
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -26,7 +29,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +37,9 @@ from typing import Any
 
 import msgspec
 
-from ..io.files import write_bytes, write_once
+from ..io.files import names_in, write_bytes, write_once
 from ..io.lock import Lock
+from ..io.source import Location, Source
 
 HEARTBEAT = 10.0
 """Seconds between two signs of life of a worker."""
@@ -43,8 +47,11 @@ HEARTBEAT = 10.0
 STALE = 60.0
 """Seconds without a sign of life after which a worker counts as dead, where locks do not tell."""
 
-POLL = 0.2
-"""Seconds between two looks at a lease that another worker holds."""
+POLL, REMOTE_POLL = 0.2, 2.0
+"""Seconds between two looks at a lease that another worker holds, in a folder and on object storage."""
+
+TRUST = 5.0
+"""Seconds for which a lease on object storage, once looked at, counts as held."""
 
 WORKER = ".worker"
 
@@ -86,21 +93,28 @@ class Worker:
     Raises OSError if the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, token: str = "", *, driver: bool = False) -> None:
+    def __init__(self, folder: Location, token: str = "", *, driver: bool = False) -> None:
         self.folder = folder
         self.id = secrets.token_hex(6)
         self.path = folder / f"{self.id}{WORKER}"
+        self._lock: Lock | None = None
         about = About(_machine(), platform.node(), os.getpid(), round(time.time(), 3), token, driver)
-        while not self._register(msgspec.json.encode(about)):
+        self._about = msgspec.json.encode(about)
+        while not self._register():
             pass
         self._left = threading.Event()
         threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
 
-    def _register(self, about: bytes) -> bool:
+    def _register(self) -> bool:
         """Create and lock the worker file; False if another process has removed it or the empty folder before that."""
+        if isinstance(self.path, Source):
+            self.path.create(self._about)
+            if self.path.create(self._about):
+                raise OSError(errno.ENOTSUP, "this object storage has no conditional writes, which leases need")
+            return True
         self.folder.mkdir(exist_ok=True)
         try:
-            write_once(self.path, about)
+            write_once(self.path, self._about)
             self._lock = Lock(self.path, create=False)
         except FileNotFoundError:
             return False
@@ -113,7 +127,13 @@ class Worker:
     def _beat(self) -> None:
         while not self._left.wait(HEARTBEAT):
             with suppress(OSError):
-                os.utime(self.path)
+                self._touch()
+
+    def _touch(self) -> None:
+        if isinstance(self.path, Source):
+            self.path.write_bytes(self._about)
+        else:
+            os.utime(self.path)
 
     def others(self) -> list[str]:
         """The other workers of the folder, dead ones included."""
@@ -124,27 +144,31 @@ class Worker:
         return other == self.id or is_alive(self.folder, other, self._now)
 
     def _now(self) -> float:
-        os.utime(self.path)
-        return os.stat(self.path).st_mtime
+        self._touch()
+        return self.path.stat().st_mtime
 
     def leave(self) -> None:
         """End; may be called twice."""
         if not self._left.is_set():
             self._left.set()
             self.path.unlink(missing_ok=True)
-            self._lock.close()
+            if self._lock is not None:
+                self._lock.close()
         with suppress(OSError):  # not empty, or gone
             self.folder.rmdir()
 
 
-def workers(folder: Path) -> list[str]:
+def poll(folder: Location) -> float:
+    """Seconds between two looks at a folder in which other workers change something."""
+    return REMOTE_POLL if isinstance(folder, Source) else POLL
+
+
+def workers(folder: Location) -> list[str]:
     """Ids of the workers in a folder, in the order of their ids; dead ones included. Raises OSError."""
-    if not folder.is_dir():
-        return []
-    return sorted(name.removesuffix(WORKER) for name in os.listdir(folder) if name.endswith(WORKER))
+    return [name.removesuffix(WORKER) for name in names_in(folder) if name.endswith(WORKER)]
 
 
-def read_about(folder: Path, worker: str) -> About | None:
+def read_about(folder: Location, worker: str) -> About | None:
     """Contents of a worker file; None if there is none, all fields empty if it is damaged."""
     try:
         return msgspec.json.decode((folder / f"{worker}{WORKER}").read_bytes(), type=About)
@@ -154,7 +178,7 @@ def read_about(folder: Path, worker: str) -> About | None:
         return About()
 
 
-def is_alive(folder: Path, worker: str, now: Callable[[], float] = time.time) -> bool:
+def is_alive(folder: Location, worker: str, now: Callable[[], float] = time.time) -> bool:
     """Whether a worker is alive, as far as can be known.
 
     Args:
@@ -166,10 +190,10 @@ def is_alive(folder: Path, worker: str, now: Callable[[], float] = time.time) ->
     if about is None:
         return False
     path = folder / f"{worker}{WORKER}"
-    if about.machine == _machine() and (held := is_locked(path)) is not None:
+    if isinstance(path, Path) and about.machine == _machine() and (held := is_locked(path)) is not None:
         return held
     try:
-        return now() - os.stat(path).st_mtime < STALE
+        return now() - path.stat().st_mtime < STALE
     except FileNotFoundError:
         return False
 
@@ -216,17 +240,17 @@ class Lease:
     former: tuple[Former, ...] = ()
 
 
-def lease_numbers(folder: Path) -> dict[str, list[int]]:
-    """Numbers of the leases in a folder, ascending, by name of the task. Raises OSError."""
+def lease_numbers(names: Iterable[str]) -> dict[str, list[int]]:
+    """Numbers of the leases among the names of the files in a folder, ascending, by name of the task."""
     found: defaultdict[str, list[int]] = defaultdict(list)
-    for entry in os.listdir(folder):
+    for entry in names:
         name, _, number = entry.rpartition(".lease-")
         if name and number.isdecimal():
             found[name].append(int(number))
     return {name: sorted(numbers) for name, numbers in found.items()}
 
 
-def former_leases(folder: Path, name: str, numbers: Sequence[int]) -> tuple[Former, ...]:
+def former_leases(folder: Location, name: str, numbers: Sequence[int]) -> tuple[Former, ...]:
     """The leases of a task with these numbers, but for those that are gone."""
     found = []
     for number in numbers:
@@ -240,7 +264,7 @@ def former_leases(folder: Path, name: str, numbers: Sequence[int]) -> tuple[Form
     return tuple(found)
 
 
-def _lease_path(folder: Path, name: str, number: int) -> Path:
+def _lease_path(folder: Location, name: str, number: int) -> Location:
     return folder / f"{name}.lease-{number}"
 
 
@@ -252,8 +276,9 @@ class Leases:
         worker: this process.
     """
 
-    def __init__(self, folder: Path, worker: Worker) -> None:
+    def __init__(self, folder: Location, worker: Worker) -> None:
         self._folder, self._worker = folder, worker
+        self._seen: dict[Lease, float] = {}  # when a lease was last known to be held
 
     def take(self, name: str, numbers: Sequence[int] = ()) -> Lease | None:
         """Take a lease; None if another worker has it, or has just given it back.
@@ -280,8 +305,8 @@ class Leases:
     @contextmanager
     def waiting(self, name: str) -> Iterator[None]:
         """Hold a lease that is taken as soon as no living worker has it."""
-        while (lease := self.take(name, lease_numbers(self._folder).get(name, ()))) is None:
-            time.sleep(POLL)
+        while (lease := self.take(name, lease_numbers(names_in(self._folder)).get(name, ()))) is None:
+            time.sleep(poll(self._folder))
         try:
             yield
         finally:
@@ -291,8 +316,13 @@ class Leases:
 
     def held(self, lease: Lease) -> bool:
         """Whether a lease is still valid."""
-        path = self._path(lease.name, lease.number)
-        return os.path.exists(path) and not os.path.exists(self._path(lease.name, lease.number + 1))
+        remote = isinstance(self._folder, Source)
+        if remote and time.monotonic() - self._seen.get(lease, -TRUST) < TRUST:
+            return True
+        held = self._path(lease.name, lease.number).exists() and not self._path(lease.name, lease.number + 1).exists()
+        if held and remote:
+            self._seen[lease] = time.monotonic()
+        return held
 
     def note(self, lease: Lease, image: str) -> None:
         """Record that the worker is processing this image alone."""
@@ -308,7 +338,7 @@ class Leases:
         for number in numbers:
             self._path(name, number).unlink(missing_ok=True)
 
-    def _path(self, name: str, number: int) -> Path:
+    def _path(self, name: str, number: int) -> Location:
         return _lease_path(self._folder, name, number)
 
     def _content(self, *, released: bool = False, image: str | None = None) -> bytes:

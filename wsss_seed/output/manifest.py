@@ -23,7 +23,8 @@ import msgspec
 
 from ..data.ids import check_id
 from ..errors import WsssError
-from ..io.files import NO_FOLLOW, atomic_replace
+from ..io.files import NO_FOLLOW, names_in, open_file, write_lines
+from ..io.source import Location
 from ..io.stamp import Stamp
 
 MANIFEST, WORK = "manifest.jsonl", ".work"
@@ -49,7 +50,7 @@ class Record(msgspec.Struct, frozen=True):
         evidence: intermediate results recorded by the backend.
         mask: stamp of the mask file as written.
         image: stamp of the image file; None if the image was drawn, or is no file of its own.
-        source: where such an image lies, without credentials; None for a file.
+        source: where the image lies, without credentials, if it is no file or the run folder has no link to it.
         labels: names of the given image-level labels; None without any.
         settings: fingerprint of the settings.
         finished: time in seconds since 1970; the latest record of an image is valid.
@@ -115,6 +116,9 @@ class Appender:
                 os.ftruncate(self._descriptor, end)
                 raise
 
+    def flush(self) -> None:
+        """Do nothing: ``append`` has done it."""
+
     def close(self) -> None:
         with self._lock:
             if self._descriptor >= 0:
@@ -136,15 +140,15 @@ def _end_of_last_line(file: Any, block: int = 2**16) -> int:
     return 0
 
 
-def read_records(files: Iterable[Path]) -> Iterator[Record]:
+def read_records(files: Iterable[Location]) -> Iterator[Record]:
     """All records of some manifest files, superseded ones included. Raises OSError."""
     for path in files:
         yield from records_of(path)
 
 
-def records_of(path: Path) -> Iterator[Record]:
+def records_of(path: Location) -> Iterator[Record]:
     """All records of one manifest file. Raises OSError."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         for _, record in _scan(file):
             yield record
 
@@ -159,10 +163,10 @@ class Manifest(Mapping[str, Record]):
     Raises OSError if the files cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Location) -> None:
         self._lock = threading.Lock()
         self._open = ExitStack()  # first, since close runs even if a file cannot be opened
-        self._files = [self._open.enter_context(open(path, "rb")) for path in manifest_files(folder)]  # noqa: SIM115
+        self._files = [self._open.enter_context(open_file(path)) for path in manifest_files(folder)]
         self._places: dict[str, int] = {}  # offset * number of files + file: half the memory of a tuple
         for number, kept in enumerate(self._files):
             with open(kept.name, "rb") as file:
@@ -209,31 +213,31 @@ class Manifest(Mapping[str, Record]):
         self.close()
 
 
-def manifest_files(folder: Path) -> list[Path]:
-    """The manifest and the files of workers."""
-    whole = folder / MANIFEST
-    return [*([whole] if whole.exists() else []), *sorted((folder / WORK).glob("*.jsonl"))]
+def manifest_files(folder: Location) -> list[Location]:
+    """The manifest and the files of workers. Raises OSError."""
+    whole, work = folder / MANIFEST, folder / WORK
+    parts = [work / name for name in names_in(work) if name.endswith(".jsonl")]
+    return [*([whole] if whole.exists() else []), *parts]
+
+
+def part_files(folder: Location, workers: Iterable[str]) -> list[Location]:
+    """The files of these workers. Raises OSError."""
+    some = frozenset(workers)
+    return [path for path in manifest_files(folder) if path.name.partition(".")[0] in some]
 
 
 def part_file(worker: str) -> str:
-    """The file to which a worker appends, within the run folder."""
+    """The first file of the records of a worker, within the run folder."""
     return f"{WORK}/{worker}.jsonl"
 
 
-def compact(folder: Path, lines: Iterable[bytes]) -> None:
+def compact(folder: Location, lines: Iterable[bytes]) -> None:
     """Replace ``manifest.jsonl`` by these lines and remove the files of workers; needs exclusive access to the folder.
 
     Raises OSError.
     """
     parts = [path for path in manifest_files(folder) if path.name != MANIFEST]
-
-    def fill(part: Path) -> None:
-        with open(part, "xb") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-
-    atomic_replace(folder / MANIFEST, fill)
+    write_lines(folder / MANIFEST, lines)
     for path in parts:
         path.unlink()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from ..io.source import Location
 from .finished import classes_of, list_name
 from .manifest import Manifest
 from .run_folder import RunFolder, existing_run, write_error
@@ -21,7 +21,7 @@ class Merged:
         failed: ids of those that have failed.
     """
 
-    run: Path
+    run: Location
     planned: int | None
     done: int
     failed: tuple[str, ...]
@@ -37,7 +37,7 @@ class Merged:
         return 1 if self.failed or self.missing else 0
 
 
-def merge(run: Path) -> Merged:
+def merge(run: Location) -> Merged:
     """Write manifest, list and totals from the records of all workers; can be repeated.
 
     Runs do this at their end. It is needed where all workers were killed and none is to be started again. Ids that the

@@ -12,6 +12,9 @@
     OUT/ModelOutputs/<id>.st                  outputs of the models, if they were to be kept
     OUT/text_features.st                      CLIP's text features, likewise
     OUT/.work/                                plan, leases and new records while a run is in progress
+
+On object storage there are no links: the manifest says where the images lie, and JPEGImages has drawn ones only.
+Resuming trusts the manifest there: whether masks were edited or removed since is not looked at; ``verify`` does that.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
-import shutil
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +35,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 import numpy as np
@@ -46,8 +49,19 @@ from ..data.orientation import Orientation
 from ..data.samples import ids_of
 from ..data.voc_layout import CLASSES, IMAGES, LISTS, MASKS
 from ..errors import ImageError, RunFolderError, WsssError
-from ..io.files import NO_LINKS, atomic_replace, is_part, plain, remove_parts, write_bytes, write_json, write_text
+from ..io.files import (
+    NO_LINKS,
+    atomic_replace,
+    is_part,
+    plain,
+    remove_parts,
+    remove_tree,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from ..io.png import mask_bytes, write_confidence, write_rgb
+from ..io.source import Location, SomeLocation, Source
 from ..io.stamp import Stamp
 from .leases import WORKER, Leases, Worker, read_about
 from .manifest import (
@@ -60,8 +74,10 @@ from .manifest import (
     compact,
     manifest_files,
     part_file,
+    part_files,
     read_records,
 )
+from .object_appender import ObjectAppender
 from .shards import Plan, Shards, join, joined, pack, plan_name, read_plan, shard_size, troubled, write_plan
 from .totals import Totals
 
@@ -78,6 +94,8 @@ STEWARD = "steward"
 """Name of the lease under which a worker opens the folder, plans or merges."""
 
 _MAX_DEPTH = 32  # nesting of run.json; ours has four levels
+
+_URL_AS_PATH = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)", re.IGNORECASE)  # pathlib leaves one slash
 
 _NAME_TROUBLE = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ, errno.EINVAL}
 
@@ -135,7 +153,7 @@ class RunFolder:
 
     def __init__(
         self,
-        path: Path,
+        path: Location,
         class_set: ClassSet,
         settings: Mapping[str, Any],
         *,
@@ -193,7 +211,7 @@ class RunFolder:
             if self._overwrite and not others and (difference or self._part[1] == 1) and not self._cleared():
                 self._clear()
                 new = True
-        if self._worker.others() and not self._others():
+        if isinstance(self.path, Path) and self._worker.others() and not self._others():
             remove_parts([self.path])  # of dead workers
         if new:
             write_json(self.path / RUN, self._description(about))
@@ -201,7 +219,11 @@ class RunFolder:
             write_json(self.path / RUN, former | {"planned": about["planned"]})
         if new or not (self.path / CLASSES).exists():
             write_text(self.path / CLASSES, "".join(f"{name}\n" for name in ("background", *self.class_set.names)))
-        self._appender = Appender(self.path / part_file(self._worker.id))
+        self._appender: Appender | ObjectAppender = (
+            ObjectAppender(self.path, self._worker.id)
+            if isinstance(self.path, Source)
+            else Appender(self.path / part_file(self._worker.id))
+        )
 
     def _others(self, *, foreign: bool = False) -> bool:
         """Whether other living workers have opened the folder.
@@ -244,11 +266,10 @@ class RunFolder:
 
         def shards_of(plan: Plan) -> Shards:
             def finished(some: Sequence[Sample], workers: Sequence[str]) -> frozenset[str]:
-                files = [self.path / part_file(worker) for worker in workers]
-                return self.former(some, [file for file in files if file.exists()], since=plan.since).done
+                return self.former(some, part_files(self.path, workers), since=plan.since).done
 
             join(folder, self._worker.id)
-            return Shards(folder, plan, samples, self._worker, finished)
+            return Shards(folder, plan, samples, self._worker, finished, self._appender.flush)
 
         with self._leases.waiting(STEWARD):
             plan = read_plan(folder)
@@ -256,7 +277,7 @@ class RunFolder:
                 if self._overwrite and not plan.token:
                     raise _in_use(self.path)
                 return shards_of(plan)
-            size = shard_size(len(samples), shards)
+            size = shard_size(len(samples), shards, remote=isinstance(self.path, Source))
             again = plan is not None and plan.size == size  # its leases say which images killed a worker
             token = self._token if self._overwrite else ""
             since = 0.0
@@ -271,7 +292,7 @@ class RunFolder:
             index, count = self._part
             plan = Plan((index + 1, count), len(samples), size, pack(~done), kept, replaced, token, since)
             if not again and folder.exists():
-                shutil.rmtree(folder)
+                remove_tree(folder)
             folder.mkdir(exist_ok=True)
             made = shards_of(plan)
             if again:
@@ -302,15 +323,17 @@ class RunFolder:
             path.unlink(missing_ok=True)
         for name in (MASKS, CONFIDENCE, IMAGES, LISTS, OUTPUTS):
             if (self.path / name).exists():
-                shutil.rmtree(self.path / name)
+                remove_tree(self.path / name)
         for name in (CLASSES, TEXTS):
             (self.path / name).unlink(missing_ok=True)
         for entry in (self.path / WORK).iterdir():
             if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
+                remove_tree(entry)
         (self.path / WORK / f"cleared-{self._token}").touch()
 
-    def former(self, samples: Sequence[Sample], files: Iterable[Path] | None = None, *, since: float = 0.0) -> Former:
+    def former(
+        self, samples: Sequence[Sample], files: Iterable[Location] | None = None, *, since: float = 0.0
+    ) -> Former:
         """Results of earlier runs with the same settings for these samples.
 
         Args:
@@ -326,7 +349,7 @@ class RunFolder:
         done = _ids(samples, states, State.DONE, State.KEPT)
         return Former(frozenset(done), _ids(samples, states, State.KEPT), _ids(samples, states, State.REPLACED))
 
-    def _states(self, samples: Sequence[Sample], files: Iterable[Path], since: float) -> bytearray:
+    def _states(self, samples: Sequence[Sample], files: Iterable[Location], since: float) -> bytearray:
         """The ``State`` of each sample; see ``former``."""
         place = {id: index for index, id in enumerate(ids_of(samples))}
         states, times = bytearray(len(samples)), array("d", [-1.0]) * len(samples)
@@ -350,27 +373,38 @@ class RunFolder:
     def _state(self, record: Record, image: Path | None) -> State:
         if record.status != "ok" or record.settings != self._fingerprint or record.mask is None:
             return State.TODO
-        mask = mask_path(self.path, record.id)
-        try:
-            if not record.mask.fits(mask):
-                read_rgb(mask)  # an editor may have saved it as RGB, which evaluation and training will report
-                return State.KEPT
-        except (OSError, ImageError):  # missing or damaged
-            return State.TODO
+        if isinstance(self.path, Path) and (state := self._mask_state(self.path, record, record.mask)) != State.DONE:
+            return state
         if image is not None and record.image is not None:
             try:
                 if not record.image.fits(image):
                     return State.REPLACED
             except OSError:  # reading the image will report the problem
                 return State.TODO
-        whole = os.path.exists(confidence_path(self.path, record.id))
-        return State.DONE if whole and os.path.lexists(image_path(self.path, record.id)) else State.TODO
+        return State.DONE
+
+    def _mask_state(self, path: Path, record: Record, stamp: Stamp) -> State:
+        mask = mask_path(path, record.id)
+        try:
+            if not stamp.fits(mask):
+                read_rgb(mask)  # an editor may have saved it as RGB, which evaluation and training will report
+                return State.KEPT
+        except (OSError, ImageError):  # missing or damaged
+            return State.TODO
+        whole = os.path.exists(confidence_path(path, record.id))
+        return State.DONE if whole and os.path.lexists(image_path(path, record.id)) else State.TODO
 
     def _labels(self, sample: Sample) -> tuple[str, ...] | None:
         return None if sample.labels is None else tuple(self.class_set.names[index] for index in sample.labels)
 
     def save(
-        self, sample: Sample, image: np.ndarray, seed: Seed, seconds: float, source: Stamp | None = None
+        self,
+        sample: Sample,
+        image: np.ndarray,
+        seed: Seed,
+        seconds: float,
+        stamp: Stamp | None = None,
+        original: bytes | None = None,
     ) -> Record:
         """Write a seed: image link, confidence, mask, and last the record that marks it as finished.
 
@@ -379,7 +413,8 @@ class RunFolder:
             image: its image, uint8 (H, W, 3), in the orientation of the seed.
             seed: its seed.
             seconds: the time it took.
-            source: stamp of the image file as it was read.
+            stamp: of the image file as it was read.
+            original: content of an image file without a path, if all readers read this image from it.
 
         An id that the file system does not support becomes a failed record. Raises OSError if the folder cannot be
         written to, and WsssError if a folder in it is a link.
@@ -388,16 +423,19 @@ class RunFolder:
         data = mask_bytes(seed.labels, self._palette)
         try:
             mask = mask_path(self.path, sample.id)
-            written = _has(mask, data)  # by a worker that died before it recorded it, or is taken for dead
-            if not written and os.path.lexists(mask):
+            found = _found(mask, data)  # from a worker that died before it recorded it, or is taken for dead
+            if found is False:
                 # A mask that differs from its record counts as edited. So an existing one is retracted first: a kill
                 # between writing the new mask and its record must not look like an edit.
                 self.fail(sample, "its mask is being replaced", 0.0)
-            place_image(image_path(self.path, sample.id), sample.image, image)
+            if isinstance(self.path, Path):
+                place_image(image_path(self.path, sample.id), sample.image or original, image)
+            elif sample.file is None:  # drawn: it lies nowhere else
+                write_rgb(image_path(self.path, sample.id), image)
             write_confidence(confidence_path(self.path, sample.id), seed.confidence)
-            if not written:
+            if not found:
                 write_bytes(mask, data)
-            stamp = Stamp.of_written(mask, hashlib.sha256(data).hexdigest())
+            written = Stamp.of_written(mask, hashlib.sha256(data).hexdigest())
         except OSError as error:
             if error.errno not in _NAME_TROUBLE:
                 raise
@@ -418,15 +456,21 @@ class RunFolder:
             seconds=round(seconds, 4),
             notes=tuple(seed.notes),
             evidence=plain(seed.evidence),
-            mask=stamp,
-            image=source,
-            source=None if sample.source is None else str(sample.source),
+            mask=written,
+            image=stamp,
+            source=self._source(sample),
             labels=self._labels(sample),
             settings=self._fingerprint,
             finished=round(time.time(), 3),
         )
         self._appender.append(record)
         return record
+
+    def _source(self, sample: Sample) -> str | None:
+        """Where the image lies, if the run folder has no link to it."""
+        if isinstance(self.path, Source) and sample.image is not None:
+            return str(sample.image.absolute())
+        return None if sample.source is None else str(sample.source)
 
     def fail(self, sample: Sample, error: str, seconds: float) -> Record:
         """Record that an image has no seed, and remove an existing mask. Raises like ``save``."""
@@ -440,6 +484,7 @@ class RunFolder:
             finished=round(time.time(), 3),
         )
         self._appender.append(record)  # first, so that finished masks in the manifest always exist
+        self._appender.flush()
         for path in (mask_path(self.path, sample.id), confidence_path(self.path, sample.id)):
             try:
                 path.unlink(missing_ok=True)
@@ -468,7 +513,7 @@ class RunFolder:
         return last
 
     def _merge(self, order: Sequence[str], images: int) -> None:
-        if self._worker.others():
+        if isinstance(self.path, Path) and self._worker.others():
             remove_parts([self.path])
         about = read_run(self.path) or {}
         list_file = self.path / LISTS / "Segmentation" / f"{self.split}.txt"
@@ -526,16 +571,16 @@ class RunFolder:
             if entry.name.startswith("cleared-") or is_part(entry):
                 entry.unlink(missing_ok=True)
             elif entry.is_dir() and not entry.is_symlink() and (everything or not troubled(entry)):
-                shutil.rmtree(entry)
+                remove_tree(entry)
 
     def _refuse_links_to(self, id: str) -> None:
-        if "/" in id:  # the others are in folders that were checked at the start
+        if "/" in id and isinstance(self.path, Path):  # the others are in folders that were checked at the start
             for path in (mask_path(self.path, id), confidence_path(self.path, id), image_path(self.path, id)):
                 self._refuse_links(path.parent)
 
-    def _refuse_links(self, folder: Path) -> None:
+    def _refuse_links(self, folder: Location) -> None:
         """Raise WsssError if a folder below this one, or one on the path to it, is a link, which would be followed."""
-        if folder in self._own_folders:
+        if isinstance(folder, Source) or folder in self._own_folders:
             return
         for inner in (folder, *folder.parents):
             if inner == self.path:
@@ -565,12 +610,12 @@ def _ids(samples: Sequence[Sample], states: bytearray, *which: State) -> tuple[s
     return tuple(samples[index].id for index, state in enumerate(states) if state in which)
 
 
-def _in_use(path: Path) -> WsssError:
+def _in_use(path: Location) -> WsssError:
     return RunFolderError(f"{path}: another process is writing to this run; let it end or choose another `out`")
 
 
 @contextmanager
-def driving(path: Path) -> Iterator[tuple[str, Path]]:
+def driving(path: Location) -> Iterator[tuple[str, Location]]:
     """Keep a run open for the workers of this process, so that none of them concludes it before the others have begun.
 
     Yields the token for the workers, and a file in the folder that they must see, absolute. Raises WsssError if the
@@ -592,12 +637,12 @@ def driving(path: Path) -> Iterator[tuple[str, Path]]:
                 path.rmdir()
 
 
-def unmerged(path: Path) -> bool:
+def unmerged(path: Location) -> bool:
     """Whether workers have records in a run folder that are not in its manifest."""
     return any(file.name != MANIFEST for file in manifest_files(path))
 
 
-def finalize(path: Path, class_set: ClassSet, split: str, order: Sequence[str]) -> bool:
+def finalize(path: Location, class_set: ClassSet, split: str, order: Sequence[str]) -> bool:
     """Finalize the folder after its workers have ended; see ``RunFolder.finalize``.
 
     Returns False if there is no run yet, or another process is writing to the folder and will do it.
@@ -612,32 +657,32 @@ def finalize(path: Path, class_set: ClassSet, split: str, order: Sequence[str]) 
         return False
 
 
-def mask_path(folder: Path, name: str) -> Path:
+def mask_path(folder: SomeLocation, name: str) -> SomeLocation:
     """Path of the label map of an id."""
-    return folder / MASKS / f"{name}.png"
+    return cast(SomeLocation, folder / MASKS / f"{name}.png")
 
 
-def confidence_path(folder: Path, name: str) -> Path:
+def confidence_path(folder: SomeLocation, name: str) -> SomeLocation:
     """Path of the confidence map of an id."""
-    return folder / CONFIDENCE / f"{name}.png"
+    return cast(SomeLocation, folder / CONFIDENCE / f"{name}.png")
 
 
-def image_path(folder: Path, name: str) -> Path:
+def image_path(folder: SomeLocation, name: str) -> SomeLocation:
     """Path of the image of an id. VOC readers expect ``.jpg``; decoders detect the format by content."""
-    return folder / IMAGES / f"{name}.jpg"
+    return cast(SomeLocation, folder / IMAGES / f"{name}.jpg")
 
 
-def outputs_path(folder: Path, name: str) -> Path:
+def outputs_path(folder: SomeLocation, name: str) -> SomeLocation:
     """Path of the model outputs kept for an id; see ``models.outputs``."""
-    return folder / OUTPUTS / f"{name}.st"
+    return cast(SomeLocation, folder / OUTPUTS / f"{name}.st")
 
 
-def texts_path(folder: Path) -> Path:
+def texts_path(folder: SomeLocation) -> SomeLocation:
     """Path of CLIP's text features kept for a run."""
-    return folder / TEXTS
+    return cast(SomeLocation, folder / TEXTS)
 
 
-def place_image(path: Path, source: Path | None, image: np.ndarray) -> None:
+def place_image(path: Path, source: Path | bytes | None, image: np.ndarray) -> None:
     """Put an image into the run folder such that every reader gets these pixels.
 
     Plain RGB and grey files are linked. Drawn images, and files with an EXIF orientation or another pixel format, are
@@ -645,11 +690,14 @@ def place_image(path: Path, source: Path | None, image: np.ndarray) -> None:
 
     Args:
         path: destination; a link there is replaced, not followed.
-        source: the image file; None if there is none.
+        source: the image file; or the content of one from which all readers read this image; None if there is none.
         image: uint8 (H, W, 3), in the orientation of the mask.
 
     Raises OSError.
     """
+    if isinstance(source, bytes):
+        write_bytes(path, source)
+        return
     if source is None or not reads_alike(source, image.shape[1::-1]):
         write_rgb(path, image)
         return
@@ -667,15 +715,17 @@ def place_image(path: Path, source: Path | None, image: np.ndarray) -> None:
     write_bytes(path, Path(target).read_bytes())
 
 
-def _has(path: Path, data: bytes) -> bool:
-    """Whether a file, no link, has this content. Raises OSError."""
+def _found(path: Location, data: bytes) -> bool | None:
+    """Whether a file, no link, has this content; None if there is none. Raises OSError."""
     try:
-        return not path.is_symlink() and path.stat().st_size == len(data) and path.read_bytes() == data
+        if isinstance(path, Path) and (path.is_symlink() or path.stat().st_size != len(data)):
+            return False
+        return path.read_bytes() == data
     except FileNotFoundError:
-        return False
+        return None
 
 
-def write_error(path: Path, error: OSError) -> WsssError:
+def write_error(path: Location, error: OSError) -> WsssError:
     """The error for a folder that cannot be written to."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         why = {errno.EFBIG: "a file grew beyond the allowed size"}.get(error.errno, "no space left")
@@ -688,7 +738,7 @@ def write_error(path: Path, error: OSError) -> WsssError:
     return RunFolderError(f"{path}: cannot be written ({reason}); choose another `out` or make it writable")
 
 
-def _refuse_foreign(path: Path) -> None:
+def _refuse_foreign(path: Location) -> None:
     """Raise WsssError unless the path is missing, empty or a run folder."""
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"{path}: not a folder; choose another `out`")
@@ -699,7 +749,13 @@ def _refuse_foreign(path: Path) -> None:
         raise RunFolderError(f"{path}: not empty and not a run folder; choose another `out`")
 
 
-def read_run(path: Path) -> dict[str, Any] | None:
+def new_or_run(path: Location) -> dict[str, Any] | None:
+    """Contents of ``run.json`` of a folder to write to; None if it is missing or empty. Raises WsssError otherwise."""
+    _refuse_foreign(path)
+    return read_run(path)
+
+
+def read_run(path: Location) -> dict[str, Any] | None:
     """Contents of ``run.json``; None if there is none.
 
     Raises WsssError if it is damaged or has another layout.
@@ -733,12 +789,17 @@ def read_run(path: Path) -> dict[str, Any] | None:
     return run
 
 
-def existing_run(path: Path) -> dict[str, Any]:
+def existing_run(path: Location) -> dict[str, Any]:
     """Contents of ``run.json`` of a run folder that must be there.
 
     Raises WsssError if there is no such folder, if it is not a run folder, or like ``read_run``.
     """
     if not path.is_dir():
+        if _URL_AS_PATH.match(str(path)):
+            raise RunFolderError(
+                f"{path}: this command works on local runs; copy it first: wsss-seed fetch URL DIR (status, merge, "
+                "verify and evaluate read URLs)"
+            )
         raise RunFolderError(f"{path}: no such folder; give the folder of a run")
     run = read_run(path)
     if run is None:
@@ -746,7 +807,7 @@ def existing_run(path: Path) -> dict[str, Any]:
     return run
 
 
-def run_orientation(path: Path) -> Orientation:
+def run_orientation(path: Location) -> Orientation:
     """What the label maps of a run folder, or of its SegmentationClass, match; ``stored`` for any other folder.
 
     Raises WsssError if ``run.json`` is damaged or has another layout.

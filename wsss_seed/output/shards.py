@@ -19,20 +19,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from ..data.base import Sample
-from ..io.files import write_bytes, write_once
-from . import leases
-from .leases import Lease, Leases, Worker, former_leases, lease_numbers
+from ..io.files import names_in, write_bytes, write_once
+from ..io.source import Location
+from .leases import Lease, Leases, Worker, former_leases, lease_numbers, poll
 
 PLAN, DONE, JOINED = "plan.json", ".done", ".joined"
 
@@ -41,6 +40,9 @@ MOST_SHARDS = 256
 
 MOST_IMAGES = 256
 """Most images of a shard by default."""
+
+LEAST_REMOTE_IMAGES = 8
+"""Least images of a shard on object storage by default."""
 
 MOST_DEATHS = 2
 """Number of workers that may die while processing an image alone."""
@@ -88,17 +90,17 @@ def plan_name(fingerprint: str, ids: Sequence[str]) -> str:
     return state.hexdigest()[:16]
 
 
-def shard_size(images: int, shards: int | None) -> int:
+def shard_size(images: int, shards: int | None, *, remote: bool = False) -> int:
     """Images of a shard, for a number of shards or the default one.
 
-    Small shards divide the work evenly; every shard costs a few small files.
+    Small shards divide the work evenly; every shard costs a few small files, or on object storage a dozen requests.
     """
-    if shards is None:
-        shards = max(MOST_SHARDS, -(-images // MOST_IMAGES))
-    return max(1, -(-images // shards))
+    if shards is not None:
+        return max(1, -(-images // shards))
+    return max(LEAST_REMOTE_IMAGES if remote else 1, -(-images // max(MOST_SHARDS, -(-images // MOST_IMAGES))))
 
 
-def read_plan(folder: Path) -> Plan | None:
+def read_plan(folder: Location) -> Plan | None:
     """The plan in a folder; None if there is none, or it is damaged."""
     try:
         return msgspec.json.decode((folder / PLAN).read_bytes(), type=Plan)
@@ -106,30 +108,32 @@ def read_plan(folder: Path) -> Plan | None:
         return None
 
 
-def write_plan(folder: Path, plan: Plan) -> None:
+def write_plan(folder: Location, plan: Plan) -> None:
     """Store a plan. Raises OSError."""
     write_bytes(folder / PLAN, msgspec.json.encode(plan))
 
 
-def join(folder: Path, worker: str) -> None:
+def join(folder: Location, worker: str) -> None:
     """Record that a worker processes the plan. Raises OSError."""
-    (folder / f"{worker}{JOINED}").touch()
+    write_bytes(folder / f"{worker}{JOINED}", b"")
 
 
-def joined(folder: Path) -> list[str]:
-    """Ids of the workers that have processed the plan."""
-    return [name.removesuffix(JOINED) for name in os.listdir(folder) if name.endswith(JOINED)]
+def joined(folder: Location) -> list[str]:
+    """Ids of the workers that have processed the plan. Raises OSError."""
+    return [name.removesuffix(JOINED) for name in names_in(folder) if name.endswith(JOINED)]
 
 
-def troubled(folder: Path) -> bool:
+def troubled(folder: Location) -> bool:
     """Whether the folder is that of a plan with a shard that is not done and whose worker died.
 
     Only while no worker is processing the plan.
     """
+    names = names_in(folder)
+    done = {name.removesuffix(DONE) for name in names if name.endswith(DONE)}
     return any(
         not former.released
-        for name, numbers in lease_numbers(folder).items()
-        if not (folder / f"{name}{DONE}").exists()
+        for name, numbers in lease_numbers(names).items()
+        if name not in done
         for former in former_leases(folder, name, numbers)
     )
 
@@ -177,6 +181,11 @@ class Shard:
         self._shards.leases.release(self._lease)
 
 
+class _Listing(NamedTuple):
+    leases: dict[str, list[int]]  # numbers by name
+    done: set[int]
+
+
 class Shards:
     """The shards of a plan, for one worker.
 
@@ -186,18 +195,20 @@ class Shards:
         samples: all its images.
         worker: this process.
         finished: given images and workers, the ids of those images that these workers have finished.
+        flush: called before a shard is committed: writes the records of its images.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: Location,
         plan: Plan,
         samples: Sequence[Sample],
         worker: Worker,
         finished: Callable[[Sequence[Sample], Sequence[str]], frozenset[str]],
+        flush: Callable[[], None] = lambda: None,
     ) -> None:
         self.plan, self.leases = plan, Leases(folder, worker)
-        self._folder, self._samples, self._finished = folder, samples, finished
+        self._folder, self._samples, self._finished, self._flush = folder, samples, finished, flush
         self._todo = plan.bits()
         self._mine: dict[str, Shard] = {}
         self._changing = threading.Lock()
@@ -209,9 +220,9 @@ class Shards:
 
     def fresh(self) -> Iterator[Shard]:
         """The shards that no worker has had, each under a lease."""
-        had = self._listing()
+        listed = self._listing()
         for index in self._indices():
-            if had is None or str(index) in had or self._done(index):
+            if listed is None or str(index) in listed.leases or index in listed.done or self._done(index):
                 continue
             lease = self._take(index)
             if lease is not None:
@@ -223,24 +234,26 @@ class Shards:
 
         Raises KeyboardInterrupt if interrupted while waiting.
         """
-        while remaining := [index for index in self._indices() if not self._done(index)]:
-            had, none = self._listing(), True
-            if had is None:
+        while (listed := self._listing()) is not None:
+            remaining = [index for index in self._indices() if index not in listed.done]
+            if not remaining:
                 return
+            none = True
             for index in remaining:
-                lease = self._take(index, had.get(str(index), ()))
+                lease = self._take(index, listed.leases.get(str(index), ()))
                 if lease is not None:
                     none = False
                     yield self._shard(index, lease)
             if none and interrupted():
                 raise KeyboardInterrupt
             if none:
-                time.sleep(leases.POLL)
+                time.sleep(poll(self._folder))
 
     def commit(self, lease: Lease) -> None:
         """Mark a shard as done."""
         with self._changing:
             self._mine.pop(lease.name, None)
+        self._flush()
         try:
             write_once(self._folder / f"{lease.name}{DONE}", b"")
             self.leases.forget(lease.name, range(1, lease.number + 1))
@@ -254,6 +267,7 @@ class Shards:
             self._mine.clear()
         for shard in mine:
             with suppress(OSError):  # such as a full disk; then the next worker takes it for that of a dead one
+                self._flush()
                 shard.release()
 
     def complete(self) -> bool:
@@ -269,7 +283,7 @@ class Shards:
         names = {str(index) for index in self._indices()}
         for name in names:
             (self._folder / f"{name}{DONE}").unlink(missing_ok=True)
-        for name, numbers in lease_numbers(self._folder).items():
+        for name, numbers in lease_numbers(names_in(self._folder)).items():
             if name not in names:
                 self.leases.forget(name, numbers)
 
@@ -283,11 +297,12 @@ class Shards:
     def _done(self, index: int) -> bool:
         return (self._folder / f"{index}{DONE}").exists()
 
-    def _listing(self) -> dict[str, list[int]] | None:
-        try:
-            return lease_numbers(self._folder)
-        except FileNotFoundError:
+    def _listing(self) -> _Listing | None:
+        """What the folder contains; None if it is gone, because all was done."""
+        names = names_in(self._folder)
+        if not names and not self._folder.is_dir():
             return None
+        return _Listing(lease_numbers(names), {int(name[: -len(DONE)]) for name in names if name.endswith(DONE)})
 
     def _take(self, index: int, numbers: Sequence[int] = ()) -> Lease | None:
         lease = self.leases.take(str(index), numbers)

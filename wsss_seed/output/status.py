@@ -6,12 +6,13 @@ import time
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from ..errors import RunFolderError
+from ..io.files import names_in
+from ..io.source import Location
 from .leases import is_alive, workers
-from .manifest import WORK, manifest_files, part_file, records_of
+from .manifest import WORK, manifest_files, records_of
 from .run_folder import existing_run, fingerprint
 from .shards import joined, read_plan
 
@@ -57,7 +58,7 @@ class RunStatus:
         shards: those that processes have begun and the run has not merged yet.
     """
 
-    run: Path
+    run: Location
     planned: int | None
     done: int
     failed: int
@@ -84,7 +85,7 @@ class RunStatus:
         return {**asdict(self), "run": str(self.run), "left": self.left, "complete": self.complete}
 
 
-def status(run: Path, now: float | None = None) -> RunStatus:
+def status(run: Location, now: float | None = None) -> RunStatus:
     """The status of a run folder, in one pass over its manifest.
 
     Args:
@@ -99,7 +100,7 @@ def status(run: Path, now: float | None = None) -> RunStatus:
     own = fingerprint(about["settings"])
     latest: dict[str, tuple[float, bool]] = {}  # id -> when, whether it has a mask
     shards: list[ShardStatus] = []
-    files: dict[Path, dict[str, tuple[float, bool]]] = {}
+    files: dict[Location, dict[str, tuple[float, bool]]] = {}
     mine: dict[str, tuple[float, bool]]
     try:
         living = {id: is_alive(run / WORK, id) for id in workers(run / WORK)}
@@ -109,13 +110,16 @@ def status(run: Path, now: float | None = None) -> RunStatus:
                 if record.settings == own and record.finished >= mine.get(record.id, (0.0, False))[0]:
                     mine[record.id] = record.finished, record.status == "ok"
             _update(latest, mine)
-        for folder in sorted((run / WORK).glob("*/")):
-            plan = read_plan(folder)
+        for name in names_in(run / WORK):
+            folder = run / WORK / name
+            plan = None if "." in name else read_plan(folder)
             if plan is not None and plan.part[1] > 1:
                 of_part: dict[str, tuple[float, bool]] = {}
                 at_it = joined(folder)
                 for id in at_it:
-                    _update(of_part, files.get(run / part_file(id), {}))
+                    for path in files:
+                        if path.name.partition(".")[0] == id:
+                            _update(of_part, files[path])
                 running = any(living.get(id, False) for id in at_it)
                 shards.append(ShardStatus(plan.part, *_counts(of_part), running, _last(of_part)))
     except OSError as error:

@@ -16,9 +16,10 @@ from ..data.classes import IGNORE, read_names
 from ..data.images import image_size, read_labels
 from ..data.voc_layout import CLASSES, LISTS, MASKS
 from ..errors import ImageError, RunFolderError
-from ..io.files import plain, write_text
+from ..io.files import names_in, plain, write_text
 from ..io.prefetch import prefetch_map
 from ..io.progress import Reporter
+from ..io.source import Location, Source
 from .finished import classes_of
 from .manifest import Manifest, Record
 from .run_folder import RunFolder, confidence_path, existing_run, fingerprint, image_path, mask_path, write_error
@@ -41,7 +42,7 @@ class Verified:
         queued: ids that ``repair`` queued; they are among ``wrong``.
     """
 
-    run: Path
+    run: Location
     checked: int
     wrong: tuple[tuple[str, str], ...]
     edited: tuple[str, ...]
@@ -61,7 +62,7 @@ class Verified:
         return {**values, "wrong": [{"id": id, "what": what} for id, what in self.wrong]}
 
 
-def verify(run: Path, progress: Reporter | None = None) -> Verified:
+def verify(run: Location, progress: Reporter | None = None) -> Verified:
     """Read every mask, confidence map and image header of a run, and compare them with the manifest.
 
     Args:
@@ -108,7 +109,7 @@ def verify(run: Path, progress: Reporter | None = None) -> Verified:
     return Verified(run, checked, tuple(wrong), tuple(edited), failed, unfinished, unknown)
 
 
-def _judge(run: Path, classes: int, record: Record) -> tuple[str | None, bool]:
+def _judge(run: Location, classes: int, record: Record) -> tuple[str | None, bool]:
     """What is wrong with the files of a finished image, None if nothing; and whether its mask was edited.
 
     Args:
@@ -116,7 +117,7 @@ def _judge(run: Path, classes: int, record: Record) -> tuple[str | None, bool]:
         classes: number of classes, background included.
         record: of the image.
     """
-    mask, confidence, image = (place(run, record.id) for place in (mask_path, confidence_path, image_path))
+    mask, confidence = mask_path(run, record.id), confidence_path(run, record.id)
     try:
         labels = read_labels(mask)
         changed = record.mask is not None and not record.mask.fits(mask, read=True)
@@ -133,6 +134,9 @@ def _judge(run: Path, classes: int, record: Record) -> tuple[str | None, bool]:
             return "its confidence map has another size than its mask", False
     except (ImageError, OSError) as error:
         return _short(error, confidence, "confidence map"), False
+    if isinstance(run, Source):
+        return None, changed  # its image is elsewhere
+    image = image_path(run, record.id)
     try:
         size = image_size(image)
     except (ImageError, OSError) as error:
@@ -144,17 +148,21 @@ def _judge(run: Path, classes: int, record: Record) -> tuple[str | None, bool]:
     return None, changed
 
 
-def _short(error: Exception, path: Path, what: str) -> str:
+def _short(error: Exception, path: Location, what: str) -> str:
     """What is wrong with a file, without its path."""
-    if isinstance(error, FileNotFoundError) or not os.path.exists(path):
-        gone = path.is_symlink()
-        return f"its {what} links to {os.readlink(path)}, which does not exist" if gone else f"its {what} is missing"
+    if isinstance(error, FileNotFoundError) or not path.exists():
+        if isinstance(path, Path) and path.is_symlink():
+            return f"its {what} links to {os.readlink(path)}, which does not exist"
+        return f"its {what} is missing"
     text = str(error).removeprefix(f"{path}: ")
     return f"its {what} cannot be used: {text}"
 
 
-def _masks(run: Path) -> Iterator[str]:
+def _masks(run: Location) -> Iterator[str]:
     """The files in the folder of masks, relative to it."""
+    if isinstance(run, Source):
+        yield from (name for name in (run / MASKS).files() if name.endswith(".png"))
+        return
     for folder, _, files in os.walk(run / MASKS):
         for name in files:
             if name.endswith(".png"):
@@ -184,9 +192,11 @@ def repair(found: Verified) -> Verified:
     return replace(found, queued=tuple(queued))
 
 
-def _unlist(run: Path, ids: Sequence[str]) -> None:
+def _unlist(run: Location, ids: Sequence[str]) -> None:
     """Remove ids from the lists of the run."""
     gone = set(ids)
-    for path in sorted((run / LISTS / "Segmentation").glob("*.txt")):
-        kept = [line for line in path.read_text("utf-8").splitlines() if line not in gone]
+    lists = run / LISTS / "Segmentation"
+    for name in names_in(lists):
+        path = lists / name
+        kept = [line for line in path.read_bytes().decode().splitlines() if line not in gone]
         write_text(path, "".join(f"{line}\n" for line in kept))

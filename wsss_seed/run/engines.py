@@ -13,6 +13,7 @@ from rich.console import Console
 from ..data.base import Dataset, Sample
 from ..data.samples import ids_of
 from ..io.progress import Progress, Reporter
+from ..io.source import Location
 from ..output.manifest import Manifest
 from ..output.run_folder import driving, finalize, unmerged
 from .generate import RunResult
@@ -39,7 +40,7 @@ def share(
     work: Part,
     data: Dataset,
     samples: Sequence[Sample],
-    out: Path,
+    out: Location,
     *,
     part: tuple[int, int] = (0, 1),
     devices: Sequence[str] = ("auto",),

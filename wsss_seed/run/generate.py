@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,11 +14,13 @@ import numpy as np
 
 from ..data.base import Boxes, Dataset, Sample
 from ..data.classes import IGNORE
+from ..data.images import content, reads_alike
 from ..data.orientation import Orientation, inverse, turn, turn_boxes
 from ..data.samples import ids_of
 from ..data.selection import select
-from ..errors import RunFolderError
+from ..errors import ImageError, RunFolderError
 from ..io.progress import Reporter
+from ..io.source import Location, Source
 from ..io.stamp import Stamp
 from ..output.manifest import Record
 from ..output.run_folder import RunFolder, write_error
@@ -44,7 +47,7 @@ class RunResult:
         finalized: whether manifest, list and totals are up to date; with several shards, the last one updates them.
     """
 
-    out: Path
+    out: Location
     ids: tuple[str, ...]
     skipped: int
     made: int
@@ -68,12 +71,13 @@ class _Loaded(NamedTuple):
     upright: LoadedSample
     exif: int  # the orientation of the image file
     stamp: Stamp | None
+    original: bytes | None  # content of an image file without a path, if all readers read this image from it
 
 
 def generate(
     dataset: Dataset,
     seeder: Seeder,
-    out: Path,
+    out: Location,
     *,
     settings: Mapping[str, Any],
     about: Mapping[str, Any] | None = None,
@@ -180,10 +184,13 @@ def generate(
             _refuse_own_image(sample, out)
             stamp = _stamp(sample)
             image, exif = dataset.image(sample), dataset.orientation(sample)
+            original = None
+            if sample.source is not None and isinstance(out, Path) and reads_alike(sample.source, image.shape[1::-1]):
+                original = content(sample.source)
             boxes = dataset.boxes(sample) if seeder.needs_boxes else None
             if boxes is not None:
                 boxes = Boxes(turn_boxes(boxes.xyxy, exif, (image.shape[0], image.shape[1])), boxes.classes)
-            return _Loaded(LoadedSample(sample, turn(image, exif), boxes), exif, stamp)
+            return _Loaded(LoadedSample(sample, turn(image, exif), boxes), exif, stamp, original)
 
         def make(loaded: _Loaded) -> Seed:
             seed = seeder.seed(loaded.upright)
@@ -194,7 +201,8 @@ def generate(
             back = inverse(loaded.exif) if orientation == "stored" else 1
             sample, image = loaded.upright.sample, turn(loaded.upright.image, back)
             if shared.held(sample):
-                count_record(folder.save(sample, image, seed.turned(back), seconds, loaded.stamp), loaded.exif)
+                record = folder.save(sample, image, seed.turned(back), seconds, loaded.stamp, loaded.original)
+                count_record(record, loaded.exif)
 
         def fail(sample: Sample, error: str, seconds: float) -> None:
             if shared.held(sample):
@@ -239,15 +247,22 @@ def generate(
 def _stamp(sample: Sample) -> Stamp | None:
     """The stamp of an image file; None without a file, or if it cannot be read (then ``load`` fails later)."""
     try:
+        if sample.source is not None:
+            data = content(sample.source)
+            return Stamp(len(data), 0, hashlib.sha256(data).hexdigest())
         return None if sample.image is None else Stamp.of(sample.image)
-    except OSError:
+    except (OSError, ImageError):
         return None
 
 
-def _refuse_own_image(sample: Sample, out: Path) -> None:
+def _refuse_own_image(sample: Sample, out: Location) -> None:
     """Refuse a run folder that contains an image of the dataset, or the run would read its own output."""
-    if sample.image is not None and out.absolute() in sample.image.absolute().parents:
-        raise RunFolderError(f"{out}: the dataset's images lie in this folder ({sample.image}); choose another `out`")
+    if isinstance(out, Source):
+        inside = sample.source is not None and out.contains(sample.source)
+    else:
+        inside = sample.image is not None and out.absolute() in sample.image.absolute().parents
+    if inside:
+        raise RunFolderError(f"{out}: the dataset's images lie in this folder ({sample.file}); choose another `out`")
 
 
 def _check(seed: Seed, image: np.ndarray, classes: int) -> None:

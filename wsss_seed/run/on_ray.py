@@ -24,6 +24,7 @@ from ..errors import UsageError
 from ..io.extras import install_command, missing_modules
 from ..io.progress import Progress
 from ..io.signals import on_signal, request_stop
+from ..io.source import Location
 from .workers import Crew, Report, Task, Worker, outcome
 
 log = logging.getLogger(__name__)
@@ -55,13 +56,15 @@ class Cluster:
     cpus: float = 2.0
 
 
-def on_ray(task: Task[R], cluster: Cluster, shared: Sequence[Path], progress: Progress) -> tuple[list[Worker[R]], bool]:
+def on_ray(
+    task: Task[R], cluster: Cluster, shared: Sequence[Location], progress: Progress
+) -> tuple[list[Worker[R]], bool]:
     """Run a task in actors of a cluster; like ``workers.on_devices``.
 
     Args:
         task: called with ``cuda`` or ``cpu`` and a reporter; it and its return value must be picklable.
         cluster: where.
-        shared: files that all nodes must see.
+        shared: files that all nodes must see; those on object storage are not looked for.
         progress: shows their combined progress.
 
     Returns:
@@ -81,7 +84,8 @@ def on_ray(task: Task[R], cluster: Cluster, shared: Sequence[Path], progress: Pr
     options = {"num_gpus": gpus, "num_cpus": cluster.cpus, "max_restarts": 0, "max_concurrency": 2}
     actors: Any = ray.remote(**options)(_Actor)  # type: ignore[call-overload]
     crew = Crew[R](["cuda" if gpus else "cpu"] * number, progress)
-    given = ray.put((task, __version__, os.getcwd(), tuple(map(str, shared)), log.getEffectiveLevel()))
+    files = tuple(str(path) for path in shared if isinstance(path, Path))
+    given = ray.put((task, __version__, os.getcwd(), files, log.getEffectiveLevel()))
     # What each worker is asked: its reports, until the last one.
     asked: dict[Any, tuple[Worker[R], Any]] = {}
     interrupts = handled = 0

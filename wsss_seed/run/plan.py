@@ -15,6 +15,7 @@ from ..data.orientation import Orientation, check_orientation
 from ..data.selection import check_selection, select
 from ..errors import UsageError, unknown_name
 from ..io.progress import Progress, Reporter
+from ..io.source import Location, Source
 from ..models.zoo import ModelSet, model_sets, versions
 from ..output.identity import identity, labels_digest
 from ..seeding.backends import BackendRequest, build_seeder
@@ -54,7 +55,7 @@ class RunPlan:
     models: ModelSet
     backend: str
     settings: Mapping[str, Any]
-    out: Path
+    out: Location
     options: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ("auto",)
     limit: int | None = None
@@ -83,7 +84,7 @@ def plan_run(
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     precision: str = "auto",
-    out: Path | None = None,
+    out: Location | None = None,
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -113,6 +114,8 @@ def plan_run(
         WsssError: unknown names.
     """
     check_selection(limit, sample)
+    if keep_evidence and isinstance(out, Source):
+        raise UsageError("--keep-evidence needs a local folder; give one as `out`")
     given = {key: value for key, value in (options or {}).items() if value is not None}
     devices = split_devices(device)
     backend, model_set = choose_backend(
@@ -301,14 +304,14 @@ def run_part(plan: RunPlan, part: tuple[int, int], token: str, device: str, prog
         orientation=plan.orientation,
         overwrite=plan.overwrite,
         token=token,
-        complete=outputs_kept(plan.out) if plan.keep_evidence else None,
+        complete=outputs_kept(plan.out) if plan.keep_evidence and isinstance(plan.out, Path) else None,
         progress=progress,
     )
 
 
 def _seeder(plan: RunPlan, models: ModelSet) -> Seeder:
     data = plan.dataset
-    if not plan.keep_evidence:
+    if not plan.keep_evidence or not isinstance(plan.out, Path):
         return build_seeder(plan.backend, BackendRequest(data.class_set, models, plan.settings), plan.options)
     recording = RecordingSeeder(
         plan.backend, data.class_set, models, plan.settings, options=plan.options, orientation=data.orientation

@@ -12,6 +12,7 @@ from ..config import flatten
 from ..data.base import Dataset
 from ..data.orientation import Orientation
 from ..io.progress import Progress, Reporter
+from ..io.source import Location
 from ..models.zoo import ModelSet, versions
 from ..output.identity import identity
 from ..proposals.generate import ProposalSettings
@@ -47,7 +48,7 @@ class PredictPlan:
     checkpoint: Path
     settings: PredictSettings
     models: ModelSet
-    out: Path
+    out: Location
     proposals: ProposalSettings | None = None
     devices: tuple[str, ...] = ("auto",)
     cluster: Cluster | None = None
