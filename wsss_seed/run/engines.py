@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 
@@ -18,7 +18,9 @@ from ..output.manifest import Manifest
 from ..output.run_folder import driving, finalize, unmerged
 from .generate import RunResult
 from .on_ray import Cluster, on_ray
-from .workers import on_devices
+from .workers import Task, Worker, on_devices
+
+R = TypeVar("R")
 
 
 class Part(Protocol):
@@ -34,6 +36,37 @@ class Part(Protocol):
 def is_alone(devices: Sequence[str], cluster: Cluster | None) -> bool:
     """Whether this process is the only worker."""
     return len(devices) == 1 and cluster is None
+
+
+def run_workers(
+    task: Task[R],
+    data: Dataset,
+    driver: Path,
+    *,
+    devices: Sequence[str],
+    cluster: Cluster | None,
+    progress: Progress | None,
+) -> tuple[list[Worker[R]], bool]:
+    """Start one process per device, or the actors of a cluster, and wait for them.
+
+    Args:
+        task: what each of them does; see ``on_devices``.
+        data: the dataset, which all nodes of a cluster must see.
+        driver: a file of this process in the folder that they share, absolute.
+        devices: the devices.
+        cluster: the cluster; None for the devices of this machine.
+        progress: receives the progress.
+
+    Returns:
+        The workers, and whether they were interrupted.
+
+    Raises:
+        WsssError: see ``on_devices`` and ``on_ray``.
+    """
+    shown = progress or Progress(Console(quiet=True))
+    if cluster is None:
+        return on_devices(task, devices, shown)
+    return on_ray(task, cluster, [driver, *_a_source(data)], shown)
 
 
 def share(
@@ -74,11 +107,8 @@ def share(
     finalized = False
     try:
         with driving(out) as (token, driver):
-            task, shown = partial(work, part, token), progress or Progress(Console(quiet=True))
-            if cluster is None:
-                workers, interrupted = on_devices(task, devices, shown)
-            else:
-                workers, interrupted = on_ray(task, cluster, [driver, *_a_source(data)], shown)
+            task = partial(work, part, token)
+            workers, interrupted = run_workers(task, data, driver, devices=devices, cluster=cluster, progress=progress)
     finally:
         if unmerged(out):
             finalized = finalize(out, data.class_set, data.split or "all", data.ids)
