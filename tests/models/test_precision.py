@@ -51,7 +51,7 @@ def test_devices_of_other_kinds_are_refused():
             _ = ModelSet("tiny", device).device
         assert "\n" not in str(error.value)
     assert ModelSet("tiny", "auto").device in ("cpu", "cuda")
-    with pytest.raises(UsageError, match="`device` cpu,cpu: only generate and predict take several devices; give one"):
+    with pytest.raises(UsageError, match="`device` cpu,cpu: only generate, predict and proposals take several"):
         _ = ModelSet("tiny", "cpu,cpu").device
 
 

@@ -16,10 +16,14 @@ from pathlib import Path
 import pytest
 
 from tests.run import killed_runs as runs
+from wsss_seed.data import open_dataset
 from wsss_seed.errors import UsageError
 from wsss_seed.io.progress import Progress
+from wsss_seed.models.zoo import ModelSet
+from wsss_seed.proposals.generate import ProposalSettings
 from wsss_seed.run import on_ray as module
 from wsss_seed.run.on_ray import Cluster, _divide, on_ray
+from wsss_seed.run.proposals import ProposalPlan, execute
 
 HERE = Path(__file__).parent
 IMAGES = 40
@@ -183,6 +187,20 @@ def test_a_driver_that_ends(jobs, nodes, tmp_path, undisturbed, kind):
         assert 2 < len(runs.contents(out)["manifest.jsonl"]) < IMAGES
     jobs.drive(nodes.address, out, IMAGES)
     assert runs.contents(out) == undisturbed
+
+
+@pytest.mark.slow
+def test_proposals_of_a_cluster_are_those_of_one_process(nodes, tmp_path):
+    data = open_dataset("toyland", images=12)
+    models, settings = ModelSet("tiny", "cpu"), ProposalSettings(points_per_side=4)
+    workers = Cluster(nodes.address, 2, cpus=1.0)
+    alone = execute(ProposalPlan(data, models, settings, tmp_path / "alone", devices=("cpu",)))
+    shared = execute(ProposalPlan(data, models, settings, tmp_path / "ray", cluster=workers))
+    assert (shared.images, shared.made, shared.masks, shared.failed) == (12, 12, alone.masks, ())
+    assert runs.contents(tmp_path / "ray") == runs.contents(tmp_path / "alone")
+    assert not (tmp_path / "ray/.work").exists()
+    again = execute(ProposalPlan(data, models, settings, tmp_path / "ray", cluster=workers))
+    assert (again.made, again.skipped, again.masks) == (0, 12, alone.masks)
 
 
 @pytest.mark.slow

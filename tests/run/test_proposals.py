@@ -1,16 +1,31 @@
-"""The loop over a dataset's mask proposals: resume, shards, bad images."""
+"""The mask proposals of a dataset: resume, shards, bad images, several processes."""
 
 from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.run.painted import Painted
+from tests.run import killed_runs as runs
+from tests.run.painted import Painted, paint
+from wsss_seed.data import open_dataset
 from wsss_seed.errors import WsssError
+from wsss_seed.io.png import write_rgb
+from wsss_seed.io.progress import Progress
 from wsss_seed.models.sam import load_sam
-from wsss_seed.models.zoo import TINY
+from wsss_seed.models.zoo import TINY, ModelSet
+from wsss_seed.output.manifest import WORK
 from wsss_seed.proposals.generate import ProposalSettings
-from wsss_seed.run.proposals import propose
+from wsss_seed.run.proposals import ProposalPlan, execute, propose
 
 TINY_SAM = "tiny fp32"
 SETTINGS = ProposalSettings(
@@ -90,3 +105,147 @@ def test_sam_is_loaded_for_missing_proposals_only(sam, tmp_path):
 
     assert propose(Painted(2), refuse, TINY_SAM, SETTINGS, tmp_path).skipped == 2
     assert propose(Painted(2), lambda: sam, "another SAM", SETTINGS, tmp_path).made == 2
+
+
+class Counting(Painted):
+    """Counts how often each image is read, and waits before each."""
+
+    def __init__(self, images: int, reads: Counter[str], wait=lambda: None) -> None:
+        super().__init__(images)
+        self.reads, self.wait = reads, wait
+
+    def image(self, sample):
+        self.wait()
+        self.reads[sample.id] += 1
+        return super().image(sample)
+
+
+def test_processes_of_the_same_command_share_the_images(sam, tmp_path):
+    reads: Counter[str] = Counter()
+    begun, enough = threading.Event(), threading.Event()
+    results = {}
+
+    class Watched(Progress):
+        def step(self, *, failed=False, note=""):
+            enough.set()
+
+    def wait():
+        begun.set()
+        assert enough.wait(60)
+
+    def other():
+        data = Counting(9, reads, wait)
+        results["other"] = propose(data, lambda: sam, TINY_SAM, SETTINGS, tmp_path, shards=9)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert begun.wait(60)
+    data = Counting(9, reads)
+    results["here"] = propose(data, lambda: sam, TINY_SAM, SETTINGS, tmp_path, progress=Watched())
+    thread.join()
+    assert set(reads.values()) == {1}
+    assert [(r.images, r.made, r.skipped, r.exit_status) for r in results.values()] == [(9, 9, 0, 0)] * 2
+    assert results["here"].masks == results["other"].masks > 0
+    assert not (tmp_path / WORK).exists()
+
+
+def test_images_of_the_same_name_elsewhere_are_others(sam, tmp_path):
+    """A store serves all datasets, also at the same time."""
+    for i, name in enumerate(("a", "b")):
+        (tmp_path / name).mkdir()
+        write_rgb(tmp_path / name / "x.png", paint(i)[0])
+    a, b = (open_dataset("folder", str(tmp_path / name), classes="voc", labels="none") for name in ("a", "b"))
+    read, within = a.image, []
+
+    def image(sample):
+        within.append(propose(b, lambda: sam, TINY_SAM, SETTINGS, tmp_path / "store").made)
+        return read(sample)
+
+    a.image = image  # type: ignore[method-assign]
+    assert propose(a, lambda: sam, TINY_SAM, SETTINGS, tmp_path / "store").made == 1
+    assert within == [1]
+    assert len(files(tmp_path / "store")) == 2
+
+
+@pytest.fixture
+def jobs(monkeypatch):
+    """Imported by the name under which a worker process finds it too."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return importlib.import_module("worker_jobs")
+
+
+def plan(data, out, *devices):
+    return ProposalPlan(data, ModelSet("tiny", "cpu"), SETTINGS, out, devices=devices)
+
+
+def test_two_workers_leave_what_one_leaves(jobs, tmp_path):
+    data = jobs.Painted(8, broken=[3])
+    alone = execute(plan(data, tmp_path / "alone", "cpu"))
+    both = execute(plan(data, tmp_path / "both", "cpu", "cpu"))
+    assert files(tmp_path / "both") == files(tmp_path / "alone")
+    assert len(files(tmp_path / "both")) == 7
+    assert not (tmp_path / "both" / WORK).exists()
+    for name in ("images", "made", "skipped", "empty", "masks", "turned", "failed", "exit_status"):
+        assert getattr(both, name) == getattr(alone, name)
+    assert (both.made, both.failed) == (7, (("odd/0003", "odd/0003: damaged image; copy it again"),))
+    shutil.rmtree(next((tmp_path / "both").iterdir()))
+    half = execute(plan(data, tmp_path / "both", "cpu", "cpu"), (0, 2))
+    assert (half.images, half.made, half.exit_status) == (4, 4, 0)
+
+
+def test_an_image_that_aborts_its_process_fails_alone(jobs, tmp_path):
+    result = execute(plan(jobs.Deadly(8, 5), tmp_path, "cpu", "cpu"))
+    assert [id for id, _ in result.failed] == ["odd/0005"]
+    assert "the process died each time" in result.failed[0][1]
+    assert (result.images, result.made, result.skipped, result.exit_status) == (8, 7, 0, 1)
+    assert len(files(tmp_path)) == 7
+    assert not (tmp_path / WORK).exists()
+
+
+def test_processes_that_never_begin_are_given_up(jobs, tmp_path):
+    result = execute(plan(jobs.Unreadable(2), tmp_path / "store", "cpu", "cpu"))
+    assert [error for _, error in result.failed] == [
+        "not processed: the process on cpu ended with status 9; run the same command again"
+    ] * 2
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_error_for_every_image_stops_all_workers(tmp_path):
+    with pytest.raises(WsssError, match=r"cuda:9[67] cannot be used"):
+        execute(plan(Painted(4), tmp_path / "store", "cuda:96", "cuda:97"))
+    assert not (tmp_path / "store").exists()
+
+
+def start(out: Path, device: str) -> subprocess.Popen[str]:
+    command = (sys.executable, "-m", "wsss_seed", "proposals", "--dataset", "toyland", "--images", "30", "--out", out)
+    package = str(Path(runs.wsss_seed.__file__).parents[1])
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*map(str, command), "--device", device],
+        env=os.environ | {"PYTHONPATH": package, "OMP_NUM_THREADS": "1"},
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where pytest runs in the background
+    )
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
+def test_ctrl_c_leaves_a_store_that_resumes(tmp_path, device):
+    process = start(tmp_path, device)
+    runs.wait_for(lambda: len([*tmp_path.rglob("*.gz")]) > 2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, messages = process.communicate()
+    assert process.returncode == 130, messages
+    assert "Traceback" not in messages
+    assert "run the same command again to resume" in messages
+    assert not (tmp_path / WORK).exists()
+    stored = len(files(tmp_path))
+    assert 2 < stored < 30
+    process = start(tmp_path, "cpu")
+    result, messages = process.communicate()
+    assert process.returncode == 0, messages
+    assert f"of {30 - stored} images generated, {stored} already in the store" in result
+    assert not (tmp_path / WORK).exists()

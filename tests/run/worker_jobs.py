@@ -9,11 +9,33 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 from painted import NearestColour, Painted
 
+from wsss_seed.data.base import Sample
 from wsss_seed.errors import UsageError, WsssError
 from wsss_seed.io.progress import Progress
 from wsss_seed.run.generate import RunResult, generate
+
+
+class Deadly(Painted):
+    """An image that aborts the process that reads it, as a damaged one may do in a native library."""
+
+    def __init__(self, images: int, deadly: int) -> None:
+        super().__init__(images)
+        self.deadly = deadly
+
+    def image(self, sample: Sample) -> np.ndarray:
+        if self._index(sample) == self.deadly:
+            os.abort()
+        return super().image(sample)
+
+
+class Unreadable(Painted):
+    """A dataset that ends the worker process that receives it."""
+
+    def __setstate__(self, _: object) -> None:
+        os._exit(9)
 
 
 def refuse(message: str, device: str, progress: Progress) -> None:

@@ -21,7 +21,13 @@ def proposals(
     preset: options.ClipSamsPreset = None,
     models: options.Models = None,
     sam: options.Sam = None,
-    device: options.Device = "auto",
+    device: options.Devices = "auto",
+    engine: options.Engine = "local",
+    address: options.Address = None,
+    workers: options.Workers = None,
+    gpus_per_worker: options.GpusPerWorker = None,
+    cpus_per_worker: options.CpusPerWorker = None,
+    shards: options.Shards = None,
     precision: options.Precision = "auto",
     offline: options.Offline = False,
     out: Annotated[
@@ -43,8 +49,9 @@ def proposals(
 ) -> None:
     """Generate and store the mask proposals that clip-sams uses.
 
-    generate makes missing proposals itself; this command makes them beforehand, for example in shards or on another
-    machine. Running it again resumes. Stored proposals are looked up by image content, settings and SAM weights.
+    generate makes missing proposals itself; this command makes them beforehand, also on several machines, where
+    processes of the same command share the images. Running it again resumes. Stored proposals are looked up by image
+    content, settings and SAM weights.
     """
     from ..data import open_dataset
 
@@ -54,28 +61,33 @@ def proposals(
 
     from ..io.progress import Progress
     from ..models.zoo import home
-    from ..run.proposals import propose
-    from ..seeding.clip_sams import proposal_settings, proposal_weights
+    from ..run.plan import split_devices
+    from ..run.proposals import ProposalPlan, execute
+    from ..seeding.clip_sams import proposal_settings
 
-    model_set = options.model_set(models, data.class_set.name, device, precision, preset=preset, sam=sam).for_backend(
-        "clip-sams"
-    )
+    device, cluster = options.placement(engine, device, address, workers, gpus_per_worker, cpus_per_worker)
+    devices = split_devices(device)
+    model_set = options.model_set(models, data.class_set.name, devices[0], precision, preset=preset, sam=sam)
+    model_set = model_set.for_backend("clip-sams")
     settings = proposal_settings(data.class_set, model_set, overrides, preset)
     folder = out or home() / "proposals"
-    show.message(f"{len(data)} images of {data.title}; SAM '{model_set.names['sam']}' on {model_set.device}")
+    where = options.place(model_set, devices, cluster)
+    show.message(f"{len(data)} images of {data.title}; SAM '{model_set.names['sam']}' on {where}")
     if data.passed_over:
         show.message(data.passed_over)
-    result = propose(
-        data,
-        lambda: model_set.sam,
-        proposal_weights(model_set),
-        settings,
-        folder,
+    plan = ProposalPlan(
+        dataset=data,
+        models=model_set,
+        settings=settings,
+        out=folder,
+        precision=precision,
+        devices=tuple(devices),
+        cluster=cluster,
+        shards=shards,
         limit=limit,
-        shard=part,
         overwrite=overwrite,
-        progress=Progress(show.err, verb="segmenting"),
     )
+    result = execute(plan, part, Progress(show.err, verb="segmenting"))
     show.failures(result.failed)
     if result.turned:
         show.message(

@@ -28,7 +28,7 @@ def check_device(name: str) -> None:
             supported, for example.
     """
     if "," in name:
-        raise UsageError(f"`device` {name}: only generate and predict take several devices; give one")
+        raise UsageError(f"`device` {name}: only generate, predict and proposals take several devices; give one")
     if name.partition(":")[0] not in ("auto", "cpu", "cuda"):
         raise UsageError(
             f"`device` {name}: only cpu and cuda are supported (part of the computation needs float64, and the sizes "

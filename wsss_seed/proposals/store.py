@@ -130,6 +130,10 @@ class ProposalStore:
 
     The path of a file is a hash of the pixels of the image, the settings and the weights of SAM. So runs share files
     regardless of file names, and stale files are never read. Several processes may use the same folder.
+
+    Attributes:
+        folder: the folder.
+        key: hash of settings and weights.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], weights: str) -> None:
@@ -141,14 +145,14 @@ class ProposalStore:
         """
         self.folder = folder
         key = json.dumps({"layout": LAYOUT, "settings": plain(settings), "weights": weights}, sort_keys=True)
-        self._key = hashlib.sha256(key.encode()).hexdigest()[:16]
+        self.key = hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def path(self, image: np.ndarray) -> Path:
         """Path of the proposals of an image uint8 (H, W, 3)."""
         digest = hashlib.sha256(repr(image.shape).encode())
         digest.update(np.ascontiguousarray(image).data)
         name = digest.hexdigest()[:32]
-        return self.folder / self._key / name[:2] / f"{name}.json.gz"
+        return self.folder / self.key / name[:2] / f"{name}.json.gz"
 
     def read(self, path: Path, size: tuple[int, int]) -> Proposals | None:
         """Proposals of an image with height and width ``size``; None if there are none or the file is damaged."""

@@ -1,11 +1,14 @@
-"""Generating and storing the mask proposals of a dataset."""
+"""Generating and storing the mask proposals of a dataset, by one process or several."""
 
 from __future__ import annotations
 
-import threading
+import hashlib
+import json
+import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,19 +16,28 @@ import numpy as np
 
 from ..data.base import Dataset, Sample
 from ..data.orientation import turn
-from ..io.progress import Progress
+from ..data.samples import ids_of
+from ..io.progress import Progress, Reporter
+from ..io.source import is_url
 from ..output.run_folder import write_error
+from ..output.shards import plan_name
+from ..output.store_work import StoreWork
 from ..proposals.generate import ProposalSettings, generate_proposals, proposal_store
 from ..proposals.store import Proposals
+from ..seeding.clip_sams import proposal_weights
+from .engines import is_alone, run_workers
 from .loop import process_samples
+from .on_ray import Cluster
+from .shared import SharedWork
 
 if TYPE_CHECKING:
     from ..models.masks import MaskModel
+    from ..models.zoo import ModelSet
 
 
 @dataclass(frozen=True)
 class ProposalRun:
-    """The result of ``propose``.
+    """What a run, with all processes that shared it, has done.
 
     Attributes:
         out: folder of the store.
@@ -60,6 +72,7 @@ class ProposalRun:
 
 
 class _Loaded(NamedTuple):
+    sample: Sample
     image: np.ndarray  # upright
     exif: int  # the orientation of the image file
     path: Path
@@ -75,14 +88,20 @@ def propose(
     *,
     limit: int | None = None,
     shard: tuple[int, int] = (0, 1),
+    shards: int | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    asked: str = "",
+    token: str = "",
+    progress: Reporter | None = None,
     prefetch: int = 2,
 ) -> ProposalRun:
     """Generate the mask proposals that are not stored yet.
 
-    Stored proposals are of the upright images and addressed by their content, weights and settings, so a run needs no
-    state of its own: an interrupted run resumes, a damaged file is regenerated, and different settings never mix.
+    Stored proposals are of the upright images and addressed by their content, weights and settings, so a run leaves
+    nothing else behind: an interrupted run resumes, a damaged file is regenerated, and different settings never mix.
+
+    Several processes with the same arguments, on any machines that see the folder, share the images; see
+    ``output.shards`` and ``run.generate``. An image that kills its process, again when it is processed alone, fails.
 
     Args:
         dataset: the images; its ``image`` is called from threads.
@@ -92,26 +111,26 @@ def propose(
         out: folder of the store.
         limit: process only the first ``limit`` images of the dataset.
         shard: process only every n-th of them, (0-based index, n).
+        shards: number of shards that processes take one after the other; by default it depends on the number of images.
         overwrite: regenerate stored proposals.
+        asked: the model as the user named it; processes share images only if it is the same.
+        token: identifies the command, if it has several processes.
         progress: receives the progress.
         prefetch: number of images to decode ahead.
 
     Raises:
-        WsssError: the folder cannot be written to.
+        WsssError: the folder cannot be written to, or a process that shares the images has other weights.
     """
     start = time.monotonic()
-    index, count = shard
-    samples = dataset.samples[:limit][index::count]
-    counting = threading.Lock()
-    failed: dict[str, str] = {}
-    made = skipped = empty = masks = turned = 0
     interrupted = False
+    samples = _part(dataset, limit, shard)
 
     def load(sample: Sample) -> _Loaded:
         image, exif = dataset.image(sample), dataset.orientation(sample)
         image = turn(image, exif)
         path = store.path(image)
-        return _Loaded(image, exif, path, None if overwrite else store.read(path, (image.shape[0], image.shape[1])))
+        found = None if overwrite else store.read(path, (image.shape[0], image.shape[1]))
+        return _Loaded(sample, image, exif, path, found)
 
     def make(loaded: _Loaded) -> Proposals:
         if loaded.found is not None:
@@ -119,45 +138,197 @@ def propose(
         return generate_proposals(sam(), loaded.image, settings)
 
     def save(loaded: _Loaded, proposals: Proposals, _: float) -> None:
-        nonlocal made, skipped, empty, masks, turned
-        if loaded.found is None:
+        new = loaded.found is None
+        if new:
             store.write(loaded.path, proposals)
-        with counting:
-            made += loaded.found is None
-            skipped += loaded.found is not None
-            empty += not len(proposals)
-            masks += len(proposals)
-            turned += loaded.exif != 1
-            if progress is not None:
-                progress.step(failed=False)
+        if shared.held(loaded.sample):
+            work.done(loaded.sample, {"new": new, "masks": len(proposals), "turned": loaded.exif != 1})
+            step(loaded.sample, failed=False)
 
-    def fail(sample: Sample, error: str, _: float) -> None:
-        with counting:
-            failed[sample.id] = error
-            if progress is not None:
-                progress.step(failed=True)
+    def fail(sample: Sample, error: str, _: float = 0.0) -> None:
+        if shared.held(sample):
+            work.fail(sample, error)
+            step(sample, failed=True)
+
+    def step(sample: Sample, *, failed: bool) -> None:
+        if progress is not None:
+            progress.step(failed=failed)
+        shared.recorded(sample.id)
+
+    def process(some: Iterable[Sample]) -> None:
+        process_samples(some, load, make, save, fail, prefetch=prefetch)
 
     try:
-        if progress is not None:
-            progress.start(len(samples), 0)
         store = proposal_store(out, weights, settings)
-        process_samples(samples, load, make, save, fail, prefetch=prefetch)
-    except KeyboardInterrupt:
-        interrupted = True
+        plan = _plan_name(dataset, samples, settings, asked or weights, overwrite)
+        with StoreWork(out, plan, token) as work:
+            shared = SharedWork(work.shards(samples, store.key, part=shard, shards=shards), process, fail)
+            try:
+                if progress is not None:
+                    progress.start(len(samples), 0)
+                shared.run()
+            except KeyboardInterrupt:
+                interrupted = True
+            finally:
+                if progress is not None:
+                    progress.stop()
+            return _result(work, out, samples, start, interrupted)
     except OSError as error:
         raise write_error(out, error) from error
-    finally:
-        if progress is not None:
-            progress.stop()
+
+
+@dataclass(frozen=True)
+class ProposalPlan:
+    """Description of a run. It loads nothing and can be pickled for other processes.
+
+    Attributes:
+        dataset: the images.
+        models: the model set, for its SAM.
+        settings: settings of the proposals.
+        out: folder of the store.
+        precision: precision of the model as the user named it.
+        devices: one process runs per device; a single device is used in this process.
+        cluster: the Ray cluster whose workers generate the proposals; None for the devices of this machine.
+        shards: number of shards that workers take one after the other; None for the default.
+        limit: process only the first ``limit`` images.
+        overwrite: regenerate stored proposals.
+    """
+
+    dataset: Dataset
+    models: ModelSet
+    settings: ProposalSettings
+    out: Path
+    precision: str = "auto"
+    devices: tuple[str, ...] = ("auto",)
+    cluster: Cluster | None = None
+    shards: int | None = None
+    limit: int | None = None
+    overwrite: bool = False
+
+    @property
+    def asked(self) -> str:
+        """The model as the user named it."""
+        return f"{self.models.names['sam']} {self.precision}"
+
+
+def propose_part(
+    plan: ProposalPlan, part: tuple[int, int], token: str, device: str, progress: Reporter | None
+) -> ProposalRun:
+    """Generate the mask proposals of part of the images on a device, perhaps together with other processes.
+
+    Args:
+        plan: the run.
+        part: the part, every n-th image, (0-based index, n).
+        token: identifies the command, which may have several processes.
+        device: the device.
+        progress: receives the progress.
+
+    Raises:
+        WsssError: an unusable model, or see ``propose``.
+    """
+    models = plan.models.on(device)
+    return propose(
+        plan.dataset,
+        lambda: models.sam,
+        proposal_weights(models),
+        plan.settings,
+        plan.out,
+        limit=plan.limit,
+        shard=part,
+        shards=plan.shards,
+        overwrite=plan.overwrite,
+        asked=plan.asked,
+        token=token,
+        progress=progress,
+    )
+
+
+def execute(plan: ProposalPlan, part: tuple[int, int] = (0, 1), progress: Progress | None = None) -> ProposalRun:
+    """Generate the mask proposals of part of the images, every n-th, (0-based index, n), by all workers of the plan.
+
+    If a worker dies, another one takes over. What remains if that does not help is reported as failed, and the next
+    run processes it.
+
+    Raises:
+        WsssError: see ``propose_part`` and ``engines.run_workers``.
+    """
+    if is_alone(plan.devices, plan.cluster):
+        return propose_part(plan, part, "", plan.devices[0], progress)
+    start = time.monotonic()
+    samples = _part(plan.dataset, plan.limit, part)
+    name = _plan_name(plan.dataset, samples, plan.settings, plan.asked, plan.overwrite)
+    with StoreWork(plan.out, name, driver=True) as work:
+        workers, interrupted = run_workers(
+            partial(propose_part, plan, part, work.token),
+            plan.dataset,
+            work.file,
+            devices=plan.devices,
+            cluster=plan.cluster,
+            progress=progress,
+        )
+        interrupted = interrupted or any(worker.result is not None and worker.result.interrupted for worker in workers)
+        lost = next((worker.end for worker in workers if worker.end), "its process died")
+        return _result(work, plan.out, samples, start, interrupted, lost)
+
+
+def _part(dataset: Dataset, limit: int | None, part: tuple[int, int]) -> Sequence[Sample]:
+    index, count = part
+    return dataset.samples[:limit][index::count]
+
+
+def _plan_name(
+    dataset: Dataset, samples: Sequence[Sample], settings: ProposalSettings, asked: str, overwrite: bool
+) -> str:
+    """Name of the plan for these images.
+
+    One store serves all datasets, so images with the same ids may lie elsewhere: their files are part of the name.
+    """
+    files = hashlib.sha256()
+    for sample in () if dataset.drawn else samples:
+        file = str(sample.file or "")
+        files.update(f"{file if is_url(file) else os.path.abspath(file)}\n".encode("utf-8", "surrogateescape"))
+    world = dataset.name, dataset.split, dataset.seed, dataset.difficulty
+    content = [world, files.hexdigest(), asdict(settings), asked, overwrite]
+    return plan_name(json.dumps(content, sort_keys=True), ids_of(samples))
+
+
+def _result(
+    work: StoreWork, out: Path, samples: Sequence[Sample], start: float, interrupted: bool, lost: str = ""
+) -> ProposalRun:
+    """What all processes have recorded so far.
+
+    Args:
+        work: the records.
+        out: folder of the store.
+        samples: the images of the run.
+        start: when the run began, by the monotonic clock.
+        interrupted: whether it was interrupted.
+        lost: why images without a record were not processed, if all workers have ended without an interrupt.
+    """
+    made = skipped = empty = masks = turned = 0
+    failed: dict[str, str] = {}
+    for record in work.records():
+        if record.status != "ok":
+            failed[record.id] = record.error or ""
+            continue
+        made += record.evidence["new"]
+        skipped += not record.evidence["new"]
+        empty += not record.evidence["masks"]
+        masks += record.evidence["masks"]
+        turned += record.evidence["turned"]
+    ids = ids_of(samples)
+    if lost and not interrupted and made + skipped + len(failed) < len(ids):
+        recorded = {record.id for record in work.records()}
+        failed |= {id: f"not processed: {lost}; run the same command again" for id in ids if id not in recorded}
     return ProposalRun(
         out=out,
-        images=len(samples),
+        images=len(ids),
         skipped=skipped,
         made=made,
         empty=empty,
         masks=masks,
         turned=turned,
-        failed=tuple((sample.id, failed[sample.id]) for sample in samples if sample.id in failed),
+        failed=tuple((id, failed[id]) for id in ids if id in failed) if failed else (),
         seconds=time.monotonic() - start,
         interrupted=interrupted,
     )
