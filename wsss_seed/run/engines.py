@@ -41,7 +41,7 @@ def is_alone(devices: Sequence[str], cluster: Cluster | None) -> bool:
 def run_workers(
     task: Task[R],
     data: Dataset,
-    driver: Path,
+    driver: Location,
     *,
     devices: Sequence[str],
     cluster: Cluster | None,
