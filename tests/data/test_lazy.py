@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from wsss_seed.data.lazy import Index, Lazy, Rows, Texts
+from wsss_seed.data.lazy import Index, Lazy, Mapped, Rows, Texts
 
 NAMES = ["b", "", "été 1", "a" * 300, "n\udcffo", "日本/語", "b"]
 
@@ -43,6 +43,13 @@ def test_a_slice_builds_nothing():
     assert len(Unbuilt()[::2][1:]) == 2
 
 
+def test_a_slice_of_everything_is_the_sequence():
+    squares = Squares()
+    assert squares[:] is squares
+    assert squares[0::1] is squares
+    assert squares[::-1] is not squares
+
+
 def test_rows_are_the_items_at_positions():
     rows = Rows("abcdef", [4, 0, 4])
     assert rows == ["e", "a", "e"]
@@ -64,6 +71,24 @@ def test_texts_are_found_by_their_key():
     folded = Index(names, str.casefold)
     assert [folded.find(name) for name in ("a", "B", "c", "d")] == [[0, 2, 5], [1, 4], [3], []]
     assert Index([]).find("a") == []
+
+
+def test_a_text_is_found_whatever_the_order():
+    names = ["a", "b", "c", "d", "b"]
+    index = Index(names)
+    assert [index.position(name) for name in ["a", "b", "c", "x", "d", "a", "c", "b", "b"]] == [
+        *(0, 1, 2, -1, 3, 0, 2, 1, 1)
+    ]
+    assert Index([]).position("a") == -1
+
+
+def test_a_function_of_positions_is_called_on_access():
+    asked: list[int] = []
+    items = Mapped(4, lambda i: asked.append(i) or i * 10)  # type: ignore[func-returns-value]
+    assert len(items[1:]) == 3
+    assert asked == []
+    assert items[2] == 20
+    assert asked == [2]
 
 
 def test_repeated_texts_are_grouped():

@@ -12,8 +12,20 @@ import pytest
 
 from wsss_seed.data import open_dataset
 from wsss_seed.data.lazy import Rows, Texts
-from wsss_seed.data.samples import Files, FileSamples, LabelColumn, Labelled, Sample, has_masks, ids_of
+from wsss_seed.data.samples import (
+    Files,
+    FileSamples,
+    LabelColumn,
+    Labelled,
+    Places,
+    Sample,
+    has_masks,
+    ids_of,
+    labels_of,
+    paths_of,
+)
 from wsss_seed.data.selection import select
+from wsss_seed.io.source import Source
 
 ROWS = [(1, 4), None, (), (253,)]
 
@@ -53,6 +65,25 @@ def test_ids_need_no_samples(monkeypatch: pytest.MonkeyPatch):
     assert ids_of(samples[1:][::2]) == ["b/c", "e"]
     assert ids_of(Rows(samples, [3, 0])) == ["e", "a"]
     assert ids_of(plain) == ["a", "b/c", "d", "e"]
+
+
+def test_paths_and_labels_need_no_samples(monkeypatch: pytest.MonkeyPatch):
+    samples = Labelled(some(), LabelColumn(ROWS))
+    plain = list(samples)
+    monkeypatch.setattr(FileSamples, "at", None)
+    paths = ["photos/a.jpg", "photos/b/c.png", "/elsewhere/d.jpg", ""]
+    for part in (slice(None), slice(1, None, 2)):
+        assert paths_of(samples[part]) == paths_of(plain[part]) == paths[part]
+        assert labels_of(samples[part]) == labels_of(plain[part]) == ROWS[part]
+    assert labels_of(some()) == [None] * 4
+
+
+def test_paths_of_files_that_may_have_none(tmp_path: Path):
+    names = Texts(["a.jpg", f"file://{tmp_path}/b.jpg", "s3://bucket/c.jpg", "/d.jpg"])
+    local = FileSamples(Texts("abcd"), Places(tmp_path, names))
+    assert paths_of(local) == [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg"), "", "/d.jpg"]
+    assert paths_of(FileSamples(Texts("a"), Places(Source("s3://bucket"), Texts(["a.jpg"])))) == [""]
+    assert paths_of(FileSamples(Texts("abc"), [Path("a.jpg"), Source("s3://bucket/b.jpg"), None])) == ["a.jpg", "", ""]
 
 
 @pytest.mark.parametrize(("masks", "all_have"), [(None, False), (["a", "b", "", "d"], False), (["a"] * 4, True)])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from wsss_seed.io.stamp import Stamp
-from wsss_seed.output.manifest import Appender, Manifest, Record, compact, manifest_files, part_file
+from wsss_seed.output.manifest import MOST_OPEN, Appender, Manifest, Record, compact, manifest_files, part_file
 
 FULL = Record(
     id="a/ü 1",
@@ -96,7 +98,6 @@ def test_lines_that_are_no_records_are_ignored(tmp_path):
         {"ignore": "x"},
         {"error": ["x"]},
         {"notes": "x"},
-        {"evidence": 3},
         {"mask": "00"},
         {"mask": {"bytes": 1}},
         {"image": [1, 2, "00"]},
@@ -111,6 +112,14 @@ def test_a_line_of_wrong_values_costs_that_line(tmp_path, values):
     line = json.dumps({"id": "a", "status": "ok", **values})
     path.write_text(f'{line}\n{{"id": "b", "status": "failed"}}\n')
     assert Manifest(tmp_path) == {"b": Record("b", "failed")}
+
+
+@pytest.mark.parametrize("evidence", ["3", '{"a": 1e999}'])
+def test_damaged_evidence_costs_the_evidence_only(tmp_path, evidence):
+    (tmp_path / "manifest.jsonl").write_text(f'{{"id": "a", "status": "ok", "evidence": {evidence}, "ignore": 0.5}}\n')
+    with Manifest(tmp_path) as manifest:
+        assert manifest == {"a": Record("a", "ok", ignore=0.5)}
+        assert [outline.id for outline in manifest.outlines()] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -178,11 +187,35 @@ def test_the_later_record_holds_whichever_file_it_is_in(tmp_path):
     assert Manifest(tmp_path) == {"a": new, "b": Record("b", "ok")}
 
 
+def test_more_files_than_a_process_may_have_open(tmp_path):
+    files = MOST_OPEN + 50
+    for i in range(files):
+        append(tmp_path / part_file(f"{i:04}"), Record(str(i), "ok"), Record("same", "failed", finished=i % 120))
+    with open(tmp_path / part_file("0110"), "ab") as torn:
+        torn.write(b'{"id": "torn", "sta')
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+    with Manifest(tmp_path) as manifest:
+        if before:
+            assert len(os.listdir("/proc/self/fd")) == before + MOST_OPEN + 1
+        compact(tmp_path, [])  # what was read stays readable
+        assert manifest.keys() == {"same", *map(str, range(files))}
+        assert manifest["same"].finished == 119
+        assert all(manifest[str(i)].id == str(i) for i in range(files))
+
+
+def test_lines_come_in_the_given_order_and_then_by_id(tmp_path):
+    append(tmp_path / "manifest.jsonl", *(Record(id, "ok", finished=1.0) for id in "dbca"), Record("b", "failed"))
+    with Manifest(tmp_path) as manifest:
+        found = [(line, outline.id, ordered) for line, outline, ordered in manifest.lines(["x", "c", "b", "c"])]
+        assert [(id, ordered) for _, id, ordered in found] == [("c", True), ("b", True), ("a", False), ("d", False)]
+        assert [line for line, _, _ in found] == [manifest[id].to_line() for id in "cbad"]
+
+
 def test_compacting_makes_one_file(tmp_path):
     append(tmp_path / "manifest.jsonl", Record("a", "ok", finished=1.0))
     append(tmp_path / part_file("0a"), FULL)
     records = Manifest(tmp_path)
-    compact(tmp_path, [records.line(FULL.id)[0], records.line("a")[0]])
+    compact(tmp_path, [line for line, _, _ in records.lines([FULL.id])])
     assert [path.name for path in manifest_files(tmp_path)] == ["manifest.jsonl"]
     assert list(Manifest(tmp_path)) == [FULL.id, "a"]
 

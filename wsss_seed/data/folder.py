@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
+from operator import lt
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +60,10 @@ class Folder(Dataset):
         self.passed_over = passed_over(others)
         self.class_set = class_set
         renamed, self._faults = _unusable(root, ids, files)
-        order = sorted(range(len(ids)), key=lambda i: renamed.get(i) or ids[i])
-        self.samples = FileSamples(
-            Texts(renamed.get(i) or ids[i] for i in order), Places(root, Texts(files[i] for i in order))
-        )
+        if renamed or not all(map(lt, ids, islice(ids, 1, None))):
+            order = sorted(range(len(ids)), key=lambda i: renamed.get(i) or ids[i])
+            ids, files = Texts(renamed.get(i) or ids[i] for i in order), Texts(files[i] for i in order)
+        self.samples = FileSamples(ids, Places(root, files))
 
     @property
     def title(self) -> str:

@@ -9,6 +9,7 @@ from abc import abstractmethod
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from operator import eq
 from typing import TypeVar, overload
 
@@ -30,7 +31,10 @@ class Lazy(Sequence[T]):
     def __getitem__(self, i: slice) -> Sequence[T]: ...
     def __getitem__(self, i: int | slice) -> T | Sequence[T]:
         if isinstance(i, slice):
-            return Rows(self, range(len(self))[i])
+            rows = range(len(self))[i]
+            return self if rows == range(len(self)) else Rows(self, rows)
+        if 0 <= i < len(self):
+            return self.at(i)
         return self.at(range(len(self))[i])  # refuses positions that are out of range, and counts from the end
 
     def __iter__(self) -> Iterator[T]:
@@ -58,6 +62,19 @@ class Rows(Lazy[T]):
         return self.items[self.positions[i]]
 
 
+class Mapped(Lazy[T]):
+    """What a function returns for each position below ``length``."""
+
+    def __init__(self, length: int, function: Callable[[int], T]) -> None:
+        self.length, self.function = length, function
+
+    def __len__(self) -> int:
+        return self.length
+
+    def at(self, i: int) -> T:
+        return self.function(i)
+
+
 class Texts(Lazy[str]):
     """Texts in one block of bytes, 8 bytes of offset each. File names that are not UTF-8 are supported."""
 
@@ -79,19 +96,40 @@ class Texts(Lazy[str]):
 
 
 class Index:
-    """Finds texts in a sequence by hash: 16 bytes each. Python's hashes differ between processes: not to be pickled.
+    """Finds texts in a sequence by hash: 16 bytes each, from the first search that needs them.
+
+    Python's hashes differ between processes: not to be pickled.
 
     Args:
-        texts: the texts; may repeat.
+        texts: the texts; may repeat, but not change.
         key: texts with equal keys are taken for the same.
     """
 
     def __init__(self, texts: Sequence[str], key: Callable[[str], str] = str) -> None:
-        self._texts, self._key = texts, key
-        hashes = np.fromiter((hash(key(text)) for text in texts), np.int64, len(texts))
+        self._texts, self._key, self._expected = texts, key, 0
+
+    @cached_property
+    def _sorted(self) -> tuple[array[int], array[int]]:
+        """Hashes, ascending, and the positions of their texts."""
+        hashes = np.fromiter(map(hash, map(self._key, self._texts)), np.int64, len(self._texts))
         order = np.argsort(hashes, kind="stable")
-        self._positions = array("q", order.tobytes())
-        self._hashes = array("q", hashes[order].tobytes())
+        return array("q", hashes[order].tobytes()), array("q", order.tobytes())
+
+    @property
+    def _hashes(self) -> array[int]:
+        return self._sorted[0]
+
+    @property
+    def _positions(self) -> array[int]:
+        return self._sorted[1]
+
+    def position(self, text: str) -> int:
+        """A position of a text, -1 without one. Where texts are searched in their order, hashes are not needed."""
+        place = self._expected
+        if place >= len(self._texts) or self._texts[place] != text:
+            place = next(iter(self.find(text)), -1)
+        self._expected = place + 1
+        return place
 
     def find(self, text: str) -> list[int]:
         """The positions, ascending, of texts with the key of ``text``."""

@@ -1,4 +1,4 @@
 """Names in folders with VOC layout, shared by the VOC reader and run folders."""
 
-MASKS, IMAGES, LISTS = "SegmentationClass", "JPEGImages", "ImageSets"
+MASKS, CONFIDENCE, IMAGES, LISTS = "SegmentationClass", "Confidence", "JPEGImages", "ImageSets"
 CLASSES = "classes.txt"

@@ -105,19 +105,23 @@ def write_lines(path: Location, lines: Iterable[bytes]) -> None:
         atomic_replace(path, fill)
 
 
-def open_file(path: Location) -> IO[bytes]:
-    """A file open for reading at any place, with a ``name``; from object storage, a temporary copy. Raises OSError."""
+def open_file(path: Location, buffer: int = -1) -> IO[bytes]:
+    """A file open for reading at any place; from object storage, a temporary copy of it. Raises OSError.
+
+    Args:
+        path: the file.
+        buffer: bytes to read ahead; -1 for the default.
+    """
     if not isinstance(path, Source):
-        return open(path, "rb")
-    copy: Any = tempfile.NamedTemporaryFile()  # noqa: SIM115
+        return open(path, "rb", buffer)
+    copy: IO[bytes] = tempfile.TemporaryFile(buffering=buffer)  # noqa: SIM115
     try:
         path.download(copy)
         copy.seek(0)
     except BaseException:
         copy.close()
         raise
-    opened: IO[bytes] = copy
-    return opened
+    return copy
 
 
 def names_in(folder: Location) -> list[str]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from ..data.base import Dataset
 from ..data.classes import ClassSet, read_names, voc_palette
 from ..data.images import read_palette
+from ..data.lazy import Mapped, Texts
 from ..data.voc_layout import CLASSES, LISTS
 from ..errors import ImageError, RunFolderError
 from ..evaluation.evaluate import ground_truth
@@ -70,13 +71,12 @@ def open_run(path: Path) -> FinishedRun:
     except OSError as error:
         raise RunFolderError(f"{path}: its manifest cannot be read ({error.strerror})") from None
     own = fingerprint(about["settings"])
-    done: list[str] = []
-    failed: list[Record] = []
-    for record in manifest.values():
+    done, failed = Texts(), list[Record]()
+    for record in manifest.outlines():
         if record.settings != own:
             continue
         if record.status != "ok":
-            failed.append(record)
+            failed.append(manifest[record.id])
         elif os.path.exists(mask_path(path, record.id)) and os.path.exists(image_path(path, record.id)):
             done.append(record.id)
     if not done:
@@ -88,7 +88,7 @@ def open_run(path: Path) -> FinishedRun:
         split=list_name(path, about),
         names=read_names(path / CLASSES),
         palette=_palette(mask_path(path, done[0])),
-        records=_Records(manifest, done),
+        records=Mapped(len(done), lambda i: manifest[done[i]]),
         failed=tuple(failed),
         unfinished=None if total is None else max(0, total - len(done) - len(failed)),
     )
@@ -109,27 +109,6 @@ def truth_for(run: FinishedRun, truth: Dataset | Path) -> Callable[[str], np.nda
             f"{truth.name}: has other classes than {run.path} ({', '.join(run.names[:8])}); give `classes`"
         )
     return ground_truth(truth, run_orientation(run.path))[0]
-
-
-class _Records(Sequence[Record]):
-    """A selection of records of a manifest, in order."""
-
-    def __init__(self, manifest: Manifest, ids: Sequence[str]) -> None:
-        self._manifest, self._ids = manifest, ids
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __iter__(self) -> Iterator[Record]:
-        return (self._manifest[id] for id in self._ids)
-
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> _Records: ...
-    def __getitem__(self, index: int | slice) -> Record | _Records:
-        found = self._ids[index]
-        return self._manifest[found] if isinstance(found, str) else _Records(self._manifest, found)
 
 
 def classes_of(path: Location, about: Mapping[str, Any], purpose: str) -> ClassSet:

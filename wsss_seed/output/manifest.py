@@ -12,16 +12,21 @@ values have wrong types, counts as damaged, and damaged lines are skipped.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from itertools import chain, compress
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 import msgspec
 
 from ..data.ids import check_id
+from ..data.lazy import Index, Texts
 from ..errors import WsssError
 from ..io.files import NO_FOLLOW, names_in, open_file, write_lines
 from ..io.source import Location
@@ -29,12 +34,17 @@ from ..io.stamp import Stamp
 
 MANIFEST, WORK = "manifest.jsonl", ".work"
 
+MOST_OPEN = 100
+"""Number of manifest files that a reader keeps open."""
+
+_BUFFER = 2**16  # bytes; by default little more than a line is read at once
+
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """A count, small enough for exact sums and ratios."""
 
 
-class Record(msgspec.Struct, frozen=True):
-    """Result for one image.
+class Outline(msgspec.Struct, frozen=True):
+    """Result for one image without its evidence, which is most of a line and takes most of the time to decode.
 
     Attributes:
         id: name of the image within its dataset.
@@ -47,7 +57,6 @@ class Record(msgspec.Struct, frozen=True):
         seconds: time the seeder took.
         error: error message of a failed image.
         notes: messages for the user.
-        evidence: intermediate results recorded by the backend.
         mask: stamp of the mask file as written.
         image: stamp of the image file; None if the image was drawn, or is no file of its own.
         source: where the image lies, without credentials, if it is no file or the run folder has no link to it.
@@ -66,13 +75,22 @@ class Record(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     error: str | None = None
     notes: tuple[str, ...] = ()
-    evidence: dict[str, Any] = {}
     mask: Stamp | None = None
     image: Stamp | None = None
     source: str | None = None
     labels: tuple[str, ...] | None = None
     settings: str = ""
     finished: float = 0.0
+
+
+class Record(Outline, frozen=True):
+    """Result for one image.
+
+    Attributes:
+        evidence: intermediate results recorded by the backend; empty if they are damaged.
+    """
+
+    evidence: dict[str, Any] = {}
 
     def to_line(self) -> bytes:
         """The record as a line of the manifest."""
@@ -81,15 +99,24 @@ class Record(msgspec.Struct, frozen=True):
     @classmethod
     def from_line(cls, line: bytes) -> Record:
         """Inverse of ``to_line``; unknown fields are ignored. Raises ValueError for a damaged line."""
+        outline = outline_of(line)
         try:
-            record = _DECODER.decode(line)
-            check_id(record.id)
-        except (msgspec.MsgspecError, RecursionError, WsssError) as error:
-            raise ValueError(str(error)) from None
-        return record
+            return _RECORDS.decode(line)
+        except (msgspec.MsgspecError, RecursionError):
+            return cls(**msgspec.structs.asdict(outline))
 
 
-_DECODER = msgspec.json.Decoder(Record)
+_OUTLINES, _RECORDS = msgspec.json.Decoder(Outline), msgspec.json.Decoder(Record)
+
+
+def outline_of(line: bytes) -> Outline:
+    """The outline of a line of the manifest. Raises ValueError for a damaged line."""
+    try:
+        outline = _OUTLINES.decode(line)
+        check_id(outline.id)
+    except (msgspec.MsgspecError, RecursionError, WsssError) as error:
+        raise ValueError(str(error)) from None
+    return outline
 
 
 class Appender:
@@ -140,17 +167,71 @@ def _end_of_last_line(file: Any, block: int = 2**16) -> int:
     return 0
 
 
+def read_outlines(files: Iterable[Location]) -> Iterator[Outline]:
+    """The outlines of all records of some manifest files, superseded ones included. Raises OSError."""
+    for path in files:
+        with open_file(path, _BUFFER) as file:
+            for _, outline in _scan(file):
+                yield outline
+
+
 def read_records(files: Iterable[Location]) -> Iterator[Record]:
     """All records of some manifest files, superseded ones included. Raises OSError."""
     for path in files:
-        yield from records_of(path)
+        with open_file(path) as file:
+            for line in file:
+                with suppress(ValueError):  # incomplete or damaged
+                    yield Record.from_line(line)
 
 
-def records_of(path: Location) -> Iterator[Record]:
-    """All records of one manifest file. Raises OSError."""
-    with open_file(path) as file:
-        for _, record in _scan(file):
-            yield record
+class Latest:
+    """Of the records of some manifest files, the latest one of each image.
+
+    Args:
+        files: open files.
+        settings: fingerprint of the settings; records with others are left out. None for all records.
+
+    Attributes:
+        ids: ids of the images, each once, in the order of their first records.
+        places: where the records lie: offset times number of files, plus file.
+        finished: when the images were finished, in seconds since 1970.
+        ok: whether they have a mask.
+    """
+
+    def __init__(self, files: Sequence[IO[bytes]], settings: str | None = None) -> None:
+        self.ids, self.places, self.finished, self.ok = Texts(), array("q"), array("d"), bytearray()
+        for number, file in enumerate(files):
+            file.seek(0)
+            for offset, outline in _scan(file):
+                if settings is None or outline.settings == settings:
+                    self.ids.append(outline.id)
+                    self.places.append(offset * len(files) + number)
+                    self.finished.append(outline.finished)
+                    self.ok.append(outline.status == "ok")
+        self.index = Index(self.ids)
+        if repeated := self.index.repeated():
+            self._drop_superseded(repeated)
+
+    def _drop_superseded(self, repeated: Sequence[Sequence[int]]) -> None:
+        keep = bytearray(b"\1") * len(self.ids)
+        for alike in repeated:
+            last = max(alike, key=lambda i: (self.finished[i], i))
+            self.places[alike[0]] = self.places[last]
+            self.finished[alike[0]] = self.finished[last]
+            self.ok[alike[0]] = self.ok[last]
+            for i in alike[1:]:
+                keep[i] = 0
+        self.ids = Texts(compress(self.ids, keep))
+        self.places = array("q", compress(self.places, keep))
+        self.finished = array("d", compress(self.finished, keep))
+        self.ok = bytearray(compress(self.ok, keep))
+        self.index = Index(self.ids)
+
+
+def latest_of(paths: Sequence[Location], settings: str) -> Latest:
+    """The latest records with these settings in some manifest files, which are read once. Raises OSError."""
+    with ExitStack() as stack:
+        return Latest(_opened(paths, stack), settings)
 
 
 class Manifest(Mapping[str, Record]):
@@ -166,38 +247,54 @@ class Manifest(Mapping[str, Record]):
     def __init__(self, folder: Location) -> None:
         self._lock = threading.Lock()
         self._open = ExitStack()  # first, since close runs even if a file cannot be opened
-        self._files = [self._open.enter_context(open_file(path)) for path in manifest_files(folder)]
-        self._places: dict[str, int] = {}  # offset * number of files + file: half the memory of a tuple
-        for number, kept in enumerate(self._files):
-            with open(kept.name, "rb") as file:
-                for offset, record in _scan(file):
-                    place = offset * len(self._files) + number
-                    known = self._places.get(record.id)
-                    if known is None or record.finished >= self._read(known)[1].finished:
-                        self._places[record.id] = place
+        self._files = _opened(manifest_files(folder), self._open)
+        self._latest = Latest(self._files)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The ids, in the order of their first records."""
+        return self._latest.ids
 
     def __getitem__(self, id: str) -> Record:
-        return self._read(self._places[id])[1]
+        return Record.from_line(self._line(self._position(id)))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._latest.ids)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._latest.ids)
 
     def __contains__(self, id: object) -> bool:
-        return id in self._places
+        return isinstance(id, str) and self._latest.index.position(id) >= 0
 
-    def line(self, id: str) -> tuple[bytes, Record]:
-        """The line of an id as stored, and its record."""
-        return self._read(self._places[id])
+    def outlines(self) -> Iterator[Outline]:
+        """The outlines of the records, in the order of the ids."""
+        return (outline_of(self._line(i)) for i in range(len(self)))
 
-    def _read(self, place: int) -> tuple[bytes, Record]:
-        offset, number = divmod(place, len(self._files))
+    def lines(self, order: Iterable[str]) -> Iterator[tuple[bytes, Outline, bool]]:
+        """Each line as stored, its outline, and whether its id is in ``order``: in this order, the others by id."""
+        ordered, seen = array("q"), bytearray(len(self))
+        for id in order:
+            i = self._latest.index.position(id)
+            if i >= 0 and not seen[i]:
+                seen[i] = 1
+                ordered.append(i)
+        others = sorted((i for i, found in enumerate(seen) if not found), key=self.ids.__getitem__)
+        for i in chain(ordered, others):
+            line = self._line(i)
+            yield line, outline_of(line), bool(seen[i])
+
+    def _position(self, id: str) -> int:
+        i = self._latest.index.position(id)
+        if i < 0:
+            raise KeyError(id)
+        return i
+
+    def _line(self, i: int) -> bytes:
+        offset, number = divmod(self._latest.places[i], len(self._files))
         with self._lock:
             self._files[number].seek(offset)
-            line = self._files[number].readline()
-        return line, Record.from_line(line)
+            return self._files[number].readline()
 
     def close(self) -> None:
         self._open.close()
@@ -211,6 +308,22 @@ class Manifest(Mapping[str, Record]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _opened(paths: Sequence[Location], stack: ExitStack) -> list[IO[bytes]]:
+    """Some manifest files, open until the stack is closed; those beyond ``MOST_OPEN`` as one temporary copy.
+
+    A process may have some thousand files open, and a run more workers.
+    """
+    files = [stack.enter_context(open_file(path, _BUFFER)) for path in paths[:MOST_OPEN]]
+    if paths[MOST_OPEN:]:
+        rest = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        for path in paths[MOST_OPEN:]:
+            with open_file(path) as file:
+                shutil.copyfileobj(file, rest)
+            rest.write(b"\n")  # its last line may be incomplete
+        files.append(rest)
+    return files
 
 
 def manifest_files(folder: Location) -> list[Location]:
@@ -242,10 +355,10 @@ def compact(folder: Location, lines: Iterable[bytes]) -> None:
         path.unlink()
 
 
-def _scan(file: Iterable[bytes]) -> Iterator[tuple[int, Record]]:
+def _scan(file: Iterable[bytes]) -> Iterator[tuple[int, Outline]]:
     """The valid records of a file, each with the offset of its line in bytes."""
     offset = 0
     for line in file:
         with suppress(ValueError):  # incomplete or damaged; the image is simply processed again
-            yield offset, Record.from_line(line)
+            yield offset, outline_of(line)
         offset += len(line)

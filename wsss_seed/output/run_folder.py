@@ -19,7 +19,6 @@ Resuming trusts the manifest there: whether masks were edited or removed since i
 
 from __future__ import annotations
 
-import enum
 import errno
 import hashlib
 import json
@@ -28,7 +27,6 @@ import platform
 import re
 import secrets
 import time
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -44,11 +42,12 @@ import PIL
 from .. import __version__
 from ..data.base import Sample
 from ..data.classes import IGNORE, ClassSet
-from ..data.images import read_rgb, reads_alike
+from ..data.images import reads_alike
+from ..data.lazy import Texts
 from ..data.orientation import Orientation
 from ..data.samples import ids_of
-from ..data.voc_layout import CLASSES, IMAGES, LISTS, MASKS
-from ..errors import ImageError, RunFolderError, WsssError
+from ..data.voc_layout import CLASSES, CONFIDENCE, IMAGES, LISTS, MASKS
+from ..errors import RunFolderError, WsssError
 from ..io.files import (
     NO_LINKS,
     atomic_replace,
@@ -75,10 +74,10 @@ from .manifest import (
     manifest_files,
     part_file,
     part_files,
-    read_records,
 )
 from .object_appender import ObjectAppender
 from .shards import Plan, Shards, join, joined, pack, plan_name, read_plan, shard_size, troubled, write_plan
+from .states import State, states_of
 from .totals import Totals
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ if TYPE_CHECKING:
 CONTRACT = 2
 """Version of the layout above; incremented when an old reader would misread a new folder."""
 
-CONFIDENCE, RUN = "Confidence", "run.json"
+RUN = "run.json"
 OUTPUTS, TEXTS = "ModelOutputs", "text_features.st"
 
 STEWARD = "steward"
@@ -98,17 +97,6 @@ _MAX_DEPTH = 32  # nesting of run.json; ours has four levels
 _URL_AS_PATH = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)", re.IGNORECASE)  # pathlib leaves one slash
 
 _NAME_TROUBLE = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ, errno.EINVAL}
-
-
-class State(enum.IntEnum):
-    """State of an image after earlier runs with the same settings."""
-
-    TODO = 0
-    DONE = 1
-    KEPT = 2
-    """There is a valid mask that differs from the one the run wrote: it was edited."""
-    REPLACED = 3
-    """There is a mask, but the content of the image file has changed since."""
 
 
 @dataclass(frozen=True)
@@ -286,8 +274,9 @@ class RunFolder:
             states = self._states(samples, manifest_files(self.path), since)
             done = np.isin(np.frombuffer(states, np.uint8), (State.DONE, State.KEPT))
             if complete is not None:
+                ids = ids_of(samples)
                 for i in np.flatnonzero(np.frombuffer(states, np.uint8) == State.DONE).tolist():
-                    done[i] = complete(samples[i].id)
+                    done[i] = complete(ids[i])
             kept, replaced = _ids(samples, states, State.KEPT), _ids(samples, states, State.REPLACED)
             index, count = self._part
             plan = Plan((index + 1, count), len(samples), size, pack(~done), kept, replaced, token, since)
@@ -351,48 +340,7 @@ class RunFolder:
 
     def _states(self, samples: Sequence[Sample], files: Iterable[Location], since: float) -> bytearray:
         """The ``State`` of each sample; see ``former``."""
-        place = {id: index for index, id in enumerate(ids_of(samples))}
-        states, times = bytearray(len(samples)), array("d", [-1.0]) * len(samples)
-        relabelled: dict[str, str] = {}
-        for record in read_records(files):
-            index = place.get(record.id)
-            if index is not None and record.finished >= max(since, times[index]):
-                times[index], states[index] = record.finished, self._state(record, samples[index].image)
-                relabelled.pop(record.id, None)
-                if states[index] in (State.DONE, State.KEPT) and record.labels != self._labels(samples[index]):
-                    relabelled[record.id] = f"{_listed(record.labels)} -> {_listed(self._labels(samples[index]))}"
-        if relabelled:
-            several = f", and {len(relabelled) - 5} more" if len(relabelled) > 5 else ""
-            changes = ", ".join(f"{id}: {change}" for id, change in [*relabelled.items()][:5])
-            raise RunFolderError(
-                f"{self.path}: finished masks were made with other image-level labels ({changes}{several}); use "
-                "`overwrite` to start the run again, or another `out`"
-            )
-        return states
-
-    def _state(self, record: Record, image: Path | None) -> State:
-        if record.status != "ok" or record.settings != self._fingerprint or record.mask is None:
-            return State.TODO
-        if isinstance(self.path, Path) and (state := self._mask_state(self.path, record, record.mask)) != State.DONE:
-            return state
-        if image is not None and record.image is not None:
-            try:
-                if not record.image.fits(image):
-                    return State.REPLACED
-            except OSError:  # reading the image will report the problem
-                return State.TODO
-        return State.DONE
-
-    def _mask_state(self, path: Path, record: Record, stamp: Stamp) -> State:
-        mask = mask_path(path, record.id)
-        try:
-            if not stamp.fits(mask):
-                read_rgb(mask)  # an editor may have saved it as RGB, which evaluation and training will report
-                return State.KEPT
-        except (OSError, ImageError):  # missing or damaged
-            return State.TODO
-        whole = os.path.exists(confidence_path(path, record.id))
-        return State.DONE if whole and os.path.lexists(image_path(path, record.id)) else State.TODO
+        return states_of(samples, files, self.path, self._fingerprint, self.class_set.names, since)
 
     def _labels(self, sample: Sample) -> tuple[str, ...] | None:
         return None if sample.labels is None else tuple(self.class_set.names[index] for index in sample.labels)
@@ -524,21 +472,18 @@ class RunFolder:
             self._clean(everything=False)
             return
         write_json(self.path / RUN, about | {"finished": None})  # until all files below are written
-        totals = Totals()
-        done: list[str] = []
+        totals, done = Totals(), Texts()
         left = images
 
         def lines() -> Iterator[bytes]:
             nonlocal left
             with Manifest(self.path) as manifest:
-                known = dict.fromkeys(id for id in order if id in manifest)
-                for id in [*known, *sorted(id for id in manifest if id not in known)]:
-                    line, record = manifest.line(id)
+                for line, record, ordered in manifest.lines(order):
                     if record.settings == self._fingerprint:
                         totals.add(record)
-                        left -= id in known
+                        left -= ordered
                         if record.status == "ok":
-                            done.append(id)
+                            done.append(record.id)
                         yield line
 
         compact(self.path, lines())
@@ -607,7 +552,8 @@ class RunFolder:
 
 def _ids(samples: Sequence[Sample], states: bytearray, *which: State) -> tuple[str, ...]:
     """Ids of the samples in one of these states."""
-    return tuple(samples[index].id for index, state in enumerate(states) if state in which)
+    ids = ids_of(samples)
+    return tuple(ids[index] for index, state in enumerate(states) if state in which)
 
 
 def _in_use(path: Location) -> WsssError:
@@ -850,10 +796,6 @@ def settings_difference(old: Any, new: Any, most: int = 8) -> str:
     keys = [key for key in {**before, **after} if before.get(key, _UNSET) != after.get(key, _UNSET)]
     parts = [f"{key} {_short(before.get(key, _UNSET))} -> {_short(after.get(key, _UNSET))}" for key in keys[:most]]
     return ", ".join([*parts, *([f"and {len(keys) - most} more"] if len(keys) > most else [])])
-
-
-def _listed(labels: Sequence[str] | None) -> str:
-    return "no labels" if labels is None else ", ".join(labels) or "no class"
 
 
 _UNSET = object()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +10,7 @@ from ..errors import RunFolderError
 from ..io.files import names_in
 from ..io.source import Location
 from .leases import is_alive, workers
-from .manifest import WORK, manifest_files, records_of
+from .manifest import WORK, Latest, latest_of, manifest_files, part_files
 from .run_folder import existing_run, fingerprint
 from .shards import joined, read_plan
 
@@ -98,28 +96,15 @@ def status(run: Location, now: float | None = None) -> RunStatus:
     about = existing_run(run)
     now = time.time() if now is None else now
     own = fingerprint(about["settings"])
-    latest: dict[str, tuple[float, bool]] = {}  # id -> when, whether it has a mask
     shards: list[ShardStatus] = []
-    files: dict[Location, dict[str, tuple[float, bool]]] = {}
-    mine: dict[str, tuple[float, bool]]
     try:
         living = {id: is_alive(run / WORK, id) for id in workers(run / WORK)}
-        for path in manifest_files(run):
-            files[path] = mine = {}
-            for record in records_of(path):
-                if record.settings == own and record.finished >= mine.get(record.id, (0.0, False))[0]:
-                    mine[record.id] = record.finished, record.status == "ok"
-            _update(latest, mine)
+        latest = latest_of(manifest_files(run), own)
         for name in names_in(run / WORK):
-            folder = run / WORK / name
-            plan = None if "." in name else read_plan(folder)
+            plan = None if "." in name else read_plan(run / WORK / name)
             if plan is not None and plan.part[1] > 1:
-                of_part: dict[str, tuple[float, bool]] = {}
-                at_it = joined(folder)
-                for id in at_it:
-                    for path in files:
-                        if path.name.partition(".")[0] == id:
-                            _update(of_part, files[path])
+                at_it = joined(run / WORK / name)
+                of_part = latest_of(part_files(run, at_it), own)
                 running = any(living.get(id, False) for id in at_it)
                 shards.append(ShardStatus(plan.part, *_counts(of_part), running, _last(of_part)))
     except OSError as error:
@@ -146,10 +131,6 @@ def status(run: Location, now: float | None = None) -> RunStatus:
     )
 
 
-def _update(latest: dict[str, tuple[float, bool]], more: Mapping[str, tuple[float, bool]]) -> None:
-    latest.update({id: new for id, new in more.items() if new[0] >= latest.get(id, (0.0, False))[0]})
-
-
 def missing_shards(found: RunStatus) -> tuple[int, ...]:
     """Numbers of the shards that no process has begun, among as many as the others say; empty without shards."""
     counts = {shard.shard[1] for shard in found.shards}
@@ -163,18 +144,17 @@ def _place(shard: ShardStatus) -> tuple[int, int]:
     return shard.shard[1], shard.shard[0]
 
 
-def _counts(records: Mapping[str, tuple[float, bool]]) -> tuple[int, int]:
-    done = sum(ok for _, ok in records.values())
-    return done, len(records) - done
+def _counts(records: Latest) -> tuple[int, int]:
+    done = sum(records.ok)
+    return done, len(records.ok) - done
 
 
-def _last(records: Mapping[str, tuple[float, bool]]) -> float | None:
-    return max((when for when, _ in records.values()), default=None)
+def _last(records: Latest) -> float | None:
+    return max(records.finished, default=None)
 
 
-def _rate(records: Mapping[str, tuple[float, bool]], now: float) -> float | None:
+def _rate(records: Latest, now: float) -> float | None:
     """Images per second since the first of the recent ones, which is not counted."""
-    times = sorted(when for when, _ in records.values())
-    recent = times[bisect_left(times, now - RECENT) :]
+    recent = sorted(when for when in records.finished if when >= now - RECENT)
     seconds = now - recent[0] if recent else 0.0
     return (len(recent) - 1) / seconds if len(recent) > 1 and seconds > 0 else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
-from .manifest import Record
+from .manifest import Outline
 
 BACKGROUND = "background"
 
@@ -25,7 +25,7 @@ class Totals:
         self._scores: defaultdict[str, float] = defaultdict(float)
         self._scored: Counter[str] = Counter()
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Outline) -> None:
         """Count an image."""
         self._seconds += record.seconds
         if record.status != "ok":

@@ -126,7 +126,7 @@ def share(
     begun = next((worker.begun for worker in workers if worker.begun), (len(ids), 0))
     return RunResult(
         out=out,
-        ids=tuple(ids),
+        ids=ids,
         skipped=begun[1],
         made=sum(worker.made for worker in workers),
         failed=tuple((id, failed[id]) for id in ids if id in failed),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,7 +48,7 @@ class RunResult:
     """
 
     out: Location
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     skipped: int
     made: int
     failed: tuple[tuple[str, str], ...]
@@ -231,7 +231,7 @@ def generate(
             raise write_error(out, error) from error
     return RunResult(
         out=out,
-        ids=tuple(ids_of(samples)),
+        ids=ids_of(samples),
         skipped=work.skipped,
         made=made,
         failed=tuple((id, failed[id]) for id in ids_of(samples) if id in failed) if failed else (),

@@ -13,12 +13,13 @@ from ..data.classes import IGNORE
 from ..data.images import read_labels
 from ..data.orientation import turn
 from ..data.voc import Voc
+from ..data.voc_layout import CONFIDENCE
 from ..errors import ImageError, UsageError
 from ..io.progress import Progress
 from ..models.zoo import versions
 from ..output.identity import identity
 from ..output.manifest import Manifest
-from ..output.run_folder import CONFIDENCE, confidence_path, mask_path
+from ..output.run_folder import confidence_path, mask_path
 from ..segmenter.agreement import AgreementFilter, AgreementSettings, SoftLabels
 from ..segmenter.checkpoint import load_segmenter
 from ..segmenter.predict import Predictor

@@ -16,9 +16,10 @@ from ..data.classes import IGNORE
 from ..data.images import image_size, read_labels
 from ..data.orientation import turn
 from ..data.voc import Voc
+from ..data.voc_layout import CONFIDENCE
 from ..errors import DataError, ImageError
 from ..io.prefetch import prefetch_map
-from ..output.run_folder import CONFIDENCE, confidence_path
+from ..output.run_folder import confidence_path
 from .crops import TrainingData
 
 
