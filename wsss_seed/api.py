@@ -19,6 +19,7 @@ from .data.base import Dataset, Sample
 from .data.classes import ClassSet, load_class_set, shared_phrases
 from .data.images import exif_orientation, read_orientation, read_rgb
 from .data.orientation import Orientation, check_orientation, inverse, turn, turned_remark
+from .data.voc_layout import Layout
 from .errors import ImageError, UsageError
 from .io.prefetch import prefetch_map
 from .io.source import is_url, location, redacted
@@ -202,6 +203,7 @@ def generate(
     preset: str | None = None,
     stage: str | None = None,
     orientation: Orientation = "stored",
+    layout: Layout | None = None,
     limit: int | None = None,
     sample: int | None = None,
     overwrite: bool = False,
@@ -228,6 +230,8 @@ def generate(
             several devices, separated by commas, which share the work.
         orientation: what the masks match where EXIF turns a photograph: the ``stored`` pixels, or the ``upright``
             photograph, of which the run folder then has a copy.
+        layout: how the files of the run folder are named: ``flat``, or ``nested`` with subfolders for millions of
+            images; by default that of an existing run, else ``flat``.
         limit: seed the first images only.
         sample: seed this many random images only; a larger number adds to them.
         overwrite: seed finished images again.
@@ -261,6 +265,7 @@ def generate(
         sample=sample,
         seed=seed,
         orientation=orientation,
+        layout=layout,
         overwrite=overwrite,
         keep_evidence=keep_evidence,
     )

@@ -74,7 +74,7 @@ def prepare(home: Path, images: int) -> None:
     (photos / "x").mkdir(parents=True)
     os.link(sources / "photo.jpg", photos / "x/one.jpg")
     generate(Folder(photos, CATS), Nothing(), run, settings=Nothing.settings)  # for one mask and its record
-    places = {"mask": mask_path(run, "x/one"), "confidence": confidence_path(run, "x/one")}
+    places = {"mask": mask_path(run, "x/one", "flat"), "confidence": confidence_path(run, "x/one", "flat")}
     links = {"photo": Links(sources / "photo.jpg")}
     for kind, path in places.items():
         (sources / f"{kind}.png").write_bytes(path.read_bytes())
@@ -87,13 +87,13 @@ def prepare(home: Path, images: int) -> None:
     with open(run / "manifest.jsonl", "wb") as manifest:
         for i, id in enumerate(names(images)):
             if i % FOLDER == 0:
-                for folder in (photos, mask_path(run, "x").parent, confidence_path(run, "x").parent):
+                for folder in (photos, mask_path(run, "x", "flat").parent, confidence_path(run, "x", "flat").parent):
                     (folder / id.partition("/")[0]).mkdir()
-                (image_path(run, "x").parent / id.partition("/")[0]).mkdir()
+                (image_path(run, "x", "flat").parent / id.partition("/")[0]).mkdir()
             links["photo"].at(photos / f"{id}.jpg")
-            links["mask"].at(mask_path(run, id))
-            links["confidence"].at(confidence_path(run, id))
-            image_path(run, id).symlink_to(photos / f"{id}.jpg")
+            links["mask"].at(mask_path(run, id, "flat"))
+            links["confidence"].at(confidence_path(run, id, "flat"))
+            image_path(run, id, "flat").symlink_to(photos / f"{id}.jpg")
             record = Record(
                 id,
                 "ok",
@@ -110,7 +110,7 @@ def prepare(home: Path, images: int) -> None:
             manifest.write(record.to_line())
     (photos / "x/one.jpg").unlink()
     (photos / "x").rmdir()
-    (mask_path(run, "x/one")).unlink()
+    (mask_path(run, "x/one", "flat")).unlink()
 
 
 def measure(home: Path) -> None:

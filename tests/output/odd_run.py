@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,6 +11,7 @@ from PIL import Image
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import ClassSet, voc_palette
 from wsss_seed.data.images import read_rgb
+from wsss_seed.data.voc_layout import Layout
 from wsss_seed.output.run_folder import RunFolder
 from wsss_seed.types import Seed
 
@@ -47,12 +49,12 @@ def label_maps() -> dict[str, np.ndarray]:
     return maps
 
 
-def write_run(folder: Path, images: Path, broken: bool = True) -> Path:
+def write_run(folder: Path, images: Path, broken: bool = True, layout: Layout | None = None, **settings: Any) -> Path:
     """Write the run and return it; images with even places are JPEG files in ``images``, the others were drawn."""
     dice = np.random.default_rng(1)
     maps = label_maps()
-    about = {"dataset": {"name": "odd", "split": "odd list"}, "note": "</script><b>bold</b>"}
-    with RunFolder(folder, CLASSES, about, split="odd list") as run:
+    about = {"dataset": {"name": "odd", "split": "odd list"}, "note": "</script><b>bold</b>", **settings}
+    with RunFolder(folder, CLASSES, about, split="odd list", layout=layout) as run:
         for place, (name, labels) in enumerate(maps.items()):
             image = dice.integers(0, 256, (*labels.shape, 3), np.uint8)
             source = None

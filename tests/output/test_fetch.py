@@ -47,7 +47,7 @@ def test_photographs_are_linked(photos: Path, bucket: str, tmp_path: Path):  # n
     assert (found.copied, found.bare) == (3, ())
     seed(photos, tmp_path / "local")
     for id in "012":
-        here, there = (image_path(tmp_path / place, id) for place in ("local", "copy"))
+        here, there = (image_path(tmp_path / place, id, "flat") for place in ("local", "copy"))
         assert here.is_symlink() == there.is_symlink() == (id != "2")  # turned by EXIF, which readers treat differently
         assert (read_rgb(here) == read_rgb(there)).all()
     assert not [name for name in run.files() if name.startswith("JPEGImages")]
@@ -62,9 +62,9 @@ def test_images_behind_urls_are_copied(photos: Path, bucket: str, tmp_path: Path
     assert fetch(run, tmp_path / "copy").bare == ()
     seed(photos, tmp_path / "local", orientation=orientation)
     for id in "012":
-        here, there = (image_path(tmp_path / place, id) for place in ("local", "copy"))
+        here, there = (image_path(tmp_path / place, id, "flat") for place in ("local", "copy"))
         assert (read_rgb(here) == read_rgb(there)).all()
-    assert image_path(tmp_path / "copy", "0").read_bytes() == (photos / "0.jpg").read_bytes()
+    assert image_path(tmp_path / "copy", "0", "flat").read_bytes() == (photos / "0.jpg").read_bytes()
 
 
 def test_images_that_are_gone_are_named(photos: Path, bucket: str, tmp_path: Path):  # noqa: F811

@@ -63,15 +63,15 @@ def test_processes_of_one_command_clear_the_folder_once(tmp_path):
         save(folder, "old")
         folder.finalize(["old"])
     with hold(tmp_path, overwrite=True, token="x") as first:
-        assert not mask_path(tmp_path, "old").exists()
+        assert not mask_path(tmp_path, "old", "flat").exists()
         save(first, "a")
     with hold(tmp_path, overwrite=True, token="x") as second:  # as after the death of the first
-        assert mask_path(tmp_path, "a").exists()
+        assert mask_path(tmp_path, "a", "flat").exists()
         second.plan([Sample("a")])
         with hold(tmp_path) as third:
             assert third.plan([Sample("a")]).plan.token == "x"
     with hold(tmp_path, overwrite=True, token="y"):
-        assert not mask_path(tmp_path, "a").exists()
+        assert not mask_path(tmp_path, "a", "flat").exists()
 
 
 def test_what_a_process_makes_is_not_overwritten_meanwhile(tmp_path):
@@ -141,7 +141,7 @@ def test_overwrite_removes_only_what_a_run_writes(tmp_path):
         save(folder, "a")
     (tmp_path / "notes.txt").write_text("mine")
     with hold(tmp_path, {"a": 2}, overwrite=True):
-        assert not mask_path(tmp_path, "a").exists()
+        assert not mask_path(tmp_path, "a", "flat").exists()
         assert (tmp_path / "notes.txt").read_text() == "mine"
 
 

@@ -92,13 +92,13 @@ def test_strange_names_and_sizes_fit(tmp_path):
 
 
 def test_what_cannot_be_read_is_named(plain, tmp_path):
-    Image.fromarray(np.zeros((5, 5), np.uint8)).save(mask_path(plain, "1"))
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(mask_path(plain, "1", "flat"))
     result = sheet(plain, tmp_path / "a.png")
     assert len(result.shown) == 9
     assert result.exit_status == 1
     assert "1: mask of 5 x 5 but 100 x 60 pixels" in result.failed[0][1]
     for i in range(10):
-        mask_path(plain, f"{i}").write_bytes(b"no image")
+        mask_path(plain, f"{i}", "flat").write_bytes(b"no image")
     with pytest.raises(RunFolderError, match="none of 10 images can be shown"):
         sheet(plain, tmp_path / "a.png")
 

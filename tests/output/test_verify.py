@@ -130,16 +130,16 @@ def test_what_is_wrong_is_named_and_made_again(home, how):
 
 def test_edited_masks_are_named_and_left_alone(home):
     run = home / "seeds"
-    labels = read_labels(mask_path(run, "a"))
+    labels = read_labels(mask_path(run, "a", "flat"))
     labels[0, 0] = 3
-    times = mask_path(run, "a").stat()
-    write_mask(mask_path(run, "a"), labels, ws.load_class_set("toyland").palette)
-    os.utime(mask_path(run, "a"), ns=(times.st_atime_ns, times.st_mtime_ns))  # even if its time is the old one
+    times = mask_path(run, "a", "flat").stat()
+    write_mask(mask_path(run, "a", "flat"), labels, ws.load_class_set("toyland").palette)
+    os.utime(mask_path(run, "a", "flat"), ns=(times.st_atime_ns, times.st_mtime_ns))  # even if its time is the old one
     found = verify(run)
     assert found.edited == ("a",)
     assert found.exit_status == 0
     assert repair(found).queued == ()
-    assert (read_labels(mask_path(run, "a")) == labels).all()
+    assert (read_labels(mask_path(run, "a", "flat")) == labels).all()
 
 
 def test_masks_that_the_run_did_not_record(home):
@@ -166,7 +166,7 @@ def test_folders_that_are_no_runs(tmp_path, home):
 def test_repair_waits_for_nobody(home):
     """A run that another process is writing to is left alone."""
     run = home / "seeds"
-    mask_path(run, "a").unlink()
+    mask_path(run, "a", "flat").unlink()
     found = verify(run)
     about = json.loads((run / "run.json").read_bytes())
     with (
@@ -179,7 +179,7 @@ def test_repair_waits_for_nobody(home):
 
 def test_a_run_that_does_not_say_its_classes(home):
     run = home / "seeds"
-    mask_path(run, "a").unlink()
+    mask_path(run, "a", "flat").unlink()
     found = verify(run)
     about = json.loads((run / "run.json").read_bytes())
     del about["settings"]["class_set"]["names"]
@@ -191,7 +191,7 @@ def test_a_run_that_does_not_say_its_classes(home):
 def test_a_kill_while_repairing_leaves_a_run_that_can_be_repaired(home, monkeypatch):
     run = home / "seeds"
     for id in ("a", "b"):
-        mask_path(run, id).unlink()
+        mask_path(run, id, "flat").unlink()
     found = verify(run)
     fail = RunFolder.fail
 

@@ -31,7 +31,7 @@ def label_map(index: int) -> np.ndarray:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     for index, name in enumerate(IDS):
-        write_mask(mask_path(tmp_path / "run", name), label_map(index), GREY)
+        write_mask(mask_path(tmp_path / "run", name, "flat"), label_map(index), GREY)
     return tmp_path / "run"
 
 
@@ -73,13 +73,13 @@ def test_the_same_masks_give_the_same_bytes(run: Path, tmp_path: Path, suffix: s
 
 def test_the_whole_archive_or_none(run: Path, tmp_path: Path):
     out = tmp_path / "results.tar.gz"
-    mask_path(run, IDS[1]).write_bytes(b"no png")
+    mask_path(run, IDS[1], "flat").write_bytes(b"no png")
     with pytest.raises(WsssError, match=IDS[1]):
         pack(run, out, VOC, IDS)
-    mask_path(run, IDS[1]).unlink()
+    mask_path(run, IDS[1], "flat").unlink()
     with pytest.raises(WsssError, match=rf"1 of 3 images have no label map, {IDS[1]}"):
         pack(run, out, VOC, IDS)
-    write_mask(mask_path(run, IDS[1]), np.full((4, 4), 21, np.uint8), voc_palette())
+    write_mask(mask_path(run, IDS[1], "flat"), np.full((4, 4), 21, np.uint8), voc_palette())
     with pytest.raises(WsssError, match="label 21"):
         pack(run, out, VOC, IDS)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -339,7 +339,7 @@ def test_overwrite_makes_everything_again(tmp_path):
 def test_shards_one_after_the_other(tmp_path):
     out = tmp_path / "run"
     made = [run(out, shard=(i, 5)).ids for i in range(5)]
-    assert sorted(sum(made, ())) == sorted(sample.id for sample in Painted(12))
+    assert sorted(id for ids in made for id in ids) == sorted(sample.id for sample in Painted(12))
     run(tmp_path / "whole")
     assert contents(out) == contents(tmp_path / "whole")
 

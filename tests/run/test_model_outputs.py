@@ -83,14 +83,14 @@ def test_outputs_lie_in_the_run_folder_with_image_and_orientation(models, kept):
     identity = models_identity(models)
     assert set(identity) == {"clip", "sam", "detector", "precision"}
     for sample in WORLD:
-        path = outputs_path(folder, sample.id)
+        path = outputs_path(folder, sample.id, "flat")
         assert read_orientation(path, identity) == 6
         assert read_outputs(path, identity).image
     assert texts_path(folder).is_file()
     assert outputs_kept(folder)(WORLD[0].id)
     assert not outputs_kept(folder)("another")
     with pytest.raises(ImageError, match="other weights"):
-        read_outputs(outputs_path(folder, WORLD[0].id), {**identity, "precision": "fp16"})
+        read_outputs(outputs_path(folder, WORLD[0].id, "flat"), {**identity, "precision": "fp16"})
 
 
 def test_what_other_modes_would_need_is_recorded_without_given_labels(models, tmp_path):

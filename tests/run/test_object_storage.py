@@ -161,10 +161,10 @@ def test_killed_runs_are_merged_verified_and_repaired(run):
     assert (found.checked, found.wrong) == (merged.done, ())
     with Manifest(run) as manifest:
         first, second, third = [*manifest][:3]
-    mask_path(run, first).unlink()
-    mask_path(run, second).write_bytes(b"not a PNG")
-    edited = mask_path(run, third).read_bytes()
-    mask_path(run, third).write_bytes(edited + b"\0")  # behind the end of the PNG
+    mask_path(run, first, "flat").unlink()
+    mask_path(run, second, "flat").write_bytes(b"not a PNG")
+    edited = mask_path(run, third, "flat").read_bytes()
+    mask_path(run, third, "flat").write_bytes(edited + b"\0")  # behind the end of the PNG
     found = verify(run)
     assert [(id, what.partition(":")[0]) for id, what in found.wrong] == [
         (first, "its mask is missing"),
@@ -196,9 +196,9 @@ def test_an_interrupted_copy_resumes(run, tmp_path):
     copy = tmp_path / "copy"
     fetch(run, copy)
     (copy / "manifest.jsonl").unlink()
-    gone = mask_path(copy, "odd/0001")
+    gone = mask_path(copy, "odd/0001", "flat")
     gone.unlink()
-    mask_path(copy, "odd/0003").write_bytes(b"cut off")
+    mask_path(copy, "odd/0003", "flat").write_bytes(b"cut off")
     about = json.loads((copy / "run.json").read_text())
     (copy / "run.json").write_text(json.dumps(about | {"finished": None}))
     found = fetch(run, copy)

@@ -64,14 +64,14 @@ def tree(world, sample, picture, tmp_path_factory) -> Path:
 
 def check_stored(run: ws.Run) -> None:
     """Every mask is that of the upright image, turned; every image in the folder matches its mask."""
-    upright = read_labels(mask_path(run.path, "1"))
-    confidence = read_labels(confidence_path(run.path, "1"))
+    upright = read_labels(mask_path(run.path, "1", "flat"))
+    confidence = read_labels(confidence_path(run.path, "1", "flat"))
     assert len(np.unique(upright)) > 2
     for orientation in EIGHT:
         name, back = str(orientation), inverse(orientation)
-        np.testing.assert_array_equal(read_labels(mask_path(run.path, name)), turn(upright, back))
-        np.testing.assert_array_equal(read_labels(confidence_path(run.path, name)), turn(confidence, back))
-        assert reads_alike(image_path(run.path, name), turn(upright, back).shape[::-1])
+        np.testing.assert_array_equal(read_labels(mask_path(run.path, name, "flat")), turn(upright, back))
+        np.testing.assert_array_equal(read_labels(confidence_path(run.path, name, "flat")), turn(confidence, back))
+        assert reads_alike(image_path(run.path, name, "flat"), turn(upright, back).shape[::-1])
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_masks_are_those_of_the_upright_image(tree, tmp_path, options):
     assert run.result.turned == 7
     assert run.content.about["settings"]["orientation"] == "stored"
     stored = read_rgb(tree / "JPEGImages/6.png")
-    np.testing.assert_array_equal(read_rgb(image_path(run.path, "6")), stored)
+    np.testing.assert_array_equal(read_rgb(image_path(run.path, "6", "flat")), stored)
     boxes = [[r["box"] for r in record.evidence.get("detections", ())] for record in run.records]
     for orientation, found in zip(EIGHT, boxes, strict=True):
         upright = turn_boxes(
@@ -101,12 +101,12 @@ def test_masks_are_those_of_the_upright_image(tree, tmp_path, options):
 def test_upright_masks_have_upright_images(tree, picture, tmp_path):
     stored = ws.generate("voc", root=tree, classes="toyland", out=tmp_path / "stored", **CPU)
     run = ws.generate("voc", root=tree, classes="toyland", out=tmp_path / "upright", orientation="upright", **CPU)
-    want = read_labels(mask_path(stored.path, "1"))
+    want = read_labels(mask_path(stored.path, "1", "flat"))
     for name in map(str, EIGHT):
-        np.testing.assert_array_equal(read_labels(mask_path(run.path, name)), want)
-        np.testing.assert_array_equal(read_rgb(image_path(run.path, name)), picture)
-        assert reads_alike(image_path(run.path, name), picture.shape[1::-1])
-        assert image_path(run.path, name).is_symlink() == (name == "1")
+        np.testing.assert_array_equal(read_labels(mask_path(run.path, name, "flat")), want)
+        np.testing.assert_array_equal(read_rgb(image_path(run.path, name, "flat")), picture)
+        assert reads_alike(image_path(run.path, name, "flat"), picture.shape[1::-1])
+        assert image_path(run.path, name, "flat").is_symlink() == (name == "1")
     # Ground truth matches the stored pixels, so it is turned to compare.
     assert run.evaluate().miou == pytest.approx(stored.evaluate().miou)
     assert ws.open_run(run.path).evaluate(run.dataset).confusion.tolist() == stored.evaluate().confusion.tolist()

@@ -79,7 +79,7 @@ def test_the_same_masks_without_a_model(world, kept, tmp_path, no_models, monkey
     if settings in ({}, WIDER):
         assert (masks(again.path) == masks(kept.path)) == (settings == {})
     for sample in world:  # features of the same crops in another batch are rounded differently
-        a, b = (np.asarray(Image.open(confidence_path(run.path, sample.id)), int) for run in (again, fresh))
+        a, b = (np.asarray(Image.open(confidence_path(run.path, sample.id, "flat")), int) for run in (again, fresh))
         assert abs(a - b).max() <= (1 if settings else 0)
     ours, theirs = (json.loads((run.path / "run.json").read_bytes()) for run in (again, fresh))
     assert ours["settings"] == theirs["settings"]
@@ -122,12 +122,14 @@ def test_photographs_that_are_turned(world, tmp_path, no_models, monkeypatch):
 def test_outputs_are_added_to_a_run_and_edited_masks_stay(world, tmp_path):
     run = ws.generate(world, out=tmp_path / "run", **CPU)
     first, second = (sample.id for sample in world.samples[:2])
-    Image.fromarray(np.zeros_like(read_labels(mask_path(run.path, first)))).save(mask_path(run.path, first))
+    Image.fromarray(np.zeros_like(read_labels(mask_path(run.path, first, "flat")))).save(
+        mask_path(run.path, first, "flat")
+    )
     again = ws.generate(world, out=run.path, keep_evidence=True, **CPU)
     assert again.result is not None
     assert again.result.made == 4
-    assert not outputs_path(run.path, first).exists()
-    assert outputs_path(run.path, second).exists()
+    assert not outputs_path(run.path, first, "flat").exists()
+    assert outputs_path(run.path, second, "flat").exists()
     assert ws.generate(world, out=run.path, keep_evidence=True, **CPU).result.made == 0
     reseeded = run.reseed(out=tmp_path / "again", device="cpu", progress=False)
     assert list(reseeded.failed) == [first]
@@ -146,11 +148,13 @@ def failures(run: Path, out: Path, **settings: object) -> dict[str, str]:
 def test_unusable_outputs_are_one_sentence_each(world, kept, tmp_path):
     run = copied(kept, tmp_path / "run")
     ids = [sample.id for sample in world]
-    outputs_path(run, ids[0]).unlink()
-    outputs_path(run, ids[1]).write_bytes(b"\0" * 100)
+    outputs_path(run, ids[0], "flat").unlink()
+    outputs_path(run, ids[1], "flat").write_bytes(b"\0" * 100)
     models = json.loads((run / "run.json").read_bytes())["settings"]
     identity = {**models["models"], "precision": models["precision"]}
-    write_outputs(outputs_path(run, ids[2]), read_outputs(outputs_path(run, ids[2]), identity), {"clip": "0" * 64})
+    write_outputs(
+        outputs_path(run, ids[2], "flat"), read_outputs(outputs_path(run, ids[2], "flat"), identity), {"clip": "0" * 64}
+    )
     image = run / "JPEGImages" / f"{ids[3]}.jpg"
     Image.fromarray(np.asarray(Image.open(image))[::-1]).save(image, format="PNG")
     failed = failures(run, tmp_path / "again")

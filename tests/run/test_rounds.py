@@ -41,8 +41,8 @@ def write_seeds(root: Path, images: int = IMAGES) -> Path:
         labels[:4], labels[4:8] = 255, 2
         (root / "JPEGImages").mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(root / "JPEGImages" / f"{i:02}.png")
-        write_mask(mask_path(root, f"{i:02}"), labels, CLASSES.palette)
-        write_confidence(confidence_path(root, f"{i:02}"), np.full(labels.shape, 0.6))
+        write_mask(mask_path(root, f"{i:02}", "flat"), labels, CLASSES.palette)
+        write_confidence(confidence_path(root, f"{i:02}", "flat"), np.full(labels.shape, 0.6))
     write_text(root / "ImageSets" / "Segmentation" / "train.txt", "".join(f"{i:02}\n" for i in range(images)))
     write_text(root / "classes.txt", "background\nred\ngreen\nblue\n")
     return root
@@ -107,7 +107,8 @@ def test_each_round_has_its_folder(undisturbed: Path, seeds: Path):
     assert trained[0]["settings"]["masks"] != trained[1]["settings"]["masks"]
     for i in range(IMAGES):
         seed, prediction, fused = (
-            read_labels(mask_path(folder, f"{i:02}")) for folder in (seeds, first / "predictions", first / "fused")
+            read_labels(mask_path(folder, f"{i:02}", "flat"))
+            for folder in (seeds, first / "predictions", first / "fused")
         )
         differ = (seed != prediction) & (seed != 255)
         assert (fused[differ] == 255).all()
@@ -204,7 +205,7 @@ def test_weighed(seeds: Path, tmp_path: Path):
     assert status == 0, messages
     for i in range(IMAGES):
         seed, prediction, fused = (
-            read_labels(mask_path(folder, f"{i:02}"))
+            read_labels(mask_path(folder, f"{i:02}", "flat"))
             for folder in (seeds, out / "round-1" / "predictions", out / "round-1" / "fused")
         )
         known = seed != 255
@@ -220,6 +221,6 @@ def test_seeds_without_confidence_are_sure(seeds: Path, tmp_path: Path):
     shutil.rmtree(root / "Confidence")
     labels, confidence = seed_of(data, data[0])
     assert np.array_equal(confidence, (labels != 255).astype(np.float32))
-    mask_path(root, "00").unlink()
+    mask_path(root, "00", "flat").unlink()
     with pytest.raises(WsssError, match="00"):
         seed_of(Voc(root, CLASSES, "train"), data[0])

@@ -89,8 +89,8 @@ def evaluate(
 
 def _of_run(pred: Location) -> tuple[Dataset, list[str]]:
     """The ground truth that a run has by itself, and the ids of its images."""
+    from ..data.voc_layout import RUN
     from ..output.finished import open_run
-    from ..output.run_folder import RUN
     from ..output.truth import own_truth, processed
 
     if isinstance(pred, Path) and (pred / RUN).is_file():

@@ -105,6 +105,7 @@ def generate(
     ] = None,
     shard: Shard = None,
     orientation: options.Orientation = "stored",
+    layout: options.Layout = None,
     overwrite: Annotated[bool, options.option("--overwrite", help="Regenerate finished masks.")] = False,
     keep_evidence: Annotated[
         bool,
@@ -154,6 +155,7 @@ def generate(
         command=recorded(sys.argv),
         shards=shards,
         cluster=cluster,
+        layout=layout,
     )
     for text in model_warnings(plan.backend, plan.models, data.class_set.name, plan.options):
         show.warning(text)

@@ -21,7 +21,7 @@ _SECTIONS = {
     "--rounds --scales --flip --window --sharpen --policy --finished --from --set --config",
     "Models and devices": "--models --clip --sam --detector --device --precision --workers --offline",
     "Several machines": "--shard --engine --address --gpus-per-worker --cpus-per-worker --shards",
-    "Output": "--out --overwrite --keep-evidence --cache --copy --voc-archive --competition --json",
+    "Output": "--out --layout --overwrite --keep-evidence --cache --copy --voc-archive --competition --json",
 }
 """Section -> its options in order; all others, such as --seed and --help, are under General."""
 

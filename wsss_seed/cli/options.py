@@ -225,6 +225,14 @@ Orientation = Annotated[
         "upright image, of which the run folder gets a copy). Models see every image upright.",
     ),
 ]
+Layout = Annotated[
+    str | None,
+    option(
+        "--layout",
+        help="Files of the run folder: flat (named by image) or nested (also in 65,536 subfolders, for millions of "
+        "images). Default: that of an existing run, else flat.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

@@ -72,6 +72,7 @@ def predict(
     limit: Annotated[int | None, options.option("--limit", help="Process only the first N images.", min=1)] = None,
     shard: Shard = None,
     orientation: options.Orientation = "stored",
+    layout: options.Layout = None,
     overwrite: Annotated[bool, options.option("--overwrite", help="Regenerate finished label maps.")] = False,
     seed: Annotated[int, options.option("--seed", help="Random seed of toyland's images.", min=0)] = 0,
     difficulty: options.Difficulty = "standard",
@@ -103,6 +104,7 @@ def predict(
 
     from ..config import override
     from ..data.orientation import check_orientation
+    from ..data.voc_layout import check_layout
     from ..io.progress import Progress
     from ..run.plan import split_devices
     from ..run.predict import PredictPlan
@@ -151,6 +153,7 @@ def predict(
         shards=shards,
         limit=limit,
         orientation=masks_match,
+        layout=check_layout(layout),
         overwrite=overwrite,
         command=recorded(sys.argv),
     )

@@ -269,7 +269,7 @@ def _validation(
 ) -> Dataset | None:
     """The validation dataset that the options name; None if they name none."""
     from ..data import open_dataset
-    from ..output.run_folder import RUN
+    from ..data.voc_layout import RUN
 
     if (name, root, split, images, difficulty) == (None, None, None, None, "standard"):
         return None

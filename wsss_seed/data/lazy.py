@@ -96,7 +96,7 @@ class Texts(Lazy[str]):
 
 
 class Index:
-    """Finds texts in a sequence by hash: 16 bytes each, from the first search that needs them.
+    """Finds texts in a sequence by hash: 12 bytes each, from the first search that needs them.
 
     Python's hashes differ between processes: not to be pickled.
 
@@ -112,8 +112,11 @@ class Index:
     def _sorted(self) -> tuple[array[int], array[int]]:
         """Hashes, ascending, and the positions of their texts."""
         hashes = np.fromiter(map(hash, map(self._key, self._texts)), np.int64, len(self._texts))
-        order = np.argsort(hashes, kind="stable")
-        return array("q", hashes[order].tobytes()), array("q", order.tobytes())
+        order = np.argsort(hashes, kind="stable").astype(np.int32)
+        found, positions = array("q"), array("i")
+        found.frombytes(hashes[order].tobytes())
+        positions.frombytes(order.tobytes())
+        return found, positions
 
     @property
     def _hashes(self) -> array[int]:

@@ -19,7 +19,7 @@ from .labels import read_voc_objects
 from .lazy import Texts
 from .listing import Listing, image_files
 from .samples import Files, FileSamples
-from .voc_layout import CLASSES, IMAGES, LISTS, MASKS
+from .voc_layout import CLASSES, IMAGES, LISTS, MASKS, Layout, file_name, id_of, layout_of
 
 # Both spellings of the augmented list are common.
 _SPELLINGS = {"train_aug": "trainaug", "trainaug": "train_aug"}
@@ -55,6 +55,8 @@ class Voc(Dataset):
     Without a list, train_aug is all of SegmentationClassAug except the images of val. Ground truth comes from
     SegmentationClass, for train_aug from SegmentationClassAug if it has the image.
 
+    Run folders are trees of this layout, too; in those whose files are nested, lines are names of files, not ids.
+
     Args:
         root: the folder with JPEGImages.
         class_set: the classes of its label maps.
@@ -68,7 +70,7 @@ class Voc(Dataset):
     name = "voc"
 
     def __init__(self, root: Path, class_set: ClassSet, split: str | None = None):
-        self.root, self.class_set = root, class_set
+        self.root, self.class_set, self.layout = root, class_set, layout_of(root)
         lists = {p.stem: p for p in sorted((root / LISTS / "Segmentation").glob("*.txt"))}
         aug = root / "SegmentationClassAug"
         known = {**lists, **({"train_aug": aug} if "trainaug" not in lists and aug.is_dir() else {})}
@@ -79,9 +81,9 @@ class Voc(Dataset):
             raise DataError(f"{root}: {unknown_name('split', self.split, known)}")
         images = Listing(root / IMAGES)
         if self.split in lists:
-            rows = _read_list(lists[self.split], images)
+            rows = _read_list(lists[self.split], images, self.layout)
         else:
-            val = set(_read_list(lists["val"], images).ids) if "val" in lists else set()
+            val = set(_read_list(lists["val"], images, self.layout).ids) if "val" in lists else set()
             rows = _Rows(aug)
             for id, file in sorted(Listing(aug)):
                 if (image := images.file(id)) and id not in val:
@@ -93,13 +95,13 @@ class Voc(Dataset):
         if self.split in _SPELLINGS:
             folders.insert(0, "SegmentationClassAug")
         known_masks = [(f, Listing(root / f)) for f in folders if (root / f).is_dir()]
-        masks = Texts(_mask(root, rows, i, known_masks) for i in range(len(rows.ids)))
+        masks = Texts(_mask(root, rows, i, known_masks, self.layout) for i in range(len(rows.ids)))
         self.samples = FileSamples(rows.ids, Files(root / IMAGES, rows.images), Files(root, masks))
 
     @property
     def outside(self) -> Collection[str]:
         # Listed again, because only a label file with other entries asks for it.
-        return {id for id, _ in image_files(self.root / IMAGES)}.difference(self.ids)
+        return {id_of(name, self.layout) for name, _ in image_files(self.root / IMAGES)}.difference(self.ids)
 
     def boxes(self, sample: Sample) -> Boxes | None:
         """The boxes of Annotations/<id>.xml, else those of the instances in SegmentationObject.
@@ -146,11 +148,11 @@ class _Rows:
         return f"{self.source}, {self._places[i]}"
 
 
-def _read_list(path: Path, images: Listing) -> _Rows:
+def _read_list(path: Path, images: Listing, layout: Layout) -> _Rows:
     rows = _Rows(path)
     for number, line in read_lines(path):
         where = f"{path}, line {number}"
-        id, mask, image = line, "", images.file(line)
+        id, mask, image = id_of(line, layout), "", images.file(line)
         if image is None and (pair := _PAIR.fullmatch(line)):
             file = pair[1].removeprefix("/").removeprefix("JPEGImages/")
             id, mask = file[: file.rindex(".")], (pair[2] or "").removeprefix("/")
@@ -162,12 +164,13 @@ def _read_list(path: Path, images: Listing) -> _Rows:
     return rows
 
 
-def _mask(root: Path, rows: _Rows, i: int, folders: Sequence[tuple[str, Listing]]) -> str:
+def _mask(root: Path, rows: _Rows, i: int, folders: Sequence[tuple[str, Listing]], layout: Layout) -> str:
     """The path of the label map of a row, below ``root``; empty if there is none."""
     listed = rows.masks[i]
     if not listed:
-        found = ((name, folder.file(rows.ids[i])) for name, folder in folders)
-        return next((f"{name}/{file}" for name, file in found if file), "")
+        file = file_name(rows.ids[i], layout)
+        found = ((name, folder.file(file)) for name, folder in folders)
+        return next((f"{name}/{path}" for name, path in found if path), "")
     path = root / check_id(listed, rows.where(i))
     if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
         raise DataError(f"{rows.where(i)}: no such label map {path}")

@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -19,8 +18,9 @@ from ..data.base import Dataset
 from ..data.classes import IGNORE, read_names
 from ..data.ids import check_id
 from ..data.images import read_labels
+from ..data.lazy import Index, Texts
 from ..data.orientation import Orientation, turn
-from ..data.voc_layout import CLASSES, MASKS
+from ..data.voc_layout import CLASSES, LISTS, MASKS, Layout, file_name, id_of, layout_of
 from ..errors import DataError, ImageError, unknown_name
 from ..io.prefetch import prefetch_map
 from ..io.progress import Progress
@@ -136,19 +136,19 @@ def evaluate(
     if policy not in POLICIES:
         raise unknown_name("policy", policy, POLICIES)
     start = time.monotonic()
-    masks = mask_folder(pred)
+    masks, layout = mask_folder(pred)
     truth_of, every = ground_truth(gt, orientation)
-    ids = every() if ids is None else list(ids)
+    ids = every() if ids is None else ids
     if not ids:
         raise DataError(
             f"{gt if isinstance(gt, Path) else gt.name}: no ground truth to compare with; check `gt` and `list`"
         )
-    name, times = Counter(ids).most_common(1)[0]
-    if times > 1:
-        raise DataError(f"the list has '{name}' {times} times; name each image once")
+    if repeated := Index(ids).repeated():
+        most = max(repeated, key=len)
+        raise DataError(f"the list has '{ids[most[0]]}' {len(most)} times; name each image once")
     everything = len(ids)
     if finished:
-        ids = [name for name in ids if _exists(masks / f"{name}.png")]
+        ids = Texts(name for name in ids if _exists(masks / f"{file_name(name, layout)}.png"))
         if not ids:
             raise DataError(f"{pred}: no prediction of any of the {everything} images with ground truth; check `pred`")
     if names is None:
@@ -156,7 +156,7 @@ def evaluate(
     classes = len(names)
 
     def compare(name: str) -> tuple[np.ndarray, np.ndarray] | None:
-        path = masks / f"{name}.png"
+        path = masks / f"{file_name(name, layout)}.png"
         if not _exists(path):
             return None
         prediction, truth = read_labels(path), truth_of(name)
@@ -194,41 +194,48 @@ def evaluate(
     return replace(evaluation, unfinished=everything - len(ids))
 
 
-def mask_folder(folder: SomeLocation) -> SomeLocation:
-    """The folder of the label maps: SegmentationClass if there is one, else the folder itself.
+def mask_folder(folder: SomeLocation) -> tuple[SomeLocation, Layout]:
+    """The folder of the label maps, SegmentationClass if there is one, else the folder itself; and how they are named.
 
     Raises WsssError if there is no such folder.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder of the label maps")
     inner = cast(SomeLocation, folder / MASKS)
-    return inner if inner.is_dir() else folder
+    if inner.is_dir():
+        return inner, layout_of(folder)
+    return folder, layout_of(folder.parent) if folder.name == MASKS else "flat"
 
 
 def read_ids(path: Path) -> list[str]:
     """The ids of a list file, one per line. Raises WsssError if it cannot be read or an id is invalid."""
-    return [check_id(line, f"{path}, line {number}") for number, line in read_lines(path)]
+    layout = layout_of(path.absolute().parents[2]) if path.absolute().parent.parent.name == LISTS else "flat"
+    return [id_of(check_id(line, f"{path}, line {number}"), layout) for number, line in read_lines(path)]
 
 
 def ground_truth(
     gt: Dataset | Path, orientation: Orientation = "stored"
-) -> tuple[Callable[[str], np.ndarray], Callable[[], list[str]]]:
+) -> tuple[Callable[[str], np.ndarray], Callable[[], Sequence[str]]]:
     """Functions for the ground truth of an id (raises ImageError) and for all ids; see ``evaluate``."""
     if isinstance(gt, Dataset):
-        samples = {sample.id: sample for sample in gt}
+        index = Index(gt.ids)
 
         def of_dataset(name: str) -> np.ndarray:
-            mask = gt.mask(samples[name]) if name in samples else None
-            if mask is None:
+            place = index.position(name)
+            sample = None if place < 0 else gt[place]
+            mask = None if sample is None else gt.mask(sample)
+            if sample is None or mask is None:
                 raise ImageError(f"{name}: no ground truth in {gt.name} {gt.split}; remove it from the list")
-            return mask if orientation == "stored" else turn(mask, gt.orientation(samples[name]))
+            return mask if orientation == "stored" else turn(mask, gt.orientation(sample))
 
-        return of_dataset, lambda: list(samples)
-    folder = mask_folder(gt)
-    return (
-        lambda name: read_labels(folder / f"{name}.png"),
-        lambda: sorted(path.relative_to(folder).as_posix().removesuffix(".png") for path in folder.rglob("*.png")),
-    )
+        return of_dataset, lambda: gt.ids
+    folder, layout = mask_folder(gt)
+
+    def every() -> list[str]:
+        names = (path.relative_to(folder).as_posix().removesuffix(".png") for path in folder.rglob("*.png"))
+        return sorted(id_of(name, layout) for name in names)
+
+    return lambda name: read_labels(folder / f"{file_name(name, layout)}.png"), every
 
 
 def _exists(path: Location) -> bool:

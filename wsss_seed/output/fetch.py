@@ -13,7 +13,7 @@ import msgspec
 
 from ..data.images import content, read_orientation, read_rgb, reads_alike
 from ..data.orientation import turn
-from ..data.voc_layout import CLASSES, LISTS
+from ..data.voc_layout import CLASSES, LISTS, RUN, Layout
 from ..errors import ImageError, RunFolderError
 from ..io.files import names_in, write_bytes, write_json, write_lines
 from ..io.prefetch import prefetch_map
@@ -22,10 +22,10 @@ from ..io.source import Source, location
 from ..io.stamp import Stamp
 from .manifest import MANIFEST, Manifest, Record
 from .run_folder import (
-    RUN,
     confidence_path,
     existing_run,
     image_path,
+    layout_of_run,
     mask_path,
     new_or_run,
     place_image,
@@ -76,23 +76,23 @@ def fetch(run: Source, folder: Path, progress: Reporter | None = None) -> Fetche
     difference = "" if former is None else settings_difference(former.get("settings"), about["settings"])
     if difference:
         raise RunFolderError(f"{folder}: has a run with other settings: {difference}; choose another folder")
-    upright = about["settings"].get("orientation") == "upright"
+    upright, layout = about["settings"].get("orientation") == "upright", layout_of_run(about)
     counts = {"copied": 0, "skipped": 0, "failed": 0}
     bare: list[str] = []
 
     def copy(record: Record) -> tuple[Record, bool, bool]:
         if record.status != "ok":
             return record, False, True
-        mask = mask_path(folder, record.id)
+        mask = mask_path(folder, record.id, layout)
         copied = not _has(mask, record)
         if copied:
-            write_bytes(mask, mask_path(run, record.id).read_bytes())
-        confidence = confidence_path(folder, record.id)
+            write_bytes(mask, mask_path(run, record.id, layout).read_bytes())
+        confidence = confidence_path(folder, record.id, layout)
         if copied or not confidence.exists():
-            write_bytes(confidence, confidence_path(run, record.id).read_bytes())
+            write_bytes(confidence, confidence_path(run, record.id, layout).read_bytes())
         if record.mask is not None:
             record = msgspec.structs.replace(record, mask=Stamp.of_written(mask, record.mask.sha256))
-        return record, copied, _place(record, run, folder, upright)
+        return record, copied, _place(record, run, folder, layout, upright)
 
     def lines(manifest: Manifest) -> Iterator[bytes]:
         with closing(prefetch_map(copy, manifest.values(), workers=WORKERS, depth=4 * WORKERS)) as copies:
@@ -130,12 +130,12 @@ def _has(mask: Path, record: Record) -> bool:
         return False
 
 
-def _place(record: Record, run: Source, folder: Path, upright: bool) -> bool:
+def _place(record: Record, run: Source, folder: Path, layout: Layout, upright: bool) -> bool:
     """Link or copy the image of a record; whether that was possible."""
-    path = image_path(folder, record.id)
+    path = image_path(folder, record.id, layout)
     if os.path.lexists(path):
         return True
-    source: Any = image_path(run, record.id) if record.source is None else location(record.source)
+    source: Any = image_path(run, record.id, layout) if record.source is None else location(record.source)
     try:
         image = read_rgb(source)
         if upright:

@@ -14,14 +14,14 @@ from ..data.base import Dataset
 from ..data.classes import ClassSet, read_names, voc_palette
 from ..data.images import read_palette
 from ..data.lazy import Mapped, Texts
-from ..data.voc_layout import CLASSES, LISTS
+from ..data.voc_layout import CLASSES, LISTS, Layout
 from ..errors import ImageError, RunFolderError
 from ..evaluation.evaluate import ground_truth
 from ..io.files import names_in
 from ..io.source import Location
 from .identity import class_set_from_content
 from .manifest import Manifest, Record
-from .run_folder import existing_run, fingerprint, image_path, mask_path, run_orientation
+from .run_folder import existing_run, fingerprint, image_path, layout_of_run, mask_path, run_orientation
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class FinishedRun:
         split: name of the list.
         names: classes by label, background first.
         palette: 256 RGB colours of the masks.
+        layout: how files are named.
         records: records of the images with a mask, in the order of the run, each read on access.
         failed: records of the images without one.
         unfinished: number of images not processed yet; None if unknown, because the run is in progress or was killed.
@@ -44,6 +45,7 @@ class FinishedRun:
     split: str
     names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
+    layout: Layout
     records: Sequence[Record]
     failed: tuple[Record, ...]
     unfinished: int | None
@@ -71,13 +73,14 @@ def open_run(path: Path) -> FinishedRun:
     except OSError as error:
         raise RunFolderError(f"{path}: its manifest cannot be read ({error.strerror})") from None
     own = fingerprint(about["settings"])
+    layout = layout_of_run(about)
     done, failed = Texts(), list[Record]()
     for record in manifest.outlines():
         if record.settings != own:
             continue
         if record.status != "ok":
             failed.append(manifest[record.id])
-        elif os.path.exists(mask_path(path, record.id)) and os.path.exists(image_path(path, record.id)):
+        elif all(os.path.exists(place(path, record.id, layout)) for place in (mask_path, image_path)):
             done.append(record.id)
     if not done:
         raise RunFolderError(f"{path}: no finished masks; run generate or predict first")
@@ -87,7 +90,8 @@ def open_run(path: Path) -> FinishedRun:
         about=about,
         split=list_name(path, about),
         names=read_names(path / CLASSES),
-        palette=_palette(mask_path(path, done[0])),
+        palette=_palette(mask_path(path, done[0], layout)),
+        layout=layout,
         records=Mapped(len(done), lambda i: manifest[done[i]]),
         failed=tuple(failed),
         unfinished=None if total is None else max(0, total - len(done) - len(failed)),

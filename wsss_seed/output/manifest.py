@@ -241,6 +241,9 @@ class Manifest(Mapping[str, Record]):
     be closed with the object. Reading is safe from several threads, also while the run is in progress and files grow
     or are replaced.
 
+    Attributes:
+        ids: the ids, in the order of their first records.
+
     Raises OSError if the files cannot be read.
     """
 
@@ -248,24 +251,20 @@ class Manifest(Mapping[str, Record]):
         self._lock = threading.Lock()
         self._open = ExitStack()  # first, since close runs even if a file cannot be opened
         self._files = _opened(manifest_files(folder), self._open)
-        self._latest = Latest(self._files)
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """The ids, in the order of their first records."""
-        return self._latest.ids
+        latest = Latest(self._files)
+        self.ids, self._places, self._index = latest.ids, latest.places, latest.index
 
     def __getitem__(self, id: str) -> Record:
         return Record.from_line(self._line(self._position(id)))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._latest.ids)
+        return iter(self.ids)
 
     def __len__(self) -> int:
-        return len(self._latest.ids)
+        return len(self.ids)
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and self._latest.index.position(id) >= 0
+        return isinstance(id, str) and self._index.position(id) >= 0
 
     def outlines(self) -> Iterator[Outline]:
         """The outlines of the records, in the order of the ids."""
@@ -275,7 +274,7 @@ class Manifest(Mapping[str, Record]):
         """Each line as stored, its outline, and whether its id is in ``order``: in this order, the others by id."""
         ordered, seen = array("q"), bytearray(len(self))
         for id in order:
-            i = self._latest.index.position(id)
+            i = self._index.position(id)
             if i >= 0 and not seen[i]:
                 seen[i] = 1
                 ordered.append(i)
@@ -285,13 +284,13 @@ class Manifest(Mapping[str, Record]):
             yield line, outline_of(line), bool(seen[i])
 
     def _position(self, id: str) -> int:
-        i = self._latest.index.position(id)
+        i = self._index.position(id)
         if i < 0:
             raise KeyError(id)
         return i
 
     def _line(self, i: int) -> bytes:
-        offset, number = divmod(self._latest.places[i], len(self._files))
+        offset, number = divmod(self._places[i], len(self._files))
         with self._lock:
             self._files[number].seek(offset)
             return self._files[number].readline()

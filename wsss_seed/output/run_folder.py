@@ -13,6 +13,8 @@
     OUT/text_features.st                      CLIP's text features, likewise
     OUT/.work/                                plan, leases and new records while a run is in progress
 
+In the layout ``nested`` the folders of images have subfolders; see ``data.voc_layout``.
+
 On object storage there are no links: the manifest says where the images lie, and JPEGImages has drawn ones only.
 Resuming trusts the manifest there: whether masks were edited or removed since is not looked at; ``verify`` does that.
 """
@@ -46,7 +48,7 @@ from ..data.images import reads_alike
 from ..data.lazy import Texts
 from ..data.orientation import Orientation
 from ..data.samples import ids_of
-from ..data.voc_layout import CLASSES, CONFIDENCE, IMAGES, LISTS, MASKS
+from ..data.voc_layout import CLASSES, CONFIDENCE, IMAGES, LISTS, MASKS, RUN, Layout, file_name
 from ..errors import RunFolderError, WsssError
 from ..io.files import (
     NO_LINKS,
@@ -86,7 +88,6 @@ if TYPE_CHECKING:
 CONTRACT = 2
 """Version of the layout above; incremented when an old reader would misread a new folder."""
 
-RUN = "run.json"
 OUTPUTS, TEXTS = "ModelOutputs", "text_features.st"
 
 STEWARD = "steward"
@@ -134,6 +135,7 @@ class RunFolder:
         token: identifies the command, which may have several processes; what one of them has cleared or made is not
             cleared by the others.
         alone: refuse if another process has the folder open.
+        layout: how files are named; None for the layout of an existing run, ``flat`` for a new one.
 
     Raises:
         WsssError: the folder contains something else or cannot be written; the message names the remedy.
@@ -151,6 +153,7 @@ class RunFolder:
         overwrite: bool = False,
         token: str = "",
         alone: bool = False,
+        layout: Layout | None = None,
     ) -> None:
         self.path = path
         self.class_set = class_set
@@ -170,22 +173,29 @@ class RunFolder:
             self._leases = Leases(path / WORK, self._worker)
             try:
                 with self._leases.waiting(STEWARD):
-                    self._open(dict(about or {}), alone)
+                    self._open(dict(about or {}), alone, layout)
             except BaseException:
                 self._worker.leave()
                 raise
         except OSError as error:
             raise write_error(path, error) from error
 
-    def _open(self, about: dict[str, Any], alone: bool) -> None:
+    def _open(self, about: dict[str, Any], alone: bool, layout: Layout | None) -> None:
         _refuse_foreign(self.path)
         others = self._others(foreign=True)
         if others and alone:
             raise _in_use(self.path)
         former = read_run(self.path)
         new = former is None
+        self.layout = layout or layout_of_run(former or {})
         if former is not None:
             difference = settings_difference(former.get("settings"), self._settings)
+            if layout_of_run(former) != self.layout and not self._overwrite:
+                raise RunFolderError(
+                    f"{self.path}: this run has the layout {layout_of_run(former)}; leave `layout` out to continue it, "
+                    "use `overwrite` to start it again, or choose another `out`"
+                )
+            difference = difference or settings_difference({"layout": layout_of_run(former)}, {"layout": self.layout})
             if difference and not self._overwrite:
                 raise RunFolderError(
                     f"{self.path}: this run was made with other settings: {difference}; "
@@ -299,6 +309,7 @@ class RunFolder:
         return {
             "contract": CONTRACT,
             "settings": self._settings,
+            "layout": self.layout,
             **about,
             "versions": versions | dict(about.get("versions", {})),
             "started": _now(),
@@ -340,7 +351,8 @@ class RunFolder:
 
     def _states(self, samples: Sequence[Sample], files: Iterable[Location], since: float) -> bytearray:
         """The ``State`` of each sample; see ``former``."""
-        return states_of(samples, files, self.path, self._fingerprint, self.class_set.names, since)
+        names = self.class_set.names
+        return states_of(samples, files, self.path, self.layout, self._fingerprint, names, since)
 
     def _labels(self, sample: Sample) -> tuple[str, ...] | None:
         return None if sample.labels is None else tuple(self.class_set.names[index] for index in sample.labels)
@@ -370,17 +382,17 @@ class RunFolder:
         self._refuse_links_to(sample.id)
         data = mask_bytes(seed.labels, self._palette)
         try:
-            mask = mask_path(self.path, sample.id)
+            mask = mask_path(self.path, sample.id, self.layout)
             found = _found(mask, data)  # from a worker that died before it recorded it, or is taken for dead
             if found is False:
                 # A mask that differs from its record counts as edited. So an existing one is retracted first: a kill
                 # between writing the new mask and its record must not look like an edit.
                 self.fail(sample, "its mask is being replaced", 0.0)
             if isinstance(self.path, Path):
-                place_image(image_path(self.path, sample.id), sample.image or original, image)
+                place_image(image_path(self.path, sample.id, self.layout), sample.image or original, image)
             elif sample.file is None:  # drawn: it lies nowhere else
-                write_rgb(image_path(self.path, sample.id), image)
-            write_confidence(confidence_path(self.path, sample.id), seed.confidence)
+                write_rgb(image_path(self.path, sample.id, self.layout), image)
+            write_confidence(confidence_path(self.path, sample.id, self.layout), seed.confidence)
             if not found:
                 write_bytes(mask, data)
             written = Stamp.of_written(mask, hashlib.sha256(data).hexdigest())
@@ -433,7 +445,7 @@ class RunFolder:
         )
         self._appender.append(record)  # first, so that finished masks in the manifest always exist
         self._appender.flush()
-        for path in (mask_path(self.path, sample.id), confidence_path(self.path, sample.id)):
+        for path in (mask_path(self.path, sample.id, self.layout), confidence_path(self.path, sample.id, self.layout)):
             try:
                 path.unlink(missing_ok=True)
             except OSError as trouble:
@@ -487,7 +499,7 @@ class RunFolder:
                         yield line
 
         compact(self.path, lines())
-        write_text(list_file, "".join(f"{id}\n" for id in done))
+        write_text(list_file, "".join(f"{file_name(id, self.layout)}\n" for id in done))
         now = {"finished": _now(), "totals": totals.to_json() | {"images": images}}
         write_json(self.path / RUN, about | now)
         self._clean(everything=left == 0)
@@ -519,9 +531,10 @@ class RunFolder:
                 remove_tree(entry)
 
     def _refuse_links_to(self, id: str) -> None:
-        if "/" in id and isinstance(self.path, Path):  # the others are in folders that were checked at the start
-            for path in (mask_path(self.path, id), confidence_path(self.path, id), image_path(self.path, id)):
-                self._refuse_links(path.parent)
+        folder = file_name(id, self.layout).rpartition("/")[0]
+        if folder:  # the others are in folders that were checked at the start
+            for name in (MASKS, CONFIDENCE, IMAGES):
+                self._refuse_links(self.path / name / folder)
 
     def _refuse_links(self, folder: Location) -> None:
         """Raise WsssError if a folder below this one, or one on the path to it, is a link, which would be followed."""
@@ -603,24 +616,24 @@ def finalize(path: Location, class_set: ClassSet, split: str, order: Sequence[st
         return False
 
 
-def mask_path(folder: SomeLocation, name: str) -> SomeLocation:
+def mask_path(folder: SomeLocation, id: str, layout: Layout) -> SomeLocation:
     """Path of the label map of an id."""
-    return cast(SomeLocation, folder / MASKS / f"{name}.png")
+    return cast(SomeLocation, folder / MASKS / f"{file_name(id, layout)}.png")
 
 
-def confidence_path(folder: SomeLocation, name: str) -> SomeLocation:
+def confidence_path(folder: SomeLocation, id: str, layout: Layout) -> SomeLocation:
     """Path of the confidence map of an id."""
-    return cast(SomeLocation, folder / CONFIDENCE / f"{name}.png")
+    return cast(SomeLocation, folder / CONFIDENCE / f"{file_name(id, layout)}.png")
 
 
-def image_path(folder: SomeLocation, name: str) -> SomeLocation:
+def image_path(folder: SomeLocation, id: str, layout: Layout) -> SomeLocation:
     """Path of the image of an id. VOC readers expect ``.jpg``; decoders detect the format by content."""
-    return cast(SomeLocation, folder / IMAGES / f"{name}.jpg")
+    return cast(SomeLocation, folder / IMAGES / f"{file_name(id, layout)}.jpg")
 
 
-def outputs_path(folder: SomeLocation, name: str) -> SomeLocation:
+def outputs_path(folder: SomeLocation, id: str, layout: Layout) -> SomeLocation:
     """Path of the model outputs kept for an id; see ``models.outputs``."""
-    return cast(SomeLocation, folder / OUTPUTS / f"{name}.st")
+    return cast(SomeLocation, folder / OUTPUTS / f"{file_name(id, layout)}.st")
 
 
 def texts_path(folder: SomeLocation) -> SomeLocation:
@@ -753,6 +766,11 @@ def existing_run(path: Location) -> dict[str, Any]:
     return run
 
 
+def layout_of_run(about: Mapping[str, Any]) -> Layout:
+    """The layout of a run, from the contents of its ``run.json``."""
+    return "nested" if about.get("layout") == "nested" else "flat"
+
+
 def run_orientation(path: Location) -> Orientation:
     """What the label maps of a run folder, or of its SegmentationClass, match; ``stored`` for any other folder.
 
@@ -775,6 +793,7 @@ class _RunFile(msgspec.Struct):
     started: str
     finished: str | None
     totals: _TotalsOfFile | None
+    layout: Layout = "flat"
 
 
 def _deeper(value: Any, levels: int) -> bool:

@@ -143,9 +143,9 @@ class _Column:
 
 def _read(run: FinishedRun, id: str, truth_of: TruthOf | None) -> _Column:
     """Read the files of an image. Raises ImageError if one cannot be read or their sizes differ."""
-    image = read_rgb(image_path(run.path, id))
-    maps = {"mask": read_labels(mask_path(run.path, id))}
-    confidence = read_labels(confidence_path(run.path, id))
+    image = read_rgb(image_path(run.path, id, run.layout))
+    maps = {"mask": read_labels(mask_path(run.path, id, run.layout))}
+    confidence = read_labels(confidence_path(run.path, id, run.layout))
     if truth_of is not None:
         maps = {"ground truth": truth_of(id), **maps}
     for what, values in (*maps.items(), ("confidence", confidence)):

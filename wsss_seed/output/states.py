@@ -16,7 +16,7 @@ from ..data.base import Sample
 from ..data.images import read_rgb
 from ..data.lazy import Index
 from ..data.samples import ids_of, labels_of, paths_of
-from ..data.voc_layout import CONFIDENCE, IMAGES, MASKS
+from ..data.voc_layout import CONFIDENCE, IMAGES, MASKS, Layout, file_name
 from ..errors import ImageError, RunFolderError
 from ..io.source import Location, Source
 from ..io.stamp import Stamp
@@ -38,6 +38,7 @@ def states_of(
     samples: Sequence[Sample],
     files: Iterable[Location],
     run: Location,
+    layout: Layout,
     settings: str,
     names: Sequence[str],
     since: float = 0.0,
@@ -48,6 +49,7 @@ def states_of(
         samples: the images.
         files: the manifest files to read.
         run: the run folder; on object storage its files are not looked at, since each would cost a request.
+        layout: how its files are named.
         settings: fingerprint of the settings; records with others do not count.
         names: names of the classes.
         since: time in seconds since 1970 from which on results count.
@@ -65,7 +67,7 @@ def states_of(
         if i < 0 or record.finished < since or record.finished < times[i]:
             continue
         times[i] = record.finished
-        states[i] = state = _state(record, folder, images[i]) if record.settings == settings else State.TODO
+        states[i] = state = _state(record, folder, layout, images[i]) if record.settings == settings else State.TODO
         if relabelled:
             relabelled.pop(record.id, None)
         if state == State.DONE or state == State.KEPT:
@@ -83,10 +85,11 @@ def states_of(
     return states
 
 
-def _state(record: Outline, run: str | None, image: str) -> State:
+def _state(record: Outline, run: str | None, layout: Layout, image: str) -> State:
     if record.status != "ok" or record.mask is None:
         return State.TODO
-    mask = f"{run}/{MASKS}/{record.id}.png"
+    name = file_name(record.id, layout)
+    mask = f"{run}/{MASKS}/{name}.png"
     try:
         if run is not None and not _fits(record.mask, mask):
             read_rgb(Path(mask))  # an editor may have saved it as RGB, which evaluation and training will report
@@ -94,8 +97,8 @@ def _state(record: Outline, run: str | None, image: str) -> State:
         if image and record.image is not None and not _fits(record.image, image):
             return State.REPLACED
         if run is not None:
-            os.stat(f"{run}/{CONFIDENCE}/{record.id}.png")
-            os.lstat(f"{run}/{IMAGES}/{record.id}.jpg")
+            os.stat(f"{run}/{CONFIDENCE}/{name}.png")
+            os.lstat(f"{run}/{IMAGES}/{name}.jpg")
     except (OSError, ImageError):  # missing or damaged
         return State.TODO
     return State.DONE

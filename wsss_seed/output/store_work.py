@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 
 from ..data.base import Sample
+from ..data.voc_layout import RUN
 from ..errors import RunFolderError
 from ..io.files import is_part, write_text
 from .leases import WORKER, Leases, Worker
 from .manifest import WORK, Appender, Record, read_records
-from .run_folder import RUN, STEWARD, write_error
+from .run_folder import STEWARD, write_error
 from .shards import Plan, Shards, join, joined, pack, read_plan, shard_size, troubled, write_plan
 
 KEY = "key"

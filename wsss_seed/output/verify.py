@@ -14,7 +14,7 @@ import numpy as np
 from ..data.base import Sample
 from ..data.classes import IGNORE, read_names
 from ..data.images import image_size, read_labels
-from ..data.voc_layout import CLASSES, LISTS, MASKS
+from ..data.voc_layout import CLASSES, LISTS, MASKS, Layout, file_name, id_of
 from ..errors import ImageError, RunFolderError
 from ..io.files import names_in, plain, write_text
 from ..io.prefetch import prefetch_map
@@ -22,7 +22,16 @@ from ..io.progress import Reporter
 from ..io.source import Location, Source
 from .finished import classes_of
 from .manifest import Manifest, Record
-from .run_folder import RunFolder, confidence_path, existing_run, fingerprint, image_path, mask_path, write_error
+from .run_folder import (
+    RunFolder,
+    confidence_path,
+    existing_run,
+    fingerprint,
+    image_path,
+    layout_of_run,
+    mask_path,
+    write_error,
+)
 
 WORKERS = 4
 
@@ -77,6 +86,7 @@ def verify(run: Location, progress: Reporter | None = None) -> Verified:
     wrong: list[tuple[str, str]] = []
     edited: list[str] = []
     checked = failed = 0
+    layout = layout_of_run(about)
     masks = list(_masks(run))  # before the manifest is read, which a running process extends
     try:
         with Manifest(run) as manifest:
@@ -85,7 +95,7 @@ def verify(run: Location, progress: Reporter | None = None) -> Verified:
             records = (record for record in manifest.values() if record.settings == own)
 
             def judge(record: Record) -> tuple[str | None, bool]:
-                return _judge(run, len(names), record) if record.status == "ok" else (None, False)
+                return _judge(run, layout, len(names), record) if record.status == "ok" else (None, False)
 
             with closing(prefetch_map(judge, records, workers=WORKERS, depth=4 * WORKERS)) as judged:
                 for record, result in judged:
@@ -98,7 +108,9 @@ def verify(run: Location, progress: Reporter | None = None) -> Verified:
                         edited.append(record.id)
                     if progress is not None:
                         progress.step(failed=what is not None)
-            unknown = tuple(sorted(name for name in masks if name.removesuffix(".png") not in manifest))
+            unknown = tuple(
+                sorted(name for name in masks if not _is_recorded(name.removesuffix(".png"), layout, manifest))
+            )
     except OSError as error:
         raise RunFolderError(f"{run}: its manifest cannot be read ({error.strerror or error})") from None
     finally:
@@ -109,15 +121,21 @@ def verify(run: Location, progress: Reporter | None = None) -> Verified:
     return Verified(run, checked, tuple(wrong), tuple(edited), failed, unfinished, unknown)
 
 
-def _judge(run: Location, classes: int, record: Record) -> tuple[str | None, bool]:
+def _is_recorded(name: str, layout: Layout, manifest: Manifest) -> bool:
+    id = id_of(name, layout)
+    return id in manifest and file_name(id, layout) == name
+
+
+def _judge(run: Location, layout: Layout, classes: int, record: Record) -> tuple[str | None, bool]:
     """What is wrong with the files of a finished image, None if nothing; and whether its mask was edited.
 
     Args:
         run: the folder.
+        layout: how its files are named.
         classes: number of classes, background included.
         record: of the image.
     """
-    mask, confidence = mask_path(run, record.id), confidence_path(run, record.id)
+    mask, confidence = mask_path(run, record.id, layout), confidence_path(run, record.id, layout)
     try:
         labels = read_labels(mask)
         changed = record.mask is not None and not record.mask.fits(mask, read=True)
@@ -136,7 +154,7 @@ def _judge(run: Location, classes: int, record: Record) -> tuple[str | None, boo
         return _short(error, confidence, "confidence map"), False
     if isinstance(run, Source):
         return None, changed  # its image is elsewhere
-    image = image_path(run, record.id)
+    image = image_path(run, record.id, layout)
     try:
         size = image_size(image)
     except (ImageError, OSError) as error:
@@ -184,7 +202,7 @@ def repair(found: Verified) -> Verified:
     queued = [id for id, _ in found.wrong]
     try:
         with RunFolder(run, class_set, about["settings"], alone=True) as folder:
-            _unlist(run, queued)  # first: a listed image must have a mask
+            _unlist(run, [file_name(id, folder.layout) for id in queued])  # first: a listed image must have a mask
             for id, what in found.wrong:
                 folder.fail(Sample(id), f"queued again by verify: {what}", 0.0)
     except OSError as error:
@@ -192,9 +210,9 @@ def repair(found: Verified) -> Verified:
     return replace(found, queued=tuple(queued))
 
 
-def _unlist(run: Location, ids: Sequence[str]) -> None:
-    """Remove ids from the lists of the run."""
-    gone = set(ids)
+def _unlist(run: Location, names: Sequence[str]) -> None:
+    """Remove images from the lists of the run."""
+    gone = set(names)
     lists = run / LISTS / "Segmentation"
     for name in names_in(lists):
         path = lists / name

@@ -24,6 +24,7 @@ import numpy as np
 
 from ..data.classes import IGNORE, ClassSet, load_class_set, voc_palette
 from ..data.images import read_labels
+from ..data.voc_layout import layout_of
 from ..errors import UsageError, unknown_name
 from ..io.files import atomic_replace
 from ..io.png import mask_bytes
@@ -63,7 +64,8 @@ def pack(run: Path, out: Path, class_set: ClassSet, ids: Sequence[str], competit
     kind = check(out, class_set, competition)
     if folders := [name for name in ids if "/" in name]:
         raise UsageError(f"{run}: {folders[0]} is no id of VOC, whose images lie in one folder")
-    missing = [name for name in ids if not mask_path(run, name).is_file()]
+    layout = layout_of(run)
+    missing = [name for name in ids if not mask_path(run, name, layout).is_file()]
     if missing:
         raise UsageError(
             f"{run}: {len(missing)} of {len(ids)} images have no label map, {missing[0]} for one; the server wants all"
@@ -74,12 +76,12 @@ def pack(run: Path, out: Path, class_set: ClassSet, ids: Sequence[str], competit
     def members() -> Iterator[tuple[str, bytes]]:
         nonlocal with_ignore
         for name in sorted(ids):
-            labels = read_labels(mask_path(run, name))
+            labels = read_labels(mask_path(run, name, layout))
             ignored = labels == IGNORE
             with_ignore += bool(ignored.any())
             labels[ignored] = 0
             if labels.max() > len(class_set.names):
-                raise UsageError(f"{mask_path(run, name)}: label {labels.max()}, beyond the classes of VOC")
+                raise UsageError(f"{mask_path(run, name, layout)}: label {labels.max()}, beyond the classes of VOC")
             yield str(folder / f"{name}.png"), mask_bytes(np.ascontiguousarray(labels), voc_palette())
 
     try:

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..config import flatten, override
 from ..data.base import Dataset
+from ..data.voc_layout import layout_of
 from ..errors import ImageError, RunFolderError, UsageError
 from ..evaluation.metrics import iou, means, resolve_ignored
 from ..io.files import plain
@@ -324,12 +325,14 @@ def _ask(
         if cache is not None and texts_path(cache).exists():
             texts, recorder.memory.logit_scale = read_texts(texts_path(cache), identity)
             recorder.memory.texts.update(texts)
-        for example in images:
-            name = example.loaded.sample.id
-            if cache is not None and outputs_path(cache, name).exists():
-                outputs = read_outputs(outputs_path(cache, name), identity)
-                if outputs.image == image_digest(example.loaded.image):
-                    found[name] = outputs
+        if cache is not None:
+            layout = layout_of(cache)
+            for example in images:
+                name = example.loaded.sample.id
+                if outputs_path(cache, name, layout).exists():
+                    outputs = read_outputs(outputs_path(cache, name, layout), identity)
+                    if outputs.image == image_digest(example.loaded.image):
+                        found[name] = outputs
     except ImageError as error:
         raise RunFolderError(f"{error}, or choose another `cache`") from None
     if progress is not None:
@@ -349,10 +352,10 @@ def _ask(
 def _keep(
     cache: Path, memory: Memory, images: Sequence[Example], outputs: Sequence[ModelOutputs], models: ModelSet
 ) -> None:
-    identity = models_identity(models)
+    identity, layout = models_identity(models), layout_of(cache)
     try:
         write_texts(texts_path(cache), memory.texts, identity, memory.logit_scale)
         for example, own in zip(images, outputs, strict=True):
-            write_outputs(outputs_path(cache, example.loaded.sample.id), own, identity)
+            write_outputs(outputs_path(cache, example.loaded.sample.id, layout), own, identity)
     except OSError as error:
         raise write_error(cache, error) from error

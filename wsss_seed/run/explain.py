@@ -13,6 +13,7 @@ import msgspec
 from PIL import Image
 
 from ..data.images import read_palette, read_rgb
+from ..data.voc_layout import layout_of
 from ..errors import RunFolderError, UsageError
 from ..io.boxes import DrawnBox, Style, draw_boxes
 from ..output.manifest import Manifest, Record
@@ -95,8 +96,9 @@ class Explanation:
 
     def picture(self) -> Image.Image:
         """The image with its boxes, numbered from 1, and below it what their outlines mean. Raises ImageError."""
-        image = read_rgb(image_path(self.run, self.record.id))
-        colours = dict(zip(self.names, read_palette(mask_path(self.run, self.record.id))[1:], strict=False))
+        layout = layout_of(self.run)
+        image = read_rgb(image_path(self.run, self.record.id, layout))
+        colours = dict(zip(self.names, read_palette(mask_path(self.run, self.record.id, layout))[1:], strict=False))
         boxes = [
             DrawnBox(
                 box.box,

@@ -18,6 +18,7 @@ from ..data.images import content, reads_alike
 from ..data.orientation import Orientation, inverse, turn, turn_boxes
 from ..data.samples import ids_of
 from ..data.selection import select
+from ..data.voc_layout import Layout
 from ..errors import ImageError, RunFolderError
 from ..io.progress import Reporter
 from ..io.source import Location, Source
@@ -88,6 +89,7 @@ def generate(
     shard: tuple[int, int] = (0, 1),
     shards: int | None = None,
     orientation: Orientation = "stored",
+    layout: Layout | None = None,
     overwrite: bool = False,
     token: str = "",
     complete: Callable[[str], bool] | None = None,
@@ -132,6 +134,8 @@ def generate(
         shards: number of shards that processes take one after the other; by default it depends on the number of images.
         orientation: what the masks match; recorded with the settings. With ``upright`` the run folder has upright
             copies of images that EXIF turns.
+        layout: how the files of the run folder are named; None for the layout of an existing run, ``flat`` for a new
+            one.
         overwrite: regenerate finished masks, and accept changed settings.
         token: identifies the command, if it has several processes.
         complete: whether an id has whatever else the seeder writes; finished images without it are seeded again, but
@@ -162,6 +166,7 @@ def generate(
         part=shard,
         overwrite=overwrite,
         token=token,
+        layout=layout,
     ) as folder:
         try:
             work = folder.plan(samples, shards=shards, complete=complete)

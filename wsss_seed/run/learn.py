@@ -14,6 +14,7 @@ from ..config import flatten, override
 from ..data.base import Dataset, Sample
 from ..data.images import read_labels
 from ..data.orientation import turn
+from ..data.voc_layout import file_name
 from ..errors import DataError, ImageError, UsageError, unknown_name
 from ..evaluation.evaluate import mask_folder
 from ..io.curve import write_curve
@@ -243,7 +244,10 @@ def _about(
     seeds: Path | None,
 ) -> dict[str, Any]:
     """Everything that determines the outcome of a task, as JSON values."""
-    masks = None if seeds is None else mask_folder(seeds)
+    digest = None
+    if seeds is not None:
+        masks, layout = mask_folder(seeds)
+        digest = files_digest(masks / f"{file_name(sample.id, layout)}.png" for sample in samples)
     return identity(
         dataset,
         {"name": "learn-prompts", **flatten(settings)},
@@ -253,7 +257,7 @@ def _about(
         labels=labels_digest(samples),
         task=task,
         images=len(samples),
-        seeds=None if masks is None else files_digest(masks / f"{sample.id}.png" for sample in samples),
+        seeds=digest,
         seed=seed,
     )
 
@@ -348,11 +352,12 @@ def _reader(folder: Path, dataset: Dataset) -> Callable[[Sample], np.ndarray]:
     """A function that reads the seed of a sample, upright, and checks its labels."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of seeds; give `seeds` a run folder")
-    masks, classes = mask_folder(folder), len(dataset.class_set.names)
+    masks, layout = mask_folder(folder)
+    classes = len(dataset.class_set.names)
     upright = run_orientation(folder) == "upright"
 
     def read(sample: Sample) -> np.ndarray:
-        path = masks / f"{sample.id}.png"
+        path = masks / f"{file_name(sample.id, layout)}.png"
         labels = read_labels(path)
         beyond = labels[(labels > classes) & (labels != 255)]
         if len(beyond):

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..data.base import Sample
 from ..data.classes import ClassSet
+from ..data.voc_layout import Layout
 from ..errors import ImageError, UsageError
 from ..models.outputs import ModelOutputs, image_digest, read_outputs, write_outputs, write_texts
 from ..models.recorder import Memory, recorded
@@ -80,10 +81,17 @@ class RecordingSeeder:
 
 
 class KeepingSeeder:
-    """A seeder that writes the recorded outputs to a run folder."""
+    """A seeder that writes the recorded outputs to a run folder.
 
-    def __init__(self, seeder: RecordingSeeder, folder: Path, models: Mapping[str, str]) -> None:
-        self._seeder, self._folder, self._models = seeder, folder, models
+    Args:
+        seeder: the seeder.
+        folder: the run folder.
+        models: identity of the weights and the precision of the run.
+        layout: how the files of the run folder are named.
+    """
+
+    def __init__(self, seeder: RecordingSeeder, folder: Path, models: Mapping[str, str], layout: Layout) -> None:
+        self._seeder, self._folder, self._models, self._layout = seeder, folder, models, layout
         self.settings, self.needs_boxes = seeder.settings, seeder.needs_boxes
         self._texts = 0
 
@@ -95,7 +103,7 @@ class KeepingSeeder:
             if len(memory.texts) > self._texts:
                 write_texts(texts_path(self._folder), memory.texts, self._models, memory.logit_scale)
                 self._texts = len(memory.texts)
-            write_outputs(outputs_path(self._folder, loaded.sample.id), memory.outputs, self._models)
+            write_outputs(outputs_path(self._folder, loaded.sample.id, self._layout), memory.outputs, self._models)
         except OSError as error:
             raise write_error(self._folder, error) from error
         return seed
@@ -109,10 +117,12 @@ class ReplayingSeeder:
         memory: their memory.
         folder: the run folder.
         models: identity of the weights and the precision of the run.
+        layout: how the files of the run folder are named.
     """
 
-    def __init__(self, seeder: Seeder, memory: Memory, folder: Path, models: Mapping[str, str]) -> None:
+    def __init__(self, seeder: Seeder, memory: Memory, folder: Path, models: Mapping[str, str], layout: Layout) -> None:
         self._seeder, self._memory, self._folder, self._models = seeder, memory, folder, models
+        self._layout = layout
         self.settings, self.needs_boxes = seeder.settings, seeder.needs_boxes
 
     def seed(self, loaded: LoadedSample) -> Seed:
@@ -122,7 +132,7 @@ class ReplayingSeeder:
             ImageError: its outputs are missing, damaged or of other weights, the image has changed since they were
                 stored, or the settings need other outputs.
         """
-        outputs = read_outputs(outputs_path(self._folder, loaded.sample.id), self._models)
+        outputs = read_outputs(outputs_path(self._folder, loaded.sample.id, self._layout), self._models)
         if outputs.image != image_digest(loaded.image):
             raise ImageError(
                 f"{loaded.sample.id}: the image has changed since the model outputs were kept; run generate with "
@@ -132,6 +142,6 @@ class ReplayingSeeder:
         return self._seeder.seed(loaded)
 
 
-def outputs_kept(folder: Path) -> Callable[[str], bool]:
-    """A function that returns whether a run folder has the outputs for an id."""
-    return lambda name: outputs_path(folder, name).is_file()
+def outputs_kept(folder: Path, layout: Layout) -> Callable[[str], bool]:
+    """A function that returns whether a run folder of this layout has the outputs for an id."""
+    return lambda id: outputs_path(folder, id, layout).is_file()

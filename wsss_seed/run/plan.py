@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from ..data.base import Dataset, Sample
 from ..data.orientation import Orientation, check_orientation
 from ..data.selection import check_selection, select
+from ..data.voc_layout import Layout, check_layout, layout_of
 from ..errors import UsageError, unknown_name
 from ..io.progress import Progress, Reporter
 from ..io.source import Location, Source
@@ -49,6 +50,7 @@ class RunPlan:
         command: the command line, for the record.
         shards: number of shards that processes take one after the other; None for the default.
         cluster: the Ray cluster whose workers seed the images; None for the devices of this machine.
+        layout: how the files of the run folder are named; see ``RunFolder``.
     """
 
     dataset: Dataset
@@ -67,6 +69,7 @@ class RunPlan:
     command: str = ""
     shards: int | None = None
     cluster: Cluster | None = None
+    layout: Layout | None = None
 
     @property
     def samples(self) -> Sequence[Sample]:
@@ -94,6 +97,7 @@ def plan_run(
     command: str = "",
     shards: int | None = None,
     cluster: Cluster | None = None,
+    layout: str | None = None,
 ) -> RunPlan:
     """Make a plan, with defaults for backend, models and folder.
 
@@ -108,7 +112,7 @@ def plan_run(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, or several, separated by commas.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
         out: ``seeds/DATASET-SPLIT`` by default.
-        limit, sample, seed, orientation, overwrite, keep_evidence, command, shards, cluster: see ``RunPlan``.
+        limit, sample, seed, orientation, overwrite, keep_evidence, command, shards, cluster, layout: see ``RunPlan``.
 
     Raises:
         WsssError: unknown names.
@@ -138,6 +142,7 @@ def plan_run(
         command=command,
         shards=shards,
         cluster=cluster,
+        layout=check_layout(layout),
     )
 
 
@@ -302,11 +307,18 @@ def run_part(plan: RunPlan, part: tuple[int, int], token: str, device: str, prog
         shard=part,
         shards=plan.shards,
         orientation=plan.orientation,
+        layout=plan.layout,
         overwrite=plan.overwrite,
         token=token,
-        complete=outputs_kept(plan.out) if plan.keep_evidence and isinstance(plan.out, Path) else None,
+        complete=_complete(plan),
         progress=progress,
     )
+
+
+def _complete(plan: RunPlan) -> Callable[[str], bool] | None:
+    if not plan.keep_evidence or not isinstance(plan.out, Path):
+        return None
+    return outputs_kept(plan.out, plan.layout or layout_of(plan.out))
 
 
 def _seeder(plan: RunPlan, models: ModelSet) -> Seeder:
@@ -316,7 +328,7 @@ def _seeder(plan: RunPlan, models: ModelSet) -> Seeder:
     recording = RecordingSeeder(
         plan.backend, data.class_set, models, plan.settings, options=plan.options, orientation=data.orientation
     )
-    return KeepingSeeder(recording, plan.out, models_identity(models))
+    return KeepingSeeder(recording, plan.out, models_identity(models), plan.layout or layout_of(plan.out))
 
 
 def execute(plan: RunPlan, part: tuple[int, int] = (0, 1), progress: Progress | None = None) -> RunResult:

@@ -11,6 +11,7 @@ from typing import Any
 from ..config import flatten
 from ..data.base import Dataset
 from ..data.orientation import Orientation
+from ..data.voc_layout import Layout
 from ..io.progress import Progress, Reporter
 from ..io.source import Location
 from ..models.zoo import ModelSet, versions
@@ -40,6 +41,7 @@ class PredictPlan:
         shards: number of shards that workers take one after the other; None for the default.
         limit: predict only the first ``limit`` images.
         orientation: what the label maps match.
+        layout: how the files of the run folder are named; see ``RunFolder``.
         overwrite: predict finished images again.
         command: the command line, for the record.
     """
@@ -55,6 +57,7 @@ class PredictPlan:
     shards: int | None = None
     limit: int | None = None
     orientation: Orientation = "stored"
+    layout: Layout | None = None
     overwrite: bool = False
     command: str = ""
 
@@ -108,6 +111,7 @@ def predict_part(
         shard=part,
         shards=plan.shards,
         orientation=plan.orientation,
+        layout=plan.layout,
         overwrite=plan.overwrite,
         token=token,
         progress=progress,

@@ -44,7 +44,7 @@ class RunImages(Dataset):
     """The finished images of a run folder, with the image-level labels they were seeded with."""
 
     def __init__(self, run: FinishedRun, class_set: ClassSet, settings: _Settings) -> None:
-        self.path = run.path
+        self.path, self.layout = run.path, run.layout
         self.name = str(settings.dataset.get("name"))
         self.split = run.split
         self.class_set = class_set
@@ -53,7 +53,7 @@ class RunImages(Dataset):
         self.samples = []
         for record in run.records:
             labels = None if record.labels is None else tuple(sorted(index[name] for name in record.labels))
-            image = image_path(run.path, record.id)
+            image = image_path(run.path, record.id, run.layout)
             self.samples.append(
                 Sample(record.id, Path(os.path.realpath(image)) if image.is_symlink() else None, labels)
             )
@@ -62,11 +62,11 @@ class RunImages(Dataset):
 
     def image(self, sample: Sample) -> np.ndarray:
         """The image in the run folder, uint8 (H, W, 3), in the orientation of the masks."""
-        return read_rgb(image_path(self.path, sample.id))
+        return read_rgb(image_path(self.path, sample.id, self.layout))
 
     def orientation(self, sample: Sample) -> int:
         """EXIF orientation in which the models saw the image; 1 if the run folder holds it upright."""
-        return read_orientation(outputs_path(self.path, sample.id), self._models) if self._stored else 1
+        return read_orientation(outputs_path(self.path, sample.id, self.layout), self._models) if self._stored else 1
 
 
 def reseed(
@@ -124,7 +124,7 @@ def reseed(
     identity = {key: value for key, value in former.about["settings"].items() if key != "orientation"}
     return generate(
         data,
-        ReplayingSeeder(seeder, memory, run, models),
+        ReplayingSeeder(seeder, memory, run, models, former.layout),
         out,
         settings={**identity, "backend": {"name": backend, **seeder.settings}},
         about={
@@ -135,6 +135,7 @@ def reseed(
             "reseeded_from": str(run),
         },
         orientation=known.orientation,
+        layout=former.layout,
         overwrite=overwrite,
         progress=progress,
     )

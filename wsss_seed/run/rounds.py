@@ -13,7 +13,7 @@ from ..data.classes import IGNORE
 from ..data.images import read_labels
 from ..data.orientation import turn
 from ..data.voc import Voc
-from ..data.voc_layout import CONFIDENCE
+from ..data.voc_layout import CONFIDENCE, Layout
 from ..errors import ImageError, UsageError
 from ..io.progress import Progress
 from ..models.zoo import versions
@@ -157,6 +157,7 @@ def _fuse(
             about=about,
             shard=(processes.process_index, processes.num_processes),
             overwrite=overwrite,
+            layout=data.layout,
             progress=progress(verb, "image") if progress and processes.is_main_process else None,
         )
         if not result.interrupted:
@@ -172,7 +173,9 @@ def _fuse(
         return SoftLabels(turn(maps.labels, exif), turn(maps.confidence, exif))
 
     def prediction(sample: Sample) -> SoftLabels:
-        return _soft_labels(read_labels(mask_path(home / PREDICTIONS, sample.id)), home / PREDICTIONS, sample)
+        return _soft_labels(
+            read_labels(mask_path(home / PREDICTIONS, sample.id, data.layout)), home / PREDICTIONS, data.layout, sample
+        )
 
     fuser = AgreementFilter(
         lambda sample: upright(seed_of(data, sample), sample),
@@ -188,12 +191,12 @@ def seed_of(data: Voc, sample: Sample) -> SoftLabels:
     labels = data.mask(sample)
     if labels is None:
         raise ImageError(f"{sample.id}: no label map in {data.name} {data.split}; remove it from the list")
-    return _soft_labels(labels, data.root, sample)
+    return _soft_labels(labels, data.root, data.layout, sample)
 
 
-def _soft_labels(labels: np.ndarray, root: Path, sample: Sample) -> SoftLabels:
+def _soft_labels(labels: np.ndarray, root: Path, layout: Layout, sample: Sample) -> SoftLabels:
     if (root / CONFIDENCE).is_dir():
-        return SoftLabels(labels, read_labels(confidence_path(root, sample.id)).astype(np.float32) / 255)
+        return SoftLabels(labels, read_labels(confidence_path(root, sample.id, layout)).astype(np.float32) / 255)
     return SoftLabels(labels, (labels != IGNORE).astype(np.float32))
 
 

@@ -16,7 +16,7 @@ from ..data.classes import IGNORE
 from ..data.images import image_size, read_labels
 from ..data.orientation import turn
 from ..data.voc import Voc
-from ..data.voc_layout import CONFIDENCE
+from ..data.voc_layout import CONFIDENCE, Layout
 from ..errors import DataError, ImageError
 from ..io.prefetch import prefetch_map
 from ..output.run_folder import confidence_path
@@ -123,8 +123,8 @@ def _confidence_of(data: Dataset) -> Callable[[Sample], np.ndarray]:
             f"{data.name} {data.split}: no folder {CONFIDENCE}, which train.confidence_weighting needs; train on a run "
             "folder of wsss-seed generate"
         )
-    return partial(_confidence, data.root)
+    return partial(_confidence, data.root, data.layout)
 
 
-def _confidence(root: Path, sample: Sample) -> np.ndarray:
-    return read_labels(confidence_path(root, sample.id))
+def _confidence(root: Path, layout: Layout, sample: Sample) -> np.ndarray:
+    return read_labels(confidence_path(root, sample.id, layout))

@@ -136,7 +136,8 @@ def export(
 
 def _parts(run: FinishedRun, validation: Dataset | None, copy: bool, progress: Reporter | None) -> list[Part]:
     classes = len(run.names)
-    train = [Entry(r.id, image_path(run.path, r.id), mask_path(run.path, r.id)) for r in run.records]
+    path, layout = run.path, run.layout
+    train = [Entry(r.id, image_path(path, r.id, layout), mask_path(path, r.id, layout)) for r in run.records]
     parts = [Part("train", train, classes, copy, progress)]
     if validation is not None:
         if ("background", *validation.class_set.names) != run.names:

@@ -112,9 +112,9 @@ def make_card(run: FinishedRun, record: Record, truth_of: TruthOf | None, eviden
     Raises:
         ImageError: image, mask or confidence map is invalid.
     """
-    image = read_rgb(image_path(run.path, record.id))
-    labels = _labels(mask_path(run.path, record.id), read_labels, image)
-    confidence = _labels(confidence_path(run.path, record.id), read_labels, image)
+    image = read_rgb(image_path(run.path, record.id, run.layout))
+    labels = _labels(mask_path(run.path, record.id, run.layout), read_labels, image)
+    confidence = _labels(confidence_path(run.path, record.id, run.layout), read_labels, image)
     height, width = labels.shape
     ignored = labels == IGNORE
     pixels = np.bincount(labels.ravel(), minlength=256)
