@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.run import killed_runs as runs
-from wsss_seed.errors import UsageError
+from wsss_seed.errors import RunFolderError, UsageError
+from wsss_seed.output.manifest import Manifest
 from wsss_seed.run.engines import share
 from wsss_seed.run.workers import MOST_DEATHS
 
@@ -57,3 +58,16 @@ def test_an_error_for_every_image_leaves_no_folder(jobs, tmp_path):
     with pytest.raises(UsageError, match="the weights are gone"):
         share(jobs.without_weights, data, data.samples, tmp_path / "run", devices=["cpu", "cpu"])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_of_one_process_stops_all_and_the_run_resumes(jobs, tmp_path):
+    out, data = tmp_path / "run", jobs.Painted(30)
+    work = partial(jobs.paint_on_a_full_disk, out, 30, tmp_path / "mark")
+    with pytest.raises(RunFolderError, match=r"what is finished stays: make room and give the same command again"):
+        share(work, data, data.samples, out, devices=["cpu", "cpu"])
+    with Manifest(out) as manifest:
+        assert {record.status for record in manifest.values()} <= {"ok"}
+        before = len(manifest)
+    assert before < 30
+    result = share(work, data, data.samples, out, devices=["cpu", "cpu"])
+    assert (result.made, result.skipped, result.failed, result.finalized) == (30 - before, before, (), True)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.io.object_storage import bucket, s3, s3_server  # noqa: F401
 from tests.run import killed_runs as runs
-from tests.run.painted import CLASSES, NearestColour, Painted
+from tests.run.painted import CLASSES, NearestColour, Painted, paint
 from wsss_seed.data.base import Sample
 from wsss_seed.data.images import read_rgb
-from wsss_seed.errors import RunFolderError
+from wsss_seed.data.lists import Listed
+from wsss_seed.errors import DataError, RunFolderError
 from wsss_seed.io.source import Source, location
 from wsss_seed.output import leases
 from wsss_seed.output.fetch import fetch
@@ -249,3 +254,51 @@ def test_no_bucket_and_images_inside_the_run_are_one_line(run, bucket):  # noqa:
     with pytest.raises(RunFolderError, match="the dataset's images lie in this folder"):
         generate(data, seeder, run, settings=seeder.settings)
     assert not run.exists()
+
+
+class Expiring(BaseHTTPRequestHandler):
+    """An S3 with the same image under every name, whose credentials expire after some requests."""
+
+    image = b""
+    left = 0
+
+    def do_GET(self) -> None:
+        cls = type(self)
+        cls.left -= 1
+        expired = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+        body = cls.image if cls.left >= 0 else expired
+        self.send_response(200 if cls.left >= 0 else 400)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.usefixtures("s3")
+def test_credentials_that_expire_stop_the_run_and_it_resumes(tmp_path, monkeypatch):
+    s3fs = pytest.importorskip("s3fs")
+    buffer = io.BytesIO()
+    Image.fromarray(paint(1)[0]).save(buffer, "JPEG")
+    monkeypatch.setattr(Expiring, "image", buffer.getvalue())
+    monkeypatch.setattr(Expiring, "left", 4)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Expiring)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    s3fs.S3FileSystem.clear_instance_cache()
+    (tmp_path / "list.txt").write_text("".join(f"s3://bucket/{number}.jpg\n" for number in range(9)))
+    data = Listed(tmp_path / "list.txt", None, CLASSES)
+    seeder = NearestColour()
+    with pytest.raises(DataError, match=r"^s3://bucket/.\.jpg: cannot be read \(access denied: .* expired"):
+        generate(data, seeder, tmp_path / "run", settings=seeder.settings)
+    with Manifest(tmp_path / "run") as manifest:
+        assert {record.status for record in manifest.values()} <= {"ok"}  # none failed for it
+        made = len(manifest)
+    assert made <= 4
+    monkeypatch.setattr(Expiring, "left", 1000)
+    result = generate(data, seeder, tmp_path / "run", settings=seeder.settings)
+    assert (result.made, result.skipped, result.failed) == (9 - made, made, ())
+    server.shutdown()
+    server.server_close()
+    s3fs.S3FileSystem.clear_instance_cache()

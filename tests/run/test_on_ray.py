@@ -56,6 +56,21 @@ def test_without_the_extra(monkeypatch):
         on_ray(print, Cluster(), [], Progress())  # type: ignore[arg-type]
 
 
+def test_a_cluster_of_other_versions(monkeypatch):
+    ray = pytest.importorskip("ray")
+    from ray._private.utils import check_version_info
+
+    def connect(**_: object) -> None:
+        check_version_info({"ray_version": "2.9.0", "python_version": "3.9.1"}, "node 10.0.0.7")
+
+    monkeypatch.setattr(ray, "init", connect)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(UsageError, match=r"^the Ray cluster at this machine has other versions: .*3\.9\.1.*") as error:
+        on_ray(print, Cluster(), [], Progress())  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith("Use the same everywhere")
+
+
 @pytest.fixture(scope="module")
 def nodes():
     """A cluster of two nodes; its processes find the jobs by name."""

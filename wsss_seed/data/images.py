@@ -30,9 +30,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
-from ..errors import ImageError, UsageError
+from ..errors import DataError, ImageError, UsageError
 from ..io.extras import install_command
-from ..io.source import Source
+from ..io.source import CredentialsError, Source
 
 _AVIF_SUFFIXES = (".avif",)
 _HEIF_SUFFIXES = (".heic", ".heif", ".hif")
@@ -156,10 +156,13 @@ def content(source: Source) -> bytes:
 
     Raises:
         ImageError: it cannot be read, or is empty.
+        DataError: the credentials are missing, wrong or expired, so no image can be read.
     """
     if getattr(_recent, "source", None) != source:
         try:
             found = source.read_bytes()
+        except CredentialsError as e:
+            raise DataError(f"{source}: cannot be read ({e})") from None
         except OSError as e:
             raise ImageError(f"{source}: cannot be read ({e.strerror or e})") from None
         _recent.source, _recent.content = source, found

@@ -31,7 +31,21 @@ _URL_AT_THE_END = re.compile(_URL.pattern + ".*", re.IGNORECASE | re.DOTALL)
 _IN_TEXT = re.compile(r"[a-z][a-z0-9+.-]+://[^\s'\"<>]*", re.IGNORECASE)
 
 # What libraries of clouds raise that is no OSError, by name, because they need not be installed.
-_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError")
+_NO_CREDENTIALS = (
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+    "TokenRetrievalError",
+    "RefreshError",
+)
+# Codes of S3 with which it refuses every request, not only one for this file.
+_BAD_CREDENTIALS = {
+    "ExpiredToken",
+    "TokenRefreshRequired",
+    "InvalidToken",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+}
 _CONNECTION = ("EndpointConnectionError", "HTTPClientError", "ClientConnectionError", "TimeoutError")
 _MODULES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 
@@ -55,6 +69,10 @@ def _plain(url: str) -> str:
     scheme, rest = url.split("://", 1)
     host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+class CredentialsError(PermissionError):
+    """Credentials are missing, wrong or expired, so that no file can be read or written."""
 
 
 class Status(NamedTuple):
@@ -309,16 +327,19 @@ def _errors(url: str) -> Iterator[None]:
     except FileExistsError:
         raise
     except PermissionError as error:
-        raise PermissionError(f"access denied: {_said(error, url)}; check or renew the credentials") from None
+        answer: Any = getattr(error.__cause__, "response", None) or {}
+        every = answer.get("Error", {}).get("Code") in _BAD_CREDENTIALS
+        kind = CredentialsError if every else PermissionError
+        raise kind(f"access denied: {_said(error, url)}; check or renew the credentials") from None
     except MemoryError:
         raise
     except Exception as error:
         said = _said(error, url)
         kinds = {kind.__name__ for kind in type(error).__mro__}
         if not kinds.isdisjoint(_NO_CREDENTIALS):
-            raise PermissionError(f"no credentials: {said}; set those of its file system") from None
+            raise CredentialsError(f"no credentials: {said}; set those of its file system") from None
         if said == "Bad Request":  # S3 says no more of expired credentials where it only looks for a file
-            raise PermissionError("access denied: bad request; check or renew the credentials") from None
+            raise CredentialsError("access denied: bad request; check or renew the credentials") from None
         if not kinds.isdisjoint(_CONNECTION) or isinstance(error, ConnectionError):
             raise ConnectionError(f"no connection: {said}; check the network and the endpoint") from None
         raise OSError(said) from None

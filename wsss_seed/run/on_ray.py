@@ -199,6 +199,9 @@ def _connect(address: str | None) -> None:
         )
     except Exception as error:
         where = address or "this machine"
+        if "Version mismatch" in str(error):
+            said = " ".join(str(error).partition("Version mismatch: ")[2].split())
+            raise UsageError(f"the Ray cluster at {where} has other versions: {said} Use the same everywhere") from None
         hint = "start one with ray start --head, or leave --address out for a local one" if address else "see its logs"
         raise UsageError(f"no Ray cluster at {where} ({_first(error)}); {hint}") from None
 
