@@ -59,7 +59,7 @@ def test_a_whole_run(home):
 
 
 def damage(run: Path, how: str) -> None:
-    mask, confidence, image = (place(run, "sub/c") for place in (mask_path, confidence_path, image_path))
+    mask, confidence, image = (place(run, "sub/c", "flat") for place in (mask_path, confidence_path, image_path))
     labels = read_labels(mask)
     if how == "mask missing":
         mask.unlink()

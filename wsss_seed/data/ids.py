@@ -20,6 +20,9 @@ _UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}
 _FORBIDDEN = frozenset('<>:"|?*\\')
 _DEVICE = re.compile(r"(?:^|/)((?:con|prn|aux|nul|com[0-9]|lpt[0-9]) *)(?=[./]|$)", re.IGNORECASE)
 
+# What most ids are made of; names that might be those of devices are left to the other checks.
+_PLAIN = re.compile(r"(?:(?!con|prn|aux|nul|com|lpt)[a-z0-9_-]+(?:/(?!$)|$))+", re.IGNORECASE | re.ASCII)
+
 LONGEST = 255 - len(".jpg")
 """Longest part of an id in bytes that common file systems support as a file name."""
 
@@ -48,6 +51,8 @@ def id_fault(id: str) -> str | None:
 
     Lists with such ids are still accepted, for example those of run folders from other systems.
     """
+    if _PLAIN.fullmatch(id):
+        return None
     if fault := _fault(id):
         return fault
     if not _FORBIDDEN.isdisjoint(id):

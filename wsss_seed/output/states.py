@@ -97,7 +97,8 @@ def _state(record: Outline, run: str | None, layout: Layout, image: str) -> Stat
         if image and record.image is not None and not _fits(record.image, image):
             return State.REPLACED
         if run is not None:
-            os.stat(f"{run}/{CONFIDENCE}/{name}.png")
+            if not os.access(f"{run}/{CONFIDENCE}/{name}.png", os.F_OK):
+                return State.TODO
             os.lstat(f"{run}/{IMAGES}/{name}.jpg")
     except (OSError, ImageError):  # missing or damaged
         return State.TODO
