@@ -49,14 +49,14 @@ def replaying(recorder: RecordingSeeder, folder: Path, models, **settings) -> Re
     memory = replace(recorder.memory, asks=False)
     values = {**recorder.settings, **settings}
     own = build_seeder("dino-sam", BackendRequest(CLASSES, kept_models(memory, "cpu"), values))
-    return ReplayingSeeder(own, memory, folder, models_identity(models))
+    return ReplayingSeeder(own, memory, folder, models_identity(models), "flat")
 
 
 @pytest.fixture(scope="module")
 def kept(models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     recorder = recording(models)
-    seeder = KeepingSeeder(recorder, folder, models_identity(models))
+    seeder = KeepingSeeder(recorder, folder, models_identity(models), "flat")
     return folder, recorder, [seeder.seed(loaded(i)) for i in range(2)]
 
 
@@ -119,7 +119,7 @@ def test_a_backend_whose_answers_are_not_recorded_is_refused(models):
 
 def test_a_folder_that_takes_nothing_is_one_line(models, tmp_path):
     (tmp_path / "run").write_text("no folder")
-    seeder = KeepingSeeder(recording(models), tmp_path / "run", models_identity(models))
+    seeder = KeepingSeeder(recording(models), tmp_path / "run", models_identity(models), "flat")
     with pytest.raises(RunFolderError) as error:
         seeder.seed(loaded())
     assert "\n" not in str(error.value)
