@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,7 @@ class NearestColour:
 
     def __init__(self, contest: float = 20.0, pause: float = 0.0, deadly: int = -1) -> None:
         self.contest, self.pause, self.deadly = contest, pause, deadly
-        self.settings: dict[str, Any] = {"contest": contest}
+        self.settings: Mapping[str, Any] = {"contest": contest, "class_set": class_set_content(CLASSES)}
 
     needs_boxes = False
 
@@ -138,7 +138,7 @@ def main() -> int:
             Painted(options.images),
             seeder,
             options.out,
-            settings=seeder.settings | {"class_set": class_set_content(CLASSES)},
+            settings=seeder.settings,
             shard=(index - 1, count),
             overwrite=options.overwrite,
         ).exit_status

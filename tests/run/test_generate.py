@@ -77,7 +77,7 @@ def test_output_contract(tmp_path):
         assert record["error"] is None
         assert record["seconds"] > 0
     description = json.loads((out / "run.json").read_text())
-    assert description["settings"] == {"contest": 20.0, "orientation": "stored"}
+    assert description["settings"] == {**NearestColour().settings, "orientation": "stored"}
     assert description["totals"]["ok"] == 12
     assert description["totals"]["failed"] == 0
     assert {"wsss_seed", "python", "numpy", "pillow"} <= description["versions"].keys()

@@ -87,8 +87,8 @@ def test_outputs_lie_in_the_run_folder_with_image_and_orientation(models, kept):
         assert read_orientation(path, identity) == 6
         assert read_outputs(path, identity).image
     assert texts_path(folder).is_file()
-    assert outputs_kept(folder)(WORLD[0].id)
-    assert not outputs_kept(folder)("another")
+    assert outputs_kept(folder, "flat")(WORLD[0].id)
+    assert not outputs_kept(folder, "flat")("another")
     with pytest.raises(ImageError, match="other weights"):
         read_outputs(outputs_path(folder, WORLD[0].id, "flat"), {**identity, "precision": "fp16"})
 

@@ -23,7 +23,6 @@ from wsss_seed.errors import DataError, RunFolderError
 from wsss_seed.io.source import Source, location
 from wsss_seed.output import leases
 from wsss_seed.output.fetch import fetch
-from wsss_seed.output.identity import class_set_content
 from wsss_seed.output.leases import Leases, Worker
 from wsss_seed.output.manifest import Manifest
 from wsss_seed.output.merge import merge
@@ -39,8 +38,7 @@ IMAGES = 12
 
 def seed(out: Path | Source, images: int = IMAGES, broken: tuple[int, ...] = (), contest: float = 20.0, **options):
     seeder = NearestColour(contest)
-    settings = seeder.settings | {"class_set": class_set_content(CLASSES)}
-    return generate(Painted(images, broken), seeder, out, settings=settings, **options)
+    return generate(Painted(images, broken), seeder, out, settings=seeder.settings, **options)
 
 
 def files(run: Source) -> dict[str, bytes]:

@@ -219,6 +219,15 @@ def test_proposals_of_a_cluster_are_those_of_one_process(nodes, tmp_path):
 
 
 @pytest.mark.slow
+def test_kills_of_everything():
+    """Workers, nodes and drivers; with 30 the script does more."""
+    command = [sys.executable, str(HERE / "ray_kills.py"), "6"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "6 kills in 1 runs" in result.stdout
+
+
+@pytest.mark.slow
 def test_what_stops_one_stops_all(jobs, nodes, tmp_path, monkeypatch):
     cluster = Cluster(nodes.address, 2, cpus=1.0)
     with pytest.raises(UsageError, match="the weights are gone"):
