@@ -33,6 +33,7 @@ from wsss_seed.output.run_folder import RunFolder, confidence_path, image_path, 
 from wsss_seed.output.sheet import sheet
 from wsss_seed.output.status import status
 from wsss_seed.output.verify import repair, verify
+from wsss_seed.run.learn import _reader
 from wsss_seed.run.rounds import seed_of
 from wsss_seed.segmenter.masks import check_masks
 from wsss_seed.types import Seed
@@ -110,6 +111,12 @@ def training(run: Path) -> Any:
     return checked.digest, checked.empty, checked.pixels.tolist(), [s.id for s in data.samples], confidences
 
 
+def seeds_to_learn_from(run: Path) -> Any:
+    data = Voc(run, CLASSES)
+    read = _reader(run, data)
+    return [read(sample).tobytes() for sample in data]
+
+
 def page(run: Path) -> Any:
     result = report(run, run.parent / "report.html", truth=Voc(run, CLASSES))
     text = (run.parent / "report.html").read_text("utf-8")
@@ -131,7 +138,7 @@ def of_python(run: Path) -> Any:
     return [record.id for record in opened.records], opened.failed, opened.evaluate(Voc(run, CLASSES)).to_json()
 
 
-@pytest.mark.parametrize("read", [voc, scores, training, page, pictures, found, of_python])
+@pytest.mark.parametrize("read", [voc, scores, training, seeds_to_learn_from, page, pictures, found, of_python])
 def test_readers_find_the_same(runs: tuple[Path, Path], read: Callable[[Path], Any]):
     flat, nested = map(read, runs)
     assert repr(flat) == repr(nested)

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from tests.io.object_storage import bucket, s3, s3_server  # noqa: F401
+from wsss_seed.data.voc_layout import file_name
 
 IMAGES = 4
 
@@ -245,6 +246,25 @@ def test_other_settings_in_the_same_folder_are_refused(cli, tmp_path: Path):
     assert "0.9" in result.stderr
     assert masks(tmp_path / "seeds") == before
     assert cli(*command, "--set", "detector.box_threshold=0.9", "--overwrite").returncode == 0
+
+
+def test_files_in_nested_folders(cli, tmp_path: Path):
+    command = ("generate", "--dataset", "toyland", "--images", 2, "--json")
+    flat = json.loads(cli(*command, "--out", "flat").stdout)
+    nested = json.loads(cli(*command, "--out", "seeds", "--layout", "nested").stdout)
+    assert nested["evaluation"] == flat["evaluation"]
+    names = (tmp_path / "seeds/ImageSets/Segmentation/test.txt").read_text().split()
+    assert names == [file_name(f"test_00000{i}", "nested") for i in range(2)]
+    assert all((tmp_path / f"seeds/SegmentationClass/{name}.png").exists() for name in names)
+    assert json.loads(cli(*command, "--out", "seeds").stdout)["skipped"] == 2
+    refused = cli(*command, "--out", "seeds", "--layout", "flat")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1] == (
+        "error: seeds: this run has the layout nested; leave --layout out to continue it, use --overwrite to start it "
+        "again, or choose another --out"
+    )
+    unknown = cli(*command, "--out", "seeds", "--layout", "deep")
+    assert "error: unknown layout 'deep'; known: flat, nested" in unknown.stderr
 
 
 def test_hard_images(cli, tmp_path: Path):

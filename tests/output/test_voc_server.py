@@ -35,6 +35,16 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+def test_nested_label_maps(run: Path, tmp_path: Path):
+    nested = tmp_path / "nested"
+    for index, name in enumerate(IDS):
+        write_mask(mask_path(nested, name, "nested"), label_map(index), GREY)
+    (nested / "run.json").write_text('{"layout": "nested"}')
+    pack(run, tmp_path / "flat.tar", VOC, IDS)
+    pack(nested, tmp_path / "nested.tar", VOC, IDS)
+    assert (tmp_path / "nested.tar").read_bytes() == (tmp_path / "flat.tar").read_bytes()
+
+
 def read_back(path: Path) -> dict[str, bytes]:
     """Every member of an archive, by name."""
     if path.suffix == ".zip":

@@ -89,6 +89,22 @@ def test_the_same_masks_without_a_model(world, kept, tmp_path, no_models, monkey
     assert (resumed.result.made, resumed.result.skipped) == (0, 5)
 
 
+def test_a_nested_run_keeps_its_outputs_nested(world, kept, tmp_path, no_models, monkeypatch):
+    monkeypatch.undo()
+    nested = ws.generate(world, out=tmp_path / "nested", keep_evidence=True, layout="nested", **CPU)
+    for sample in world:
+        own = outputs_path(nested.path, sample.id, "nested").read_bytes()
+        assert own == outputs_path(kept.path, sample.id, "flat").read_bytes()
+        assert nested.explain(sample.id).picture().tobytes() == kept.explain(sample.id).picture().tobytes()
+    resumed = ws.generate(world, out=nested.path, keep_evidence=True, **CPU)
+    assert resumed.result.made == 0
+    flat = kept.reseed(WIDER, out=tmp_path / "flat again", device="cpu", progress=False)
+    again = nested.reseed(WIDER, out=tmp_path / "nested again", device="cpu", progress=False)
+    assert not again.failed
+    for sample in world:
+        assert mask_path(again.path, sample.id, "nested").read_bytes() == masks(flat.path)[f"{sample.id}.png"]
+
+
 def test_a_reseeded_run_is_a_run(world, kept, tmp_path):
     again = kept.reseed(out=tmp_path / "again", detector={"box_threshold": 0.3}, device="cpu", progress=False)
     assert again.evaluate().miou > 0.5

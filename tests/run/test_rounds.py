@@ -20,8 +20,9 @@ from tests.run import killed_runs
 from tests.run.painted import CLASSES, paint
 from wsss_seed.data.images import read_labels
 from wsss_seed.data.voc import Voc
+from wsss_seed.data.voc_layout import file_name
 from wsss_seed.errors import WsssError
-from wsss_seed.io.files import write_text
+from wsss_seed.io.files import write_json, write_text
 from wsss_seed.io.png import write_confidence, write_mask
 from wsss_seed.output.run_folder import confidence_path, mask_path
 from wsss_seed.run.rounds import seed_of
@@ -45,6 +46,21 @@ def write_seeds(root: Path, images: int = IMAGES) -> Path:
         write_confidence(confidence_path(root, f"{i:02}", "flat"), np.full(labels.shape, 0.6))
     write_text(root / "ImageSets" / "Segmentation" / "train.txt", "".join(f"{i:02}\n" for i in range(images)))
     write_text(root / "classes.txt", "background\nred\ngreen\nblue\n")
+    return root
+
+
+def nested_seeds(root: Path, flat: Path) -> Path:
+    """The same in the nested layout, whose list has names of files."""
+    names = [file_name(f"{i:02}", "nested") for i in range(IMAGES)]
+    for folder, suffix in (("JPEGImages", "png"), ("SegmentationClass", "png"), ("Confidence", "png")):
+        for i, name in enumerate(names):
+            path = root / folder / f"{name}.{suffix}"
+            path.parent.mkdir(parents=True)
+            shutil.copy(flat / folder / f"{i:02}.{suffix}", path)
+    write_text(root / "ImageSets" / "Segmentation" / "train.txt", "".join(f"{name}\n" for name in names))
+    shutil.copy(flat / "classes.txt", root)
+    about = {"contract": 2, "settings": {}, "versions": {}, "started": "", "finished": None, "totals": None}
+    write_json(root / "run.json", about | {"layout": "nested"})
     return root
 
 
@@ -94,6 +110,16 @@ def undisturbed(seeds: Path, tmp_path_factory) -> Path:
     status, _, messages = finish(*command(seeds, out, "--json"))
     assert status == 0, messages
     return out
+
+
+def test_rounds_on_nested_seeds(undisturbed: Path, seeds: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    status, _, messages = finish(*command(nested_seeds(tmp_path / "seeds", seeds), out))
+    assert status == 0, messages
+    for name in ("predictions", "fused"):
+        for i in range(IMAGES):
+            own = mask_path(out / "round-1" / name, f"{i:02}", "nested").read_bytes()
+            assert own == mask_path(undisturbed / "round-1" / name, f"{i:02}", "flat").read_bytes()
 
 
 def test_each_round_has_its_folder(undisturbed: Path, seeds: Path):
