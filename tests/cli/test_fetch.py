@@ -35,7 +35,7 @@ def test_a_run_on_object_storage_from_generate_to_report(cli, storage, tmp_path)
         assert (result.returncode, said in result.stdout) == (0, True), result.stdout + result.stderr
     refused = cli("report", url, env=environment)
     assert refused.returncode == 2
-    assert "this command works on local runs; copy it first: wsss-seed fetch URL DIR" in refused.stderr
+    assert f"this command works on local runs; copy it first: wsss-seed fetch {url} DIR" in refused.stderr
     copied = cli("fetch", url, "copy", env=environment)
     assert (copied.returncode, copied.stdout) == (0, "2 masks copied to copy\n"), copied.stderr
     assert cli("fetch", url, "copy", env=environment).stdout == "0 masks copied to copy, 2 were there\n"
@@ -65,6 +65,22 @@ def test_generate_with_evidence_needs_a_folder(cli, storage):
     url, environment = storage
     result = cli("generate", "--dataset", "toyland", "--images", 2, "--out", url, "--keep-evidence", env=environment)
     assert (result.returncode, "--keep-evidence needs a local folder" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("proposals", "--dataset", "toyland", "--out", "s3://me:hush@b/x"), "--out"),
+        (("export", "coco", "seeds", "gs://b/x"), "out"),
+        (("train-seg", "seeds", "--out", "s3://b/x"), "--out"),
+    ],
+)
+def test_urls_where_paths_belong(cli, tmp_path, arguments, option):
+    result = cli(*arguments)
+    assert result.returncode == 2
+    assert f"a URL, but {option} takes a local path" in result.stderr
+    assert "hush" not in result.stderr
+    assert not [*tmp_path.glob("*s*:*")]  # pathlib would make a folder s3:
 
 
 def test_credentials_in_the_url_are_not_shown(cli, storage):

@@ -5,12 +5,16 @@ Typer shows sections only with rich markup, which would interpret brackets in th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ..errors import UsageError
+from ..io.source import redacted
 from . import verbosity
 
 _SECTIONS = {
@@ -24,6 +28,8 @@ _SECTIONS = {
     "Output": "--out --layout --overwrite --keep-evidence --cache --copy --voc-archive --competition --json",
 }
 """Section -> its options in order; all others, such as --seed and --help, are under General."""
+
+_URL_AS_PATH = re.compile(r"([a-z][a-z0-9+.-]+):/+", re.IGNORECASE)  # pathlib leaves one slash of a URL
 
 _FEW = 10
 """Up to this number of options need no sections."""
@@ -89,7 +95,22 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         verbosity.set_up(ctx)
+        self._refuse_urls(ctx)
         return super().invoke(ctx)
+
+    def _refuse_urls(self, ctx: Any) -> None:
+        """Raise UsageError for a URL in place of a path, of which pathlib would make a folder ``s3:``."""
+        for param in self.get_params(ctx):
+            value = ctx.params.get(param.name or "")
+            kind = getattr(getattr(param, "type", None), "name", "")  # older versions of typer convert it later
+            if (isinstance(value, Path) or kind == "path") and _URL_AS_PATH.match(str(value)):
+                url = redacted(_URL_AS_PATH.sub(r"\1://", str(value)))
+                if param.name == "run":
+                    raise UsageError(
+                        f"{url}: this command works on local runs; copy it first: wsss-seed fetch {url} DIR (status, "
+                        "merge, verify and evaluate read URLs)"
+                    )
+                raise UsageError(f"{url}: a URL, but {max(param.opts, key=len)} takes a local path")
 
     def get_help(self, ctx: Any) -> str:
         return _help(self, ctx)

@@ -26,7 +26,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -94,8 +93,6 @@ STEWARD = "steward"
 """Name of the lease under which a worker opens the folder, plans or merges."""
 
 _MAX_DEPTH = 32  # nesting of run.json; ours has four levels
-
-_URL_AS_PATH = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)", re.IGNORECASE)  # pathlib leaves one slash
 
 _NAME_TROUBLE = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ, errno.EINVAL}
 
@@ -754,11 +751,6 @@ def existing_run(path: Location) -> dict[str, Any]:
     Raises WsssError if there is no such folder, if it is not a run folder, or like ``read_run``.
     """
     if not path.is_dir():
-        if _URL_AS_PATH.match(str(path)):
-            raise RunFolderError(
-                f"{path}: this command works on local runs; copy it first: wsss-seed fetch URL DIR (status, merge, "
-                "verify and evaluate read URLs)"
-            )
         raise RunFolderError(f"{path}: no such folder; give the folder of a run")
     run = read_run(path)
     if run is None:
