@@ -1,10 +1,13 @@
 """How time and memory grow with the number of images, for a seeder that does nothing.
 
-``python tests/benchmarks/bench_growth.py [--most 1000000] [--keep FOLDER]``
+``python tests/benchmarks/bench_growth.py [--most 1000000] [--form folders ...] [--folder FOLDER]``
 
 For 10^3, 10^4, ... images, each in a process of its own: a run of a few images that makes masks, for the time of an
-image; and a run whose masks are all made, which is what a resumed run does before its first image. The files are hard
-links to a few, so that a million of them fit on a small disk.
+image; and a run whose masks are all made, which is what a resumed run does before its first image and after its last.
+The files are hard links to a few, so that a million of them fit on a small disk.
+
+Forms: ``folders``, images in folders of a thousand; ``flat`` and ``nested``, images in one folder, in run folders of
+these layouts.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +29,8 @@ from PIL import Image
 
 from wsss_seed.data.classes import ClassSet, voc_palette
 from wsss_seed.data.folder import Folder
+from wsss_seed.data.voc_layout import Layout
+from wsss_seed.io.progress import Progress
 from wsss_seed.io.stamp import Stamp
 from wsss_seed.output.manifest import Record
 from wsss_seed.output.run_folder import confidence_path, fingerprint, image_path, mask_path
@@ -33,6 +39,8 @@ from wsss_seed.types import LoadedSample, Seed
 
 CATS = ClassSet("cats", ("cat", "dog"), (("cat",), ("dog",)), ("cat", "dog"), ("grass",), voc_palette())
 FOLDER, LINKS = 1000, 50_000
+FORMS: dict[str, Layout] = {"folders": "flat", "flat": "flat", "nested": "nested"}
+SCORED = 10_000  # label maps that are scored at most
 
 
 class Nothing:
@@ -61,39 +69,42 @@ class Links:
         os.link(self.source, path)
 
 
-def names(images: int) -> list[str]:
-    return [f"{i // FOLDER:04}/image_{i:08}" for i in range(images)]
+def names(images: int, form: str) -> list[str]:
+    return [f"{i // FOLDER:04}/" * (form == "folders") + f"image_{i:08}" for i in range(images)]
 
 
-def prepare(home: Path, images: int) -> None:
+def prepare(home: Path, images: int, form: str) -> None:
     """Photographs, and a run folder in which all masks are made."""
-    photos, run, sources = home / "photos", home / "run", home / "sources"
+    photos, run, sources, layout = home / "photos", home / "run", home / "sources", FORMS[form]
     sources.mkdir(parents=True)
     dice = np.random.default_rng(0)
     Image.fromarray(dice.integers(0, 255, (24, 32, 3), np.uint8)).save(sources / "photo.jpg")
-    (photos / "x").mkdir(parents=True)
-    os.link(sources / "photo.jpg", photos / "x/one.jpg")
-    generate(Folder(photos, CATS), Nothing(), run, settings=Nothing.settings)  # for one mask and its record
-    places = {"mask": mask_path(run, "x/one", "flat"), "confidence": confidence_path(run, "x/one", "flat")}
+    photos.mkdir()
+    os.link(sources / "photo.jpg", photos / "one.jpg")
+    generate(Folder(photos, CATS), Nothing(), run, settings=Nothing.settings, layout=layout)  # a mask and its record
+    (photos / "one.jpg").unlink()
+    places = {"mask": mask_path(run, "one", layout), "confidence": confidence_path(run, "one", layout)}
     links = {"photo": Links(sources / "photo.jpg")}
     for kind, path in places.items():
-        (sources / f"{kind}.png").write_bytes(path.read_bytes())
+        path.rename(sources / f"{kind}.png")
         links[kind] = Links(sources / f"{kind}.png")
     for link in links.values():
         os.utime(link.source, (1_700_000_000,) * 2)
     stamps = {kind: Stamp.of(link.source) for kind, link in links.items()}
     line = json.loads((run / "manifest.jsonl").read_text())
     settings = fingerprint({**Nothing.settings, "orientation": "stored"})
+    known: set[Path] = set()
     with open(run / "manifest.jsonl", "wb") as manifest:
-        for i, id in enumerate(names(images)):
-            if i % FOLDER == 0:
-                for folder in (photos, mask_path(run, "x", "flat").parent, confidence_path(run, "x", "flat").parent):
-                    (folder / id.partition("/")[0]).mkdir()
-                (image_path(run, "x", "flat").parent / id.partition("/")[0]).mkdir()
-            links["photo"].at(photos / f"{id}.jpg")
-            links["mask"].at(mask_path(run, id, "flat"))
-            links["confidence"].at(confidence_path(run, id, "flat"))
-            image_path(run, id, "flat").symlink_to(photos / f"{id}.jpg")
+        for id in names(images, form):
+            photo, link = photos / f"{id}.jpg", image_path(run, id, layout)
+            mask, confidence = mask_path(run, id, layout), confidence_path(run, id, layout)
+            for folder in {path.parent for path in (photo, link, mask, confidence)} - known:
+                folder.mkdir(parents=True, exist_ok=True)
+                known.add(folder)
+            links["photo"].at(photo)
+            links["mask"].at(mask)
+            links["confidence"].at(confidence)
+            link.symlink_to(photo)
             record = Record(
                 id,
                 "ok",
@@ -108,24 +119,46 @@ def prepare(home: Path, images: int) -> None:
                 finished=line["finished"],
             )
             manifest.write(record.to_line())
-    (photos / "x/one.jpg").unlink()
-    (photos / "x").rmdir()
-    (mask_path(run, "x/one", "flat")).unlink()
+
+
+class Watch(Progress):
+    """Notes when the first image would be processed."""
+
+    def __init__(self) -> None:
+        self.started = 0.0
+
+    def start(self, total: int, finished: int, processed: Sequence[bool] = ()) -> None:
+        self.started = time.monotonic()
+
+    def stop(self) -> None:
+        pass
 
 
 def measure(home: Path) -> None:
     """Resume twice: the first run after others has a manifest to write, the second has nothing to do."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    times = []
-    for _ in range(2):
-        start = time.monotonic()
+    found: dict[str, float] = {}
+    for what in ("first", "again"):
+        watch, begin = Watch(), time.monotonic()
         data = Folder(home / "photos", CATS)
-        listed = time.monotonic() - start
-        result = generate(data, Nothing(), home / "run", settings=Nothing.settings)
-        times.append(time.monotonic() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    values = {"images": len(result.ids), "skipped": result.skipped, "listed": listed, "times": times}
-    print(json.dumps({**values, "memory": (peak - before) * 1024}))
+        listed = time.monotonic()
+        result = generate(data, Nothing(), home / "run", settings=Nothing.settings, progress=watch)
+        ended = time.monotonic()
+        times = {"listed": listed - begin, "start": watch.started - listed, "end": ended - watch.started}
+        found |= {f"{what} {name}": seconds for name, seconds in times.items()} | {what: ended - begin}
+    found["memory"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    from wsss_seed.evaluation.evaluate import evaluate  # their imports would hide what was measured
+    from wsss_seed.output.status import status
+
+    found |= {"images": len(result.ids), "skipped": result.skipped}
+    begin = time.monotonic()
+    found["done"] = status(home / "run").done
+    found["status"] = time.monotonic() - begin
+    if len(data) <= SCORED:
+        begin = time.monotonic()
+        assert evaluate(home / "run", home / "run").complete
+        found["evaluate"] = time.monotonic() - begin
+    print(json.dumps(found))
 
 
 def fresh(home: Path, images: int) -> float:
@@ -143,6 +176,7 @@ def fresh(home: Path, images: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--most", type=int, default=1_000_000)
+    parser.add_argument("--form", nargs="*", choices=FORMS, default=list(FORMS))
     parser.add_argument("--folder", type=Path, help="where the files are made, by default a temporary folder")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -151,19 +185,20 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         print(f"a new mask of 32 x 24 pixels: {fresh(Path(folder) / 'fresh', 2000):.2f} ms")
-        print(f"{'images':>9} {'list s':>7} {'start and end s':>16} {'again s':>8} {'bytes per image':>16}")
+    columns = {"list": "again listed", "start": "again start", "end": "first end", "again": "again", "status": "status"}
+    shown = " | ".join(f"{name}, s" for name in (*columns, "evaluate"))
+    print(f"| form | images | {shown} | bytes per image |\n|{' --- |' * (len(columns) + 4)}")
+    for form in options.form:
         images = 1000
         while images <= options.most:
-            home = Path(folder) / str(images)
-            prepare(home, images)
-            command = [sys.executable, __file__, "--measure", str(home)]
-            found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-            assert found["skipped"] == found["images"] == images, found
-            first, again = found["times"]
-            print(
-                f"{images:9} {found['listed']:7.2f} {first:16.2f} {again:8.2f} {found['memory'] / images:16.0f}",
-                flush=True,
-            )
+            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+                prepare(Path(folder), images, form)
+                command = [sys.executable, __file__, "--measure", folder]
+                found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+            assert found["skipped"] == found["images"] == found["done"] == images, found
+            cells = [f"{found[name]:.2f}" for name in columns.values()]
+            cells += [f"{found['evaluate']:.2f}" if "evaluate" in found else "", f"{found['memory'] / images:.0f}"]
+            print(f"| {form} | {images} | {' | '.join(cells)} |", flush=True)
             images *= 10
 
 

@@ -58,6 +58,7 @@ from ..io.files import (
     remove_tree,
     write_bytes,
     write_json,
+    write_lines,
     write_text,
 )
 from ..io.png import mask_bytes, write_confidence, write_rgb
@@ -160,7 +161,7 @@ class RunFolder:
         self._palette = class_set.palette
         self._settings = plain(settings)
         self._fingerprint = fingerprint(self._settings)
-        self._own_folders: set[Path] = set()
+        self._own_folders: set[str] = set()  # not as paths: nested runs have 200,000
         try:
             _refuse_foreign(path)
             path.mkdir(parents=True, exist_ok=True)
@@ -496,7 +497,8 @@ class RunFolder:
                         yield line
 
         compact(self.path, lines())
-        write_text(list_file, "".join(f"{file_name(id, self.layout)}\n" for id in done))
+        list_file.parent.mkdir(parents=True, exist_ok=True)
+        write_lines(list_file, (f"{file_name(id, self.layout)}\n".encode() for id in done))
         now = {"finished": _now(), "totals": totals.to_json() | {"images": images}}
         write_json(self.path / RUN, about | now)
         self._clean(everything=left == 0)
@@ -535,7 +537,7 @@ class RunFolder:
 
     def _refuse_links(self, folder: Location) -> None:
         """Raise WsssError if a folder below this one, or one on the path to it, is a link, which would be followed."""
-        if isinstance(folder, Source) or folder in self._own_folders:
+        if isinstance(folder, Source) or str(folder) in self._own_folders:
             return
         for inner in (folder, *folder.parents):
             if inner == self.path:
@@ -544,7 +546,7 @@ class RunFolder:
                 raise RunFolderError(
                     f"{inner}: a link, but a run writes only into its own folders; remove it or choose another `out`"
                 )
-        self._own_folders.add(folder)
+        self._own_folders.add(str(folder))
 
     def __enter__(self) -> RunFolder:
         return self

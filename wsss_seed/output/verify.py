@@ -14,6 +14,7 @@ import numpy as np
 from ..data.base import Sample
 from ..data.classes import IGNORE, read_names
 from ..data.images import image_size, read_labels
+from ..data.lazy import Texts
 from ..data.voc_layout import CLASSES, LISTS, MASKS, Layout, file_name, id_of
 from ..errors import ImageError, RunFolderError
 from ..io.files import names_in, plain, write_text
@@ -87,7 +88,7 @@ def verify(run: Location, progress: Reporter | None = None) -> Verified:
     edited: list[str] = []
     checked = failed = 0
     layout = layout_of_run(about)
-    masks = list(_masks(run))  # before the manifest is read, which a running process extends
+    masks = Texts(_masks(run))  # before the manifest is read, which a running process extends
     try:
         with Manifest(run) as manifest:
             if progress is not None:
@@ -182,9 +183,11 @@ def _masks(run: Location) -> Iterator[str]:
         yield from (name for name in (run / MASKS).files() if name.endswith(".png"))
         return
     for folder, _, files in os.walk(run / MASKS):
+        inner = Path(folder).relative_to(run / MASKS)
+        prefix = f"{inner.as_posix()}/" if inner.parts else ""
         for name in files:
             if name.endswith(".png"):
-                yield (Path(folder) / name).relative_to(run / MASKS).as_posix()
+                yield prefix + name
 
 
 def repair(found: Verified) -> Verified:
