@@ -86,8 +86,11 @@ def test_it_trains_evaluates_and_leaves_what_one_needs(program, tree, tmp_path):
 
 @pytest.mark.parametrize(
     ("how", "to_all"),
-    [(signal.SIGKILL, False), (signal.SIGTERM, False), (signal.SIGTERM, True)],
-    ids=["killed", "terminated", "all processes terminated"],
+    [
+        pytest.param(signal.SIGKILL, False, id="killed"),
+        pytest.param(signal.SIGTERM, False, id="terminated", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, True, id="all processes terminated", marks=pytest.mark.slow),
+    ],
 )
 def test_killed_at_any_moment_it_ends_with_the_same_weights(program, tree, tmp_path, how, to_all):
     more = [
@@ -146,6 +149,7 @@ def test_several_processes_train_one_network(launch, program, tree, tmp_path):
     assert "train.max_iters" in line
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_saving_loses_nothing(program, tree, tmp_path):
     """The limit on the size of a file stands for a disk that takes no more."""
     more = ["--set", "train.checkpoint_interval=2"]

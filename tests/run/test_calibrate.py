@@ -196,6 +196,7 @@ def test_values_in_the_file(world, models):
     assert made.to_json()["per_class"] == {"cat": 3}
 
 
+@pytest.mark.slow
 def test_sam3(world, tmp_path):
     """With a small random SAM 3, whose scores mean nothing: what is chosen is measured, whatever it is."""
     models = ModelSet("tiny", "cpu", sam=f"hf:{saved(tmp_path / 'sam3', *sam3())}")

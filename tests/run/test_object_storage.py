@@ -154,7 +154,7 @@ def test_killed_runs_are_merged_verified_and_repaired(run):
     runs.wait_for(lambda: any(name.endswith(".done") for name in run.files()))
     process.kill()
     process.communicate()
-    time.sleep(0.1)
+    time.sleep(1.2)  # times there are in whole seconds
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(leases, "STALE", 0.05)
         merged = merge(run)

@@ -203,6 +203,7 @@ def test_an_image_that_aborts_its_process_fails_alone(jobs, tmp_path):
     assert not (tmp_path / WORK).exists()
 
 
+@pytest.mark.slow
 def test_processes_that_never_begin_are_given_up(jobs, tmp_path):
     result = execute(plan(jobs.Unreadable(2), tmp_path / "store", "cpu", "cpu"))
     assert [error for _, error in result.failed] == [
@@ -232,6 +233,7 @@ def start(out: Path, device: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
 def test_ctrl_c_leaves_a_store_that_resumes(tmp_path, device):
     process = start(tmp_path, device)

@@ -141,6 +141,7 @@ def test_each_round_has_its_folder(undisturbed: Path, seeds: Path):
         assert np.array_equal(fused[seed == prediction], seed[seed == prediction])
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_resumes_to_the_same_result(undisturbed: Path, seeds: Path, tmp_path: Path):
     """In training, while predicting, while fusing, in the second training: wherever the dice fall."""
     expected = contents(undisturbed)

@@ -23,7 +23,7 @@ import numpy as np
 from ..data.base import Sample
 from ..data.voc_layout import RUN
 from ..errors import RunFolderError
-from ..io.files import is_part, write_text
+from ..io.files import is_part, remove_parts, write_text
 from .leases import WORKER, Leases, Worker
 from .manifest import WORK, Appender, Record, read_records
 from .run_folder import STEWARD, write_error
@@ -158,7 +158,10 @@ class StoreWork:
 
     def _clean(self) -> None:
         """Remove what workers have left, but for plans that say at which images they died."""
-        for id in self._worker.others():
+        others = self._worker.others()
+        if others:
+            remove_parts([self._store])
+        for id in others:
             (self._store / WORK / f"{id}{WORKER}").unlink(missing_ok=True)
         for entry in [*(self._store / WORK).iterdir()]:
             if is_part(entry):

@@ -357,9 +357,8 @@ def test_the_enlarged_view_by_keyboard(visit, pages):
     assert page.inner_text("#viewer-title") == order[2]
     assert page.input_value("#viewer-opacity") == "56"
     page.keyboard.press("Escape")
-    until(page, "document.activeElement.closest('#gallery') !== null")
+    until(page, "name => document.activeElement.textContent === name", order[2])
     assert not is_open(page)
-    assert page.evaluate("document.activeElement.textContent") == order[2]
     assert address(page) == {"order": "id"}
 
 
