@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from wsss_seed.data.base import Sample
@@ -100,4 +102,21 @@ def test_a_run_folder_is_no_store(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(RunFolderError, match="a run folder, which is no place for mask proposals"):
         StoreWork(tmp_path, "plan")
+    assert not (tmp_path / WORK).exists()
+
+
+def test_temporary_files_of_dead_workers_are_removed(tmp_path):
+    part = tmp_path / "a/b" / f".{'0f' * 8}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"half a file")
+    with StoreWork(tmp_path, "plan"):
+        pass
+    assert part.exists()  # nobody has died
+    (tmp_path / WORK).mkdir()
+    worker = tmp_path / WORK / "0f.worker"
+    worker.write_bytes(b"{}")
+    os.utime(worker, (1.0, 1.0))
+    with StoreWork(tmp_path, "plan"):
+        pass
+    assert not part.exists()
     assert not (tmp_path / WORK).exists()
