@@ -61,6 +61,7 @@ class Places(Lazy[Path | Source]):
 
     def __init__(self, folder: Path | Source, names: Sequence[str]) -> None:
         self.folder, self.names = folder, names
+        self._local = str(folder) if isinstance(folder, Path) else ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -74,8 +75,8 @@ class Places(Lazy[Path | Source]):
     def path(self, i: int) -> str:
         """The path as a text, empty for a URL: much faster than a ``Path``."""
         name = self.names[i]
-        if isinstance(self.folder, Path) and "://" not in name:
-            return os.path.join(self.folder, name)
+        if self._local and "://" not in name:
+            return os.path.join(self._local, name)
         place = self[i]
         return "" if isinstance(place, Source) else str(place)
 

@@ -168,10 +168,17 @@ def _end_of_last_line(file: Any, block: int = 2**16) -> int:
 
 
 def read_outlines(files: Iterable[Location]) -> Iterator[Outline]:
-    """The outlines of all records of some manifest files, superseded ones included. Raises OSError."""
+    """The outlines of all records of some manifest files, superseded ones included. Raises OSError.
+
+    Their ids are not checked: for those who look them up in a dataset.
+    """
     for path in files:
         with open_file(path, _BUFFER) as file:
-            for _, outline in _scan(file):
+            for line in file:
+                try:
+                    outline = _OUTLINES.decode(line)
+                except (msgspec.MsgspecError, RecursionError):
+                    continue
                 yield outline
 
 
@@ -358,6 +365,10 @@ def _scan(file: Iterable[bytes]) -> Iterator[tuple[int, Outline]]:
     """The valid records of a file, each with the offset of its line in bytes."""
     offset = 0
     for line in file:
-        with suppress(ValueError):  # incomplete or damaged; the image is simply processed again
-            yield offset, outline_of(line)
+        try:
+            outline = outline_of(line)
+        except ValueError:  # incomplete or damaged; the image is simply processed again
+            pass
+        else:
+            yield offset, outline
         offset += len(line)
