@@ -7,6 +7,7 @@ import json
 import random
 import threading
 import time
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -300,3 +301,23 @@ def test_credentials_that_expire_stop_the_run_and_it_resumes(tmp_path, monkeypat
     server.shutdown()
     server.server_close()
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_an_image_costs_few_requests(run, monkeypatch):
+    s3fs = pytest.importorskip("s3fs")
+    asked: Counter[str] = Counter()
+    call = s3fs.S3FileSystem._call_s3
+
+    async def counted(self, method, *args, **kwargs):
+        asked[method] += 1
+        return await call(self, method, *args, **kwargs)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", counted)
+    seed(run, images=8)
+    first = asked.copy()
+    asked.clear()
+    seed(run.parent / "second", images=72)
+    each = {method: (number - first[method]) / 64 for method, number in asked.items()}
+    # Per image: looking for the mask, writing it with confidence and (drawn) image, its time; per shard of 8 some more.
+    assert each["put_object"] < 4, each
+    assert sum(each.values()) < 8, each
