@@ -279,6 +279,7 @@ class Leases:
     def __init__(self, folder: Location, worker: Worker) -> None:
         self._folder, self._worker = folder, worker
         self._seen: dict[Lease, float] = {}  # when a lease was last known to be held
+        self._asking = threading.Lock()
 
     def take(self, name: str, numbers: Sequence[int] = ()) -> Lease | None:
         """Take a lease; None if another worker has it, or has just given it back.
@@ -315,14 +316,18 @@ class Leases:
             self._path(name, lease.number).unlink(missing_ok=True)  # last: the highest number is the valid one
 
     def held(self, lease: Lease) -> bool:
-        """Whether a lease is still valid."""
-        remote = isinstance(self._folder, Source)
-        if remote and time.monotonic() - self._seen.get(lease, -TRUST) < TRUST:
-            return True
-        held = self._path(lease.name, lease.number).exists() and not self._path(lease.name, lease.number + 1).exists()
-        if held and remote:
-            self._seen[lease] = time.monotonic()
-        return held
+        """Whether a lease is still valid. May be called from threads."""
+        if not isinstance(self._folder, Source):
+            return self._is_held(lease)
+        with self._asking:
+            if time.monotonic() - self._seen.get(lease, -TRUST) >= TRUST:
+                if not self._is_held(lease):
+                    return False
+                self._seen[lease] = time.monotonic()
+        return True
+
+    def _is_held(self, lease: Lease) -> bool:
+        return self._path(lease.name, lease.number).exists() and not self._path(lease.name, lease.number + 1).exists()
 
     def note(self, lease: Lease, image: str) -> None:
         """Record that the worker is processing this image alone."""

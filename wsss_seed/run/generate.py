@@ -21,7 +21,7 @@ from ..data.selection import select
 from ..data.voc_layout import Layout
 from ..errors import ImageError, RunFolderError
 from ..io.progress import Reporter
-from ..io.source import Location, Source
+from ..io.source import Location, Source, is_url
 from ..io.stamp import Stamp
 from ..output.manifest import Record
 from ..output.run_folder import RunFolder, write_error
@@ -215,7 +215,15 @@ def generate(
 
         def process(some: Iterable[Sample]) -> None:
             process_samples(
-                some, load, make, save, fail, size=lambda loaded: loaded.upright.image.nbytes, prefetch=prefetch
+                some,
+                load,
+                make,
+                save,
+                fail,
+                size=lambda loaded: loaded.upright.image.nbytes,
+                prefetch=prefetch,
+                readers=_threads(samples[0].file if len(samples) else None),
+                writers=_threads(out),
             )
 
         shared = SharedWork(work, process, lambda sample, error: fail(sample, error, 0.0))
@@ -247,6 +255,11 @@ def generate(
         replaced=work.plan.replaced,
         turned=turned,
     )
+
+
+def _threads(place: Location | None) -> int:
+    """Threads that read or write at a place. Behind a URL each waits for answers most of the time."""
+    return 8 if isinstance(place, Source) and is_url(place.place) else 2
 
 
 def _stamp(sample: Sample) -> Stamp | None:

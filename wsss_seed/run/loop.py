@@ -28,6 +28,8 @@ def process_samples(
     *,
     size: Callable[[L], int] = lambda _: 0,
     prefetch: int = 2,
+    readers: int = 2,
+    writers: int = 2,
 ) -> None:
     """Process every sample with ``make``, while threads load later samples and save earlier results.
 
@@ -41,6 +43,7 @@ def process_samples(
         fail: called from threads with a sample that could not be loaded or processed, the error, and the seconds.
         size: what a loaded sample holds in bytes; of large images fewer results wait to be saved.
         prefetch: number of samples to load ahead.
+        readers, writers: number of threads that load and save.
 
     Raises:
         WsssError: an error that would affect every image.
@@ -49,8 +52,8 @@ def process_samples(
     # Only the writer's threads write, so an interrupt of this thread cannot truncate a line.
     with (
         interruptible() as asked,
-        BackgroundWriter[None](workers=2, depth=4) as writer,
-        closing(prefetch_map(load, samples, workers=2, depth=prefetch)) as images,
+        BackgroundWriter[None](workers=writers, depth=2 * writers) as writer,
+        closing(prefetch_map(load, samples, workers=readers, depth=max(prefetch, readers))) as images,
     ):
         for sample, image in images:
             if asked():
