@@ -75,7 +75,7 @@ def test_sections_of_generate():
     titles = [line for line in text.splitlines() if line and not line.startswith(" ") and line.endswith(":")]
     assert titles == [
         "Images:",
-        "Drawn images (toyland):",
+        "Drawn images:",
         "Method:",
         "Models and devices:",
         "Several machines:",

@@ -14,6 +14,7 @@ from .. import __version__
 from ..errors import WsssError, broken_library, one_line, out_of_memory
 from ..io.signals import exit_on_signal, leave, leaves_at_once
 from . import (
+    bench,
     calibrate,
     datasets,
     doctor,
@@ -77,6 +78,7 @@ app.command("fetch", cls=Command)(fetch.fetch)
 app.command("verify", cls=Command)(verify.verify)
 app.command("settings", cls=Command)(settings.settings)
 app.command("doctor", cls=Command)(doctor.doctor)
+app.command("bench", cls=Command)(bench.bench)
 app.add_typer(models.app, name="models")
 app.add_typer(datasets.app, name="datasets")
 

@@ -19,11 +19,11 @@ from . import verbosity
 
 _SECTIONS = {
     "Images": "--dataset --root --list --split --classes --labels --gt --limit --sample --orientation --pred",
-    "Drawn images (toyland)": "--images --difficulty",
+    "Drawn images": "--images --difficulty",
     "Validation": "--val --val-dataset --val-root --val-split --val-images --val-masks --val-count --val-difficulty",
     "Method": "--backend --task --preset --prompts --stage --seeds --recipe --network --encoder --encoder-weights "
     "--rounds --scales --flip --window --sharpen --policy --finished --from --set --config",
-    "Models and devices": "--models --clip --sam --detector --device --precision --workers --offline",
+    "Models and devices": "--models --clip --sam --detector --device --precision --workers --peers --offline",
     "Several machines": "--shard --engine --address --gpus-per-worker --cpus-per-worker --shards",
     "Output": "--out --layout --overwrite --keep-evidence --cache --copy --voc-archive --competition --json",
 }
@@ -61,6 +61,7 @@ EXAMPLES = {
     "datasets check": 'wsss-seed datasets check --dataset folder --root photos --classes "cat, dog"',
     "datasets make": "wsss-seed datasets make toyland --out toyland",
     "doctor": "wsss-seed doctor --time",
+    "bench": "wsss-seed bench --models base --images 3",
 }
 """Command -> a command line for its help."""
 

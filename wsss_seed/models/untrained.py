@@ -7,7 +7,8 @@ downloaded. Tokenizers are built from vocabularies at hand; texts have about as 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from copy import copy
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from .clip import _without_log
 from .libraries import library_models
-from .zoo import TINY, find_weights
+from .zoo import TINY, ModelSet, find_weights
 
 _CONFIGS = Path(str(files(__package__))) / "configs"
 
@@ -46,6 +47,35 @@ def untrained(role: str, name: str, device: str, precision: str) -> Any:
         return _of_transformers(name, device, precision)
     config = weights.checkpoint.config if weights.checkpoint else weights.spec.partition(":")[0]
     return {"clip": _clip, "sam": _sam, "detector": _grounding_dino}[role](config, name, device, precision)
+
+
+def needs_random(models: ModelSet, role: str) -> bool:
+    """Whether a model of a set has not been downloaded, but its architecture is known."""
+    return not models.downloaded(role) and is_known(role, models.names[role])
+
+
+def with_random_weights(models: ModelSet, roles: Iterable[str]) -> tuple[ModelSet, dict[str, Any]]:
+    """A model set with random weights where its own have not been downloaded; they are the same every time.
+
+    Args:
+        models: the set, for its backend.
+        roles: the models that are needed.
+
+    Returns:
+        A set that downloads nothing for models whose architecture is known, and its models with random weights by role.
+    """
+    import torch
+
+    own = copy(models)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        random = {
+            role: untrained(role, models.names[role], models.device, models.precision)
+            for role in roles
+            if needs_random(models, role)
+        }
+    own.__dict__ |= {**random, "for_backend": lambda _: own}
+    return own, random
 
 
 def _clip(config: str, name: str, device: str, precision: str) -> Any:

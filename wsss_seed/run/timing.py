@@ -14,7 +14,7 @@ from PIL import Image
 from ..data.classes import load_class_set
 from ..data.toyland.scene import draw
 from ..models.sam3 import Sam3
-from ..models.untrained import is_known, untrained
+from ..models.untrained import needs_random, untrained
 from ..models.zoo import ModelSet
 from ..seeding.detection.classification import view_boxes
 
@@ -59,7 +59,7 @@ def time_models(models: ModelSet) -> list[ModelTime]:
     """
     found = []
     for role in models.names:
-        bare = not models.downloaded(role) and is_known(role, models.names[role])
+        bare = needs_random(models, role)
         model = untrained(role, models.names[role], models.device, models.precision) if bare else _load(models, role)
         seconds = _seconds(partial(_work, role, model), models.device)
         found.append(ModelTime(role, models.names[role], seconds, bare))
