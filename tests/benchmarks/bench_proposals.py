@@ -16,7 +16,6 @@ removes no duplicates, so that every candidate becomes a mask.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import resource
 import time
@@ -30,10 +29,10 @@ import torch
 from PIL import Image
 from pycocotools import mask as rle
 from segment_anything import SamAutomaticMaskGenerator
-from segment_anything.modeling.image_encoder import Attention
 
 from wsss_seed.data.images import read_rgb
 from wsss_seed.data.toyland import draw
+from wsss_seed.models.peers import library_sam
 from wsss_seed.models.sam import Sam
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.proposals.generate import ProposalSettings, generate_proposals
@@ -54,14 +53,6 @@ def library_rules(iou: float, stability: float, offset: float) -> ProposalSettin
         min_mask_region_area=0,
         level_overlap_thresh=0.0,
     )
-
-
-def as_published(sam: Sam) -> Any:
-    """The same weights in the library's own model, with its own attention."""
-    model = copy.deepcopy(sam.model)
-    for block in model.image_encoder.blocks:
-        block.attn.__class__ = Attention
-    return model
 
 
 def timed(make: Callable[[], Any], sam: Sam) -> tuple[float, Any]:
@@ -85,7 +76,7 @@ def compare(sam: Sam, images: Iterator[np.ndarray], iou: float, stability: float
     """Seconds, ratio, and matches both ways."""
     settings = library_rules(iou, stability, offset)
     library = SamAutomaticMaskGenerator(
-        as_published(sam),
+        library_sam(sam),
         pred_iou_thresh=iou,
         stability_score_thresh=stability,
         stability_score_offset=offset,

@@ -6,6 +6,11 @@ import re
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def _small(monkeypatch) -> None:
+    monkeypatch.setattr("wsss_seed.run.bench._SIZE", (160, 120))
+
+
 def test_a_table_of_stages(cli):
     done = cli("bench", "--models", "tiny", "--images", 1, "--device", "cpu")
     assert done.returncode == 0, done.stderr
@@ -26,7 +31,9 @@ def test_json_of_clip_sams_with_peers(cli):
     assert found["backend"] == "clip-sams"
     assert found["models"] == {"clip": "tiny-regions", "sam": "tiny"}
     assert found["settings"]["proposals.points_per_side"] == 4
-    assert [pair["peer"] for pair in found["peers"]] == ["SamAutomaticMaskGenerator", "CLIP-ES's loop"]
+    assert [pair["peer"] for pair in found["peers"]] == [
+        "SamPredictor", "SamAutomaticMaskGenerator", "CLIP-ES's loop",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

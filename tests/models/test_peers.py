@@ -6,7 +6,7 @@ import torch
 from pycocotools import mask as rle
 
 from wsss_seed.data.toyland import draw
-from wsss_seed.models.peers import clip_es_maps, grounded_sam, library_sam, mask_generator
+from wsss_seed.models.peers import clip_es_maps, grounded_sam, image_encoder, library_sam, mask_generator
 from wsss_seed.models.sam_attention import FusedAttention
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.clip_sams.cam import softmax_gradcam
@@ -23,6 +23,11 @@ def test_a_sam_with_the_attention_of_the_library(models):
     library = library_sam(models.sam)
     assert not any(isinstance(block.attn, FusedAttention) for block in library.image_encoder.blocks)
     assert all(isinstance(block.attn, FusedAttention) for block in models.sam.model.image_encoder.blocks)
+
+
+def test_the_encoder_of_segment_anything(models):
+    theirs = image_encoder(library_sam(models.sam))(IMAGE)
+    torch.testing.assert_close(models.sam.embed(IMAGE).features, theirs, rtol=1e-3, atol=1e-3)
 
 
 def test_the_generator_of_segment_anything(models):

@@ -11,8 +11,8 @@ from tests.small_hf import picture
 from wsss_seed.models.clip import load_clip
 from wsss_seed.models.hf_detector import HfDetector, load_hf_detector
 from wsss_seed.models.hf_masks import HfMasks, load_hf_masks
-from wsss_seed.models.untrained import _clip_tokenizer, is_known, untrained
-from wsss_seed.models.zoo import HUB, model_sets
+from wsss_seed.models.untrained import _clip_tokenizer, is_known, untrained, with_random_weights
+from wsss_seed.models.zoo import HUB, ModelSet, model_sets
 
 IN_SETS = sorted({(role, name) for spec in model_sets().values() for role, name, _ in spec.models()})
 HUB_MODELS = [(role, name) for role, name in IN_SETS if name.startswith(HUB) and "sam3" not in name]
@@ -40,6 +40,21 @@ def test_a_clip_of_open_clip():
     assert clip.image_size == 256
     assert clip.encode_views(picture(), np.array([[0, 0, 110, 70.0]])).shape == (1, 512)
     assert clip.encode_text(["a cat"]).shape == (1, 512)
+
+
+def test_a_set_with_random_weights_for_what_is_not_downloaded(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    models = ModelSet("tiny", "cpu", clip="ViT-B-32-256:datacomp_s34b_b86k").for_backend("clip-sams")
+    state = torch.random.get_rng_state()
+    own, random = with_random_weights(models, ("clip", "sam"))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert random.keys() == {"clip"}
+    assert own.clip is random["clip"]
+    assert own.for_backend("clip-sams") is own
+    assert own.sam.name.endswith("tiny")
+    assert "clip" not in vars(models)
+    again = with_random_weights(models, ("clip",))[0]
+    torch.testing.assert_close(again.clip.encode_text(["a cat"]), own.clip.encode_text(["a cat"]), rtol=0, atol=0)
 
 
 @pytest.mark.slow

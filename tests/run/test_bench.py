@@ -19,7 +19,13 @@ from wsss_seed.run import bench as module
 from wsss_seed.run.bench import DETECTOR, MODEL_STAGES, ROLES, STAGES, BenchResult, bench, choose_models, matmul_rate
 
 FEW = {"proposals.points_per_side": 6, "proposals.crop_n_layers": 0}
+SIZE = (160, 120)
 SETTINGS: dict[str, dict[str, Any]] = {"dino-sam": {}, "clip-sams": FEW}
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch) -> None:
+    monkeypatch.setattr(module, "_SIZE", SIZE)
 
 
 @pytest.fixture(scope="module", params=list(ROLES))
@@ -37,6 +43,7 @@ def measured(request, tmp_path_factory) -> SimpleNamespace:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WSSS_SEED_HOME", str(kept / "home"))
         patch.setattr(module, "generate", keeping)
+        patch.setattr(module, "_SIZE", SIZE)
         models, _ = choose_models("tiny", backend, "cpu", "auto", {})
         result = bench(models, backend, images=2, settings=SETTINGS[backend])
     return SimpleNamespace(result=result, folder=kept, backend=backend)
@@ -127,6 +134,7 @@ def test_random_weights_are_named_and_get_typical_answers(random_tiny, monkeypat
         assert sum(d["role"] == "confident" for d in found) >= 6
         assert len({d["class"] for d in found}) == 3
     assert [(pair.name, pair.peer) for pair in result.peers] == [
+        ("SAM encoder", "SamPredictor"),
         ("proposals, 8 x 8 points", "SamAutomaticMaskGenerator"),
         ("dino-sam", "Grounded-SAM's loop"),
         ("maps of 3 classes", "CLIP-ES's loop"),
@@ -140,7 +148,7 @@ def test_random_weights_are_named_and_get_typical_answers(random_tiny, monkeypat
 def test_peers_of_real_weights_with_given_labels(measured):
     if measured.backend == "dino-sam":
         result = bench(ModelSet("tiny", "cpu"), "dino-sam", images=1, peers=True, settings={"mode": "label_given"})
-        assert len(result.peers) == 3
+        assert len(result.peers) == 4
         assert result.settings == {"mode": "label_given"}
 
 

@@ -34,6 +34,23 @@ def library_sam(sam: Sam) -> Any:
     return model
 
 
+def image_encoder(model: Any) -> Callable[[np.ndarray], torch.Tensor]:
+    """The embedding of an image by SamPredictor, float32 (1, C, h, w).
+
+    Args:
+        model: from ``library_sam``.
+    """
+    predictor = SamPredictor(model)
+
+    @torch.inference_mode()
+    def run(image: np.ndarray) -> torch.Tensor:
+        predictor.set_image(image)
+        found: torch.Tensor = predictor.get_image_embedding()
+        return found
+
+    return run
+
+
 def mask_generator(model: Any, **settings: Any) -> Callable[[np.ndarray], Any]:
     """Mask proposals of an image by segment_anything's generator.
 

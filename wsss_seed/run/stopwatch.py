@@ -49,6 +49,11 @@ class Stopwatch:
     ) -> None:
         self._wrapped.close()
 
+    @property
+    def gpu(self) -> bool:
+        """Whether the device is a GPU."""
+        return self._device.type == "cuda"
+
     @contextmanager
     def stage(self, name: str, *, host: bool = False) -> Iterator[None]:
         """Measure what runs inside as a stage.
@@ -71,7 +76,7 @@ class Stopwatch:
     def _mark(self, host: bool) -> None:
         """End the span of the innermost stage of this thread, and begin another."""
         now: Any = time.perf_counter()
-        if self._device.type == "cuda" and not host:
+        if self.gpu and not host:
             now = torch.cuda.Event(enable_timing=True)
             now.record(torch.cuda.current_stream(self._device))
         flops = 0 if self._counter is None else self._counter.get_total_flops()
@@ -127,7 +132,7 @@ class Stopwatch:
 
     def read(self) -> tuple[Counter[str], Counter[str]]:
         """Seconds and operations per stage since the last reading."""
-        if self._device.type == "cuda":
+        if self.gpu:
             torch.cuda.synchronize(self._device)
         spans, self._spans = self._spans, []
         seconds: Counter[str] = Counter()
