@@ -157,7 +157,8 @@ def test_photographs_of_a_folder(tmp_path):
     for i, image in enumerate(colours):
         Image.fromarray(image).save(tmp_path / f"{i}.png")
     (tmp_path / "1.png").write_bytes(b"no image")
-    result = bench(ModelSet("tiny", "cpu"), "dino-sam", images=2, root=tmp_path)
+    result = bench(ModelSet("tiny", "cpu"), "dino-sam", images=2, root=tmp_path, peers=True)
+    assert len(result.peers) == 4
     assert result.images == 1
     assert [id for id, _ in result.failed] == ["1"]
     (tmp_path / "0.png").write_bytes(b"no image")

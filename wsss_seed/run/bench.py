@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -185,7 +185,8 @@ def bench(
         progress: receives the progress.
 
     Raises:
-        WsssError: an unknown backend or setting, a model that cannot be loaded, or no image that can be seeded.
+        WsssError: an unknown backend or setting, a model that cannot be loaded, or images that cannot be seeded: the
+            first one, or all.
     """
     if backend not in ROLES:
         raise unknown_name("backend of bench", backend, ROLES)
@@ -202,7 +203,11 @@ def bench(
             answer_typically(role, model)
         seeder, measured = _measure(backend, own, values, data, Path(scratch), progress)
         peak = memory.peak()
-        compared = _compare(seeder, plain, random, data, labels) if peers else ()
+        compared: tuple[PeerTime, ...] = ()
+        if peers:
+            pictures = [data.upright(s) for s in data.samples if s.id not in dict(measured.failed)]
+            pairs = _pairs(seeder, data.class_set, plain, set(random), pictures[0], labels)
+            compared = _compare(pairs, pictures, device)
     precisions = _precisions(backend, plain)
     rates = {precision: matmul_rate(device, precision) for precision in dict.fromkeys(precisions.values())}
     stages = _stages(measured, precisions, rates)
@@ -355,18 +360,10 @@ class _Pair(NamedTuple):
     other: Callable[[np.ndarray], object]
 
 
-def _compare(
-    seeder: Seeder,
-    models: Mapping[str, Any],
-    random: Iterable[str],
-    data: Dataset,
-    labels: tuple[int, ...] | None,
-) -> tuple[PeerTime, ...]:
-    """Our time and that of the peers, in turns image by image; the first image is processed once before."""
-    pictures = [data.upright(sample) for sample in data.samples]
-    device = models["sam"].device
+def _compare(pairs: Iterable[_Pair], pictures: Sequence[np.ndarray], device: torch.device) -> tuple[PeerTime, ...]:
+    """Our time and the peer's, in turns image by image; the first image is processed once before."""
     found = []
-    for pair in _pairs(seeder, data.class_set, models, set(random), pictures[0], labels):
+    for pair in pairs:
         times = []
         for i, picture in enumerate([pictures[0], *pictures]):
             turn = [_seconds(lambda: run(picture.copy()), device) for run in (pair.own, pair.other)]  # noqa: B023
