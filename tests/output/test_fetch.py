@@ -12,6 +12,7 @@ from tests.io.object_storage import bucket, s3, s3_server  # noqa: F401
 from tests.run.painted import CLASSES, NearestColour
 from wsss_seed.data.folder import Folder
 from wsss_seed.data.images import read_rgb
+from wsss_seed.data.voc_layout import Layout
 from wsss_seed.errors import RunFolderError
 from wsss_seed.io.source import Source
 from wsss_seed.output.fetch import fetch
@@ -40,14 +41,16 @@ def seed(folder: Path | Source, run: Path | Source, **options: object) -> None:
     assert generate(data, seeder, run, settings=seeder.settings, **options).made == 3
 
 
-def test_photographs_are_linked(photos: Path, bucket: str, tmp_path: Path):  # noqa: F811
+@pytest.mark.parametrize("layout", ["flat", "nested"])
+def test_photographs_are_linked(photos: Path, bucket: str, tmp_path: Path, layout: Layout):  # noqa: F811
     run = Source(f"{bucket}/run")
-    seed(photos, run)
+    seed(photos, run, layout=layout)
     found = fetch(run, tmp_path / "copy")
     assert (found.copied, found.bare) == (3, ())
-    seed(photos, tmp_path / "local")
+    seed(photos, tmp_path / "local", layout=layout)
+    assert [record.id for record in open_run(tmp_path / "copy").records] == ["0", "1", "2"]
     for id in "012":
-        here, there = (image_path(tmp_path / place, id, "flat") for place in ("local", "copy"))
+        here, there = (image_path(tmp_path / place, id, layout) for place in ("local", "copy"))
         assert here.is_symlink() == there.is_symlink() == (id != "2")  # turned by EXIF, which readers treat differently
         assert (read_rgb(here) == read_rgb(there)).all()
     assert not [name for name in run.files() if name.startswith("JPEGImages")]
