@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.run import killed_runs as runs
 from tests.run.painted import Painted, paint
@@ -36,6 +37,16 @@ SETTINGS = ProposalSettings(
 @pytest.fixture(scope="module")
 def sam():
     return load_sam(TINY)
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """Several processes compute with fewer threads than one, which sums in another order."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def files(folder):
@@ -179,7 +190,7 @@ def plan(data, out, *devices):
     return ProposalPlan(data, ModelSet("tiny", "cpu"), SETTINGS, out, devices=devices)
 
 
-def test_two_workers_leave_what_one_leaves(jobs, tmp_path):
+def test_two_workers_leave_what_one_leaves(jobs, one_thread, tmp_path):
     data = jobs.Painted(8, broken=[3])
     alone = execute(plan(data, tmp_path / "alone", "cpu"))
     both = execute(plan(data, tmp_path / "both", "cpu", "cpu"))
@@ -212,9 +223,9 @@ def test_processes_that_never_begin_are_given_up(jobs, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_an_error_for_every_image_stops_all_workers(tmp_path):
+def test_an_error_for_every_image_stops_all_workers(jobs, tmp_path):
     with pytest.raises(WsssError, match=r"cuda:9[67] cannot be used"):
-        execute(plan(Painted(4), tmp_path / "store", "cuda:96", "cuda:97"))
+        execute(plan(jobs.Painted(4), tmp_path / "store", "cuda:96", "cuda:97"))
     assert not (tmp_path / "store").exists()
 
 
