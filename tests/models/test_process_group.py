@@ -25,4 +25,5 @@ sys.stdout.write(f"joined: {group.is_initialized()}, ")
 def test_a_process_leaves_its_group_at_exit(tmp_path, joined):
     group = [str(tmp_path / "group")] if joined else []
     result = subprocess.run([sys.executable, "-c", AT_EXIT, *group], capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout) == (0, f"joined: {joined}, joined: False"), result.stderr
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == f"joined: {joined}, joined: False"  # older gloo writes a line before
