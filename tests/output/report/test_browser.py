@@ -138,6 +138,14 @@ def is_open(page) -> bool:
     return page.evaluate("document.getElementById('viewer').open")
 
 
+def reaches(page, wanted: dict[str, str]) -> None:
+    """Wait until the address says this."""
+    end = time.monotonic() + 30
+    while address(page) != wanted:
+        assert time.monotonic() < end, (address(page), wanted)
+        page.wait_for_timeout(20)
+
+
 def address(page) -> dict[str, str]:
     """The state in the address."""
     return dict(parse_qsl(urlsplit(page.url).fragment))
@@ -383,10 +391,10 @@ def test_the_address_has_the_state(visit, pages):
     page.fill("#name", "ing")
     page.get_by_role("button", name="IoU, %").click()
     wanted = {"order": "uncertainty", "class": "1", "name": "ing", "sort": "-iou"}
-    assert address(page) == wanted
+    reaches(page, wanted)
     page.get_by_role("button", name="touching", exact=True).click()
     settled(page, "touching")
-    assert address(page) == wanted | {"open": "touching"}
+    reaches(page, wanted | {"open": "touching"})
     seen, url = shown(page), urlsplit(page.url)
     again = visit(pages["compared"], address="#" + url.fragment)
     settled(again, "touching")
@@ -395,11 +403,11 @@ def test_the_address_has_the_state(visit, pages):
     assert again.locator("[aria-sort=descending]").inner_text().startswith("IoU")
     again.keyboard.press("Escape")  # there is nothing to go back to
     until(again, "!location.hash.includes('open')")
-    assert address(again) == wanted
+    reaches(again, wanted)
 
     page.go_back()
     until(page, "!document.getElementById('viewer').open")
-    assert address(page) == wanted
+    reaches(page, wanted)
     page.go_forward()
     settled(page, "touching")
     assert is_open(page)
