@@ -182,5 +182,5 @@ def test_bad_input(tmp_path):
 def test_the_rate_of_matrix_products(monkeypatch, precision):
     monkeypatch.setitem(module._RATE_SIDE, "cpu", 64)
     monkeypatch.setattr(module, "_RATE_SECONDS", 0.0)
-    monkeypatch.setattr(module, "_seconds", lambda run, device: float(run().shape[0]))
+    monkeypatch.setattr(module, "elapsed", lambda run, device: float(run().shape[0]))
     assert matmul_rate(torch.device("cpu"), precision) == 2 * 64**3 / 64

@@ -1,4 +1,4 @@
-"""``wsss-seed bench``: where the time of a run goes on this machine."""
+"""``wsss-seed bench``: how long each stage of a run takes on this machine."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def bench(
     json: options.Json = False,
     config: options.Config = None,
 ) -> None:
-    """Measure where the time of a run goes: the stages of a backend, beside the time of their arithmetic alone.
+    """Measure how long each stage of a run takes, and the least time that its arithmetic would need.
 
     Runs the backend as generate does, with VOC's classes, into a temporary folder. Models that have not been downloaded
     get random weights, which take as long.

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 from ..errors import unknown_name
 from ..io.source import Location
@@ -40,7 +41,12 @@ def layout_of(root: Location) -> Layout:
         run = json.loads((root / RUN).read_bytes())
     except (OSError, ValueError, RecursionError):  # reading the run will report the problem
         return "flat"
-    return "nested" if isinstance(run, dict) and run.get("layout") == "nested" else "flat"
+    return layout_of_run(run) if isinstance(run, dict) else "flat"
+
+
+def layout_of_run(about: Mapping[str, Any]) -> Layout:
+    """The layout of a run, from the contents of its ``run.json``."""
+    return "nested" if about.get("layout") == "nested" else "flat"
 
 
 def file_name(id: str, layout: Layout) -> str:

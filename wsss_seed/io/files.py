@@ -31,16 +31,8 @@ def write_bytes(path: Location, data: bytes) -> None:
     """
     if isinstance(path, Source):
         path.write_bytes(data)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def fill(part: Path) -> None:
-        with open(part, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-
-    atomic_replace(path, fill)
+    else:
+        write_lines(path, [data])
 
 
 def atomic_replace(path: Path, make: Callable[[Path], object]) -> None:
@@ -88,7 +80,7 @@ def write_once(path: Location, data: bytes) -> bool:
 
 
 def write_lines(path: Location, lines: Iterable[bytes]) -> None:
-    """Write a file of any size atomically, line by line. Raises OSError."""
+    """``write_bytes`` of a file of any size, line by line."""
 
     def fill(part: Path) -> None:
         with open(part, "xb") as file:
@@ -102,6 +94,7 @@ def write_lines(path: Location, lines: Iterable[bytes]) -> None:
             fill(part)
             path.upload(part)
     else:
+        path.parent.mkdir(parents=True, exist_ok=True)
         atomic_replace(path, fill)
 
 
@@ -162,9 +155,12 @@ def remove_tree(folder: Location) -> None:
         shutil.rmtree(folder)
 
 
-def remove_parts(folders: Iterable[Path]) -> None:
-    """Remove the temporary files of interrupted writes. Only safe if no other process is writing to the folders."""
-    for folder in folders:
+def remove_parts(folders: Iterable[Location]) -> None:
+    """Remove the temporary files of interrupted writes. Only safe if no other process is writing to the folders.
+
+    Object storage has none.
+    """
+    for folder in (folder for folder in folders if isinstance(folder, Path)):
         for parent, _, names in os.walk(folder):  # rglob is ten times slower, and there may be millions of files
             for name in names:
                 if _PART.fullmatch(name):

@@ -13,7 +13,7 @@ import msgspec
 
 from ..data.images import content, read_orientation, read_rgb, reads_alike
 from ..data.orientation import turn
-from ..data.voc_layout import CLASSES, LISTS, RUN, Layout
+from ..data.voc_layout import CLASSES, LISTS, RUN, Layout, layout_of_run
 from ..errors import ImageError, RunFolderError
 from ..io.files import names_in, write_bytes, write_json, write_lines
 from ..io.prefetch import prefetch_map
@@ -25,7 +25,6 @@ from .run_folder import (
     confidence_path,
     existing_run,
     image_path,
-    layout_of_run,
     mask_path,
     new_or_run,
     place_image,

@@ -14,14 +14,14 @@ from ..data.base import Dataset
 from ..data.classes import ClassSet, read_names, voc_palette
 from ..data.images import read_palette
 from ..data.lazy import Mapped, Texts
-from ..data.voc_layout import CLASSES, LISTS, Layout
+from ..data.voc_layout import CLASSES, LISTS, Layout, layout_of_run
 from ..errors import ImageError, RunFolderError
 from ..evaluation.evaluate import ground_truth
 from ..io.files import names_in
 from ..io.source import Location
 from .identity import class_set_from_content
 from .manifest import Manifest, Record
-from .run_folder import existing_run, fingerprint, image_path, layout_of_run, mask_path, run_orientation
+from .run_folder import existing_run, fingerprint, image_path, mask_path, run_orientation
 
 
 @dataclass(frozen=True)

@@ -345,6 +345,11 @@ def part_files(folder: Location, workers: Iterable[str]) -> list[Location]:
     return [path for path in manifest_files(folder) if path.name.partition(".")[0] in some]
 
 
+def error_text(error: str) -> str:
+    """An error for a record: on one line, and whatever file names it contains, UTF-8."""
+    return " ".join(error.split()).encode("utf-8", "backslashreplace").decode()
+
+
 def part_file(worker: str) -> str:
     """The first file of the records of a worker, within the run folder."""
     return f"{WORK}/{worker}.jsonl"

@@ -47,7 +47,7 @@ from ..data.images import reads_alike
 from ..data.lazy import Texts
 from ..data.orientation import Orientation
 from ..data.samples import ids_of
-from ..data.voc_layout import CLASSES, CONFIDENCE, IMAGES, LISTS, MASKS, RUN, Layout, file_name
+from ..data.voc_layout import CLASSES, CONFIDENCE, IMAGES, LISTS, MASKS, RUN, Layout, file_name, layout_of_run
 from ..errors import RunFolderError, WsssError
 from ..io.files import (
     NO_LINKS,
@@ -64,7 +64,7 @@ from ..io.files import (
 from ..io.png import mask_bytes, write_confidence, write_rgb
 from ..io.source import Location, SomeLocation, Source
 from ..io.stamp import Stamp
-from .leases import WORKER, Leases, Worker, read_about
+from .leases import Leases, Worker, read_about
 from .manifest import (
     MANIFEST,
     WORK,
@@ -73,12 +73,13 @@ from .manifest import (
     Manifest,
     Record,
     compact,
+    error_text,
     manifest_files,
     part_file,
     part_files,
 )
 from .object_appender import ObjectAppender
-from .shards import Plan, Shards, join, joined, pack, plan_name, read_plan, shard_size, troubled, write_plan
+from .shards import CLEARED, Plan, Shards, clean, join, joined, pack, plan_name, read_plan, shard_size, write_plan
 from .states import State, states_of
 from .totals import Totals
 
@@ -207,7 +208,7 @@ class RunFolder:
             if self._overwrite and not others and (difference or self._part[1] == 1) and not self._cleared():
                 self._clear()
                 new = True
-        if isinstance(self.path, Path) and self._worker.others() and not self._others():
+        if self._worker.others() and not self._others():
             remove_parts([self.path])  # of dead workers
         if new:
             write_json(self.path / RUN, self._description(about))
@@ -236,7 +237,10 @@ class RunFolder:
 
     def _cleared(self) -> bool:
         """Whether another process of this command has cleared the folder."""
-        return (self.path / WORK / f"cleared-{self._token}").exists()
+        return self._mark().exists()
+
+    def _mark(self) -> Location:
+        return self.path / WORK / f"{CLEARED}{self._token}"
 
     def plan(
         self,
@@ -327,7 +331,7 @@ class RunFolder:
         for entry in (self.path / WORK).iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 remove_tree(entry)
-        (self.path / WORK / f"cleared-{self._token}").touch()
+        self._mark().touch()
 
     def former(
         self, samples: Sequence[Sample], files: Iterable[Location] | None = None, *, since: float = 0.0
@@ -437,7 +441,7 @@ class RunFolder:
             id=sample.id,
             status="failed",
             seconds=round(seconds, 4),
-            error=" ".join(error.split()).encode("utf-8", "backslashreplace").decode(),  # it may contain any file name
+            error=error_text(error),
             settings=self._fingerprint,
             finished=round(time.time(), 3),
         )
@@ -471,7 +475,7 @@ class RunFolder:
         return last
 
     def _merge(self, order: Sequence[str], images: int) -> None:
-        if isinstance(self.path, Path) and self._worker.others():
+        if self._worker.others():
             remove_parts([self.path])
         about = read_run(self.path) or {}
         list_file = self.path / LISTS / "Segmentation" / f"{self.split}.txt"
@@ -479,7 +483,7 @@ class RunFolder:
             for file in manifest_files(self.path):
                 if file.name != MANIFEST:
                     file.unlink()
-            self._clean(everything=False)
+            clean(self._worker)
             return
         write_json(self.path / RUN, about | {"finished": None})  # until all files below are written
         totals, done = Totals(), Texts()
@@ -497,11 +501,10 @@ class RunFolder:
                         yield line
 
         compact(self.path, lines())
-        list_file.parent.mkdir(parents=True, exist_ok=True)
         write_lines(list_file, (f"{file_name(id, self.layout)}\n".encode() for id in done))
         now = {"finished": _now(), "totals": totals.to_json() | {"images": images}}
         write_json(self.path / RUN, about | now)
-        self._clean(everything=left == 0)
+        clean(self._worker, everything=left == 0)
 
     def _merged(self, about: Mapping[str, Any], images: int) -> bool:
         """Whether the manifest has all records of a run of this number of images, and need not be written again."""
@@ -512,22 +515,6 @@ class RunFolder:
             and any(file.name == MANIFEST for file in files)
             and not any(file.stat().st_size for file in files if file.name != MANIFEST)
         )
-
-    def _clean(self, *, everything: bool) -> None:
-        """Remove what dead workers and plans have left.
-
-        Args:
-            everything: also plans that say at which images workers died.
-        """
-        work = self.path / WORK
-        for id in self._worker.others():
-            if not self._worker.alive(id):
-                (work / f"{id}{WORKER}").unlink(missing_ok=True)
-        for entry in [*work.iterdir()]:
-            if entry.name.startswith("cleared-") or is_part(entry):
-                entry.unlink(missing_ok=True)
-            elif entry.is_dir() and not entry.is_symlink() and (everything or not troubled(entry)):
-                remove_tree(entry)
 
     def _refuse_links_to(self, id: str) -> None:
         folder = file_name(id, self.layout).rpartition("/")[0]
@@ -758,11 +745,6 @@ def existing_run(path: Location) -> dict[str, Any]:
     if run is None:
         raise RunFolderError(f"{path}: not a run folder (it has no run.json); give what generate or predict wrote")
     return run
-
-
-def layout_of_run(about: Mapping[str, Any]) -> Layout:
-    """The layout of a run, from the contents of its ``run.json``."""
-    return "nested" if about.get("layout") == "nested" else "flat"
 
 
 def run_orientation(path: Location) -> Orientation:

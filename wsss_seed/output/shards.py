@@ -29,11 +29,14 @@ import msgspec
 import numpy as np
 
 from ..data.base import Sample
-from ..io.files import names_in, write_bytes, write_once
+from ..io.files import is_part, names_in, remove_tree, write_bytes, write_once
 from ..io.source import Location
-from .leases import Lease, Leases, Worker, former_leases, lease_numbers, poll
+from .leases import WORKER, Lease, Leases, Worker, former_leases, lease_numbers, poll
 
 PLAN, DONE, JOINED = "plan.json", ".done", ".joined"
+
+CLEARED = "cleared-"
+"""With the token of a command, the name of a file: one of its processes has cleared the run folder."""
 
 MOST_SHARDS = 256
 """Number of shards of a run of that many images or more, as long as shards do not exceed ``MOST_IMAGES``."""
@@ -115,7 +118,7 @@ def write_plan(folder: Location, plan: Plan) -> None:
 
 def join(folder: Location, worker: str) -> None:
     """Record that a worker processes the plan. Raises OSError."""
-    write_bytes(folder / f"{worker}{JOINED}", b"")
+    (folder / f"{worker}{JOINED}").touch()
 
 
 def joined(folder: Location) -> list[str]:
@@ -136,6 +139,25 @@ def troubled(folder: Location) -> bool:
         if name not in done
         for former in former_leases(folder, name, numbers)
     )
+
+
+def clean(worker: Worker, *, everything: bool = False) -> None:
+    """Remove what dead workers and plans have left in the folder of a worker.
+
+    Only while no other worker is processing a plan. Raises OSError.
+
+    Args:
+        worker: this process.
+        everything: also plans that say at which images workers died.
+    """
+    for id in worker.others():
+        if not worker.alive(id):
+            (worker.folder / f"{id}{WORKER}").unlink(missing_ok=True)
+    for entry in [*worker.folder.iterdir()]:
+        if entry.name.startswith(CLEARED) or is_part(entry):
+            entry.unlink(missing_ok=True)
+        elif entry.is_dir() and not entry.is_symlink() and (everything or not troubled(entry)):
+            remove_tree(entry)
 
 
 class Shard:

@@ -84,7 +84,7 @@ class RunStatus:
 
 
 def status(run: Location, now: float | None = None) -> RunStatus:
-    """The status of a run folder, in one pass over its manifest.
+    """The status of a run folder, from its manifest and what its workers have recorded.
 
     Args:
         run: the folder.

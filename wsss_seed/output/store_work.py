@@ -12,7 +12,6 @@ folder ``.work`` of the store, which the last one to end removes::
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,11 +22,11 @@ import numpy as np
 from ..data.base import Sample
 from ..data.voc_layout import RUN
 from ..errors import RunFolderError
-from ..io.files import is_part, remove_parts, write_text
-from .leases import WORKER, Leases, Worker
-from .manifest import WORK, Appender, Record, read_records
+from ..io.files import remove_parts, write_text
+from .leases import Leases, Worker
+from .manifest import WORK, Appender, Record, error_text, read_records
 from .run_folder import STEWARD, write_error
-from .shards import Plan, Shards, join, joined, pack, read_plan, shard_size, troubled, write_plan
+from .shards import Plan, Shards, clean, join, joined, pack, read_plan, shard_size, write_plan
 
 KEY = "key"
 
@@ -119,8 +118,7 @@ class StoreWork:
 
     def fail(self, sample: Sample, error: str) -> None:
         """Record that an image has failed. Raises OSError."""
-        text = " ".join(error.split()).encode("utf-8", "backslashreplace").decode()  # it may contain any file name
-        self._append(Record(id=sample.id, status="failed", error=text))
+        self._append(Record(id=sample.id, status="failed", error=error_text(error)))
 
     def _append(self, record: Record) -> None:
         assert self._appender is not None, "shards comes first"
@@ -149,22 +147,11 @@ class StoreWork:
             self._appender.close()
         with suppress(OSError), self._leases.waiting(STEWARD):  # such as a full disk; the next process cleans up
             if not any(self._worker.alive(id) for id in self._worker.others()):
-                self._clean()
+                if self._worker.others():
+                    remove_parts([self._store])
+                clean(self._worker)
             self._worker.leave()
         self._worker.leave()
         if self._new:
             with suppress(OSError):  # not empty
                 self._store.rmdir()
-
-    def _clean(self) -> None:
-        """Remove what workers have left, but for plans that say at which images they died."""
-        others = self._worker.others()
-        if others:
-            remove_parts([self._store])
-        for id in others:
-            (self._store / WORK / f"{id}{WORKER}").unlink(missing_ok=True)
-        for entry in [*(self._store / WORK).iterdir()]:
-            if is_part(entry):
-                entry.unlink(missing_ok=True)
-            elif entry.is_dir() and not entry.is_symlink() and not troubled(entry):
-                shutil.rmtree(entry)

@@ -15,7 +15,7 @@ from ..data.base import Sample
 from ..data.classes import IGNORE, read_names
 from ..data.images import image_size, read_labels
 from ..data.lazy import Texts
-from ..data.voc_layout import CLASSES, LISTS, MASKS, Layout, file_name, id_of
+from ..data.voc_layout import CLASSES, LISTS, MASKS, Layout, file_name, id_of, layout_of_run
 from ..errors import ImageError, RunFolderError
 from ..io.files import names_in, plain, write_text
 from ..io.prefetch import prefetch_map
@@ -29,7 +29,6 @@ from .run_folder import (
     existing_run,
     fingerprint,
     image_path,
-    layout_of_run,
     mask_path,
     write_error,
 )

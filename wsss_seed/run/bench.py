@@ -1,4 +1,4 @@
-"""Where the time of a run goes: a backend seeds a few images as ``generate`` does, and its stages are measured.
+"""How long the stages of a run take: a backend seeds a few images as ``generate`` does, and its stages are measured.
 
 The stages are methods of the models, the dataset, the seeder and the run folder, which are wrapped; nothing is computed
 in another way. The first image is seeded once before, mirrored, which warms up and counts operations.
@@ -39,6 +39,7 @@ from ..types import LoadedSample, Seeder
 from .generate import generate
 from .plan import choose_backend
 from .stopwatch import Stopwatch
+from .timing import elapsed
 
 ROLES = {"dino-sam": ("clip", "detector", "sam"), "clip-sams": ("clip", "sam")}
 """Backend -> the models that it uses."""
@@ -250,7 +251,7 @@ def matmul_rate(device: torch.device, precision: str) -> float:
     rates: list[float] = []
     start = time.perf_counter()
     while len(rates) < 3 or time.perf_counter() - start < _RATE_SECONDS:
-        rates.append(2 * side**3 / _seconds(lambda: a @ a, device))
+        rates.append(2 * side**3 / elapsed(lambda: a @ a, device))
     return max(rates)
 
 
@@ -366,7 +367,7 @@ def _compare(pairs: Iterable[_Pair], pictures: Sequence[np.ndarray], device: tor
     for pair in pairs:
         times = []
         for i, picture in enumerate([pictures[0], *pictures]):
-            turn = [_seconds(lambda: run(picture.copy()), device) for run in (pair.own, pair.other)]  # noqa: B023
+            turn = [elapsed(lambda: run(picture.copy()), device) for run in (pair.own, pair.other)]  # noqa: B023
             times += [turn] if i else []
         ratios = [other / own for own, other in times]
         own, other = (statistics.median(side) for side in zip(*times, strict=True))
@@ -457,16 +458,7 @@ def _generator_settings(sam: Any, picture: np.ndarray, random: bool) -> Proposal
     return replace(rules, pred_iou_thresh=passing, stability_score_thresh=0.0, stability_score_offset=0.0)
 
 
-# time and memory --------------------------------------------------------------------------------------------------
-
-
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Wall time, until the device is done."""
-    start = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+# memory -----------------------------------------------------------------------------------------------------------
 
 
 class _Memory:

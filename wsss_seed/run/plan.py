@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -280,7 +280,8 @@ def run_part(plan: RunPlan, part: tuple[int, int], token: str, device: str, prog
     """
     start = time.monotonic()
     data, models = plan.dataset, plan.models.on(device)
-    seeder = _seeder(plan, models)
+    kept = _kept_in(plan)
+    seeder = _seeder(plan, models, kept)
     log.info("%s on %s is ready after %.1f s", plan.backend, models.device, time.monotonic() - start)
     for checkpoint in models.seen(data.name):
         if progress is not None:
@@ -310,25 +311,27 @@ def run_part(plan: RunPlan, part: tuple[int, int], token: str, device: str, prog
         layout=plan.layout,
         overwrite=plan.overwrite,
         token=token,
-        complete=_complete(plan),
+        complete=None if kept is None else outputs_kept(*kept),
         progress=progress,
     )
 
 
-def _complete(plan: RunPlan) -> Callable[[str], bool] | None:
+def _kept_in(plan: RunPlan) -> tuple[Path, Layout] | None:
+    """The folder in which the outputs of the models are kept, and its layout; None if they are not."""
     if not plan.keep_evidence or not isinstance(plan.out, Path):
         return None
-    return outputs_kept(plan.out, plan.layout or layout_of(plan.out))
+    return plan.out, plan.layout or layout_of(plan.out)
 
 
-def _seeder(plan: RunPlan, models: ModelSet) -> Seeder:
+def _seeder(plan: RunPlan, models: ModelSet, kept: tuple[Path, Layout] | None) -> Seeder:
     data = plan.dataset
-    if not plan.keep_evidence or not isinstance(plan.out, Path):
+    if kept is None:
         return build_seeder(plan.backend, BackendRequest(data.class_set, models, plan.settings), plan.options)
     recording = RecordingSeeder(
         plan.backend, data.class_set, models, plan.settings, options=plan.options, orientation=data.orientation
     )
-    return KeepingSeeder(recording, plan.out, models_identity(models), plan.layout or layout_of(plan.out))
+    folder, layout = kept
+    return KeepingSeeder(recording, folder, models_identity(models), layout)
 
 
 def execute(plan: RunPlan, part: tuple[int, int] = (0, 1), progress: Progress | None = None) -> RunResult:

@@ -90,17 +90,21 @@ def _work(role: str, model: Any, image: np.ndarray) -> None:
         model.logits(embedding, model.decode_boxes(embedding, boxes).low_res)
 
 
+def elapsed(run: Callable[[], object], device: torch.device) -> float:
+    """Wall time in seconds, until the device is done."""
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
 def _seconds(work: Callable[[np.ndarray], None], device: str) -> float:
     """Seconds per image: the least of four runs, or the first one if it takes long. The first may include compiling."""
-    gpu = torch.device(device).type == "cuda"
 
     def run() -> float:
         image = np.array(Image.fromarray(draw(0).image).resize(_SIZE))  # a new array, as detectors cache the last one
-        start = time.perf_counter()
-        work(image)
-        if gpu:
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - start
+        return elapsed(lambda: work(image), torch.device(device))
 
     first = run()
     return first if first > _LONG else min(first, *(run() for _ in range(3)))
