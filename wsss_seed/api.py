@@ -204,6 +204,7 @@ def generate(
     stage: str | None = None,
     orientation: Orientation = "stored",
     layout: Layout | None = None,
+    batch: int | None = None,
     limit: int | None = None,
     sample: int | None = None,
     overwrite: bool = False,
@@ -232,6 +233,7 @@ def generate(
             photograph, of which the run folder then has a copy.
         layout: how the files of the run folder are named: ``flat``, or ``nested`` with subfolders for millions of
             images; by default that of an existing run, else ``flat``.
+        batch: number of images that dino-sam processes together; by default 8 on a GPU and 1 on a CPU.
         limit: seed the first images only.
         sample: seed this many random images only; a larger number adds to them.
         overwrite: seed finished images again.
@@ -266,6 +268,7 @@ def generate(
         seed=seed,
         orientation=orientation,
         layout=layout,
+        batch=batch,
         overwrite=overwrite,
         keep_evidence=keep_evidence,
     )

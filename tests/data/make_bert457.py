@@ -17,14 +17,17 @@ CAPTION = "dining table . cat . a hot dog . airplane ."
 
 def numbers() -> dict[str, np.ndarray]:
     """Text features, token logits (without padding) and boxes for one caption and one picture."""
+    from groundingdino.util.misc import nested_tensor_from_tensor_list
+
     from wsss_seed.models.grounding_dino import GroundingDino, Resize
 
     model = small_model()
     texts = []
     model.bert.register_forward_hook(lambda module, args, out: texts.append(out["last_hidden_state"]))
-    samples = GroundingDino(model, Resize(64, 96, 32))._samples(picture())
+    detector = GroundingDino(model, Resize(64, 96, 32))
+    pixels = detector.normalised([detector.resized(picture())])
     with torch.inference_mode():
-        out = model(samples, captions=[CAPTION])
+        out = model(nested_tensor_from_tensor_list(pixels), captions=[CAPTION])
     tokens = texts[0].shape[1]
     return {
         "text": texts[0][0].numpy(),

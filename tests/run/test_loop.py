@@ -1,5 +1,9 @@
 """The loop over samples: order, isolation of errors, and what stops it."""
 
+import os
+import signal
+import threading
+
 import pytest
 
 from wsss_seed.data.base import Sample
@@ -9,7 +13,7 @@ from wsss_seed.run.loop import process_samples
 SAMPLES = [Sample(f"{i:02}") for i in range(12)]
 
 
-def run(make=lambda loaded: loaded, load=lambda sample: sample.id):
+def run(make=lambda loaded: loaded, load=lambda sample: sample.id, **options):
     saved, failed = {}, {}
     process_samples(
         SAMPLES,
@@ -17,6 +21,7 @@ def run(make=lambda loaded: loaded, load=lambda sample: sample.id):
         make,
         lambda loaded, made, seconds: saved.update({loaded: (made, seconds)}),
         lambda sample, error, seconds: failed.update({sample.id: error}),
+        **options,
     )
     return saved, failed
 
@@ -30,7 +35,8 @@ def test_every_sample_is_made_once_and_in_order():
     assert all(seconds >= 0 for _, seconds in saved.values())
 
 
-def test_one_bad_sample_fails_alone():
+@pytest.mark.parametrize("batch", [1, 3, 20])
+def test_one_bad_sample_fails_alone(batch):
     def make(loaded):
         if loaded == "03":
             raise ImageError("03: damaged")
@@ -45,7 +51,7 @@ def test_one_bad_sample_fails_alone():
             raise ImageError("09: not there")
         return sample.id
 
-    saved, failed = run(make, load)
+    saved, failed = run(make, load, batch=batch)
     assert len(saved) == 8
     assert failed["03"] == "03: damaged"
     assert failed["05"].startswith("RuntimeError: two")
@@ -53,11 +59,49 @@ def test_one_bad_sample_fails_alone():
     assert failed["09"] == "09: not there"
 
 
-def test_an_error_of_every_image_stops_the_loop():
+@pytest.mark.parametrize("batch", [1, 3, 20])
+def test_an_error_of_every_image_stops_the_loop(batch):
     def make(loaded):
         if loaded == "02":
             raise UsageError("the caption is too long")
         return loaded
 
     with pytest.raises(UsageError, match="caption"):
-        run(make)
+        run(make, batch=batch)
+
+
+def test_samples_of_a_batch_are_processed_together():
+    together = threading.Barrier(3, timeout=60)
+
+    def make(loaded):
+        together.wait()  # passes only if three samples are in hand
+        return loaded
+
+    saved, failed = run(make, batch=3)
+    assert set(saved) == {s.id for s in SAMPLES}
+    assert failed == {}
+    assert len({threading.current_thread()} | {t for t in threading.enumerate() if t.name.startswith("image")}) == 1
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_interrupt_keeps_what_was_made(batch):
+    done = []
+
+    def make(loaded):
+        if loaded == "08":
+            os.kill(os.getpid(), signal.SIGINT)
+        done.append(loaded)
+        return loaded
+
+    saved = {}
+    with pytest.raises(KeyboardInterrupt):
+        process_samples(
+            SAMPLES,
+            lambda sample: sample.id,
+            make,
+            lambda loaded, made, seconds: saved.update({loaded: made}),
+            lambda sample, error, seconds: None,
+            batch=batch,
+        )
+    assert set(saved) >= {"00", "01", "02", "03"}
+    assert set(saved) < {s.id for s in SAMPLES}

@@ -101,6 +101,18 @@ def test_the_sam_of_the_prompts_is_followed_unless_another_is_chosen(tmp_path):
     assert prompts_warning("dino-sam", choose_models("base", "voc"), folder) is None
 
 
+def test_batches(toyland):
+    assert plan_run(toyland).batch is None
+    assert plan_run(toyland, batch=4).batch == 4
+    assert plan_run(toyland, backend="clip-sams").batch == plan_run(toyland, keep_evidence=True).batch == 1
+    with pytest.raises(UsageError, match="`batch` 0: expected at least 1, or auto"):
+        plan_run(toyland, batch=0)
+    with pytest.raises(UsageError, match="`batch` 2: clip-sams processes one image at a time"):
+        plan_run(toyland, backend="clip-sams", batch=2)
+    with pytest.raises(UsageError, match="`batch` 2: `keep_evidence` records one image at a time"):
+        plan_run(toyland, keep_evidence=True, batch=2)
+
+
 def test_devices():
     assert split_devices("cuda:0, cuda:1") == ["cuda:0", "cuda:1"]
     with pytest.raises(UsageError, match="expected a device"):

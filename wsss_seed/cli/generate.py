@@ -83,6 +83,7 @@ def generate(
     cpus_per_worker: options.CpusPerWorker = None,
     shards: options.Shards = None,
     precision: options.Precision = "auto",
+    batch: options.Batch = "auto",
     offline: options.Offline = False,
     out: Annotated[
         str | None,
@@ -155,6 +156,7 @@ def generate(
         command=recorded(sys.argv),
         shards=shards,
         cluster=cluster,
+        batch=options.parse_batch(batch),
         layout=layout,
     )
     for text in model_warnings(plan.backend, plan.models, data.class_set.name, plan.options):

@@ -175,6 +175,14 @@ Precision = Annotated[
         help="fp32, bf16, fp16, or auto (half precision on a GPU, else fp32). Class activation maps are always fp32.",
     ),
 ]
+Batch = Annotated[
+    str,
+    option(
+        "--batch",
+        help="Number of images that dino-sam processes together, or auto: 8 on a GPU, 1 on a CPU. If memory runs out, "
+        "fewer.",
+    ),
+]
 Models = Annotated[
     str | None,
     option(
@@ -262,6 +270,16 @@ Config = Annotated[
         show_envvar=False,
     ),
 ]
+
+
+def parse_batch(text: str) -> int | None:
+    """The value of ``--batch``; None for ``auto``. Raises WsssError if it is not a number."""
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"`batch` {text}: expected a number of images, or auto") from None
 
 
 def model_set(

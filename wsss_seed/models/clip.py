@@ -25,7 +25,8 @@ from torch.nn import functional as F
 from ..errors import CheckpointError, WsssError, one_line
 from . import hub
 from .cache import offline
-from .precision import AdaptiveBatch, computing
+from .merging import merged
+from .precision import IMAGES, AdaptiveBatch, computing
 from .torchscript import is_torchscript, read_torchscript
 from .towers import ImageTower, LastBlock, Patches, TextTower, Tower
 from .weight_files import UNREADABLE, check_sizes
@@ -101,10 +102,22 @@ class Clip:
         """
         if len(boxes) == 0:
             return self.encode_text([""])[:0]
-        pixels = torch.from_numpy(resized_crops(image, boxes, self.image_size)).permute(0, 3, 1, 2)
-        with computing(self.device, self.precision):
-            encode = self.model.encode_image
-            return torch.cat(list(self._views.map(lambda part: _unit(encode(self.normalise(part))), pixels, _BATCH)))
+        return self._encode_views(torch.from_numpy(resized_crops(image, boxes, self.image_size)).permute(0, 3, 1, 2))
+
+    @merged
+    @torch.inference_mode()
+    def _encode_views(self, views: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Features (n, D) of the views uint8 (n, 3, R, R) of each image."""
+        found: list[torch.Tensor] = []
+        for start in range(0, len(views), IMAGES[self.device.type]):
+            some = views[start : start + IMAGES[self.device.type]]
+            with computing(self.device, self.precision):
+                parts = self._views.map(self._encode_pixels, torch.cat(some), _BATCH)
+                found += torch.cat(list(parts)).split([len(of_image) for of_image in some])
+        return found
+
+    def _encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        return _unit(self.model.encode_image(self.normalise(pixels)))
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels 0..255 of any dtype as normalised float32 (N, 3, H, W) on the device."""

@@ -6,16 +6,17 @@ import importlib.util
 import json
 import pickle
 import sys
+import threading
 import warnings
 from argparse import Namespace
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -32,19 +33,33 @@ from .detector import (
     Queries,
     ScoreMap,
     class_scores,
-    merged,
     pixel_boxes,
     unique_phrases,
     write_captions,
 )
-from .precision import computing, store_half, with_memory
+from .detector import merged as merged_queries
+from .grounding_dino_forward import Grid, Text, detect, encode_images, encode_text, grid_of, padded
+from .merging import merged
+from .precision import IMAGES, AdaptiveBatch, computing, store_half, with_memory
 from .weight_files import UNREADABLE, check_sizes
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 _PACKAGE = "groundingdino.models.GroundingDINO"
 _CONFIGS = Path(str(files(__package__))) / "configs"
 _SIZES = {96: "grounding_dino_swint.json", 128: "grounding_dino_swinb.json"}  # by the width of the patch embedding
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_TEXTS = 64  # captions whose text features are cached
+_TEXTS_KEPT, _SIZES_KEPT = 64, 4  # captions and sizes of images that are remembered
+# What grounding_dino_forward relies on; the published models have it.
+_REQUIRED = {
+    "two_stage_type": "standard",
+    "embed_init_tgt": True,
+    "use_fusion_layer": True,
+    "use_text_enhancer": True,
+    "use_text_cross_attention": True,
+    "sub_sentence_present": True,
+}
 # Not needed from a checkpoint: buffers that the model computes itself, and BERT's pooler, whose output is not used.
 _NOT_NEEDED = ("relative_position_index", "position_ids", "pooler.dense.weight", "pooler.dense.bias")
 
@@ -104,6 +119,9 @@ def _library() -> SimpleNamespace:
             from groundingdino.models.GroundingDINO import groundingdino as model
             from groundingdino.models.GroundingDINO import transformer
             from groundingdino.models.GroundingDINO.backbone import backbone, position_encoding, swin_transformer
+            from groundingdino.models.GroundingDINO.bertwarper import (
+                generate_masks_with_special_tokens_and_transfer_map,
+            )
             from groundingdino.util.misc import NestedTensor
     except (ImportError, OSError) as error:
         raise CheckpointError(
@@ -118,6 +136,7 @@ def _library() -> SimpleNamespace:
         SwinTransformer=swin_transformer.SwinTransformer,
         build_position_encoding=position_encoding.build_position_encoding,
         NestedTensor=NestedTensor,
+        phrases_of_tokens=generate_masks_with_special_tokens_and_transfer_map,
     )
 
 
@@ -152,42 +171,6 @@ def _transformer_of_width(width: int) -> ModuleType:
     module.get_sine_pos_embed = of_text  # type: ignore[attr-defined]
     module.gen_sineembed_for_position = partial(embed, num_pos_feats=width // 2)  # type: ignore[attr-defined]
     return module
-
-
-class _CachedText(nn.Module):
-    """groundingdino's BERT with a cache of the features of recent captions."""
-
-    def __init__(self, bert: nn.Module):
-        super().__init__()
-        self.bert = bert
-        self._seen: OrderedDict[tuple[int, ...], dict[str, Tensor]] = OrderedDict()
-
-    def forward(self, **tokens: Tensor) -> dict[str, Tensor]:
-        key = tuple(tokens["input_ids"].flatten().tolist())
-        if key not in self._seen:
-            features = self.bert(**tokens, return_dict=True)["last_hidden_state"]
-            self._seen[key] = {"last_hidden_state": features}
-            if len(self._seen) > _TEXTS:
-                self._seen.popitem(last=False)
-        return self._seen[key]
-
-
-class _CachedImage(nn.Module):
-    """groundingdino's image backbone with a cache of the last image."""
-
-    def __init__(self, joiner: nn.Sequential):
-        super().__init__()
-        self.joiner = joiner
-        self._last: tuple[Any, Any] | None = None
-
-    def __getitem__(self, index: int) -> nn.Module:  # the model takes the position encoding as backbone[1]
-        return self.joiner[index]
-
-    def forward(self, samples: Any) -> tuple[list[Any], list[Tensor]]:
-        if self._last is None or self._last[0] is not samples:
-            self._last = (samples, self.joiner(samples))
-        features, positions = self._last[1]
-        return list(features), list(positions)  # the model appends to these lists
 
 
 # The detector -----------------------------------------------------------------------------------------------------
@@ -243,10 +226,11 @@ class GroundingDino:
         self.model = model.float().eval().requires_grad_(False)
         store_half(self.model, precision)
         self.model.to(self.device)
-        if not isinstance(model.backbone, _CachedImage):
-            model.backbone, model.bert = _CachedImage(model.backbone), _CachedText(model.bert)
         self._mean, self._std = (torch.tensor(v, device=self.device).view(3, 1, 1) for v in (_MEAN, _STD))
-        self._last: tuple[np.ndarray, Any] | None = None
+        self._texts: OrderedDict[str, Text] = OrderedDict()
+        self._grids: OrderedDict[tuple[tuple[int, int], ...], Grid] = OrderedDict()
+        self._last = threading.local()
+        self._images, self._queries = AdaptiveBatch("images for Grounding DINO"), AdaptiveBatch("captions for it")
 
     def detect(
         self,
@@ -259,21 +243,21 @@ class GroundingDino:
         """Detect classes in one image; see ``Detector``.
 
         The image is resized and normalised as in groundingdino's own inference. The backbone runs once per image for
-        any number of captions and of consecutive calls with the same array, which must not be modified in between; BERT
-        runs once per caption for all images.
+        any number of captions and of consecutive calls of a thread with the same array, which must not be modified in
+        between; BERT runs once per caption for all images.
 
         Raises:
             WsssError: a phrase exceeds the length of the text encoder.
         """
         height, width = image.shape[:2]
-        samples = self._samples(image)
+        maps = self._feature_maps(image)
         named = unique_phrases(phrases)
         groups = [named]
         if not joint:
             groups = [[Phrase(p.text, (c,)) for p in named if c in p.classes] for c in range(len(phrases))]
         parts = []
         for caption in (c for group in groups for c in write_captions(group, self._count)):
-            probabilities, boxes = self._ask(samples, caption.text)
+            probabilities, boxes = self._ask((maps, caption.text))
             offsets = self.model.tokenizer(caption.text, return_offsets_mapping=True)["offset_mapping"]
             parts.append(
                 Queries(
@@ -282,33 +266,96 @@ class GroundingDino:
                     class_scores(probabilities, caption, offsets, len(phrases), score),
                 )
             )
-        return merged(parts, len(phrases))
+        return merged_queries(parts, len(phrases))
 
     def _count(self, text: str) -> int:
         return len(self.model.tokenizer.tokenize(text))
 
-    def _samples(self, image: np.ndarray) -> Any:
-        """One image as input of the model: resized with PIL, normalised, with a mask without padding.
+    def _feature_maps(self, image: np.ndarray) -> list[Tensor]:
+        """Feature maps of an image, float32 (1, C, h, w) per level; remembered for further calls of this thread."""
+        if getattr(self._last, "image", None) is not image:
+            self._last.maps = self._encode(self.resized(image))
+            self._last.image = image
+        maps: list[Tensor] = self._last.maps
+        return maps
 
-        The same object for the same image, the key of the backbone's cache."""
-        if self._last is not None and self._last[0] is image:
-            return self._last[1]
+    def resized(self, image: np.ndarray) -> np.ndarray:
+        """An image uint8 (H, W, 3), resized as in groundingdino's own inference."""
         height, width = self.resize.size(*image.shape[:2])
-        small = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(small)).to(self.device).permute(2, 0, 1).float() / 255
-        pixels = ((pixels - self._mean) / self._std)[None]
-        mask = torch.zeros(1, height, width, dtype=torch.bool, device=self.device)
-        samples = _library().NestedTensor(pixels, mask)
-        self._last = (image, samples)
-        return samples
+        return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
+    def normalised(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Images of equal size, uint8 (H, W, 3), as float32 (B, 3, H, W) on the device."""
+        pixels = torch.from_numpy(np.stack(images)).to(self.device).permute(0, 3, 1, 2).float() / 255
+        return (pixels - self._mean) / self._std
+
+    @merged
     @torch.inference_mode()
-    def _ask(self, samples: Any, caption: str) -> tuple[np.ndarray, np.ndarray]:
-        """Token probabilities (n, 256), 0 where there is no token, and boxes cx cy w h (n, 4) relative to the image."""
+    def _encode(self, images: list[np.ndarray]) -> list[list[Tensor]]:
+        """Feature maps of each resized image; those of equal size are encoded together."""
+
+        def encode(some: list[np.ndarray]) -> list[list[Tensor]]:
+            maps = with_memory(lambda: encode_images(self.model, _library().NestedTensor, self.normalised(some)))
+            return [list(levels) for levels in zip(*(level.split(1) for level in maps), strict=True)]
+
         with _quiet(), computing(self.device, self.precision):
-            out = with_memory(lambda: self.model(samples, captions=[caption]))
-        logits, boxes = out["pred_logits"][0].float(), out["pred_boxes"][0].float()
-        return logits.sigmoid().cpu().numpy(), boxes.cpu().numpy()
+            return self._by_size(self._images, encode, images, lambda image: image.shape)
+
+    @merged
+    @torch.inference_mode()
+    def _ask(self, questions: list[tuple[list[Tensor], str]]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For the feature maps of an image and a caption: probabilities of its tokens, float32 (n, T), and boxes
+        cx cy w h relative to the image, float32 (n, 4). Images of equal size are asked together."""
+
+        def ask(some: list[tuple[list[Tensor], str]]) -> list[tuple[np.ndarray, np.ndarray]]:
+            maps = [torch.cat(levels) for levels in zip(*(maps for maps, _ in some), strict=True)]
+            texts = [self._text(caption) for _, caption in some]
+            found = with_memory(lambda: detect(self.model, maps, self._grid(maps), padded(texts)))
+            scores, boxes = (x.float().cpu().numpy() for x in found)
+            return [(s[:, : t.real.shape[1]], b) for s, b, t in zip(scores, boxes, texts, strict=True)]
+
+        with _quiet(), computing(self.device, self.precision):
+            return self._by_size(self._queries, ask, questions, lambda question: question[0][0].shape)
+
+    def _by_size(
+        self,
+        batch: AdaptiveBatch,
+        function: Callable[[list[A]], list[B]],
+        items: list[A],
+        size: Callable[[A], Hashable],
+    ) -> list[B]:
+        """``function`` of items, those of equal size together; results in the order of the items."""
+        same: dict[Hashable, list[int]] = {}
+        for i, item in enumerate(items):
+            same.setdefault(size(item), []).append(i)
+        found: dict[int, B] = {}
+        for rows in same.values():
+            parts = batch.map(function, [items[i] for i in rows], IMAGES[self.device.type])
+            found.update(zip(rows, (result for part in parts for result in part), strict=True))
+        return [found[i] for i in range(len(items))]
+
+    def _grid(self, maps: Sequence[Tensor]) -> Grid:
+        shapes = tuple((level.shape[2], level.shape[3]) for level in maps)
+        if shapes not in self._grids:
+            _keep(self._grids, shapes, grid_of(self.model, _library().NestedTensor, maps), _SIZES_KEPT)
+        return self._grids[shapes]
+
+    def _text(self, caption: str) -> Text:
+        if caption not in self._texts:
+            tokens = self.model.tokenizer([caption], return_tensors="pt")
+            related, positions, _ = _library().phrases_of_tokens(
+                tokens, self.model.specical_tokens, self.model.tokenizer
+            )
+            inputs = (x.to(self.device) for x in (tokens["input_ids"], related, positions))
+            _keep(self._texts, caption, encode_text(self.model, *inputs), _TEXTS_KEPT)
+        return self._texts[caption]
+
+
+def _keep(cache: OrderedDict[A, B], key: A, value: B, limit: int) -> None:
+    """Remember a value, and forget the oldest ones beyond a limit."""
+    cache[key] = value
+    while len(cache) > limit:
+        cache.popitem(last=False)
 
 
 # Loading ----------------------------------------------------------------------------------------------------------
@@ -324,6 +371,9 @@ def build_grounding_dino(config: Mapping[str, Any], tokenizer: Any) -> nn.Module
     """
     library = _library()
     args = Namespace(**config["model"])
+    for key, value in _REQUIRED.items():
+        if getattr(args, key) != value:
+            raise CheckpointError(f"model.{key} = {getattr(args, key)}: a Grounding DINO has {value}")
     with _quiet():
         swin = library.SwinTransformer(**config["backbone"])
     joiner = library.Joiner(swin, library.build_position_encoding(args))

@@ -8,6 +8,7 @@ that the same thresholds suit all families.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -173,6 +174,7 @@ class HfDetector:
         for path in self._family.of_image:
             _cache_output(self.model.get_submodule(path))
         self._last: tuple[np.ndarray, dict[str, Tensor]] | None = None
+        self._one = threading.Lock()  # for what is remembered of the last image
 
     @torch.inference_mode()
     def detect(
@@ -192,6 +194,10 @@ class HfDetector:
         Raises:
             WsssError: a phrase exceeds the length of the text encoder.
         """
+        with self._one:
+            return self._detect(image, phrases, joint, score)
+
+    def _detect(self, image: np.ndarray, phrases: Sequence[Sequence[str]], joint: bool, score: ScoreMap) -> Queries:
         height, width = image.shape[:2]
         frame = (max(height, width),) * 2 if self._family.square else (height, width)
         inputs = self._inputs(image)

@@ -84,7 +84,6 @@ def grounded_sam(
             f"groundingdino's own inference cannot be imported ({one_line(error)}); leave out `peers`"
         ) from None
     library = copy.deepcopy(detector.model).float()
-    library.backbone, library.bert = library.backbone.joiner, library.bert.bert  # without our caches
     library.bert.register_forward_pre_hook(
         lambda _, args, options: (args, {**options, "return_dict": True}), with_kwargs=True
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,7 +15,11 @@ from ..errors import UsageError, unknown_name
 
 log = logging.getLogger(__name__)
 
+S = TypeVar("S", torch.Tensor, list[Any])
 T = TypeVar("T")
+
+_setting = threading.Lock()
+_exact, _tf32 = 0, True  # contexts without TF32, and what was set before the first of them
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -65,16 +70,29 @@ def computing(device: torch.device, precision: str = "fp32") -> Iterator[None]:
     ``fp32`` means float32 throughout: no autocast, and no TF32 in cuDNN's convolutions.
     """
     if precision == "fp32":
-        cudnn = torch.backends.cudnn
-        before, cudnn.allow_tf32 = cudnn.allow_tf32, False
-        try:
-            with torch.autocast(device.type, enabled=False):
-                yield
-        finally:
-            cudnn.allow_tf32 = before
+        with _without_tf32(), torch.autocast(device.type, enabled=False):
+            yield
     else:
         with torch.autocast(device.type, _DTYPES[precision]):
             yield
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Context manager, which threads may nest, without TF32 in cuDNN's convolutions, a setting of the process."""
+    global _exact, _tf32
+    cudnn = torch.backends.cudnn
+    with _setting:
+        if not _exact:
+            _tf32, cudnn.allow_tf32 = cudnn.allow_tf32, False
+        _exact += 1
+    try:
+        yield
+    finally:
+        with _setting:
+            _exact -= 1
+            if not _exact:
+                cudnn.allow_tf32 = _tf32
 
 
 def store_half(module: nn.Module, precision: str) -> None:
@@ -111,6 +129,11 @@ def with_memory(function: Callable[[], T]) -> T:
     return function()
 
 
+IMAGES = {"cpu": 1, "cuda": 1024}
+"""Most images that a model processes in one pass. On a CPU batches bring nothing, and results would depend on them, as
+sums of another shape are rounded differently."""
+
+
 class AdaptiveBatch:
     """Processes items in batches whose size is halved when memory runs out.
 
@@ -122,7 +145,7 @@ class AdaptiveBatch:
         self.what = what
         self.limit: int | None = None
 
-    def map(self, function: Callable[[torch.Tensor], T], items: torch.Tensor, batch_size: int) -> Iterator[T]:
+    def map(self, function: Callable[[S], T], items: S, batch_size: int) -> Iterator[T]:
         """``function`` of all items in order, in batches of at most ``batch_size``.
 
         A batch that does not fit into memory is retried with half the size, which later batches keep.

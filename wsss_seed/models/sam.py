@@ -24,7 +24,8 @@ from segment_anything.utils.transforms import ResizeLongestSide
 
 from ..errors import CheckpointError, WsssError, one_line
 from .masks import BoxMasks
-from .precision import AdaptiveBatch, computing, store_half, with_memory
+from .merging import merged
+from .precision import IMAGES, AdaptiveBatch, computing, store_half, with_memory
 from .sam_attention import fuse_attention
 from .sam_points import SamPointMasks, decode_points
 from .upsample import Steps, Window, interpolation_matrix, upsampled, upsampled_windows
@@ -76,6 +77,7 @@ class Sam:
         store_half(self.model.image_encoder, precision)
         self.model.to(self.device)
         fuse_attention(self.model.image_encoder)
+        self._images = AdaptiveBatch("images for SAM")
         self._boxes, self._points = AdaptiveBatch("boxes for SAM"), AdaptiveBatch("points for SAM")
 
     @torch.inference_mode()
@@ -92,10 +94,22 @@ class Sam:
         scaled = ResizeLongestSide.get_preprocess_shape(h, w, self.model.image_encoder.img_size)
         height, width = (max(side, 1) for side in scaled)  # a very thin image would vanish
         small = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-        pixels = torch.from_numpy(small).to(self.device).permute(2, 0, 1).contiguous()[None]
+        return Embedding(self._encode(small), self.model.image_encoder.img_size, (height, width), (h, w))
+
+    @merged
+    @torch.inference_mode()
+    def _encode(self, images: list[np.ndarray]) -> list[torch.Tensor]:
+        """Features float32 (1, C, h, w) of each resized image, uint8 (H, W, 3)."""
+
+        def encode(some: list[np.ndarray]) -> torch.Tensor:
+            pixels = (torch.from_numpy(image).to(self.device).permute(2, 0, 1).contiguous()[None] for image in some)
+            inputs = torch.cat([self.model.preprocess(image) for image in pixels])
+            features: torch.Tensor = with_memory(lambda: self.model.image_encoder(inputs))
+            return features.float()
+
         with computing(self.device, self.precision):
-            features = with_memory(lambda: self.model.image_encoder(self.model.preprocess(pixels)))
-        return Embedding(features.float(), self.model.image_encoder.img_size, (height, width), (h, w))
+            found = torch.cat(list(self._images.map(encode, images, IMAGES[self.device.type])))
+        return [features[None] for features in found]
 
     @torch.inference_mode()
     def decode_boxes(

@@ -95,6 +95,7 @@ def generate(
     complete: Callable[[str], bool] | None = None,
     progress: Reporter | None = None,
     prefetch: int = 2,
+    batch: int = 1,
 ) -> RunResult:
     """Seed a dataset into a run folder, resuming an earlier run with the same settings.
 
@@ -142,6 +143,7 @@ def generate(
             not those whose mask was edited.
         progress: receives the progress.
         prefetch: number of images to decode ahead.
+        batch: number of images processed together; more than one only with seeders that several threads may call.
 
     Raises:
         WsssError: the folder cannot be used, or the seeder fails in a way that would affect every image.
@@ -224,6 +226,7 @@ def generate(
                 prefetch=prefetch,
                 readers=_threads(samples[0].file if len(samples) else None),
                 writers=_threads(out),
+                batch=batch,
             )
 
         shared = SharedWork(work, process, lambda sample, error: fail(sample, error, 0.0))

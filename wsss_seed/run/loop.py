@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from ..data.base import Sample
 from ..errors import ImageError, WsssError, out_of_memory
 from ..io.prefetch import BackgroundWriter, prefetch_map
 from ..io.signals import interruptible
+from ..models.merging import in_groups
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def process_samples(
     prefetch: int = 2,
     readers: int = 2,
     writers: int = 2,
+    batch: int = 1,
 ) -> None:
     """Process every sample with ``make``, while threads load later samples and save earlier results.
 
@@ -38,12 +40,13 @@ def process_samples(
     Args:
         samples: the samples, processed in this order.
         load: reads a sample; called from threads.
-        make: processes a loaded sample; called from this thread only.
+        make: processes a loaded sample; called from this thread, or from threads if ``batch`` is more than 1.
         save: called from threads with the loaded sample, the result of ``make``, and the seconds it took.
         fail: called from threads with a sample that could not be loaded or processed, the error, and the seconds.
         size: what a loaded sample holds in bytes; of large images fewer results wait to be saved.
         prefetch: number of samples to load ahead.
         readers, writers: number of threads that load and save.
+        batch: number of samples processed together, see ``models.merging``; with several, those of similar shape.
 
     Raises:
         WsssError: an error that would affect every image.
@@ -53,30 +56,40 @@ def process_samples(
     with (
         interruptible() as asked,
         BackgroundWriter[None](workers=writers, depth=2 * writers) as writer,
-        closing(prefetch_map(load, samples, workers=readers, depth=max(prefetch, readers))) as images,
+        closing(prefetch_map(load, samples, workers=readers, depth=max(prefetch, readers, 2 * batch))) as images,
     ):
-        for sample, image in images:
-            if asked():
-                raise KeyboardInterrupt
-            begin = time.monotonic()
-            try:
-                loaded = image.result()
-                begin = time.monotonic()
-                made = make(loaded)
-            except Exception as error:
+
+        def loaded_samples() -> Iterator[tuple[Sample, L]]:
+            for sample, image in images:
                 if asked():
-                    raise KeyboardInterrupt from None
-                if isinstance(error, WsssError) and not isinstance(error, ImageError):
-                    raise
-                log.debug("%s failed", sample.id, exc_info=True)
-                writer.submit(fail, sample, _describe(error), time.monotonic() - begin)
-            else:
-                seconds = time.monotonic() - begin
-                log.debug("%s: %.2f s", sample.id, seconds)
-                writer.submit(save, loaded, made, seconds, size=size(loaded))
+                    raise KeyboardInterrupt
+                begin = time.monotonic()
+                try:
+                    loaded = image.result()
+                except Exception as error:
+                    give_up(sample, error, time.monotonic() - begin)
+                else:
+                    yield sample, loaded
+
+        def give_up(sample: Sample, error: BaseException, seconds: float) -> None:
+            if asked():
+                raise KeyboardInterrupt from None
+            if isinstance(error, WsssError) and not isinstance(error, ImageError):
+                raise error
+            log.debug("%s failed", sample.id, exc_info=error)
+            writer.submit(fail, sample, _describe(error), seconds)
+
+        with closing(in_groups(lambda pair: make(pair[1]), loaded_samples(), batch)) as done:
+            for (sample, loaded), outcome in done:
+                error = outcome.future.exception()
+                if error is None:
+                    log.debug("%s: %.2f s", sample.id, outcome.seconds)
+                    writer.submit(save, loaded, outcome.future.result(), outcome.seconds, size=size(loaded))
+                else:
+                    give_up(sample, error, outcome.seconds)
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     if isinstance(error, ImageError):
         return str(error)
     return out_of_memory(error) or f"{type(error).__name__}: {error}"

@@ -28,6 +28,9 @@ from .on_ray import Cluster
 
 log = logging.getLogger(__name__)
 
+_BATCHED = "dino-sam"  # the backend whose models merge calls, see models.merging
+_GPU_BATCH = 8
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -50,6 +53,7 @@ class RunPlan:
         command: the command line, for the record.
         shards: number of shards that processes take one after the other; None for the default.
         cluster: the Ray cluster whose workers seed the images; None for the devices of this machine.
+        batch: number of images processed together; None for 8 on a GPU and 1 on a CPU, where more brings nothing.
         layout: how the files of the run folder are named; see ``RunFolder``.
     """
 
@@ -69,6 +73,7 @@ class RunPlan:
     command: str = ""
     shards: int | None = None
     cluster: Cluster | None = None
+    batch: int | None = None
     layout: Layout | None = None
 
     @property
@@ -97,6 +102,7 @@ def plan_run(
     command: str = "",
     shards: int | None = None,
     cluster: Cluster | None = None,
+    batch: int | None = None,
     layout: str | None = None,
 ) -> RunPlan:
     """Make a plan, with defaults for backend, models and folder.
@@ -112,7 +118,8 @@ def plan_run(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, or several, separated by commas.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
         out: ``seeds/DATASET-SPLIT`` by default.
-        limit, sample, seed, orientation, overwrite, keep_evidence, command, shards, cluster, layout: see ``RunPlan``.
+        limit, sample, seed, orientation, overwrite, keep_evidence, command, shards, cluster, batch, layout: see
+            ``RunPlan``.
 
     Raises:
         WsssError: unknown names.
@@ -142,8 +149,21 @@ def plan_run(
         command=command,
         shards=shards,
         cluster=cluster,
+        batch=_checked_batch(batch, backend, keep_evidence),
         layout=check_layout(layout),
     )
+
+
+def _checked_batch(batch: int | None, backend: str, keep_evidence: bool) -> int | None:
+    """The batch size; 1 where images can only be processed one by one. Raises WsssError if more are wanted then."""
+    if batch is not None and batch < 1:
+        raise UsageError(f"`batch` {batch}: expected at least 1, or auto")
+    if backend == _BATCHED and not keep_evidence:
+        return batch
+    if batch not in (None, 1):
+        why = "`keep_evidence` records" if backend == _BATCHED else f"{backend} processes"
+        raise UsageError(f"`batch` {batch}: {why} one image at a time; leave out `batch`")
+    return 1
 
 
 def choose_backend(
@@ -311,6 +331,7 @@ def run_part(plan: RunPlan, part: tuple[int, int], token: str, device: str, prog
         layout=plan.layout,
         overwrite=plan.overwrite,
         token=token,
+        batch=plan.batch or (_GPU_BATCH if models.device.startswith("cuda") else 1),
         complete=None if kept is None else outputs_kept(*kept),
         progress=progress,
     )

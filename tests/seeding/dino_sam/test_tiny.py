@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.toyland.dataset import Toyland
 from wsss_seed.errors import WsssError
 from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
 from wsss_seed.evaluation.metrics import iou, mean, resolve_ignored
+from wsss_seed.models.merging import in_groups
+from wsss_seed.models.precision import IMAGES
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.seeding.backends import BackendRequest
 from wsss_seed.seeding.dino_sam import build
@@ -53,6 +56,32 @@ def test_the_same_bytes_in_any_company(models):
             assert again.labels.tobytes() == first.labels.tobytes()
             assert again.confidence.tobytes() == first.confidence.tobytes()
             assert again.evidence == first.evidence
+
+
+@pytest.mark.parametrize("most", [1, 1024])
+@pytest.mark.parametrize("mode", ["label_given", "label_free"])
+def test_the_same_masks_in_batches_of_any_size(models, monkeypatch, mode, most):
+    """Images of several sizes: byte for byte on a CPU, and but for rounding where images share a pass as on a GPU."""
+    monkeypatch.setitem(IMAGES, "cpu", most)
+    seeder = build(BackendRequest(CLASSES, models, {"mode": mode}))
+    loaded = []
+    for i, sample in enumerate(samples(7)):
+        height, width = [(96, 128), (128, 96), (61, 83)][i % 3]
+        image = np.asarray(Image.fromarray(sample.image).resize((width, height)))
+        loaded.append(LoadedSample(sample.sample, image))
+    alone = [seeder.seed(sample) for sample in loaded]
+    assert len({seed.labels.shape for seed in alone}) == 3
+    assert sum(seed.labels.any() for seed in alone) > 3
+    views = []
+    encode = models.clip._encode_pixels
+    monkeypatch.setattr(models.clip, "_encode_pixels", lambda pixels: views.append(len(pixels)) or encode(pixels))
+    for size in (2, 7):
+        together = [outcome.future.result() for _, outcome in in_groups(seeder.seed, loaded, size)]
+        for first, seed in zip(alone, together, strict=True):
+            assert seed.labels.tobytes() == first.labels.tobytes()
+            np.testing.assert_allclose(seed.confidence, first.confidence, rtol=0, atol=1e-7 if most == 1 else 0.01)
+    if mode == "label_free":
+        assert max(views) == (14 if most == 1 else 64)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1)])

@@ -7,6 +7,7 @@ arXiv 2305.01586), as noted in each module.
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -150,6 +151,7 @@ class DetectionSeeder(ABC):
         present = settings.assume_present
         self._assume_present = class_set.assume_present if present == "auto" else present == "yes"
         self._clip = clip
+        self._once = threading.Lock()  # images may be seeded in several threads
         self._logit_scale = settings.clip.logit_scale or clip.logit_scale
         if settings.clip.scores == "patches":
             clip.require_patches()
@@ -253,8 +255,13 @@ class DetectionSeeder(ABC):
 
     # classes
 
-    @cached_property
+    @property
     def _competition(self) -> tuple[tuple[str, ...], np.ndarray]:
+        with self._once:
+            return self._computed_competition
+
+    @cached_property
+    def _computed_competition(self) -> tuple[tuple[str, ...], np.ndarray]:
         """The distractors that are not too near a class; and the text features (K + B, D) of the K classes, these
         distractors, the negative and the background phrases."""
 
