@@ -19,6 +19,8 @@ def test_a_table_of_stages(cli):
     for stage in ("decoding", "CLIP", "detector", "SAM encoder", "SAM decoder", "fusion", "writing"):
         assert any(f"│ {stage} " in line for line in lines)
     assert "images per second" in done.stdout
+    assert re.search(r"seeding takes [\d.]+ s per image in the median, [\d.]+ to [\d.]+ s", done.stdout)
+    assert re.search(r"[\d.]+ TFLOP/s before and [\d.]+ after the images in fp32", done.stdout)
     assert "random weights" not in done.stdout
     assert re.fullmatch(r"[\w ]+ dominates: \d+% of the time of all stages(, [\d.]+ times its floor)?", lines[-1])
 

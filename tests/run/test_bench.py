@@ -12,11 +12,22 @@ import torch
 from PIL import Image
 
 import wsss_seed as ws
+from wsss_seed.data.toyland import draw
 from wsss_seed.errors import DataError, ImageError, UsageError
 from wsss_seed.models import untrained
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.run import bench as module
-from wsss_seed.run.bench import DETECTOR, MODEL_STAGES, ROLES, STAGES, BenchResult, bench, choose_models, matmul_rate
+from wsss_seed.run.bench import (
+    DETECTOR,
+    MODEL_STAGES,
+    ROLES,
+    STAGES,
+    BenchResult,
+    Spread,
+    bench,
+    choose_models,
+    matmul_rate,
+)
 
 FEW = {"proposals.points_per_side": 6, "proposals.crop_n_layers": 0}
 SIZE = (160, 120)
@@ -62,7 +73,8 @@ def test_every_stage_is_there(measured):
         )
         if counted:
             assert stage.gflop > 0
-            assert stage.floor_seconds == pytest.approx(stage.gflop / 1e3 / result.matmul_tflops[stage.precision])
+            fastest = max(result.matmul_tflops[stage.precision])
+            assert stage.floor_seconds == pytest.approx(stage.gflop / 1e3 / fastest)
     assert result.floor_seconds == pytest.approx(sum(stage.floor_seconds or 0 for stage in result.stages))
     assert result.slowest.seconds == max(stage.seconds for stage in result.stages)
     assert not result.random_weights
@@ -72,7 +84,9 @@ def test_every_stage_is_there(measured):
 def test_stages_add_up_to_the_time_of_seeding(measured):
     result: BenchResult = measured.result
     records = [json.loads(line) for line in (measured.folder / "run/manifest.jsonl").read_text().splitlines()]
-    seeding = sum(record["seconds"] for record in records) / 2
+    each = [record["seconds"] for record in records]
+    assert result.seeding_seconds == Spread(sum(each) / 2, min(each), max(each))
+    seeding = sum(each) / 2
     stages = sum(stage.seconds for stage in result.stages if stage.name in (*MODEL_STAGES, "fusion"))
     assert stages <= seeding + 0.01 <= result.seconds_per_image + 0.02
     assert stages > 0.5 * seeding
@@ -161,9 +175,37 @@ def test_photographs_of_a_folder(tmp_path):
     assert len(result.peers) == 4
     assert result.images == 1
     assert [id for id, _ in result.failed] == ["1"]
-    (tmp_path / "0.png").write_bytes(b"no image")
+
+
+def test_the_first_images_cannot_be_read(tmp_path):
+    for i in range(2):
+        (tmp_path / f"{i}.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"0\.png"):
-        bench(ModelSet("tiny", "cpu"), "dino-sam", images=2, root=tmp_path)
+        bench(ModelSet("tiny", "cpu"), "dino-sam", root=tmp_path)
+    Image.fromarray(draw(0).image).save(tmp_path / "2.png")
+    result = bench(ModelSet("tiny", "cpu"), "dino-sam", root=tmp_path)
+    assert [id for id, _ in result.failed] == ["0", "1"]
+    assert result.images == 1
+    assert all(stage.gflop for stage in result.stages if stage.name in MODEL_STAGES)
+
+
+def test_the_rate_of_matrix_products_is_measured_before_and_after_the_images(monkeypatch):
+    rates, run, order = iter([2e12, 3e12]), module.generate, []
+
+    def rate(*_: object) -> float:
+        order.append("rate")
+        return next(rates)
+
+    def seeding(*arguments: Any, **options: Any) -> Any:
+        order.append("images")
+        return run(*arguments, **options)
+
+    monkeypatch.setattr(module, "matmul_rate", rate)
+    monkeypatch.setattr(module, "generate", seeding)
+    result = bench(ModelSet("tiny", "cpu", precision="fp32"), "dino-sam", images=1)
+    assert order == ["rate", "images", "rate"]
+    assert result.matmul_tflops == {"fp32": (2.0, 3.0)}
+    assert result.floor_seconds == pytest.approx(sum(stage.gflop or 0 for stage in result.stages) / 3e3)
 
 
 def test_bad_input(tmp_path):

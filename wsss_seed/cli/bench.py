@@ -89,15 +89,22 @@ def _show(result: BenchResult) -> None:
     ]
     columns = ["stage", "s per image", "%", "precision", "GFLOP", "floor s"]
     show.table(f"{counted(result.images, 'image')}", columns, rows)
-    rates = ", ".join(f"{rate:.2f} TFLOP/s in {name}" for name, rate in result.matmul_tflops.items())
+    rates = ", ".join(
+        f"{before:.2f} TFLOP/s before and {after:.2f} after the images in {name}"
+        for name, (before, after) in result.matmul_tflops.items()
+    )
     memory = "" if result.peak_memory_gib is None else f", peak memory {result.peak_memory_gib:.2f} GiB"
     show.result(
         f"end to end {result.seconds_per_image:.3f} s per image, {result.images_per_second:.2f} images per second; "
         f"models busy {100 * result.utilisation:.0f}% of the time{memory}"
     )
+    spread = result.seeding_seconds
     show.result(
-        f"floor {result.floor_seconds:.3f} s per image: the operations of the models at the measured rate of matrix "
-        f"products, {rates}"
+        f"seeding takes {spread.median:.3f} s per image in the median, {spread.least:.3f} to {spread.greatest:.3f} s"
+    )
+    show.result(
+        f"floor {result.floor_seconds:.3f} s per image: the operations of the models at the higher measured rate of "
+        f"matrix products, {rates}"
     )
     if result.peers:
         show.table(

@@ -1,7 +1,7 @@
 """How long the stages of a run take: a backend seeds a few images as ``generate`` does, and its stages are measured.
 
 The stages are methods of the models, the dataset, the seeder and the run folder, which are wrapped; nothing is computed
-in another way. The first image is seeded once before, mirrored, which warms up and counts operations.
+in another way. The first readable image is seeded once before, mirrored, which warms up and counts operations.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ..io.progress import Reporter
 from ..models.typical import OBJECTS, answer_typically
 from ..models.untrained import with_random_weights
 from ..models.zoo import ModelSet
+from ..output.manifest import MANIFEST, read_records
 from ..output.run_folder import RunFolder
 from ..proposals.generate import ProposalSettings, generate_proposals
 from ..seeding import clip_sams
@@ -76,7 +77,7 @@ class StageTime:
         share: of the seconds of all stages.
         precision: precision in which a model computes; None for other stages.
         gflop: operations per image in units of 10^9, as far as torch counts them; None for other stages.
-        floor_seconds: time of these operations at the measured rate of matrix products; None for other stages.
+        floor_seconds: time of these operations at the higher measured rate of matrix products; None for other stages.
     """
 
     name: str
@@ -109,6 +110,20 @@ class PeerTime:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """The middle, the least and the greatest of several values."""
+
+    median: float
+    least: float
+    greatest: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of at least one value."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
 class BenchResult:
     """What ``bench`` measured.
 
@@ -125,8 +140,10 @@ class BenchResult:
         failed: id and error of the images that could not be seeded.
         stages: all of ``STAGES`` that the backend has.
         seconds_per_image, images_per_second: end to end; decoding and writing overlap with the other stages.
-        utilisation: share of that time in which a model was busy.
-        matmul_tflops: precision -> measured rate of matrix products, in 10^12 operations per second.
+        seeding_seconds: how the time of seeding, without reading and writing, varies over the images.
+        utilisation: share of the end-to-end time in which a model was busy.
+        matmul_tflops: precision -> rate of matrix products measured before and after the images, in 10^12 operations
+            per second; they differ as other work and the frequency of the processor change. Floors use the higher one.
         floor_seconds: sum of the floors of the stages, per image.
         peak_memory_gib: memory at most beyond what was in use at the start, models included: torch's on a GPU, else of
             the process; None where it is not known.
@@ -146,8 +163,9 @@ class BenchResult:
     stages: tuple[StageTime, ...]
     seconds_per_image: float
     images_per_second: float
+    seeding_seconds: Spread
     utilisation: float
-    matmul_tflops: Mapping[str, float]
+    matmul_tflops: Mapping[str, tuple[float, float]]
     floor_seconds: float
     peak_memory_gib: float | None
     peers: tuple[PeerTime, ...] = ()
@@ -186,8 +204,7 @@ def bench(
         progress: receives the progress.
 
     Raises:
-        WsssError: an unknown backend or setting, a model that cannot be loaded, or images that cannot be seeded: the
-            first one, or all.
+        WsssError: an unknown backend or setting, a model that cannot be loaded, or images none of which can be seeded.
     """
     if backend not in ROLES:
         raise unknown_name("backend of bench", backend, ROLES)
@@ -202,16 +219,20 @@ def bench(
         plain = {role: copy(getattr(own, role)) for role in ROLES[backend]}  # the weights without what is done to them
         for role, model in random.items():
             answer_typically(role, model)
+        precisions = _precisions(backend, plain)
+        used = tuple(dict.fromkeys(precisions.values()))
+        before = [matmul_rate(device, precision) for precision in used]
+        memory.forget_peak()
         seeder, measured = _measure(backend, own, values, data, Path(scratch), progress)
         peak = memory.peak()
+        after = [matmul_rate(device, precision) for precision in used]
         compared: tuple[PeerTime, ...] = ()
         if peers:
             pictures = [data.upright(s) for s in data.samples if s.id not in dict(measured.failed)]
             pairs = _pairs(seeder, data.class_set, plain, set(random), pictures[0], labels)
             compared = _compare(pairs, pictures, device)
-    precisions = _precisions(backend, plain)
-    rates = {precision: matmul_rate(device, precision) for precision in dict.fromkeys(precisions.values())}
-    stages = _stages(measured, precisions, rates)
+    rates = dict(zip(used, zip(before, after, strict=True), strict=True))
+    stages = _stages(measured, precisions, {precision: max(pair) for precision, pair in rates.items()})
     busy = sum(stage.seconds for stage in stages if stage.name in MODEL_STAGES)
     return BenchResult(
         backend=backend,
@@ -227,8 +248,9 @@ def bench(
         stages=stages,
         seconds_per_image=measured.wall / measured.images,
         images_per_second=measured.images / measured.wall,
+        seeding_seconds=Spread.of(measured.each),
         utilisation=min(1.0, busy * measured.images / measured.wall),
-        matmul_tflops={precision: rate / 1e12 for precision, rate in rates.items()},
+        matmul_tflops={precision: (first / 1e12, last / 1e12) for precision, (first, last) in rates.items()},
         floor_seconds=sum(stage.floor_seconds or 0.0 for stage in stages),
         peak_memory_gib=peak,
         peers=compared,
@@ -256,10 +278,11 @@ def matmul_rate(device: torch.device, precision: str) -> float:
 
 
 class _Measured(NamedTuple):
-    """Seconds of the stages of all images, operations of one image, and the result of the run."""
+    """Seconds of the stages of all images, operations of one image, seconds of seeding each image, and of the run."""
 
     seconds: Counter[str]
     flops: Counter[str]
+    each: list[float]
     wall: float
     images: int
     failed: tuple[tuple[str, str], ...]
@@ -306,7 +329,8 @@ def _measure(
         if not result.made:
             id, error = result.failed[0]
             raise ImageError(f"no image could be seeded; {error if id in error else f'{id}: {error}'}")
-        return seeder, _Measured(watch.read()[0], flops, result.seconds, result.made, result.failed)
+        each = [record.seconds for record in read_records([out / MANIFEST]) if record.status == "ok"]
+        return seeder, _Measured(watch.read()[0], flops, each, result.seconds, result.made, result.failed)
 
 
 def _dataset(root: str | Path | None, scratch: Path, images: int, labels: tuple[int, ...] | None) -> Dataset:
@@ -323,9 +347,18 @@ def _dataset(root: str | Path | None, scratch: Path, images: int, labels: tuple[
 
 
 def _mirrored(data: Dataset) -> LoadedSample:
-    """The first image, mirrored, so that no model and no cache of proposals has seen what is measured."""
-    sample = data.samples[0]
-    return LoadedSample(sample, np.ascontiguousarray(data.upright(sample)[:, ::-1]))
+    """The first readable image, mirrored, so that no model and no cache of proposals has seen what is measured.
+
+    Raises:
+        ImageError: no image can be read; the error of the first one.
+    """
+    errors = []
+    for sample in data.samples:
+        try:
+            return LoadedSample(sample, np.ascontiguousarray(data.upright(sample)[:, ::-1]))
+        except ImageError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _precisions(backend: str, models: Mapping[str, Any]) -> dict[str, str]:
@@ -471,6 +504,11 @@ class _Memory:
             self._before = torch.cuda.memory_allocated(device)
         else:
             self._before = _greatest_resident() or 0
+
+    def forget_peak(self) -> None:
+        """Leave out what was used for a moment until now; on a GPU only, as the record of a process cannot be reset."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
 
     def peak(self) -> float | None:
         """GiB; None where it is not known."""
