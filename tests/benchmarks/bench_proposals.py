@@ -41,9 +41,10 @@ from wsss_seed.seeding.clip_sams.sams import sams
 NONE = (0.0, 0.0, 0.0)
 
 
-def library_rules(iou: float, stability: float, offset: float) -> ProposalSettings:
+def library_rules(iou: float, stability: float, offset: float, points: int = 32) -> ProposalSettings:
     """SamAutomaticMaskGenerator's defaults, but for these filters."""
     return ProposalSettings(
+        points_per_side=points,
         crop_n_layers=0,
         pred_iou_thresh=iou,
         score_thresh_offset=NONE,
@@ -72,11 +73,14 @@ def matched(masks: list[Any], others: list[Any]) -> int:
     return int((np.asarray(rle.iou(masks, others, [0] * len(others))).max(1) >= 0.95).sum())
 
 
-def compare(sam: Sam, images: Iterator[np.ndarray], iou: float, stability: float, offset: float) -> dict[str, float]:
+def compare(
+    sam: Sam, images: Iterator[np.ndarray], iou: float, stability: float, offset: float, points: int = 32
+) -> dict[str, float]:
     """Seconds, ratio, and matches both ways."""
-    settings = library_rules(iou, stability, offset)
+    settings = library_rules(iou, stability, offset, points)
     library = SamAutomaticMaskGenerator(
         library_sam(sam),
+        points_per_side=points,
         pred_iou_thresh=iou,
         stability_score_thresh=stability,
         stability_score_offset=offset,
@@ -144,7 +148,7 @@ def main() -> None:
     parser.add_argument("--stability", type=float, default=0.95)
     parser.add_argument("--offset", type=float, default=1.0)
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--points", type=int, default=32, help="a side, of --memory")
+    parser.add_argument("--points", type=int, default=32, help="per side of the grid")
     parser.add_argument("--keep-all", action="store_true", help="remove no duplicates, of --memory")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
@@ -154,7 +158,7 @@ def main() -> None:
     else:
         paths = sorted(given.folder.glob("*.jpg"))[: given.images] if given.folder else []
         images = map(read_rgb, paths) if given.folder else (draw(i, "test").image for i in range(given.images))
-        result = compare(sam, images, given.iou, given.stability, given.offset)
+        result = compare(sam, images, given.iou, given.stability, given.offset, given.points)
     if given.json:
         print(json.dumps(result))
     else:

@@ -1,0 +1,1 @@
+"""What needs a GPU, in parts that run one after the other; see ``tests/benchmarks/gpu.sh``."""

@@ -1,0 +1,33 @@
+"""``generate --batch``: images per second by batch size, and whether the masks are equal."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from tests.benchmarks.gpu.report import described
+from tests.benchmarks.gpu.scale import Scale
+from tests.benchmarks.gpu.throughput import equality, images_for, seeded
+from wsss_seed.cli import app
+
+
+def run(scale: Scale) -> Iterator[dict[str, Any]]:
+    command: Any = typer.main.get_command(app)
+    if not any("--batch" in parameter.opts for parameter in command.commands["generate"].params):
+        yield {"skipped": "generate has no option --batch"}
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        images = images_for(scale, Path(folder) / "images")
+        one = seeded(scale, images, Path(folder) / "1", "--batch", "1")
+        yield {"1": {"images_per_second": one.images_per_second}}
+        for size in scale.pick((8, 16, 4), (2,)):
+            try:
+                several = seeded(scale, images, Path(folder) / str(size), "--batch", str(size))
+                rate = several.images_per_second
+                yield {str(size): {"images_per_second": rate, **equality(several.masks, one.masks)}}
+            except Exception as error:
+                yield {str(size): {"error": described(error)}}
