@@ -22,7 +22,10 @@ if ! installed "$python"; then
     "$python" -m venv .venv/gpu
     "$python" -c 'import site; print(*site.getsitepackages(), sep="\n")' \
       > "$("$own" -c 'import site; print(site.getsitepackages()[0])')/below.pth"
-    "$own" -m pip install -q ".[segmenter]" >&2
+    timeout 300 "$own" -m pip install -q ".[segmenter]" >&2 || {
+      echo '{"part": "installation", "error": "pip failed; see standard error"}'
+      exit 1
+    }
   fi
   python=$own
 fi

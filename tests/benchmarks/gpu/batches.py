@@ -23,11 +23,10 @@ def run(scale: Scale) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         images = images_for(scale, Path(folder) / "images")
         one = seeded(scale, images, Path(folder) / "1", "--batch", "1")
-        yield {"1": {"images_per_second": one.images_per_second}}
+        yield {"1": one.to_json()}
         for size in scale.pick((8, 16, 4), (2,)):
             try:
                 several = seeded(scale, images, Path(folder) / str(size), "--batch", str(size))
-                rate = several.images_per_second
-                yield {str(size): {"images_per_second": rate, **equality(several.masks, one.masks)}}
+                yield {str(size): {**several.to_json(), **equality(several.masks, one.masks)}}
             except Exception as error:
                 yield {str(size): {"error": described(error)}}

@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,15 +52,13 @@ _EQUAL_PIXELS = {"fp32": 0.999, "half": 0.98}  # of label maps
 
 def run(scale: Scale) -> Iterator[dict[str, Any]]:
     yield from _toyland(scale)
-    cases = {**bundled(), **({} if scale.small else full_size("base", "large")), **of_transformers()}
-    if scale.small:
-        cases = {name: case for name, case in cases.items() if case.trained}
-    for name, case in cases.items():
-        print(name, file=sys.stderr, flush=True)
-        try:
-            yield {name: _compared(case, scale)}
-        except Exception as error:
-            yield {name: {"error": described(error)}}
+    for make in (bundled, *scale.pick((partial(full_size, "base", "large"), of_transformers), ())):
+        for name, case in make().items():
+            print(name, file=sys.stderr, flush=True)
+            try:
+                yield {name: _compared(case, scale)}
+            except Exception as error:
+                yield {name: {"error": described(error)}}
 
 
 # Models -----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests import small_hf
 from tests.benchmarks.gpu.pictures import picture
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.errors import CheckpointError
@@ -63,7 +62,9 @@ def full_size(*sets: str) -> dict[str, Case]:
 
 
 def of_transformers() -> dict[str, Case]:
-    """A small model of each of transformers' classes, with random weights."""
+    """A small model of each of transformers' classes, with random weights. Raises ImportError for an older one."""
+    from tests import small_hf
+
     found: dict[str, Case] = {}
     for kind, build in small_hf.DETECTORS.items():
         found[f"hf detector {kind}"] = Case(

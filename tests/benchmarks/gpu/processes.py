@@ -15,8 +15,7 @@ def run(scale: Scale) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         images = images_for(scale, Path(folder) / "images")
         one = seeded(scale, images, Path(folder) / "one")
-        yield {"one": {"images_per_second": one.images_per_second}}
+        yield {"one": one.to_json()}
         two = seeded(scale, images, Path(folder) / "two", "--workers", "2")
-        rate = two.images_per_second
-        yield {"two": {"images_per_second": rate, **equality(two.masks, one.masks)}}
-        yield {"ratio": rate / one.images_per_second}
+        yield {"two": {**two.to_json(), **equality(two.masks, one.masks)}}
+        yield {"ratio": two.images_per_second / one.images_per_second}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,9 @@ from tests.benchmarks.gpu.scale import Scale
 
 
 def run(scale: Scale) -> Iterator[dict[str, Any]]:
-    cases = {**bundled(), **({} if scale.small else full_size("base", "large")), **of_transformers()}
-    for name, case in cases.items():
-        yield {name: _tried(name, case, scale, scale.precisions)}
+    for make in (bundled, *scale.pick((partial(full_size, "base", "large"),), ()), of_transformers):
+        for name, case in make().items():
+            yield {name: _tried(name, case, scale, scale.precisions)}
     if not scale.small:
         for name, case in of_transformers_in_full_size().items():
             yield {name: _tried(name, case, scale, ("bf16",))}

@@ -13,6 +13,7 @@ import numpy as np
 
 from tests.benchmarks.gpu.pictures import folder_of_pictures
 from tests.benchmarks.gpu.scale import Scale
+from wsss_seed.data.classes import IGNORE
 from wsss_seed.data.images import read_labels
 
 _START = 0.25  # part of the images that is left out: workers load models and warm up
@@ -29,6 +30,12 @@ class Seeded(NamedTuple):
     images_per_second: float
     masks: Mapping[str, np.ndarray]
 
+    def to_json(self) -> dict[str, Any]:
+        """The rate, and the share of the pixels that have a class: without any, nothing was segmented."""
+        painted = float(np.mean([np.mean((labels > 0) & (labels < IGNORE)) for labels in self.masks.values()]))
+        error = {} if painted else {"error": "no pixel has a class"}
+        return {"images_per_second": self.images_per_second, "painted": painted, **error}
+
 
 def images_for(scale: Scale, folder: Path) -> Path:
     """The images of the runs."""
@@ -41,7 +48,7 @@ def seeded(scale: Scale, images: Path, out: Path, *options: str) -> Seeded:
     Raises:
         RuntimeError: it failed.
     """
-    given = {"--dataset": "folder", "--root": images, "--classes": "voc", "--out": out}
+    given = {"--dataset": "folder", "--root": images, "--classes": scale.pick("voc", "toyland"), "--out": out}
     given |= {"--models": scale.pick("base", "tiny"), "--device": scale.device}
     words = [str(word) for pair in given.items() for word in pair]
     command = [sys.executable, "-m", "tests.benchmarks.gpu.random_weights", "generate", *words, "--json", *options]
