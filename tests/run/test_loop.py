@@ -8,6 +8,7 @@ import pytest
 
 from wsss_seed.data.base import Sample
 from wsss_seed.errors import ImageError, UsageError
+from wsss_seed.run import loop
 from wsss_seed.run.loop import process_samples
 
 SAMPLES = [Sample(f"{i:02}") for i in range(12)]
@@ -81,6 +82,31 @@ def test_samples_of_a_batch_are_processed_together():
     assert set(saved) == {s.id for s in SAMPLES}
     assert failed == {}
     assert len({threading.current_thread()} | {t for t in threading.enumerate() if t.name.startswith("image")}) == 1
+
+
+def test_samples_of_a_batch_have_the_same_shape_where_possible():
+    together = [threading.Barrier(4, timeout=60) for _ in range(3)]
+    saved = []
+    process_samples(
+        SAMPLES,
+        lambda sample: int(sample.id),
+        lambda loaded: together[loaded % 3].wait() and loaded,  # passes only if four of a shape are in hand
+        lambda loaded, made, seconds: saved.append(loaded),
+        lambda sample, error, seconds: None,
+        shape=lambda loaded: (loaded % 3,),
+        batch=4,
+    )
+    assert sorted(saved) == list(range(12))
+
+
+@pytest.mark.parametrize("most", [0, 250])
+def test_large_samples_are_not_collected(monkeypatch, most):
+    monkeypatch.setattr(loop, "_AHEAD_BYTES", most)
+    drawn = []
+    items = (drawn.append(i) or i for i in range(9))
+    ordered = loop._by_shape(items, 4, lambda item: 100, lambda item: (-item,))
+    assert next(ordered) == (0 if most == 0 else 2)
+    assert drawn == list(range(1 if most == 0 else 3))
 
 
 @pytest.mark.parametrize("batch", [1, 4])

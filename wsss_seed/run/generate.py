@@ -223,6 +223,7 @@ def generate(
                 save,
                 fail,
                 size=lambda loaded: loaded.upright.image.nbytes,
+                shape=lambda loaded: loaded.upright.image.shape,
                 prefetch=prefetch,
                 readers=_threads(samples[0].file if len(samples) else None),
                 writers=_threads(out),

@@ -16,6 +16,8 @@ from ..models.merging import in_groups
 
 log = logging.getLogger(__name__)
 
+_AHEAD, _AHEAD_BYTES = 4, 2**28  # batches among which images of the same shape are looked for
+
 L = TypeVar("L")
 M = TypeVar("M")
 
@@ -28,6 +30,7 @@ def process_samples(
     fail: Callable[[Sample, str, float], Any],
     *,
     size: Callable[[L], int] = lambda _: 0,
+    shape: Callable[[L], tuple[int, ...]] = lambda _: (),
     prefetch: int = 2,
     readers: int = 2,
     writers: int = 2,
@@ -43,10 +46,12 @@ def process_samples(
         make: processes a loaded sample; called from this thread, or from threads if ``batch`` is more than 1.
         save: called from threads with the loaded sample, the result of ``make``, and the seconds it took.
         fail: called from threads with a sample that could not be loaded or processed, the error, and the seconds.
-        size: what a loaded sample holds in bytes; of large images fewer results wait to be saved.
+        size: what a loaded sample holds in bytes; of large images fewer are in memory.
+        shape: of a loaded sample; models process only images of the same shape in one pass.
         prefetch: number of samples to load ahead.
         readers, writers: number of threads that load and save.
-        batch: number of samples processed together, see ``models.merging``; with several, those of similar shape.
+        batch: number of samples processed together, see ``models.merging``: with several, those of the same shape among
+            the next ones.
 
     Raises:
         WsssError: an error that would affect every image.
@@ -79,7 +84,10 @@ def process_samples(
             log.debug("%s failed", sample.id, exc_info=error)
             writer.submit(fail, sample, _describe(error), seconds)
 
-        with closing(in_groups(lambda pair: make(pair[1]), loaded_samples(), batch)) as done:
+        ordered = loaded_samples()
+        if batch > 1:
+            ordered = _by_shape(ordered, _AHEAD * batch, lambda pair: size(pair[1]), lambda pair: shape(pair[1]))
+        with closing(in_groups(lambda pair: make(pair[1]), ordered, batch)) as done:
             for (sample, loaded), outcome in done:
                 error = outcome.future.exception()
                 if error is None:
@@ -87,6 +95,19 @@ def process_samples(
                     writer.submit(save, loaded, outcome.future.result(), outcome.seconds, size=size(loaded))
                 else:
                     give_up(sample, error, outcome.seconds)
+
+
+def _by_shape(
+    items: Iterator[M], count: int, size: Callable[[M], int], shape: Callable[[M], tuple[int, ...]]
+) -> Iterator[M]:
+    """Items reordered by shape, ``count`` of them at a time, or fewer if they are large."""
+    window: list[M] = []
+    for item in items:
+        window.append(item)
+        if len(window) == count or sum(map(size, window)) > _AHEAD_BYTES:
+            yield from sorted(window, key=shape)
+            window = []
+    yield from sorted(window, key=shape)
 
 
 def _describe(error: BaseException) -> str:
