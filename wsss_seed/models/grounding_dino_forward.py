@@ -230,8 +230,10 @@ def _fuse(layer: Any, image: Tensor, text: Tensor, real: Tensor) -> tuple[Tensor
         (read / total.mT).unflatten(1, (heads[0], -1)),
         attention.values_v_proj.weight.unflatten(0, heads),
     )
-    text = text + layer.gamma_l * attention.out_l_proj(found.flatten(2) + attention.values_v_proj.bias)
-    return image + layer.gamma_v * (torch.cat(changes, 1) + attention.out_v_proj.bias), text
+    change = torch.cat(changes, 1)
+    found = found.flatten(2) + attention.values_v_proj.bias.to(found.dtype)  # rounded as in a linear layer
+    change = change + attention.out_v_proj.bias.to(change.dtype)
+    return image + layer.gamma_v * change, text + layer.gamma_l * attention.out_l_proj(found)
 
 
 def _mlp(layer: Any, tokens: Tensor) -> Tensor:

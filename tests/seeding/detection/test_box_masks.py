@@ -169,3 +169,16 @@ def test_boxes_do_not_depend_on_one_another(sam, embedding):
     for i, cut in enumerate(together):
         [alone] = cut_masks(sam, embedding, BOXES[i : i + 1], SHAPE, **OPEN)
         assert (alone.mask != cut.mask).mean() < 0.01
+
+
+@pytest.mark.parametrize("output", ["single", "best"])
+def test_boxes_do_not_wait_for_the_device_one_by_one(sam, embedding, monkeypatch, output):
+    """On a GPU every transfer waits: masks and predicted IoUs come in one each, however many boxes there are."""
+    copies, copy = [], torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: copies.append(tensor.shape) or copy(tensor))
+    for repeated in (1, 10):
+        copies.clear()
+        found = list(mask_logits(sam, embedding, np.tile(BOXES, (repeated, 1)), SHAPE, output))
+        assert len(found) == 4 * repeated
+        assert all(logits.device.type == "cpu" for logits, _ in found)
+        assert len(copies) == 2

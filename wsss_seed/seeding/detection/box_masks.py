@@ -135,7 +135,7 @@ def region_area_limit(pixels: int, shape: tuple[int, int]) -> int:
 def mask_logits(
     sam: MaskModel, embedding: Any, boxes: np.ndarray, shape: tuple[int, int], output: str
 ) -> Iterator[tuple[torch.Tensor, float]]:
-    """Per box, the logits (H, W) of SAM's mask, and its predicted IoU.
+    """Per box, the logits (H, W) of SAM's mask, on the CPU, and its predicted IoU.
 
     Args:
         sam: the model.
@@ -150,6 +150,6 @@ def mask_logits(
     step = max(1, _LOGIT_PIXELS // (shape[0] * shape[1]))
     for start in range(0, len(boxes), step):
         rows = range(start, min(start + step, len(boxes)))
-        full = sam.logits(embedding, low_res[list(rows), chosen[start : start + step].tolist()])
+        full = sam.logits(embedding, low_res[list(rows), chosen[start : start + step].tolist()]).cpu()  # all at once
         for i, logits in zip(rows, full, strict=True):
             yield logits, float(ious[i, chosen[i]])
