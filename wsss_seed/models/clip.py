@@ -40,9 +40,10 @@ class Clip:
     Attributes:
         name: what it was loaded from.
         model: the open_clip model, float32, in evaluation mode.
-        precision: precision of ``encode_views``: ``fp32`` or ``fp16``, which also replaces bf16, because at a logit
-            scale of 100 the rounding of bf16 shifts logits by up to 0.5, that of fp16 by an eighth of it; texts, class
-            activation maps and learned prompts are always float32.
+        precision: precision of ``encode_views``: ``fp32`` or ``fp16``; texts, class activation maps and learned prompts
+            are always float32. bf16 is replaced, because at a logit scale of 100 its rounding shifts logits by up to
+            0.5, that of fp16 by an eighth of it: by fp16 on a GPU, by fp32 on a CPU, where fp16 is hundreds of times
+            slower without instructions for it.
         tokenizer: maps texts to int64 (n, context_length).
         image_size: side R in pixels of the square input of the image tower.
         context_length: tokens per text, start and end included; longer texts are truncated.
@@ -59,7 +60,8 @@ class Clip:
     ):
         self.name = name
         self.device = torch.device(device)
-        self.precision = "fp16" if precision == "bf16" else precision
+        instead = "fp32" if self.device.type == "cpu" else "fp16"
+        self.precision = instead if precision == "bf16" else precision
         self._views = AdaptiveBatch("views for CLIP")
         self.model = model.to(self.device).float().eval().requires_grad_(False)
         self.tokenizer = tokenizer

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import UsageError, unknown_name
+from .cpu import fp16_slowdown
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ _exact, _tf32 = 0, True  # contexts without TF32, and what was set before the fi
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_SLOW = 3.0  # times slower than fp32, from which fp16 is refused
 
 
 def check_device(name: str) -> None:
@@ -50,13 +52,18 @@ def choose_precision(asked: str, device: str | torch.device) -> str:
         device: device of the models.
 
     Raises:
-        WsssError: unknown name.
+        UsageError: unknown name, or fp16 on a CPU without instructions for it.
     """
     if asked not in PRECISIONS:
         raise unknown_name("precision", asked, PRECISIONS)
+    device = torch.device(device)
+    if asked == "fp16" and device.type == "cpu" and fp16_slowdown() > _SLOW:
+        raise UsageError(
+            f"`precision` fp16: this CPU is {fp16_slowdown():.0f} times slower in fp16 than in fp32, and more in large "
+            "layers; give `precision` auto, fp32 or bf16"
+        )
     if asked != "auto":
         return asked
-    device = torch.device(device)
     if device.type != "cuda":
         return "fp32"
     capability = torch.cuda.get_device_capability(device)
