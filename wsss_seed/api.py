@@ -153,7 +153,8 @@ def load(
             models, with ``set`` for the set that has the others. By default ``tiny`` for toyland's classes, else
             ``base``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``fp32``, ``bf16``, ``fp16``, or ``auto`` for half precision on a GPU that has it.
+        precision: ``fp32``, ``bf16``, ``fp16``, ``sam-bf16`` (only SAM's image encoder in bf16), or ``auto``: half
+            precision on a GPU that has it, and on a CPU ``sam-bf16`` where that is faster and gives the same masks.
         prompts, preset, stage: of clip-sams: its prompts (``handwritten``, or a file or folder of learn-prompts), the
             recipe and its stage; ``preset="plain"`` is the baseline of dino-sam without CLIP.
         orientation: what ``Seed.labels`` matches where EXIF turns a photograph: by default the ``stored`` pixels, as

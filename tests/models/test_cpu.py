@@ -12,10 +12,9 @@ def test_a_ratio_is_that_of_the_work():
     assert cpu.ratio(lambda: large @ large, lambda: small @ small) > 10
 
 
-def test_ratios_are_measured_on_one_thread(monkeypatch):
-    monkeypatch.setattr(cpu, "_ROUNDS", 2)
+def test_ratios_are_measured_on_one_thread():
     before, seen = torch.get_num_threads(), []
-    cpu.ratio(lambda: seen.append(torch.get_num_threads()), lambda: sum(range(1000)))
+    cpu.ratio(lambda: seen.append(torch.get_num_threads()), lambda: sum(range(1000)), 2)
     assert seen == [1, 1]
     assert torch.get_num_threads() == before
 

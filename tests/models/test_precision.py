@@ -16,7 +16,7 @@ from wsss_seed.errors import UsageError, WsssError, out_of_memory
 from wsss_seed.models import precision as room
 from wsss_seed.models.clip import Clip, load_clip
 from wsss_seed.models.grounding_dino import load_grounding_dino
-from wsss_seed.models.precision import AdaptiveBatch, choose_precision, computing
+from wsss_seed.models.precision import AdaptiveBatch, choose_precision, computing, of_role
 from wsss_seed.models.sam import Sam, load_sam
 from wsss_seed.models.zoo import ModelSet
 
@@ -37,8 +37,19 @@ def test_auto_is_what_the_device_has_units_for(monkeypatch, capability, chosen):
     assert choose_precision("auto", "cpu") == "fp32"
 
 
+def test_sam_alone_in_bf16():
+    assert choose_precision("sam-bf16", "cpu") == "sam-bf16"
+    assert [of_role("sam-bf16", role) for role in ("clip", "sam", "detector", "sam3")] == [
+        "fp32",
+        "bf16",
+        "fp32",
+        "fp32",
+    ]
+    assert [of_role("bf16", role) for role in ("clip", "sam")] == ["bf16", "bf16"]
+
+
 def test_unknown_precisions_are_refused():
-    with pytest.raises(WsssError, match="unknown precision 'fp8'; known: auto, bf16, fp16, fp32"):
+    with pytest.raises(WsssError, match="unknown precision 'fp8'; known: auto, bf16, fp16, fp32, sam-bf16"):
         choose_precision("fp8", "cpu")
     with pytest.raises(WsssError, match="unknown precision"):
         _ = ModelSet("tiny", "cpu", precision="half").precision

@@ -7,10 +7,12 @@ import pytest
 
 from wsss_seed.data import open_dataset
 from wsss_seed.data.classes import load_class_set
-from wsss_seed.errors import UsageError
+from wsss_seed.errors import RunFolderError, UsageError
+from wsss_seed.models import cpu_precision, zoo
 from wsss_seed.models.checkpoints import find_checkpoint
 from wsss_seed.models.clip import load_clip
 from wsss_seed.models.zoo import BUNDLED
+from wsss_seed.output.run_folder import read_run
 from wsss_seed.run.plan import (
     choose_backend,
     choose_models,
@@ -124,3 +126,26 @@ def test_a_plan_travels_and_is_executed(toyland, tmp_path):
     result = execute(plan)
     assert (result.made, result.finalized) == (2, True)
     assert execute(plan, (1, 2)).skipped == 1
+
+
+def test_a_run_is_resumed_in_its_precision(toyland, tmp_path, monkeypatch):
+    """``auto`` on a CPU that is fast in bf16, then on one that is not, and what is given."""
+    monkeypatch.setenv("WSSS_SEED_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(zoo, "_SMALL", 0)
+    monkeypatch.setattr(cpu_precision, "speedup", lambda: 2.0)
+    out = tmp_path / "run"
+
+    def run(precision: str, flags: str, limit: int, **more):
+        monkeypatch.setattr(cpu_precision, "cpu", lambda: flags)
+        return execute(plan_run(toyland, out=out, device="cpu", precision=precision, limit=limit, **more))
+
+    assert run("auto", "avx512_bf16", 1).made == 1
+    assert read_run(out)["settings"]["precision"] == "sam-bf16"
+    assert (run("auto", "avx2", 2).skipped, run("sam-bf16", "avx2", 3).skipped) == (1, 2)
+    with pytest.raises(
+        RunFolderError, match='precision "sam-bf16" -> "fp32"; give `precision` sam-bf16 to continue it'
+    ):
+        run("fp32", "avx2", 3)
+    assert run("auto", "avx2", 1, overwrite=True).made == 1
+    assert read_run(out)["settings"]["precision"] == "fp32"
+    assert run("auto", "avx512_bf16", 2).skipped == 1

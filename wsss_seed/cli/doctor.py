@@ -230,10 +230,11 @@ def _not_timed() -> Iterator[Finding]:
 def _times(name: str, device: str, precision: str) -> Iterator[Finding]:
     """The time of each model of a set for an image, and of all of them for an image and for 1,000."""
     from ..io.rate import duration
+    from ..models.untrained import without_download
     from ..models.zoo import ModelSet
     from ..run.timing import OBJECTS, time_models
 
-    models = ModelSet(name, device, precision=precision)
+    models = without_download(ModelSet(name, device, precision=precision))
     show.message(f"measuring the models of '{name}' on {models.device} ({models.precision}); this may take minutes")
     try:
         measured = time_models(models)

@@ -9,19 +9,18 @@ from functools import cache, partial
 import torch
 from torch.nn import functional as F
 
-_ROUNDS = 7
 _SIDE = 256  # of the matrices of `fp16_slowdown`
 # Windows measures CPU time in steps of 16 ms.
 _clock = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-4 else time.perf_counter
 
 
-def ratio(first: Callable[[], object], second: Callable[[], object]) -> float:
+def ratio(first: Callable[[], object], second: Callable[[], object], rounds: int = 7) -> float:
     """Time of the first function over that of the second, on one thread: the least of several runs each, by turns."""
     times: tuple[list[float], list[float]] = ([], [])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for _ in range(_ROUNDS):
+        for _ in range(rounds):
             for function, seconds in zip((first, second), times, strict=True):
                 start = _clock()
                 function()

@@ -22,7 +22,10 @@ T = TypeVar("T")
 _setting = threading.Lock()
 _exact, _tf32 = 0, True  # contexts without TF32, and what was set before the first of them
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+SAM_BF16 = "sam-bf16"
+"""SAM's image encoder in bf16, all other models in fp32."""
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", SAM_BF16)
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _SLOW = 3.0  # times slower than fp32, from which fp16 is refused
 
@@ -44,11 +47,11 @@ def check_device(name: str) -> None:
 
 
 def choose_precision(asked: str, device: str | torch.device) -> str:
-    """``fp32``, ``bf16`` or ``fp16``.
+    """``fp32``, ``bf16``, ``fp16`` or ``sam-bf16``.
 
     Args:
         asked: one of these, or ``auto``: on a GPU the half precision that it supports in hardware (bf16 from NVIDIA's
-            Ampere on, fp16 on Volta and Turing), else fp32.
+            Ampere on, fp16 on Volta and Turing), else fp32; see ``cpu_precision`` for the choice of a model set there.
         device: device of the models.
 
     Raises:
@@ -68,6 +71,18 @@ def choose_precision(asked: str, device: str | torch.device) -> str:
         return "fp32"
     capability = torch.cuda.get_device_capability(device)
     return "bf16" if capability >= (8, 0) else "fp16" if capability >= (7, 0) else "fp32"
+
+
+def of_role(precision: str, role: str) -> str:
+    """The precision of a model, ``fp32``, ``bf16`` or ``fp16``, in a set with a precision of ``choose_precision``.
+
+    Args:
+        precision: of the set.
+        role: ``clip``, ``sam``, ``detector``, or ``sam3`` for SAM 3 as a detector.
+    """
+    if precision == SAM_BF16:
+        return "bf16" if role == "sam" else "fp32"
+    return precision
 
 
 @contextmanager

@@ -14,8 +14,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from . import cpu_precision
 from .clip import _without_log
 from .libraries import library_models
+from .precision import SAM_BF16
 from .zoo import TINY, ModelSet, find_weights
 
 _CONFIGS = Path(str(files(__package__))) / "configs"
@@ -37,7 +39,7 @@ def untrained(role: str, name: str, device: str, precision: str) -> Any:
         role: ``clip``, ``sam`` or ``detector``.
         name: a model whose architecture ``is_known``.
         device: device of the model.
-        precision: see ``ModelSet.precision``.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
 
     Returns:
         The ``Clip``, ``MaskModel`` or ``Detector``; for SAM 3 a ``Sam3``.
@@ -52,6 +54,15 @@ def untrained(role: str, name: str, device: str, precision: str) -> Any:
 def needs_random(models: ModelSet, role: str) -> bool:
     """Whether a model of a set has not been downloaded, but its architecture is known."""
     return not models.downloaded(role) and is_known(role, models.names[role])
+
+
+def without_download(models: ModelSet) -> ModelSet:
+    """The same set, whose precision is chosen without downloading SAM: where ``auto`` would compare its masks, they
+    count as equal."""
+    if not needs_random(models, "sam"):
+        return models
+    faster = models.device == "cpu" and models.backend != "sam3" and cpu_precision.faster()
+    return models.resuming(SAM_BF16 if faster else "fp32")
 
 
 def with_random_weights(models: ModelSet, roles: Iterable[str]) -> tuple[ModelSet, dict[str, Any]]:
@@ -70,7 +81,7 @@ def with_random_weights(models: ModelSet, roles: Iterable[str]) -> tuple[ModelSe
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         random = {
-            role: untrained(role, models.names[role], models.device, models.precision)
+            role: untrained(role, models.names[role], models.device, models.precision_of(role))
             for role in roles
             if needs_random(models, role)
         }

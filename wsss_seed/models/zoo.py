@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 ROLES = ("clip", "sam", "detector")
 _TITLES = {"clip": "CLIP", "sam": "SAM", "detector": "detector"}
 HUB = "hf:"  # prefix of transformers models: a repository of the hub, or a folder
+_SMALL = 64 * 2**20  # bytes
 _LIBRARIES = ("torch", "torchvision", "open_clip_torch", "segment-anything", "groundingdino-py", "transformers")
 _HERE = Path(str(files(__package__)))
 TINY = _HERE / "tiny"
@@ -177,6 +178,15 @@ def _digest(role: str, weights: Weights) -> str | None:
     return hashlib.sha256(lines.encode()).hexdigest() if files else None
 
 
+def _is_small(weights: Weights) -> bool:
+    """Whether the weights of a model are so few that no precision would save time."""
+    path = weights.path
+    if path is None or not path.exists():
+        return False
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files) < _SMALL
+
+
 def usable_device(asked: str) -> str:
     """The requested device, or for ``auto`` the first GPU, or the CPU.
 
@@ -284,14 +294,48 @@ class ModelSet:
 
     @cached_property
     def precision(self) -> str:
-        """Precision of the models, ``fp32``, ``bf16`` or ``fp16``, where they support it; see ``choose_precision``.
+        """Precision of the models, ``fp32``, ``bf16``, ``fp16`` or ``sam-bf16``, where they support it; see
+        ``choose_precision``.
+
+        ``auto`` on a CPU with instructions for bf16 loads SAM, once on a machine: see ``cpu_precision``.
 
         Raises:
-            WsssError: unknown name, or a device that cannot be used.
+            WsssError: unknown name, or a device that cannot be used; or SAM cannot be loaded.
         """
         from .precision import choose_precision
 
-        return choose_precision(self._precision, self.device)
+        return self._precision_on_cpu() if self._chooses_on_cpu else choose_precision(self._precision, self.device)
+
+    @property
+    def _chooses_on_cpu(self) -> bool:
+        return self._precision == "auto" and self.device == "cpu"
+
+    def _precision_on_cpu(self) -> str:
+        from . import cpu_precision
+
+        if self.backend == "sam3" or not cpu_precision.has_bf16() or _is_small(self._weights["sam"]):
+            return "fp32"
+        found = cpu_precision.remembered(self.identity("sam"))
+        if found is None:
+            found = cpu_precision.decide(self._load_sam)
+            cpu_precision.remember(self.identity("sam"), found)  # a repository has an identity once it is downloaded
+        return found.precision
+
+    def resuming(self, precision: object) -> ModelSet:
+        """The same set for a run that was begun in a precision, so that ``auto`` on another CPU continues it; a
+        precision that ``auto`` does not choose on a CPU, or any other value, changes nothing."""
+        from .precision import SAM_BF16
+
+        if not self._chooses_on_cpu or precision not in ("fp32", SAM_BF16):
+            return self
+        models: Any = self._chosen
+        return ModelSet(self.name, self._device, precision=str(precision), **models)
+
+    def precision_of(self, role: str) -> str:
+        """Precision of a model; see ``of_role``."""
+        from .precision import of_role
+
+        return of_role(self.precision, role)
 
     def require(self, role: str) -> None:
         """Download a known checkpoint if it is missing, and verify it, without loading it.
@@ -323,7 +367,7 @@ class ModelSet:
 
         file = self._file("clip")
         with self._loading("clip"):
-            clip = load_clip(file, self.device, self.precision)
+            clip = load_clip(file, self.device, self.precision_of("clip"))
         clip.name = self.names["clip"]  # its name rather than its path
         return clip
 
@@ -340,15 +384,18 @@ class ModelSet:
 
     @cached_property
     def sam(self) -> MaskModel:
+        return self._load_sam(self.precision_of("sam"))
+
+    def _load_sam(self, precision: str) -> MaskModel:
         file = self._file("sam")
         with self._loading("sam"):
             if self._weights["sam"].state == "hub":
                 from .hf_masks import load_hf_masks
 
-                return load_hf_masks(file, self.device, self.precision)
+                return load_hf_masks(file, self.device, precision)
             from .sam import load_sam
 
-            return load_sam(file, self.device, self.precision)
+            return load_sam(file, self.device, precision)
 
     @cached_property
     def sam3(self) -> Sam3:
@@ -363,7 +410,7 @@ class ModelSet:
 
         file = self._file("sam")
         with self._loading("sam"):
-            return load_sam3(file, self.device, self.precision)
+            return load_sam3(file, self.device, self.precision_of("sam3"))
 
     @cached_property
     def detector(self) -> Detector:
@@ -376,7 +423,7 @@ class ModelSet:
             if self._weights["detector"].state == "hub":
                 from .hf_detector import load_hf_detector
 
-                return load_hf_detector(file, self.device, self.precision)
+                return load_hf_detector(file, self.device, self.precision_of("detector"))
             from .grounding_dino import load_grounding_dino
 
-            return load_grounding_dino(file, self.device, self.precision)
+            return load_grounding_dino(file, self.device, self.precision_of("detector"))

@@ -196,8 +196,10 @@ class RunFolder:
                 )
             difference = difference or settings_difference({"layout": layout_of_run(former)}, {"layout": self.layout})
             if difference and not self._overwrite:
+                precision = _only_precision(former.get("settings"), self._settings)
+                resume = f"give `precision` {precision} to continue it, " if precision else ""
                 raise RunFolderError(
-                    f"{self.path}: this run was made with other settings: {difference}; "
+                    f"{self.path}: this run was made with other settings: {difference}; {resume}"
                     "use `overwrite` to start it again, or another `out`"
                 )
             if difference and others:
@@ -791,6 +793,12 @@ def settings_difference(old: Any, new: Any, most: int = 8) -> str:
     keys = [key for key in {**before, **after} if before.get(key, _UNSET) != after.get(key, _UNSET)]
     parts = [f"{key} {_short(before.get(key, _UNSET))} -> {_short(after.get(key, _UNSET))}" for key in keys[:most]]
     return ", ".join([*parts, *([f"and {len(keys) - most} more"] if len(keys) > most else [])])
+
+
+def _only_precision(old: Any, new: Mapping[str, Any]) -> str | None:
+    """The old precision, if settings differ in nothing else."""
+    precision = old.get("precision") if isinstance(old, dict) else None
+    return precision if isinstance(precision, str) and {**new, "precision": precision} == old else None
 
 
 _UNSET = object()

@@ -28,7 +28,7 @@ from ..data.toyland import draw
 from ..errors import ImageError, UsageError, unknown_name
 from ..io.progress import Reporter
 from ..models.typical import OBJECTS, answer_typically
-from ..models.untrained import with_random_weights
+from ..models.untrained import with_random_weights, without_download
 from ..models.zoo import ModelSet
 from ..output.manifest import MANIFEST, read_records
 from ..output.run_folder import RunFolder
@@ -210,6 +210,7 @@ def bench(
         raise unknown_name("backend of bench", backend, ROLES)
     if images is not None and images < 1:
         raise UsageError(f"`images` {images}: expected at least 1")
+    models = without_download(models)
     device, values = torch.device(models.device), dict(settings or {})
     memory = _Memory(device)
     with tempfile.TemporaryDirectory(prefix="wsss-seed-bench-") as scratch:

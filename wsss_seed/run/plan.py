@@ -19,6 +19,7 @@ from ..io.progress import Progress, Reporter
 from ..io.source import Location, Source
 from ..models.zoo import ModelSet, model_sets, versions
 from ..output.identity import identity, labels_digest
+from ..output.run_folder import read_run
 from ..seeding.backends import BackendRequest, build_seeder
 from ..types import Seeder
 from .engines import share
@@ -300,6 +301,8 @@ def run_part(plan: RunPlan, part: tuple[int, int], token: str, device: str, prog
     """
     start = time.monotonic()
     data, models = plan.dataset, plan.models.on(device)
+    if not plan.overwrite:
+        models = models.resuming(((read_run(plan.out) or {}).get("settings") or {}).get("precision"))
     kept = _kept_in(plan)
     seeder = _seeder(plan, models, kept)
     log.info("%s on %s is ready after %.1f s", plan.backend, models.device, time.monotonic() - start)

@@ -14,7 +14,7 @@ from PIL import Image
 from ..data.classes import load_class_set
 from ..data.toyland.scene import draw
 from ..models.sam3 import Sam3
-from ..models.untrained import needs_random, untrained
+from ..models.untrained import needs_random, untrained, without_download
 from ..models.zoo import ModelSet
 from ..seeding.detection.classification import view_boxes
 
@@ -58,9 +58,14 @@ def time_models(models: ModelSet) -> list[ModelTime]:
         WsssError: a model that cannot be loaded.
     """
     found = []
+    models = without_download(models)
     for role in models.names:
         bare = needs_random(models, role)
-        model = untrained(role, models.names[role], models.device, models.precision) if bare else _load(models, role)
+        model = (
+            untrained(role, models.names[role], models.device, models.precision_of(role))
+            if bare
+            else _load(models, role)
+        )
         seconds = _seconds(partial(_work, role, model), models.device)
         found.append(ModelTime(role, models.names[role], seconds, bare))
         del model

@@ -76,7 +76,7 @@ def proposal_settings(
 
 def proposal_weights(models: ModelSet) -> str:
     """Identifies the SAM of a proposal store and the precision in which it computes."""
-    return f"{models.identity('sam')} {models.precision}"
+    return f"{models.identity('sam')} {models.precision_of('sam')}"
 
 
 def cached_proposals(models: ModelSet, settings: ProposalSettings) -> Callable[[np.ndarray], Proposals]:
