@@ -16,7 +16,7 @@ import pytest
 
 from tests.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, and before torch is imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as wsss_seed does, and before torch is imported
 
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup makes every process ignore it, those of the tests too

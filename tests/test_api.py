@@ -1,6 +1,7 @@
 """The public API with the bundled miniatures: what a library or notebook user does."""
 
 import inspect
+import os
 import pickle
 import subprocess
 import sys
@@ -87,6 +88,17 @@ def test_import_is_fast():
     code = "import sys, wsss_seed; wsss_seed.load; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+def test_idle_threads_sleep_unless_the_user_decides(given):
+    """The variable is set before torch is imported, by the package or by its command line."""
+    code = "import sys, os, {}; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    env |= {} if given is None else {"OMP_WAIT_POLICY": given}
+    for module in ("wsss_seed", "wsss_seed.cli"):
+        done = subprocess.run([sys.executable, "-c", code.format(module)], capture_output=True, text=True, env=env)
+        assert done.stdout.strip() == (given or "PASSIVE"), done.stderr
 
 
 def test_errors_form_a_small_documented_tree():

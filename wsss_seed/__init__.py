@@ -8,9 +8,12 @@
     seed = seeder("photo.jpg")
     run = ws.generate("photos", classes="classes.txt", out="seeds")
 
-What is not listed in ``__all__`` may change without notice. Nothing heavy is imported before it is needed.
+Import it before torch if other processes use the same cores: it sets ``OMP_WAIT_POLICY`` to PASSIVE, unless it is set,
+which torch only reads when it is imported (see ``load``). What is not listed in ``__all__`` may change without notice.
+Nothing heavy is imported before it is needed.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from .errors import CheckpointError, DataError, ImageError, RunFolderError, UsageError, WsssError
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from .api import ImageSeeder, Run, calibrate, generate, load, open_run
     from .data import ClassSet, load_class_set, open_dataset
     from .types import Instance, Seed
+
+# Idle CPU threads of torch sleep instead of spinning, which is many times slower beside other processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 

@@ -124,8 +124,6 @@ def _root(
 
 def main() -> None:
     """Run the command line. Exit status: 0 success, 1 some images failed, 2 wrong usage or input, 130 interrupted."""
-    # Let torch's idle CPU threads sleep: with other processes on the same cores, spinning was 40 times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     exit_on_signal()
     try:
         try:
