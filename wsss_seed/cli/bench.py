@@ -35,6 +35,7 @@ def bench(
     detector: options.Detector = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    compile: options.Compile = False,
     peers: Annotated[
         bool,
         typer.Option(
@@ -57,7 +58,9 @@ def bench(
     from ..run.bench import bench as measure
     from ..run.bench import choose_models
 
-    chosen = choose_models(models, backend, device, precision, {"clip": clip, "sam": sam, "detector": detector})
+    chosen = choose_models(
+        models, backend, device, precision, {"clip": clip, "sam": sam, "detector": detector}, compile
+    )
     result = measure(*chosen, settings=settings, images=images, root=root, peers=peers, progress=Progress(show.err))
     show.failures(result.failed)
     if json:

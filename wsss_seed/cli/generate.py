@@ -83,6 +83,7 @@ def generate(
     cpus_per_worker: options.CpusPerWorker = None,
     shards: options.Shards = None,
     precision: options.Precision = "auto",
+    compile: options.Compile = False,
     batch: options.Batch = "auto",
     offline: options.Offline = False,
     out: Annotated[
@@ -146,6 +147,7 @@ def generate(
         settings=settings,
         device=device,
         precision=precision,
+        compile=compile,
         out=None if out is None else location(out),
         limit=limit,
         sample=sample,

@@ -23,7 +23,8 @@ _SECTIONS = {
     "Validation": "--val --val-dataset --val-root --val-split --val-images --val-masks --val-count --val-difficulty",
     "Method": "--backend --task --preset --prompts --stage --seeds --recipe --network --encoder --encoder-weights "
     "--rounds --scales --flip --window --sharpen --policy --finished --from --set --config",
-    "Models and devices": "--models --clip --sam --detector --device --precision --batch --workers --peers --offline",
+    "Models and devices": "--models --clip --sam --detector --device --precision --compile --batch --workers --peers "
+    "--offline",
     "Several machines": "--shard --engine --address --gpus-per-worker --cpus-per-worker --shards",
     "Output": "--out --layout --overwrite --keep-evidence --cache --copy --voc-archive --competition --json",
 }

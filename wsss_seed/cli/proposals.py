@@ -29,6 +29,7 @@ def proposals(
     cpus_per_worker: options.CpusPerWorker = None,
     shards: options.Shards = None,
     precision: options.Precision = "auto",
+    compile: options.Compile = False,
     offline: options.Offline = False,
     out: Annotated[
         Path | None,
@@ -67,7 +68,7 @@ def proposals(
 
     device, cluster = options.placement(engine, device, address, workers, gpus_per_worker, cpus_per_worker)
     devices = split_devices(device)
-    model_set = options.model_set(models, data.class_set.name, devices[0], precision, preset=preset, sam=sam)
+    model_set = options.model_set(models, data.class_set.name, devices[0], precision, compile, preset=preset, sam=sam)
     model_set = model_set.for_backend("clip-sams")
     settings = proposal_settings(data.class_set, model_set, overrides, preset)
     folder = out or home() / "proposals"

@@ -96,6 +96,10 @@ class Sam:
         small = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
         return Embedding(self._encode(small), self.model.image_encoder.img_size, (height, width), (h, w))
 
+    def encode_singly(self) -> None:
+        """Encode one image at a time from now on, as a compiled encoder is compiled anew for every size of a batch."""
+        self._images.limit = 1
+
     @merged
     @torch.inference_mode()
     def _encode(self, images: list[np.ndarray]) -> list[torch.Tensor]:

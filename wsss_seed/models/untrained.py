@@ -16,6 +16,7 @@ from typing import Any
 
 from . import cpu_precision
 from .clip import _without_log
+from .compiling import compile_encoder
 from .libraries import library_models
 from .precision import SAM_BF16
 from .zoo import TINY, ModelSet, find_weights
@@ -85,6 +86,8 @@ def with_random_weights(models: ModelSet, roles: Iterable[str]) -> tuple[ModelSe
             for role in roles
             if needs_random(models, role)
         }
+    if models.compile and "sam" in random:
+        compile_encoder(random["sam"])
     own.__dict__ |= {**random, "for_backend": lambda _: own}
     return own, random
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import CheckpointError, UsageError, unknown_name
 from ..io import steps
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .clip import Clip
     from .detector import Detector
     from .masks import MaskModel
+    from .sam import Sam
     from .sam3 import Sam3
 
 __all__ = ["HUB", "ROLES", "TINY", "ModelSet", "ModelSetSpec", "Weights", "find_weights", "home", "model_sets"]
@@ -216,6 +217,7 @@ class ModelSet:
         backend: the backend that it is made for; None for the default one.
         names: role -> name of the model.
         world: class set on which the models were exclusively trained; None for photographs.
+        compile: whether SAM's image encoder is compiled; see ``models.compiling``.
     """
 
     def __init__(
@@ -227,6 +229,7 @@ class ModelSet:
         sam: str | None = None,
         detector: str | None = None,
         precision: str = "auto",
+        compile: bool = False,
         offline: bool = False,
     ):
         known = model_sets()
@@ -245,21 +248,29 @@ class ModelSet:
         self.world = self._spec.world if all(n in BUNDLED for n in self.names.values()) else None
         self._device = device
         self._precision = precision
+        self.compile = compile
+        if compile and self._weights["sam"].state == "hub":
+            raise UsageError(
+                f"`compile` is for SAM of segment-anything, not {self.names['sam']}; leave it out, or give `sam` "
+                "vit_b, vit_l or vit_h"
+            )
 
     def for_backend(self, backend: str) -> ModelSet:
         """The set for a backend: with the models specific to the backend, unless the user chose others."""
         meant = {r: n for r, n in self._spec.backends.get(backend, {}).items() if self._chosen[r] is None}
         if not meant:
             return self
-        models: Any = {**self._chosen, **meant}
-        return ModelSet(self.name, self._device, precision=self._precision, **models)
+        return self._with(**meant)
 
     def on(self, device: str) -> ModelSet:
         """The same set on another device, without loaded models."""
         if device == self._device:
             return self
-        models: Any = self._chosen
-        return ModelSet(self.name, device, precision=self._precision, **models)
+        return self._with(device=device)
+
+    def _with(self, **changed: Any) -> ModelSet:
+        given: Any = {"device": self._device, "precision": self._precision, "compile": self.compile, **self._chosen}
+        return ModelSet(self.name, **{**given, **changed})
 
     def downloaded(self, role: str) -> bool:
         """Whether the weights of a model are on this machine; see ``is_downloaded``."""
@@ -328,8 +339,7 @@ class ModelSet:
 
         if not self._chooses_on_cpu or precision not in ("fp32", SAM_BF16):
             return self
-        models: Any = self._chosen
-        return ModelSet(self.name, self._device, precision=str(precision), **models)
+        return self._with(precision=precision)
 
     def precision_of(self, role: str) -> str:
         """Precision of a model; see ``of_role``."""
@@ -384,7 +394,12 @@ class ModelSet:
 
     @cached_property
     def sam(self) -> MaskModel:
-        return self._load_sam(self.precision_of("sam"))
+        sam = self._load_sam(self.precision_of("sam"))
+        if self.compile:
+            from .compiling import compile_encoder
+
+            compile_encoder(cast("Sam", sam))
+        return sam
 
     def _load_sam(self, precision: str) -> MaskModel:
         file = self._file("sam")

@@ -259,10 +259,17 @@ def bench(
 
 
 def choose_models(
-    name: str, backend: str | None, device: str, precision: str, chosen: Mapping[str, str | None]
+    name: str,
+    backend: str | None,
+    device: str,
+    precision: str,
+    chosen: Mapping[str, str | None],
+    compile: bool = False,
 ) -> tuple[ModelSet, str]:
     """The model set and the backend to measure; see ``run.plan.choose_backend``. Raises WsssError for unknown names."""
-    backend, models = choose_backend(backend, name, CLASS_SET, device, precision, chosen=chosen, options={})
+    backend, models = choose_backend(
+        backend, name, CLASS_SET, device, precision, chosen=chosen, options={}, compile=compile
+    )
     return models, backend
 
 

@@ -93,6 +93,7 @@ def plan_run(
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     precision: str = "auto",
+    compile: bool = False,
     out: Location | None = None,
     limit: int | None = None,
     sample: int | None = None,
@@ -117,7 +118,8 @@ def plan_run(
         options: options that only this backend has: ``preset``, and ``prompts`` and ``stage`` of clip-sams.
         settings: settings of the backend, dotted key -> value.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, or several, separated by commas.
-        precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
+        precision: ``fp32``, ``bf16``, ``fp16``, ``sam-bf16`` or ``auto``.
+        compile: see ``ModelSet``.
         out: ``seeds/DATASET-SPLIT`` by default.
         limit, sample, seed, orientation, overwrite, keep_evidence, command, shards, cluster, batch, layout: see
             ``RunPlan``.
@@ -131,7 +133,7 @@ def plan_run(
     given = {key: value for key, value in (options or {}).items() if value is not None}
     devices = split_devices(device)
     backend, model_set = choose_backend(
-        backend, models, dataset.class_set.name, devices[0], precision, chosen=chosen, options=given
+        backend, models, dataset.class_set.name, devices[0], precision, chosen=chosen, options=given, compile=compile
     )
     return RunPlan(
         dataset=dataset,
@@ -176,6 +178,7 @@ def choose_backend(
     *,
     chosen: Mapping[str, str | None] | None,
     options: Mapping[str, str],
+    compile: bool = False,
 ) -> tuple[str, ModelSet]:
     """The backend, by default ``clip-sams`` if one of its options is given, else the one that the model set is made
     for, or ``dino-sam``; and its models, see ``choose_models``. A preset without other options selects the backend that
@@ -188,7 +191,7 @@ def choose_backend(
         chosen_set = model_sets().get(models or "")
         backend = _backend_of(options) or (chosen_set and chosen_set.backend) or "dino-sam"
     own = options if backend == "clip-sams" else {}
-    model_set = choose_models(models, class_set, device, precision, chosen=chosen, options=own)
+    model_set = choose_models(models, class_set, device, precision, chosen=chosen, options=own, compile=compile)
     return backend, model_set.for_backend(backend)
 
 
@@ -213,6 +216,7 @@ def choose_models(
     *,
     chosen: Mapping[str, str | None] | None = None,
     options: Mapping[str, str] | None = None,
+    compile: bool = False,
 ) -> ModelSet:
     """The model set for a class set.
 
@@ -224,6 +228,7 @@ def choose_models(
         chosen: role -> model to use instead of the model set's.
         options: ``prompts``, ``preset`` and ``stage`` of clip-sams. If ``name`` is None, the models of the preset
             replace those of the default set; without a preset, the SAM of the seeds that the prompts were learned from.
+        compile: see ``ModelSet``.
 
     Raises:
         WsssError: unknown names, or a file of prompts that cannot be read.
@@ -250,6 +255,7 @@ def choose_models(
         sam=models.get("sam"),
         detector=models.get("detector"),
         precision=precision,
+        compile=compile,
     )
 
 
