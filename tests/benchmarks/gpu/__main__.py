@@ -50,6 +50,7 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.parts) - PARTS.keys():
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; parts import torch before it
     end, failed = time.monotonic() + options.seconds, False
     for part in options.parts or PARTS:
         limit = min(PARTS[part] * max(1.0, options.seconds / SECONDS), end - time.monotonic() - _GRACE)
