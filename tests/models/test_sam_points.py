@@ -49,6 +49,17 @@ def test_only_chosen_masks_are_painted(sam, monkeypatch):
     assert answers.low_res(torch.zeros(20, 3, dtype=torch.bool)).shape == (0, 32, 32)
 
 
+def test_points_are_decoded_in_batches_that_fit_the_cache(sam, monkeypatch):
+    embedding, points = sam.embed(picture(50, 70)), some_points(50, 70, 7)
+    (whole,) = sam.decode_points(embedding, points)
+    monkeypatch.setitem(sam_points._IMAGE_ELEMENTS, "cpu", 3 * embedding.features.numel() / torch.get_num_threads())
+    parts = list(sam.decode_points(embedding, points))
+    assert [len(part.iou) for part in parts] == [3, 3, 1]
+    assert_same(torch.cat([part.iou for part in parts]), whole.iou)
+    every = torch.cat([part.low_res(torch.ones_like(part.iou, dtype=torch.bool)) for part in parts])
+    assert_same(every, whole.low_res(torch.ones_like(whole.iou, dtype=torch.bool)))
+
+
 def test_no_points(sam):
     assert list(sam.decode_points(sam.embed(picture(20, 30)), np.zeros((0, 2)))) == []
 

@@ -81,9 +81,9 @@ def test_sam_is_sam_predictor(sam_file: Path, pixels: np.ndarray):
     points = np.random.default_rng(2).uniform(0, 1, (6, 2)) * (size[1], size[0])
     moved = torch.as_tensor(predictor.transform.apply_coords(points, size), dtype=torch.float)[:, None]
     want, want_iou, _ = predictor.predict_torch(moved, torch.ones(6, 1), return_logits=True)
-    (answers,) = sam.decode_points(embedding, points)
-    assert_same(answers.iou, want_iou)
-    low_res = answers.low_res(torch.ones(6, 3, dtype=torch.bool))
+    answers = list(sam.decode_points(embedding, points))
+    assert_same(torch.cat([answer.iou for answer in answers]), want_iou)
+    low_res = torch.cat([answer.low_res(torch.ones_like(answer.iou, dtype=torch.bool)) for answer in answers])
     check_masks(sam.logits(embedding, low_res).view(want.shape), want)
 
 

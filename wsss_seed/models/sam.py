@@ -27,7 +27,7 @@ from .masks import BoxMasks
 from .merging import merged
 from .precision import IMAGES, AdaptiveBatch, computing, store_half, with_memory
 from .sam_attention import fuse_attention
-from .sam_points import SamPointMasks, decode_points
+from .sam_points import PointDecoder, SamPointMasks
 from .upsample import Steps, Window, interpolation_matrix, upsampled, upsampled_windows
 from .weight_files import UNREADABLE, check_sizes
 
@@ -162,11 +162,12 @@ class Sam:
         Args:
             embedding: of the image.
             points: float (n, 2) x y in pixels of the original image.
-            chunk: points decoded together, fewer if memory runs out.
+            chunk: points decoded together, fewer on a CPU or if memory runs out.
         """
         (h, w), (height, width) = embedding.input_size, embedding.original_size
         scaled = torch.from_numpy(np.asarray(points, float).reshape(-1, 2) * (w / width, h / height)).to(self.device)
-        yield from self._points.map(lambda part: decode_points(self.model, embedding.features, part), scaled, chunk)
+        decode = PointDecoder(self.model, embedding.features)
+        yield from self._points.map(decode, scaled, min(chunk, decode.batch_size))
 
     @torch.inference_mode()
     def upsampled_windows(self, embedding: Embedding, low_res: torch.Tensor, floor: float) -> Iterator[Window]:

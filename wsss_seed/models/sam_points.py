@@ -1,23 +1,27 @@
 """SAM's mask decoder for many single points of one image: same weights and results as the library, fewer operations.
 
-A grid of points runs the decoder a thousand times on the same image, mostly for masks that are then discarded. Three
+A grid of points runs the decoder a thousand times on the same image, mostly for masks that are then discarded. Four
 optimizations, none of which changes a result by more than rounding:
 
-- before the first cross-attention the image is the same for all points and is held once;
-- the projections of the attention layers are applied to the few tokens of a point instead of the many of the image:
+- what does not depend on the point is computed once: all projections of the image before the first cross-attention to
+  it, and those of its positions in all layers;
+- the projections of the other layers are applied to the few tokens of a point instead of the many of the image:
   (q W_q) (W_k x) = (W_k' W_q q) x, a product with fewer rows;
-- the predicted IoU is known before the masks are computed, so only the selected masks are.
+- the predicted IoU is known before the masks are computed, so only the selected masks are;
+- on a CPU few points are decoded together, so that their images stay in its cache.
 """
 
 from __future__ import annotations
 
 import torch
 from segment_anything.modeling import Sam
-from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock
-from torch import Tensor
+from segment_anything.modeling.transformer import Attention
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-# float32 elements of masks computed together, few enough to stay in the CPU cache.
+# float32 elements of images decoded together, on a CPU per thread, few enough to stay in its cache.
+_IMAGE_ELEMENTS = {"cpu": 2**21, "cuda": 2**28}
+# float32 elements of masks computed together, for the same reason.
 _MASK_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}
 
 
@@ -63,82 +67,124 @@ class SamPointMasks:
         return torch.cat(masks_of_parts)
 
 
-def decode_points(model: Sam, features: Tensor, points: Tensor) -> SamPointMasks:
-    """Decode points independently.
+class PointDecoder:
+    """Decodes points of an image independently.
 
     Args:
         model: segment_anything's model.
         features: float32 (1, C, h, w), the encoded image.
-        points: float32 (n, 2) x y of foreground points, in pixels of the model's input.
+
+    Attributes:
+        batch_size: points to decode together at most.
     """
-    prompt, decoder = model.prompt_encoder, model.mask_decoder
-    labels = torch.ones(len(points), 1, device=points.device)
-    sparse, _ = prompt(points=(points[:, None], labels), boxes=None, masks=None)
-    output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-    tokens = torch.cat([output.expand(len(points), -1, -1), sparse], 1)
-    image = (features + prompt.no_mask_embed.weight.view(1, -1, 1, 1)).flatten(2).mT
-    positions = prompt.get_dense_pe().flatten(2).mT.contiguous()
-    transformer = decoder.transformer
-    queries = tokens
-    for block in transformer.layers:
-        queries, image = _block(block, queries, image, tokens, positions)
-    read = _read_image(transformer.final_attn_token_to_image, queries + tokens, image + positions, image)
-    return SamPointMasks(model, transformer.norm_final_attn(queries + read), image)
+
+    def __init__(self, model: Sam, features: Tensor):
+        prompt, transformer = model.prompt_encoder, model.mask_decoder.transformer
+        self._model = model
+        self._image = (features + prompt.no_mask_embed.weight.view(1, -1, 1, 1)).flatten(2).mT.contiguous()
+        positions = prompt.get_dense_pe().flatten(2).mT[0]
+        self._reading, self._writing = [], []
+        for i, block in enumerate(transformer.layers):
+            same = positions if i else self._image[0] + positions
+            reading, writing = block.cross_attn_token_to_image, block.cross_attn_image_to_token
+            self._reading.append(_projected(reading, reading.k_proj, same))
+            self._writing.append(_projected(writing, writing.q_proj, same))
+        last, first = transformer.final_attn_token_to_image, transformer.layers[0].cross_attn_token_to_image
+        self._reading.append(_projected(last, last.k_proj, positions))
+        values = _projected(first, first.v_proj, self._image[0])
+        self._keys, self._values = (x.mT.contiguous()[None] for x in (self._reading[0], values))
+        threads = torch.get_num_threads() if features.device.type == "cpu" else 1
+        self.batch_size = max(1, int(_IMAGE_ELEMENTS[features.device.type] * threads) // features.numel())
+
+    def __call__(self, points: Tensor) -> SamPointMasks:
+        """Masks of points (n, 2) x y, in pixels of the model's input."""
+        prompt, decoder = self._model.prompt_encoder, self._model.mask_decoder
+        labels = torch.ones(len(points), 1, device=points.device)
+        sparse, _ = prompt(points=(points[:, None], labels), boxes=None, masks=None)
+        output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        tokens = torch.cat([output.expand(len(points), -1, -1), sparse], 1)
+        queries, image = tokens, None
+        for block, reading, writing in zip(decoder.transformer.layers, self._reading, self._writing, strict=False):
+            if block.skip_first_layer_pe:
+                queries = block.self_attn(queries, queries, queries)
+            else:
+                placed = queries + tokens
+                queries = queries + block.self_attn(placed, placed, queries)
+            queries = block.norm1(queries)
+            read = self._read(block.cross_attn_token_to_image, reading, queries + tokens, image)
+            queries = block.norm2(queries + read)
+            queries = block.norm3(queries + block.mlp(queries))
+            image = self._write(block.cross_attn_image_to_token, writing, image, queries + tokens, queries)
+            image = block.norm4(image)
+        assert image is not None  # for mypy: SAM has two blocks
+        last = decoder.transformer.final_attn_token_to_image
+        read = self._read(last, self._reading[-1], queries + tokens, image)
+        return SamPointMasks(self._model, decoder.transformer.norm_final_attn(queries + read), image)
+
+    def _read(self, attention: Attention, same: Tensor, queries: Tensor, image: Tensor | None) -> Tensor:
+        """Tokens attend to the image: (n, T, C). ``image`` is None where it is the same for all points."""
+        q = _heads(attention, attention.q_proj(queries))
+        if image is None:
+            found = F.scaled_dot_product_attention(q.flatten(1, 2)[None], self._keys, self._values).view(q.shape)
+        else:
+            weights = _scores(q, same, attention.k_proj.weight, image).softmax(-1)
+            pooled = (weights @ image).unflatten(1, (len(q), -1)).transpose(0, 1)
+            values = attention.v_proj
+            found = pooled.flatten(1, 2) @ values.weight.unflatten(0, (len(q), -1)).mT
+            found = found.view(q.shape) + values.bias.view(len(q), 1, 1, -1)
+        result: Tensor = attention.out_proj(found.permute(1, 2, 0, 3).flatten(2))
+        return result
+
+    def _write(
+        self, attention: Attention, same: Tensor, image: Tensor | None, queries: Tensor, values: Tensor
+    ) -> Tensor:
+        """The image attends to the tokens, plus the residual: (n, HW, C). Overwrites ``image``."""
+        k, v = _heads(attention, attention.k_proj(queries)), _heads(attention, attention.v_proj(values))
+        scores = _scores(k, same, attention.q_proj.weight, image)
+        weights = scores.unflatten(1, (len(k), -1)).softmax(2).flatten(1, 2)
+        found = _by_point(v.flatten(1, 2) @ attention.out_proj.weight.T.unflatten(0, (len(v), -1)), len(values))
+        found = found + attention.out_proj.bias / len(v)  # the weights of a head sum to 1
+        if image is None:
+            return torch.baddbmm(self._image, weights.mT, found)
+        return image.baddbmm_(weights.mT, found)
 
 
-def _block(
-    block: TwoWayAttentionBlock, queries: Tensor, image: Tensor, tokens: Tensor, positions: Tensor
-) -> tuple[Tensor, Tensor]:
-    """One block of the two-way transformer. ``image`` is (1, HW, C) before the first and (n, HW, C) after it."""
-    if block.skip_first_layer_pe:
-        queries = block.self_attn(queries, queries, queries)
-    else:
-        placed = queries + tokens
-        queries = queries + block.self_attn(placed, placed, queries)
-    queries = block.norm1(queries)
-    placed_image = image + positions
-    queries = queries + _read_image(block.cross_attn_token_to_image, queries + tokens, placed_image, image)
-    queries = block.norm2(queries)
-    queries = block.norm3(queries + block.mlp(queries))
-    image = _write_image(block.cross_attn_image_to_token, image, placed_image, queries + tokens, queries)
-    return queries, block.norm4(image)
+def _scores(tokens: Tensor, same: Tensor, weight: Tensor, image: Tensor | None) -> Tensor:
+    """Scaled scores (n, heads T, HW) of projected tokens (heads, n, T, d) and the image.
+
+    Args:
+        tokens: the tokens.
+        same: (heads, d, HW), the projection of what is the same for all points.
+        weight: (heads d, C), the projection of the image.
+        image: (n, HW, C), what differs between points; None for nothing.
+    """
+    heads, points, _, width = tokens.shape
+    few = tokens.flatten(1, 2) * width**-0.5
+    scores = _by_point(few @ same, points)
+    if image is None:
+        return scores
+    return scores.baddbmm_(_by_point(few @ weight.unflatten(0, (heads, width)), points), image.mT)
 
 
-def _read_image(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Tokens attend to the image: (n, T, C). The bias of the keys cancels in the softmax and is omitted."""
-    q = _heads(attention, attention.q_proj(queries))
-    wide = torch.einsum("nthd,hdc->nhtc", q, _heads(attention, attention.k_proj.weight.T).permute(1, 2, 0))
-    scores = (wide.flatten(1, 2) * q.shape[-1] ** -0.5) @ _shared(keys).mT
-    pooled = (scores.softmax(-1) @ _shared(values)).view(wide.shape)
-    v = torch.einsum("nhtc,hdc->nthd", pooled, _heads(attention, attention.v_proj.weight.T).permute(1, 2, 0))
-    result: Tensor = attention.out_proj(v.flatten(2) + attention.v_proj.bias)
+def _by_point(x: Tensor, points: int) -> Tensor:
+    """(heads, n T, C) as (n, heads T, C), a copy."""
+    result: Tensor = x.unflatten(1, (points, -1)).transpose(0, 1).reshape(points, -1, x.shape[-1])
     return result
-
-
-def _write_image(attention: Attention, image: Tensor, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """The image attends to the tokens, plus the residual: (n, HW, C)."""
-    k, v = _heads(attention, attention.k_proj(keys)), _heads(attention, attention.v_proj(values))
-    scale = k.shape[-1] ** -0.5
-    wide = torch.einsum("nthd,hdc->nhtc", k * scale, _heads(attention, attention.q_proj.weight.T).permute(1, 2, 0))
-    offset = torch.einsum("nthd,hd->nht", k * scale, _heads(attention, attention.q_proj.bias))
-    scores = wide.flatten(1, 2) @ _shared(queries).mT + offset.flatten(1)[..., None]
-    weights = scores.unflatten(1, wide.shape[1:3]).softmax(2).flatten(1, 2)
-    found = torch.einsum("nthd,chd->nhtc", v, _heads(attention, attention.out_proj.weight))
-    found = found + attention.out_proj.bias / attention.num_heads  # the weights of a head sum to 1
-    return torch.baddbmm(image, weights.mT, found.flatten(1, 2))
 
 
 def _heads(attention: Attention, x: Tensor) -> Tensor:
-    result: Tensor = x.unflatten(-1, (attention.num_heads, -1))
+    """(n, T, heads d) as (heads, n, T, d)."""
+    result: Tensor = x.unflatten(-1, (attention.num_heads, -1)).permute(2, 0, 1, 3)
     return result
 
 
-def _shared(x: Tensor) -> Tensor:
-    """An image held once as a matrix, for one large product instead of many small ones."""
-    return x[0] if len(x) == 1 else x
+def _projected(attention: Attention, layer: nn.Linear, x: Tensor) -> Tensor:
+    """A projection of an image (HW, C): (heads, d, HW)."""
+    result: Tensor = layer(x).T.contiguous().unflatten(0, (attention.num_heads, -1))
+    return result
 
 
-def _transposed(layer: torch.nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:
+def _transposed(layer: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:
     """A transposed convolution of 2 x 2 and stride 2 as a matrix (4 out, in) and its bias."""
     assert layer.bias is not None  # for mypy: SAM's have one
     return layer.weight.permute(2, 3, 1, 0).flatten(0, 2), layer.bias.repeat(4)
