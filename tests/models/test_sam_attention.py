@@ -20,9 +20,9 @@ TINY = Path(room.__file__).parent / "tiny"
 
 @pytest.mark.parametrize("relative", [True, False])
 @pytest.mark.parametrize(("batch", "size"), [(1, (16, 16)), (6, (7, 7)), (2, (5, 9))])
-@pytest.mark.parametrize("numbers", [1, 2**24])
+@pytest.mark.parametrize("numbers", [1, 2000, 2**24])
 def test_attention_equals_the_librarys(monkeypatch, relative, batch, size, numbers):
-    """Head by head and all together."""
+    """Row by row, several rows, and all together."""
     monkeypatch.setattr(sam_attention, "_BIAS", {"cpu": numbers})
     torch.manual_seed(0)
     attention = Attention(48, 4, use_rel_pos=relative, input_size=size)

@@ -1,43 +1,65 @@
 """SAM's image encoder with fused attention: same weights and results as the library, without its large attention maps.
 
 The library materialises the attention between all patches for all heads, three times 0.8 GB for ViT-B. Here only the
-bias of the relative positions is materialised, a few heads at a time; the rest is torch's fused kernel.
+bias of the relative positions is materialised, for a few heads or rows of patches at a time; the rest is torch's fused
+kernel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.image_encoder import Attention, get_rel_pos
+from torch import Tensor
 from torch.nn import functional as F
 
-# Elements of the bias in memory at a time; at least one head's.
-_BIAS = {"cpu": 2**24, "cuda": 2**28}
+# Elements of the bias in memory at a time, on a CPU per thread; at least those of one row of patches. With fewer,
+# torch's kernel would have too few queries at a time to be fast.
+_BIAS = {"cpu": 2**21, "cuda": 2**28}
 
 
 class FusedAttention(Attention):  # type: ignore[misc]  # segment_anything has no annotations
     """Drop-in replacement for the library's attention, equal up to rounding."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Self-attention of windows (B, H, W, C)."""
         batch, height, width, _ = x.shape
-        size = height * width
-        q, k, v = self.qkv(x).view(batch, size, 3, self.num_heads, -1).permute(2, 3, 0, 1, 4)  # (heads, B, HW, d)
-        if not self.use_rel_pos:
-            mixed = F.scaled_dot_product_attention(q, k, v)
-        else:
+        q, k, v = self.qkv(x).view(batch, height * width, 3, self.num_heads, -1).permute(2, 3, 0, 1, 4).contiguous()
+        if self.use_rel_pos:
             rows, columns = get_rel_pos(height, height, self.rel_pos_h), get_rel_pos(width, width, self.rel_pos_w)
-            step = max(1, _BIAS.get(x.device.type, 2**24) // (batch * size * size))
-            parts = []
-            for heads in (slice(i, i + step) for i in range(0, self.num_heads, step)):
-                grid = q[heads].unflatten(2, (height, width))
-                down = torch.einsum("nbhwc,hkc->nbhwk", grid, rows)[..., None]
-                across = torch.einsum("nbhwc,wkc->nbhwk", grid, columns)[..., None, :]
-                bias = (down + across).flatten(-2).flatten(2, 3)
-                parts.append(F.scaled_dot_product_attention(q[heads], k[heads], v[heads], attn_mask=bias))
-            mixed = torch.cat(parts)
-        result: torch.Tensor = self.proj(mixed.permute(1, 2, 0, 3).reshape(batch, height, width, -1))
+            mixed = _attend(q, k, v, rows, columns)
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v)
+        result: Tensor = self.proj(mixed.permute(1, 2, 0, 3).reshape(batch, height, width, -1))
         return result
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Attention of q, k, v (heads, B, HW, d) with relative positions of rows (H, H, d) and columns (W, W, d)."""
+    grid = q.unflatten(2, (len(rows), len(columns)))
+    down = torch.einsum("nbhwc,hkc->nbhwk", grid, rows)
+    across = torch.einsum("nbhwc,wkc->nbhwk", grid, columns)
+    mixed = torch.empty_like(v)
+    for part in _parts(grid):
+        bias = (down[part][..., None] + across[part][..., None, :]).flatten(-2).flatten(2, 3)
+        heads = part[0]
+        found = F.scaled_dot_product_attention(grid[part].flatten(2, 3), k[heads], v[heads], attn_mask=bias)
+        mixed.view(grid.shape)[part] = found.unflatten(2, (-1, len(columns)))
+    return mixed
+
+
+def _parts(grid: Tensor) -> Iterator[tuple[slice, slice, slice]]:
+    """Heads, windows (all) and rows of queries (heads, B, H, W, d) whose bias is in memory at a time."""
+    heads, batch, height, width, _ = grid.shape
+    budget = _BIAS["cuda"] if grid.device.type == "cuda" else _BIAS["cpu"] * torch.get_num_threads()
+    row = batch * width * height * width
+    step_rows = min(height, max(1, budget // row))
+    step_heads = max(1, budget // (row * height))
+    for head in range(0, heads, step_heads):
+        for top in range(0, height, step_rows):
+            yield slice(head, head + step_heads), slice(None), slice(top, top + step_rows)
 
 
 def fuse_attention(encoder: ImageEncoderViT) -> None:
