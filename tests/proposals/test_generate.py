@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 import torch
 from pycocotools import mask as rle
 from segment_anything import SamAutomaticMaskGenerator
+from torch.overrides import TorchFunctionMode
 
 from tests.rounding import FLIPPED, assert_same
 from wsss_seed.data.toyland import draw
+from wsss_seed.models import sam_points, upsample
 from wsss_seed.models.sam import Window
 from wsss_seed.proposals.generate import (
     ProposalSettings,
@@ -307,6 +310,107 @@ def same(a, b):
     for name in ("level", "predicted_iou", "stability", "area", "point", "crop"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         assert getattr(a, name).dtype == getattr(b, name).dtype
+
+
+class Waits(TorchFunctionMode):
+    """Counts calls for which the host waits for a GPU: those whose values, or whose result's size, it needs."""
+
+    NAMES = ("cpu", "item", "tolist", "numpy", "nonzero", "masked_select", "unique", "__bool__", "__int__", "__float__")
+
+    def __init__(self):
+        super().__init__()
+        self.seen = Counter()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name = getattr(function, "__name__", "")
+        options = kwargs or {}
+        index = args[1] if name in ("__getitem__", "__setitem__") else ()
+        masked = [x for x in (index if isinstance(index, tuple) else (index,)) if isinstance(x, torch.Tensor)]
+        ragged = name == "repeat_interleave" and options.get("output_size") is None
+        if name in self.NAMES or ragged or any(x.dtype == torch.bool for x in masked):
+            self.seen[name] += 1
+        return function(*args, **options)
+
+
+def test_the_host_waits_for_the_device_a_few_times_per_batch_of_points_however_many_masks(sam, monkeypatch):
+    for sizes in (upsample.WINDOW_PIXELS, sam_points._IMAGE_ELEMENTS, sam_points._MASK_ELEMENTS):
+        monkeypatch.setitem(sizes, "cpu", sizes["cuda"])
+    image = draw(0, "test").image
+    rules = replace(SMALL, box_nms_thresh=1.0, min_mask_region_area=0, level_overlap_thresh=0.0)
+    found, waits = [], []
+    for points, stability in ((8, 0.96), (8, 0.0), (16, 0.0)):
+        changed = replace(rules, points_per_side=points, stability_score_thresh=stability, pred_iou_thresh=0.0)
+        with Waits() as mode:
+            found.append(len(generate_proposals(sam, image, changed)))
+        waits.append(mode.seen.total())
+    few, many, four_batches = waits
+    assert 0 < found[0] < found[1] - 50
+    assert few == many
+    assert (four_batches - many) / 3 <= 8
+
+
+class Discs(Says):
+    """A decoder that answers each crop with three discs, in a window that is smaller than the crop."""
+
+    def embed(self, image):
+        y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+        discs = [radius - np.hypot(y - 30, x - 32) for radius in (4, 5, 9)]
+        return torch.from_numpy(np.stack(discs)[None]).float()
+
+    def decode_points(self, embedding, points):
+        self.logits = embedding
+        yield self
+
+    def upsampled_windows(self, embedding, low_res, floor):
+        yield Window(torch.arange(3), 20, 22, low_res[:, 20:50, 22:60])
+
+
+def test_masks_of_crops_are_those_of_pycocotools():
+    rules = replace(LIBRARY, points_per_side=1, crop_n_layers=1, stability_score_thresh=0.0, box_nms_thresh=1.0)
+    sam = Discs(np.zeros((1, 3, 1, 1)), [[0.95, 0.96, 0.97]])
+    found = generate_proposals(sam, np.zeros((90, 110, 3), np.uint8), replace(rules, crop_nms_thresh=1.0))
+    assert len(found) == 3 * 5
+    for mask, crop, dense in zip(found.masks, found.crop, found.dense(), strict=True):
+        x, y = crop[0] + 32, crop[1] + 30
+        assert dense[y, x]
+        assert mask == rle.encode(np.asfortranarray(dense, np.uint8))
+    assert set(found.area.tolist()) == {45, 69, 249}
+
+
+@pytest.mark.parametrize("step", ["decoding", "upsampling"])
+def test_masks_where_memory_is_short(sam, monkeypatch, caplog, step):
+    image = draw(0, "test").image
+    want = generate_proposals(sam, image, SMALL)
+    seen = []
+
+    def short(size):
+        seen.append(size)
+        if size > 2:
+            raise torch.cuda.OutOfMemoryError("full")
+
+    if step == "upsampling":
+        plain = sam.upsampled_windows
+
+        def windows(embedding, low_res, floor):
+            short(len(low_res))
+            return plain(embedding, low_res, floor)
+
+        monkeypatch.setattr(sam, "upsampled_windows", windows)
+    else:
+        norm = sam.model.mask_decoder.output_upscaling[1]
+        plain_norm = torch.nn.functional.layer_norm
+
+        def layer_norm(x, shape, weight, *rest):
+            if weight is norm.weight:
+                short(len(x))
+            return plain_norm(x, shape, weight, *rest)
+
+        monkeypatch.setattr(torch.nn.functional, "layer_norm", layer_norm)
+    got = generate_proposals(sam, image, SMALL)
+    assert seen[0] > 2 >= seen[-1]
+    assert len(got) == len(want) > 0
+    assert ((got.dense() != want.dense()).mean((1, 2)) < FLIPPED).all()
+    assert "out of memory with" in caplog.text
 
 
 def test_import_needs_no_opencv():

@@ -19,6 +19,8 @@ from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .precision import AdaptiveBatch
+
 # float32 elements of images decoded together, on a CPU per thread, few enough to stay in its cache.
 _IMAGE_ELEMENTS = {"cpu": 2**21, "cuda": 2**28}
 # float32 elements of masks computed together, for the same reason.
@@ -32,10 +34,10 @@ class SamPointMasks:
         iou: float32 (n, 3) predicted IoU of each mask.
     """
 
-    def __init__(self, model: Sam, tokens: Tensor, image: Tensor):
+    def __init__(self, model: Sam, tokens: Tensor, image: Tensor, batches: AdaptiveBatch):
         decoder = model.mask_decoder
         self.iou: Tensor = decoder.iou_prediction_head(tokens[:, 0])[:, 1:]
-        self._image = image
+        self._image, self._batches = image, batches
         networks = list(decoder.output_hypernetworks_mlps)[1:]
         self._kernels = torch.stack([network(tokens[:, 2 + i]) for i, network in enumerate(networks)], 1)
         self._upscaling = decoder.output_upscaling
@@ -55,16 +57,19 @@ class SamPointMasks:
         h, w = self._grid
         points = torch.nonzero(chosen.any(1))[:, 0]
         step = max(1, _MASK_ELEMENTS[self.iou.device.type] // (h * w * 4 * len(w2)))
-        masks_of_parts = [torch.empty(0, 4 * h, 4 * w, device=self.iou.device)]
-        for part in points.split(step):
+
+        def decode(part: Tensor) -> Tensor:
             x = F.linear(self._image[part], w1, b1).unflatten(-1, (4, -1))
             x = act(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
             x = last_act(F.linear(x, w2, b2)).view(len(part), h * w * 16, second.out_channels)
             masks = (self._kernels[part] @ x.mT)[chosen[part]]
             # Each token became 2 x 2 pixels and each of these 2 x 2 again.
             masks = masks.unflatten(1, (h, w, 2, 2, 2, 2)).permute(0, 1, 3, 5, 2, 4, 6)
-            masks_of_parts.append(masks.reshape(len(masks), 4 * h, 4 * w))
-        return torch.cat(masks_of_parts)
+            painted: Tensor = masks.reshape(len(masks), 4 * h, 4 * w)
+            return painted
+
+        empty = torch.empty(0, 4 * h, 4 * w, device=self.iou.device)
+        return torch.cat([empty, *self._batches.map(decode, points, step)])
 
 
 class PointDecoder:
@@ -80,7 +85,7 @@ class PointDecoder:
 
     def __init__(self, model: Sam, features: Tensor):
         prompt, transformer = model.prompt_encoder, model.mask_decoder.transformer
-        self._model = model
+        self._model, self._masks = model, AdaptiveBatch("masks for SAM")
         self._image = (features + prompt.no_mask_embed.weight.view(1, -1, 1, 1)).flatten(2).mT.contiguous()
         positions = prompt.get_dense_pe().flatten(2).mT[0]
         self._reading, self._writing = [], []
@@ -99,10 +104,11 @@ class PointDecoder:
     def __call__(self, points: Tensor) -> SamPointMasks:
         """Masks of points (n, 2) x y, in pixels of the model's input."""
         prompt, decoder = self._model.prompt_encoder, self._model.mask_decoder
-        labels = torch.ones(len(points), 1, device=points.device)
-        sparse, _ = prompt(points=(points[:, None], labels), boxes=None, masks=None)
+        # As prompt_encoder does, which waits for the device to look for other labels than that of the foreground.
+        placed = prompt.pe_layer.forward_with_coords(points[:, None] + 0.5, prompt.input_image_size)
+        point, padding = placed + prompt.point_embeddings[1].weight, prompt.not_a_point_embed.weight
         output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-        tokens = torch.cat([output.expand(len(points), -1, -1), sparse], 1)
+        tokens = torch.cat([x.expand(len(points), -1, -1) for x in (output, point, padding)], 1)
         queries, image = tokens, None
         for block, reading, writing in zip(decoder.transformer.layers, self._reading, self._writing, strict=False):
             if block.skip_first_layer_pe:
@@ -119,7 +125,7 @@ class PointDecoder:
         assert image is not None  # for mypy: SAM has two blocks
         last = decoder.transformer.final_attn_token_to_image
         read = self._read(last, self._reading[-1], queries + tokens, image)
-        return SamPointMasks(self._model, decoder.transformer.norm_final_attn(queries + read), image)
+        return SamPointMasks(self._model, decoder.transformer.norm_final_attn(queries + read), image, self._masks)
 
     def _read(self, attention: Attention, same: Tensor, queries: Tensor, image: Tensor | None) -> Tensor:
         """Tokens attend to the image: (n, T, C). ``image`` is None where it is the same for all points."""

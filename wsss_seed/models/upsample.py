@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 Steps = Sequence[tuple[tuple[int, int], tuple[int, int]]]
@@ -64,8 +66,13 @@ def interpolation_matrix(grid: int, steps: Iterable[tuple[int, int]], device: to
         device: device of the masks.
 
     Returns:
-        float32 (H, grid).
+        float32 (H, grid), which the caller must not change.
     """
+    return _interpolation_matrix(grid, tuple(steps), device)
+
+
+@lru_cache(maxsize=8)  # an image needs the same two for each batch of masks
+def _interpolation_matrix(grid: int, steps: tuple[tuple[int, int], ...], device: torch.device) -> torch.Tensor:
     lines = torch.eye(grid, device=device)[None]
     for length, kept in steps:
         lines = torch.nn.functional.interpolate(lines, length, mode="linear", align_corners=False)[..., :kept]
@@ -89,23 +96,39 @@ def upsampled_windows(
         Windows that together contain every mask once, except masks that are nowhere above the floor.
     """
     above = low_res > floor
-    rows, columns = above.any(2), above.any(1)
+    # The only transfer from the device.
+    bounds = torch.cat([_bounds(down, above.any(2)), _bounds(across, above.any(1))], 1).cpu().numpy()
+    found = np.flatnonzero((bounds[:, 0] < bounds[:, 1]) & (bounds[:, 4] < bounds[:, 5]))
     step = max(1, WINDOW_PIXELS[low_res.device.type] // (down.shape[0] * across.shape[0]))
-    for which in torch.nonzero(rows.any(1))[:, 0].split(step):
-        tall, top, lines = _reach(down, rows[which].any(0))
-        wide, left, places = _reach(across, columns[which].any(0))
-        if len(tall) and len(wide):  # not only in the padding
-            yield Window(which, top, left, tall @ low_res[which, lines, places] @ wide.T)
+    for part in (found[i : i + step] for i in range(0, len(found), step)):
+        first, last = bounds[part].min(0).tolist(), bounds[part].max(0).tolist()
+        (top, lines), (left, places) = ((first[i], slice(first[i + 2], last[i + 3])) for i in (0, 4))
+        tall, wide = down[top : last[1], lines], across[left : last[5], places]
+        which = torch.from_numpy(part).to(low_res.device)
+        yield Window(which, top, left, tall @ low_res[which, lines, places] @ wide.T)
 
 
-def _reach(matrix: torch.Tensor, marked: torch.Tensor) -> tuple[torch.Tensor, int, slice]:
-    """The part of an interpolation matrix (H, h) for lines of the image that depend on marked lines of the grid: its
-    rows from the first to the last of these, the index of the first, and the lines of the grid they depend on."""
-    reached = torch.nonzero((matrix[:, marked] > 0).any(1))[:, 0]
-    if not len(reached):
-        return matrix[:0], 0, slice(0)
-    first, last = int(reached[0]), int(reached[-1])
-    rows = matrix[first : last + 1]
-    used = torch.nonzero((rows > 0).any(0))[:, 0]
-    lines = slice(int(used[0]), int(used[-1]) + 1)
-    return rows[:, lines], first, lines
+def _bounds(matrix: torch.Tensor, marked: torch.Tensor) -> torch.Tensor:
+    """Lines of the image that depend on marked lines of the grid, and lines of the grid that these depend on.
+
+    Args:
+        matrix: interpolation matrix (H, h).
+        marked: bool (n, h).
+
+    Returns:
+        int64 (n, 4): of both the first and the one past the last; the first two are equal if there are none.
+    """
+    used = matrix > 0
+    reached = marked.float() @ used.float().T > 0
+    first, last = ends(reached)
+    of_line = ends(used)
+    return torch.stack([first, last, of_line[0][first], of_line[1][(last - 1).clamp(min=0)]], 1)
+
+
+def ends(marks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Index of the first mark, and the one past the last, in each row of marks bool (n, k): int64 (n,); 0 and 0 in rows
+    without marks."""
+    places = torch.arange(1, marks.shape[1] + 1, device=marks.device) * marks
+    last = places.amax(1)
+    first = torch.where(marks, places - 1, marks.shape[1]).amin(1)
+    return torch.minimum(first, last), last

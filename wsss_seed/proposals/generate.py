@@ -11,8 +11,7 @@ within a crop, NMS between crops, filling of holes and removal of islands, anoth
 from __future__ import annotations
 
 import logging
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,11 +19,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from pycocotools import mask as rle
+from torch import Tensor
 from torchvision.ops import nms
 
 from ..config import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval
+from ..models.precision import AdaptiveBatch
 from ..models.sam import build_point_grid, generate_crop_boxes, is_box_near_crop_edge
 from .regions import fill_and_clean
+from .runs import changes, encoded, window_boxes
 from .store import Proposals, ProposalStore
 
 if TYPE_CHECKING:
@@ -72,44 +74,25 @@ class ProposalSettings:
     level_overlap_thresh: UnitInterval = 0.3
 
 
-class _PackedMask(NamedTuple):
-    """A mask cropped to its box and compressed: up to a thousand of them are in memory at a time."""
+class _Candidates(NamedTuple):
+    """Masks of a crop that passed the filters so far, on the device of the model.
 
-    top: int
-    left: int
-    shape: tuple[int, int]
-    packed: bytes
+    Attributes:
+        level: int64 (n,).
+        iou, stability: float32 (n,).
+        point: float64 (n, 2) x y in the crop.
+        box: int64 (n, 4) in the crop, the last two inclusive.
+        counts: int64 (n,), how many of ``changes`` each mask has.
+        changes: int32 (N,) pixels of the image, see ``runs.changes``.
+    """
 
-    def decode(self, size: tuple[int, int]) -> np.ndarray:
-        """The mask as uint8 (H, W) in Fortran order, as COCO's RLE needs it."""
-        out = np.zeros(size, np.uint8, order="F")
-        height, width = self.shape
-        bits = np.frombuffer(zlib.decompress(self.packed), np.uint8)
-        pixels = np.unpackbits(bits, count=height * width).reshape(height, width)
-        out[self.top : self.top + height, self.left : self.left + width] = pixels
-        return out
-
-
-@dataclass(frozen=True)
-class _CropMasks:
-    """Masks of a crop that passed the filters so far, in coordinates of the crop."""
-
-    level: np.ndarray
-    iou: np.ndarray
-    stability: np.ndarray
-    point: np.ndarray
-    box: np.ndarray
-    masks: list[_PackedMask]
-
-    def take(self, which: np.ndarray) -> _CropMasks:
-        return _CropMasks(
-            self.level[which],
-            self.iou[which],
-            self.stability[which],
-            self.point[which],
-            self.box[which],
-            [self.masks[i] for i in which],
-        )
+    level: Tensor
+    iou: Tensor
+    stability: Tensor
+    point: Tensor
+    box: Tensor
+    counts: Tensor
+    changes: Tensor
 
 
 @torch.inference_mode()
@@ -133,8 +116,7 @@ def generate_proposals(sam: MaskModel, image: np.ndarray, settings: ProposalSett
         x0, y0, x1, y1 = crop
         if x1 <= x0 or y1 <= y0:  # images of a pixel or two have empty crops
             continue
-        found = _process_crop(sam, image[y0:y1, x0:x1], crop, layer, size, settings)
-        parts.append(_to_image(found, crop, size))
+        parts.append(_process_crop(sam, image[y0:y1, x0:x1], crop, layer, size, settings))
     proposals = _concatenate_proposals(parts, size)
     if len(crops) > 1:
         proposals = nms_between_crops(proposals, settings.crop_nms_thresh)
@@ -154,21 +136,23 @@ def _process_crop(
     layer: int,
     size: tuple[int, int],
     settings: ProposalSettings,
-) -> _CropMasks:
+) -> Proposals:
     """The masks of one crop after NMS, highest score first."""
     grid = build_point_grid(max(1, int(settings.points_per_side / settings.crop_n_points_downscale_factor**layer)))
     points = grid * (pixels.shape[1], pixels.shape[0])
     embedding = sam.embed(pixels)
-    batches: list[_CropMasks] = []
+    batches: list[_Candidates] = []
+    memory = AdaptiveBatch("masks of proposals")
     for decoded in sam.decode_points(embedding, points):
-        batches += _process_points(sam, embedding, decoded, points[: len(decoded.iou)], settings)
+        batches += _process_points(sam, embedding, decoded, points[: len(decoded.iou)], crop, size, settings, memory)
         points = points[len(decoded.iou) :]
-    found = _concatenate_masks(batches)
-    size_box = [0, 0, size[1], size[0]]
-    inside = ~is_box_near_crop_edge(torch.from_numpy(found.box), list(crop), size_box).numpy()
-    found = found.take(np.flatnonzero(inside))
-    offsets = np.array(settings.score_nms_offset, np.float32)
-    return found.take(box_nms(found.box, found.iou + offsets[found.level], settings.box_nms_thresh))
+    if not batches:
+        return _no_proposals(size)
+    found = _Candidates(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+    inside = torch.nonzero(~is_box_near_crop_edge(found.box, list(crop), [0, 0, size[1], size[0]]))[:, 0]
+    offsets = torch.tensor(settings.score_nms_offset, dtype=found.iou.dtype, device=found.iou.device)
+    scores = (found.iou + offsets[found.level])[inside]
+    return _to_proposals(found, inside[nms(found.box[inside].float(), scores, settings.box_nms_thresh)], crop, size)
 
 
 def above_iou_thresh(iou: torch.Tensor, settings: ProposalSettings) -> torch.Tensor:
@@ -179,22 +163,38 @@ def above_iou_thresh(iou: torch.Tensor, settings: ProposalSettings) -> torch.Ten
 
 
 def _process_points(
-    sam: MaskModel, embedding: Any, decoded: PointMasks, points: np.ndarray, settings: ProposalSettings
-) -> Iterator[_CropMasks]:
-    """Masks of n points (n, 2) with sufficient predicted IoU and stability, point by point."""
+    sam: MaskModel,
+    embedding: Any,
+    decoded: PointMasks,
+    points: np.ndarray,
+    crop: Sequence[int],
+    size: tuple[int, int],
+    settings: ProposalSettings,
+    memory: AdaptiveBatch,
+) -> list[_Candidates]:
+    """Masks of n points (n, 2) with sufficient predicted IoU and stability, point by point.
+
+    The host waits for the device a few times per batch and window, not per mask.
+    """
     chosen = above_iou_thresh(decoded.iou, settings)
-    of_point, level = (x.cpu().numpy() for x in torch.nonzero(chosen, as_tuple=True))
-    iou = decoded.iou[chosen].cpu().numpy()
-    offset = settings.stability_score_offset
-    for window in sam.upsampled_windows(embedding, decoded.low_res(chosen), -offset):
-        stability = stability_scores(window.logits, offset)
-        masks = window.logits > 0
-        keep = (stability >= settings.stability_score_thresh) & masks.flatten(1).any(1)
-        indices = window.which[keep].cpu().numpy()
-        cropped, boxes = _crop_to_boxes(masks[keep].cpu().numpy(), window.top, window.left)
-        # A copy: torch's small blocks, kept while masks of megabytes are freed, would fragment the heap.
-        stable = stability[keep].cpu().numpy().copy()
-        yield _CropMasks(level[indices], iou[indices], stable, points[of_point[indices]], boxes, cropped)
+    of_point, level = torch.nonzero(chosen, as_tuple=True)
+    iou, point = decoded.iou[of_point, level], torch.from_numpy(points).to(level.device)[of_point]
+    low_res, offset = decoded.low_res(chosen), settings.stability_score_offset
+
+    def measure(part: Tensor) -> list[_Candidates]:
+        found = []
+        for window in sam.upsampled_windows(embedding, low_res[part], -offset):
+            stability, masks = stability_scores(window.logits, offset), window.logits > 0
+            enough = (stability >= settings.stability_score_thresh) & masks.flatten(1).any(1)
+            keep = torch.nonzero(enough)[:, 0]
+            which, masks = part[window.which[keep]], masks[keep]
+            at, count = changes(masks, crop[1] + window.top, crop[0] + window.left, size[0])
+            box = window_boxes(masks, window.top, window.left)
+            found.append(_Candidates(level[which], iou[which], stability[keep], point[which], box, count, at))
+        return found
+
+    every = torch.arange(len(low_res), device=low_res.device)
+    return [found for part in memory.map(measure, every, max(1, len(every))) for found in part]
 
 
 def stability_scores(logits: torch.Tensor, offset: float) -> torch.Tensor:
@@ -265,48 +265,43 @@ def mask_boxes(masks: Sequence[dict[str, Any]]) -> np.ndarray:
     return boxes
 
 
-def _crop_to_boxes(masks: np.ndarray, top: int, left: int) -> tuple[list[_PackedMask], np.ndarray]:
-    """Non-empty masks bool (k, h, w) cropped to their boxes, and the boxes int64 (k, 4), the last two inclusive."""
-    rows, columns = np.asarray(masks.any(2)), np.asarray(masks.any(1))
-    y0, x0 = rows.argmax(1), columns.argmax(1)
-    y1 = rows.shape[1] - rows[:, ::-1].argmax(1)
-    x1 = columns.shape[1] - columns[:, ::-1].argmax(1)
-    packed = [
-        _PackedMask(top + a, left + c, (b - a, d - c), zlib.compress(np.packbits(mask[a:b, c:d]).data, 1))
-        for mask, a, b, c, d in zip(masks, *(x.tolist() for x in (y0, y1, x0, x1)), strict=True)
-    ]
-    return packed, np.stack([left + x0, top + y0, left + x1 - 1, top + y1 - 1], 1).astype(np.int64)
-
-
-def _concatenate_masks(parts: Sequence[_CropMasks]) -> _CropMasks:
-    none = np.zeros(0, np.float32)
-    parts = [_CropMasks(np.zeros(0, np.int64), none, none, np.zeros((0, 2)), np.zeros((0, 4), np.int64), []), *parts]
-    return _CropMasks(
-        np.concatenate([part.level for part in parts]),
-        np.concatenate([part.iou for part in parts]),
-        np.concatenate([part.stability for part in parts]),
-        np.concatenate([part.point for part in parts]),
-        np.concatenate([part.box for part in parts]),
-        [mask for part in parts for mask in part.masks],
+def _to_proposals(found: _Candidates, which: Tensor, crop: Sequence[int], size: tuple[int, int]) -> Proposals:
+    """Proposals of the image from a selection (k,) of the masks of a crop, in its order."""
+    kept = torch.zeros_like(found.level, dtype=torch.bool)
+    kept[which] = True
+    at = found.changes[kept.repeat_interleave(found.counts, output_size=len(found.changes))].cpu().numpy()
+    level, iou, stability, point, count, order = (
+        x.cpu().numpy()
+        for x in (*(x[which] for x in (found.level, found.iou, found.stability, found.point, found.counts)), which)
+    )
+    # The changes are in the order in which the masks were found.
+    rank = order.argsort()
+    starts = np.zeros_like(count)
+    starts[rank] = np.cumsum(count[rank]) - count[rank]
+    masks = tuple(encoded(at[i : i + n], size) for i, n in zip(starts.tolist(), count.tolist(), strict=True))
+    return Proposals(
+        size,
+        masks,
+        level.astype(np.int8),
+        iou,
+        stability,
+        np.array([rle.area(mask) for mask in masks], np.int64),
+        (point + np.array(crop[:2])).astype(np.float32),
+        np.tile(np.array(crop, np.int32), (len(masks), 1)),
     )
 
 
-def _to_image(found: _CropMasks, crop: Sequence[int], size: tuple[int, int]) -> Proposals:
-    """Masks of a crop as proposals of the image."""
-    x0, y0, _, _ = crop
-    masks = [
-        rle.encode(_PackedMask(mask.top + y0, mask.left + x0, mask.shape, mask.packed).decode(size))
-        for mask in found.masks
-    ]
+def _no_proposals(size: tuple[int, int]) -> Proposals:
+    none = np.zeros(0, np.float32)
     return Proposals(
         size,
-        tuple(masks),
-        found.level.astype(np.int8),
-        found.iou,
-        found.stability,
-        np.array([rle.area(mask) for mask in masks], np.int64),
-        (found.point + np.array([x0, y0])).astype(np.float32),
-        np.tile(np.array(crop, np.int32), (len(masks), 1)),
+        (),
+        np.zeros(0, np.int8),
+        none,
+        none,
+        np.zeros(0, np.int64),
+        np.zeros((0, 2), np.float32),
+        np.zeros((0, 4), np.int32),
     )
 
 
