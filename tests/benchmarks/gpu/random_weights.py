@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from wsss_seed.models.typical import answer_typically
-from wsss_seed.models.untrained import needs_random, untrained
+from wsss_seed.models.untrained import needs_random, untrained, without_download
 from wsss_seed.models.zoo import ROLES, ModelSet
 
 
@@ -25,7 +25,7 @@ def _replace(role: str) -> None:
             return load(models)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = untrained(role, models.names[role], models.device, models.precision)
+            model = untrained(role, models.names[role], models.device, models.precision_of(role))
         answer_typically(role, model)
         return model
 
@@ -33,6 +33,10 @@ def _replace(role: str) -> None:
     replaced.__set_name__(ModelSet, role)
     setattr(ModelSet, role, replaced)
 
+
+# ``auto`` on a CPU would compare masks of SAM's own weights, which are missing here.
+_choose = vars(ModelSet)["precision"].func
+ModelSet.precision = property(lambda models: _choose(without_download(models)))
 
 for _role in ROLES:
     _replace(_role)
