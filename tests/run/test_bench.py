@@ -208,6 +208,24 @@ def test_the_rate_of_matrix_products_is_measured_before_and_after_the_images(mon
     assert result.floor_seconds == pytest.approx(sum(stage.gflop or 0 for stage in result.stages) / 3e3)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "sam-bf16"])
+def test_half_precision(precision):
+    result = bench(ModelSet("tiny", "cpu", precision=precision), "dino-sam", images=1)
+    used = {stage.name: stage.precision for stage in result.stages}
+    assert used["SAM encoder"] == "bf16"
+    assert used["detector"] == ("bf16" if precision == "bf16" else "fp32")
+    assert all(stage.gflop for stage in result.stages if stage.precision)
+    assert set(result.matmul_tflops) == {"fp32", "bf16"}
+
+
+def test_a_batch_is_measured_in_a_further_run():
+    result = bench(ModelSet("tiny", "cpu"), "dino-sam", images=3, batch=2)
+    assert result.batch == 2
+    assert result.batched_images_per_second > 0
+    with pytest.raises(UsageError, match="clip-sams processes one image at a time"):
+        bench(ModelSet("tiny", "cpu"), "clip-sams", images=1, batch=2)
+
+
 def test_bad_input(tmp_path):
     models = ModelSet("tiny", "cpu")
     with pytest.raises(UsageError, match="unknown backend of bench 'sam3'"):

@@ -35,6 +35,7 @@ def bench(
     detector: options.Detector = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    batch: options.Batch = "auto",
     compile: options.Compile = False,
     peers: Annotated[
         bool,
@@ -61,7 +62,15 @@ def bench(
     chosen = choose_models(
         models, backend, device, precision, {"clip": clip, "sam": sam, "detector": detector}, compile
     )
-    result = measure(*chosen, settings=settings, images=images, root=root, peers=peers, progress=Progress(show.err))
+    result = measure(
+        *chosen,
+        settings=settings,
+        images=images,
+        root=root,
+        batch=options.parse_batch(batch),
+        peers=peers,
+        progress=Progress(show.err),
+    )
     show.failures(result.failed)
     if json:
         show.as_json(result.to_json())
@@ -101,6 +110,8 @@ def _show(result: BenchResult) -> None:
         f"end to end {result.seconds_per_image:.3f} s per image, {result.images_per_second:.2f} images per second; "
         f"models busy {100 * result.utilisation:.0f}% of the time{memory}"
     )
+    if result.batched_images_per_second is not None:
+        show.result(f"{result.batched_images_per_second:.2f} images per second with {result.batch} processed together")
     spread = result.seeding_seconds
     show.result(
         f"seeding takes {spread.median:.3f} s per image in the median, {spread.least:.3f} to {spread.greatest:.3f} s"

@@ -225,11 +225,9 @@ def _fuse(layer: Any, image: Tensor, text: Tensor, real: Tensor) -> tuple[Tensor
         shares, kept = (scores - most).exp(), (before - most).exp()
         total = total * kept + shares.sum(1, keepdim=True)
         read = read * kept.mT + shares.mT @ part
-    found = torch.einsum(
-        "bhtc,hdc->bthd",
-        (read / total.mT).unflatten(1, (heads[0], -1)),
-        attention.values_v_proj.weight.unflatten(0, heads),
-    )
+    project = attention.values_v_proj.weight.unflatten(0, heads)
+    read = (read / total.mT).unflatten(1, (heads[0], -1)).to(project.dtype)
+    found = torch.einsum("bhtc,hdc->bthd", read, project)
     change = torch.cat(changes, 1)
     found = found.flatten(2) + attention.values_v_proj.bias.to(found.dtype)  # rounded as in a linear layer
     change = change + attention.out_v_proj.bias.to(change.dtype)

@@ -44,8 +44,8 @@ class FusedAttention(Attention):  # type: ignore[misc]  # segment_anything has n
 def _attend(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Attention of q, k, v (heads, B, HW, d) with relative positions of rows (H, H, d) and columns (W, W, d)."""
     grid = q.unflatten(2, (len(rows), len(columns)))
-    down = torch.einsum("nbhwc,hkc->nbhwk", grid, rows)
-    across = torch.einsum("nbhwc,wkc->nbhwk", grid, columns)
+    down = torch.einsum("nbhwc,hkc->nbhwk", grid, rows.to(q.dtype))
+    across = torch.einsum("nbhwc,wkc->nbhwk", grid, columns.to(q.dtype))
     half_on_cpu = q.device.type == "cpu" and q.dtype == torch.bfloat16
     if half_on_cpu and q.shape[2] >= _LARGE and not torch.compiler.is_compiling():
         return _attend_in_place(q, k, v, down, across)

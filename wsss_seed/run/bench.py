@@ -38,7 +38,7 @@ from ..seeding.backends import BackendRequest, build_seeder
 from ..seeding.clip_sams.cam import softmax_gradcam
 from ..types import LoadedSample, Seeder
 from .generate import generate
-from .plan import choose_backend
+from .plan import batch_on, check_batch, choose_backend
 from .stopwatch import Stopwatch
 from .timing import elapsed
 
@@ -139,7 +139,10 @@ class BenchResult:
         images: number of images seeded.
         failed: id and error of the images that could not be seeded.
         stages: all of ``STAGES`` that the backend has.
-        seconds_per_image, images_per_second: end to end; decoding and writing overlap with the other stages.
+        seconds_per_image, images_per_second: end to end, image by image; decoding and writing overlap with the other
+            stages.
+        batch: number of images processed together in a further run; 1 if there was none.
+        batched_images_per_second: of that run, which is not measured stage by stage; None if there was none.
         seeding_seconds: how the time of seeding, without reading and writing, varies over the images.
         utilisation: share of the end-to-end time in which a model was busy.
         matmul_tflops: precision -> rate of matrix products measured before and after the images, in 10^12 operations
@@ -163,6 +166,8 @@ class BenchResult:
     stages: tuple[StageTime, ...]
     seconds_per_image: float
     images_per_second: float
+    batch: int
+    batched_images_per_second: float | None
     seeding_seconds: Spread
     utilisation: float
     matmul_tflops: Mapping[str, tuple[float, float]]
@@ -186,6 +191,7 @@ def bench(
     settings: Mapping[str, Any] | None = None,
     images: int | None = None,
     root: str | Path | None = None,
+    batch: int | None = None,
     peers: bool = False,
     progress: Reporter | None = None,
 ) -> BenchResult:
@@ -200,6 +206,8 @@ def bench(
         settings: the user's settings of the backend, dotted key -> value.
         images: number of images; 3 on a CPU and 50 on a GPU by default.
         root: folder of photographs, of which the first are taken; by default toyland's, enlarged to 500 x 375 pixels.
+        batch: number of images that a further run processes together, to compare; none by default on a CPU, where it
+            brings nothing, and 8 on a GPU with dino-sam.
         peers: also measure what other projects do with the same weights.
         progress: receives the progress.
 
@@ -226,6 +234,10 @@ def bench(
         memory.forget_peak()
         seeder, measured = _measure(backend, own, values, data, Path(scratch), progress)
         peak = memory.peak()
+        together = batch_on(models.device, check_batch(batch, backend))
+        batched = None
+        if together > 1:
+            batched = _batched_rate(seeder, data, Path(scratch), together, gpu=device.type == "cuda")
         after = [matmul_rate(device, precision) for precision in used]
         compared: tuple[PeerTime, ...] = ()
         if peers:
@@ -249,6 +261,8 @@ def bench(
         stages=stages,
         seconds_per_image=measured.wall / measured.images,
         images_per_second=measured.images / measured.wall,
+        batch=together,
+        batched_images_per_second=batched,
         seeding_seconds=Spread.of(measured.each),
         utilisation=min(1.0, busy * measured.images / measured.wall),
         matmul_tflops={precision: (first / 1e12, last / 1e12) for precision, (first, last) in rates.items()},
@@ -339,6 +353,17 @@ def _measure(
             raise ImageError(f"no image could be seeded; {error if id in error else f'{id}: {error}'}")
         each = [record.seconds for record in read_records([out / MANIFEST]) if record.status == "ok"]
         return seeder, _Measured(watch.read()[0], flops, each, result.seconds, result.made, result.failed)
+
+
+def _batched_rate(seeder: Seeder, data: Dataset, scratch: Path, batch: int, *, gpu: bool) -> float:
+    """Images per second of a run that processes several images together; the second one on a GPU, for which kernels of
+    the batches' shapes have been chosen."""
+    for i in range(2 if gpu else 1):
+        out = scratch / f"batched-{i}"
+        result = generate(data, seeder, out, settings={"backend": dict(seeder.settings)}, batch=batch)
+        if result.interrupted:
+            raise KeyboardInterrupt
+    return result.made / result.seconds
 
 
 def _dataset(root: str | Path | None, scratch: Path, images: int, labels: tuple[int, ...] | None) -> Dataset:

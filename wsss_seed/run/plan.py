@@ -152,12 +152,12 @@ def plan_run(
         command=command,
         shards=shards,
         cluster=cluster,
-        batch=_checked_batch(batch, backend, keep_evidence),
+        batch=check_batch(batch, backend, keep_evidence=keep_evidence),
         layout=check_layout(layout),
     )
 
 
-def _checked_batch(batch: int | None, backend: str, keep_evidence: bool) -> int | None:
+def check_batch(batch: int | None, backend: str, *, keep_evidence: bool = False) -> int | None:
     """The batch size; 1 where images can only be processed one by one. Raises WsssError if more are wanted then."""
     if batch is not None and batch < 1:
         raise UsageError(f"`batch` {batch}: expected at least 1, or auto")
@@ -167,6 +167,11 @@ def _checked_batch(batch: int | None, backend: str, keep_evidence: bool) -> int 
         why = "`keep_evidence` records" if backend == _BATCHED else f"{backend} processes"
         raise UsageError(f"`batch` {batch}: {why} one image at a time; leave out `batch`")
     return 1
+
+
+def batch_on(device: str, batch: int | None) -> int:
+    """The number of images processed together on a device; None for the default."""
+    return batch or (_GPU_BATCH if device.startswith("cuda") else 1)
 
 
 def choose_backend(
@@ -340,7 +345,7 @@ def run_part(plan: RunPlan, part: tuple[int, int], token: str, device: str, prog
         layout=plan.layout,
         overwrite=plan.overwrite,
         token=token,
-        batch=plan.batch or (_GPU_BATCH if models.device.startswith("cuda") else 1),
+        batch=batch_on(models.device, plan.batch),
         complete=None if kept is None else outputs_kept(*kept),
         progress=progress,
     )
