@@ -112,6 +112,17 @@ def test_samples_outside_the_image_are_zero():
             torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_overflow_reads_no_foreign_memory():
+    from groundingdino.models.GroundingDINO.ms_deform_attn import MultiScaleDeformableAttention
+
+    layer = MultiScaleDeformableAttention(32, num_heads=4, num_levels=1, num_points=2, batch_first=True).eval()
+    queries = torch.full((1, 3, 32), torch.inf)
+    queries[0, 1] = torch.nan
+    with torch.inference_mode():
+        got = forward._deformable(layer, queries, torch.rand(1, 3, 2), torch.randn(1, 12, 32), ((3, 4),))
+    assert got.shape == (1, 3, 32)
+
+
 class HostReads(torch.utils._python_dispatch.TorchDispatchMode):
     """Counts operations whose result a program has to wait for on a GPU."""
 

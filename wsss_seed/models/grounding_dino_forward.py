@@ -289,7 +289,8 @@ def _deformable(
             y = y + dy * (reference[..., 3:] * height * (0.5 / points))
         else:
             x, y = x + dx, y + dy
-        x, y = x.clamp_min(-1).minimum(width), y.clamp_min(-1).minimum(height)  # the border is zero
+        # The border is zero. NaN, an overflow of fp16, must not become the number of a row.
+        x, y = (at.nan_to_num(-1).clamp_min(-1).minimum(side) for at, side in ((x, width), (y, height)))
         left, top = x.floor(), y.floor()
         x, y = x - left, y - top
         row = (top.int() + 1) * stride + (left.int() + 1) + first

@@ -9,6 +9,7 @@ from wsss_seed.data.toyland.dataset import Toyland
 from wsss_seed.errors import WsssError
 from wsss_seed.evaluation.confusion import confusion_matrix, joint_histogram
 from wsss_seed.evaluation.metrics import iou, mean, resolve_ignored
+from wsss_seed.models import clip
 from wsss_seed.models.merging import in_groups
 from wsss_seed.models.precision import IMAGES
 from wsss_seed.models.zoo import ModelSet
@@ -63,6 +64,7 @@ def test_the_same_bytes_in_any_company(models):
 def test_the_same_masks_in_batches_of_any_size(models, monkeypatch, mode, most):
     """Images of several sizes: byte for byte on a CPU, and but for rounding where images share a pass as on a GPU."""
     monkeypatch.setitem(IMAGES, "cpu", most)
+    monkeypatch.setitem(clip._VIEWS, "cpu", 64)
     seeder = build(BackendRequest(CLASSES, models, {"mode": mode}))
     loaded = []
     for i, sample in enumerate(samples(7)):
