@@ -1,9 +1,11 @@
 """The sieve of mask proposals, step by step, and against segment_anything's generator."""
 
+import json
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from tests.rounding import FLIPPED, assert_same
 from wsss_seed.data.toyland import draw
 from wsss_seed.models import sam_points, upsample
 from wsss_seed.models.sam import Window
+from wsss_seed.proposals import generate
 from wsss_seed.proposals.generate import (
     ProposalSettings,
     above_iou_thresh,
@@ -419,3 +422,19 @@ def test_import_needs_no_opencv():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_memory_for_a_large_photograph_is_bounded():
+    """Hundreds of masks of 12 megapixels pass by; they must not fragment the heap."""
+    command = [sys.executable, "-m", "tests.benchmarks.bench_proposals", "--memory", "--points", "6", "--json"]
+    out = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True).stdout
+    assert json.loads(out)["grown_gib"] < 0.6
+
+
+def test_rows_are_kept_in_order_while_their_memory_grows(monkeypatch):
+    monkeypatch.setattr(generate, "_FIRST_ROWS", 3)
+    rows, parts = generate._Rows(), [torch.rand(n, 2) for n in (0, 1, 2, 7, 0, 40)]
+    for part in parts:
+        rows.append(part)
+    assert rows.tensor(torch.zeros(0, 2)).equal(torch.cat(parts))
+    assert generate._Rows().tensor(torch.zeros(0, 4)).shape == (0, 4)

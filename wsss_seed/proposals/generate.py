@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEVELS = 3
+_FIRST_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,32 @@ class _Candidates(NamedTuple):
     box: Tensor
     counts: Tensor
     changes: Tensor
+
+
+class _Rows:
+    """A tensor to which rows are appended, in memory that doubles when it is full.
+
+    Between masks of megabytes that come and go, a small tensor kept for each of them would fragment the heap: gigabytes
+    on a large photograph.
+    """
+
+    def __init__(self) -> None:
+        self._data: Tensor | None = None
+        self._count = 0
+
+    def append(self, rows: Tensor) -> None:
+        end = self._count + len(rows)
+        if self._data is None or end > len(self._data):
+            grown = rows.new_empty(max(2 * end, _FIRST_ROWS), *rows.shape[1:])
+            if self._data is not None:
+                grown[: self._count] = self._data[: self._count]
+            self._data = grown
+        self._data[self._count : end] = rows
+        self._count = end
+
+    def tensor(self, empty: Tensor) -> Tensor:
+        """The rows; ``empty`` if there are none."""
+        return empty if self._data is None else self._data[: self._count].clone()
 
 
 @torch.inference_mode()
@@ -181,8 +208,8 @@ def _process_points(
     iou, point = decoded.iou[of_point, level], torch.from_numpy(points).to(level.device)[of_point]
     low_res, offset = decoded.low_res(chosen), settings.stability_score_offset
 
-    def measure(part: Tensor) -> list[_Candidates]:
-        found = []
+    def measure(part: Tensor) -> _Candidates:
+        found = [_Rows() for _ in _Candidates._fields]
         for window in sam.upsampled_windows(embedding, low_res[part], -offset):
             stability, masks = stability_scores(window.logits, offset), window.logits > 0
             enough = (stability >= settings.stability_score_thresh) & masks.flatten(1).any(1)
@@ -190,11 +217,15 @@ def _process_points(
             which, masks = part[window.which[keep]], masks[keep]
             at, count = changes(masks, crop[1] + window.top, crop[0] + window.left, size[0])
             box = window_boxes(masks, window.top, window.left)
-            found.append(_Candidates(level[which], iou[which], stability[keep], point[which], box, count, at))
-        return found
+            passed = _Candidates(level[which], iou[which], stability[keep], point[which], box, count, at)
+            for rows, new in zip(found, passed, strict=True):
+                rows.append(new)
+        none = torch.zeros(0, dtype=torch.int64, device=part.device)
+        empty = _Candidates(level[none], iou[none], iou[none], point[none], none.view(0, 4), none, none.int())
+        return _Candidates(*(rows.tensor(nothing) for rows, nothing in zip(found, empty, strict=True)))
 
     every = torch.arange(len(low_res), device=low_res.device)
-    return [found for part in memory.map(measure, every, max(1, len(every))) for found in part]
+    return list(memory.map(measure, every, max(1, len(every))))
 
 
 def stability_scores(logits: torch.Tensor, offset: float) -> torch.Tensor:
