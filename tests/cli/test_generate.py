@@ -35,6 +35,18 @@ def masks(out: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*.png"))}
 
 
+def test_masks_do_not_depend_on_the_batch(program, tmp_path: Path):
+    for batch in ("1", "3"):
+        result = program("generate", "--dataset", "toyland", "--images", 5, "--batch", batch, "--out", batch)
+        assert result.returncode == 0, result.stderr
+    alone, together = masks(tmp_path / "1"), masks(tmp_path / "3")
+    assert len(alone) == 5
+    assert together == alone
+    wrong = program("generate", "--dataset", "toyland", "--batch", "many")
+    assert wrong.returncode == 2
+    assert "--batch many: expected a number of images, or auto" in wrong.stderr
+
+
 def test_the_readme_command(program, tmp_path: Path):
     result = program("generate", "--dataset", "toyland", "--out", "seeds", "--images", IMAGES)
     assert result.returncode == 0, result.stderr

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import pytest
 import torch
 from pycocotools import mask as rle
 from segment_anything import SamAutomaticMaskGenerator
-from torch.overrides import TorchFunctionMode
 
+from tests.models.waits import Waits
 from tests.rounding import FLIPPED, assert_same
 from wsss_seed.data.toyland import draw
 from wsss_seed.models import sam_points, upsample
@@ -313,26 +312,6 @@ def same(a, b):
     for name in ("level", "predicted_iou", "stability", "area", "point", "crop"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         assert getattr(a, name).dtype == getattr(b, name).dtype
-
-
-class Waits(TorchFunctionMode):
-    """Counts calls for which the host waits for a GPU: those whose values, or whose result's size, it needs."""
-
-    NAMES = ("cpu", "item", "tolist", "numpy", "nonzero", "masked_select", "unique", "__bool__", "__int__", "__float__")
-
-    def __init__(self):
-        super().__init__()
-        self.seen = Counter()
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        name = getattr(function, "__name__", "")
-        options = kwargs or {}
-        index = args[1] if name in ("__getitem__", "__setitem__") else ()
-        masked = [x for x in (index if isinstance(index, tuple) else (index,)) if isinstance(x, torch.Tensor)]
-        ragged = name == "repeat_interleave" and options.get("output_size") is None
-        if name in self.NAMES or ragged or any(x.dtype == torch.bool for x in masked):
-            self.seen[name] += 1
-        return function(*args, **options)
 
 
 def test_the_host_waits_for_the_device_a_few_times_per_batch_of_points_however_many_masks(sam, monkeypatch):

@@ -324,7 +324,7 @@ class _Counting(DetectionSeeder):
         new = [i for i in unknown if (self._upsampling, boxes[i]) not in logits]
         if new:
             for i, (found, iou) in zip(new, self._mask_logits(image, d[rows[new]]), strict=True):
-                logits[self._upsampling, boxes[i]] = _packed((found > 0).cpu().numpy()), iou
+                logits[self._upsampling, boxes[i]] = _packed((found > 0).numpy()), iou
         for i in unknown:
             bits, iou = logits[self._upsampling, boxes[i]]
             box, shape = d.boxes[rows[i]], (image.shape[0], image.shape[1])

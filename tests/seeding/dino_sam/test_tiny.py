@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.models.waits import Waits
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.toyland.dataset import Toyland
 from wsss_seed.errors import WsssError
@@ -84,6 +85,22 @@ def test_the_same_masks_in_batches_of_any_size(models, monkeypatch, mode, most):
             np.testing.assert_allclose(seed.confidence, first.confidence, rtol=0, atol=1e-7 if most == 1 else 0.01)
     if mode == "label_free":
         assert max(views) == (14 if most == 1 else 64)
+
+
+def test_an_image_is_copied_from_the_device_eight_times_however_many_boxes_it_has(models):
+    """CLIP's views and the crops, tokens and boxes of two captions, masks, and predicted IoUs."""
+    seeder = build(BackendRequest(CLASSES, models, {"mode": "label_free"}))
+    loaded = samples(6)
+    seeder.seed(loaded[0])  # texts are encoded once
+    copies, boxes = [], []
+    for sample in loaded:
+        with Waits() as waits:
+            seed = seeder.seed(sample)
+        copies.append(waits.seen["cpu"])
+        assert not waits.seen["item"] + waits.seen["tolist"] + waits.seen["masked_select"]
+        boxes.append(len(seed.instances))
+    assert len(set(boxes)) > 2
+    assert max(copies) <= 8
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1)])

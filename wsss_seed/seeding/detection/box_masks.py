@@ -79,7 +79,7 @@ def trim_masks(
     """Clip masks to their boxes and clean them; a dropped mask is replaced by the core of its box.
 
     Args:
-        found: logits (H, W) per box, and the predicted IoU, if any.
+        found: logits (H, W) per box, on the CPU, and the predicted IoU, if any.
         boxes: float32 (n, 4) x0 y0 x1 y1 in pixels.
         shape: height and width of the image.
         settings: clipping margin, cleaning and minimum coverage.
@@ -87,12 +87,12 @@ def trim_masks(
     """
     result = []
     for box, (logits, iou) in zip(boxes, found, strict=True):
-        kept = None if iou is not None and iou < pred_iou_thresh else trimmed((logits > 0).cpu().numpy(), box, settings)
+        kept = None if iou is not None and iou < pred_iou_thresh else trimmed((logits > 0).numpy(), box, settings)
         x, y, mask = kept or core(box, shape)
         if kept is None:
             probability = np.ones(mask.shape, np.float16)
         else:
-            probability = logits[y : y + mask.shape[0], x : x + mask.shape[1]].sigmoid().half().cpu().numpy()
+            probability = logits[y : y + mask.shape[0], x : x + mask.shape[1]].sigmoid().half().numpy()
         result.append(BoxMask(x, y, mask, probability, iou, kept is not None))
     return result
 

@@ -177,8 +177,8 @@ class DetectionSeeder(ABC):
 
     @abstractmethod
     def _mask_logits(self, image: np.ndarray, d: Detections) -> Iterator[tuple[torch.Tensor, float | None]]:
-        """For each detection, the logits (H, W) of its mask, and its predicted IoU, if any; ``d.query`` are indices in
-        the output of ``_detect_phrases`` for this image."""
+        """For each detection, the logits (H, W) of its mask, on the CPU, and its predicted IoU, if any; ``d.query`` are
+        indices in the output of ``_detect_phrases`` for this image."""
 
     def _segment(self, image: np.ndarray, d: Detections) -> list[BoxMask]:
         """The mask of each detection."""

@@ -69,4 +69,4 @@ class Sam3Seeder(DetectionSeeder):
         assert self._seen is not None
         embedding, masks = self._seen
         for logits in self._sam3.logits(embedding, masks[torch.from_numpy(d.query).to(masks.device)]):
-            yield logits, None
+            yield logits.cpu(), None
