@@ -13,6 +13,7 @@ from torch import nn
 from tests.rounding import assert_same
 from wsss_seed.data.toyland import CLASSES, draw
 from wsss_seed.errors import UsageError, WsssError, out_of_memory
+from wsss_seed.models import clip as clip_room
 from wsss_seed.models import precision as room
 from wsss_seed.models.clip import Clip, load_clip
 from wsss_seed.models.grounding_dino import load_grounding_dino
@@ -224,7 +225,8 @@ def test_a_single_one_that_does_not_fit_is_an_error():
         list(AdaptiveBatch("things").map(work, torch.arange(5), 4))
 
 
-def test_boxes_and_points_and_views_where_memory_is_short(caplog):
+def test_boxes_and_points_and_views_where_memory_is_short(caplog, monkeypatch):
+    monkeypatch.setitem(clip_room._VIEWS, "cpu", 64)
     image = draw(1, "test").image
     height, width = image.shape[:2]
     corners = np.random.default_rng(0).uniform(0, 1, (20, 2, 2)) * (width, height)
