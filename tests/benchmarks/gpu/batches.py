@@ -7,19 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import typer.main
-
 from tests.benchmarks.gpu.report import described
 from tests.benchmarks.gpu.scale import Scale
 from tests.benchmarks.gpu.throughput import equality, images_for, seeded
-from wsss_seed.cli import app
 
 
 def run(scale: Scale) -> Iterator[dict[str, Any]]:
-    command: Any = typer.main.get_command(app)
-    if not any("--batch" in parameter.opts for parameter in command.commands["generate"].params):
-        yield {"skipped": "generate has no option --batch"}
-        return
     with tempfile.TemporaryDirectory() as folder:
         images = images_for(scale, Path(folder) / "images")
         one = seeded(scale, images, Path(folder) / "1", "--batch", "1")
