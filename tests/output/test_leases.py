@@ -166,9 +166,10 @@ def test_a_steward_that_died_is_followed(tmp_path):
 def test_damaged_files(tmp_path):
     (tmp_path / "task.lease-1").write_bytes(b"")
     (tmp_path / "0f.worker").write_bytes(b"{")
+    (tmp_path / "0e.worker").write_bytes(b'{"machine": "\xff\xfe"}')
     worker = Worker(tmp_path)
     assert take(tmp_path, worker).number == 2  # cut off by a kill
-    assert read_about(tmp_path, "0f").machine == ""
-    assert sorted(workers(tmp_path)) == sorted(["0f", worker.id])
+    assert read_about(tmp_path, "0f").machine == read_about(tmp_path, "0e").machine == ""
+    assert sorted(workers(tmp_path)) == sorted(["0e", "0f", worker.id])
     assert not is_alive(tmp_path, "unknown")
     worker.leave()

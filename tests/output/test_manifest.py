@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from wsss_seed.io.stamp import Stamp
-from wsss_seed.output.manifest import MOST_OPEN, Appender, Manifest, Record, compact, manifest_files, part_file
+from wsss_seed.output.manifest import (
+    MOST_OPEN,
+    Appender,
+    Manifest,
+    Record,
+    compact,
+    manifest_files,
+    part_file,
+    read_outlines,
+    read_records,
+)
 
 FULL = Record(
     id="a/ü 1",
@@ -130,6 +140,18 @@ def test_damaged_evidence_costs_the_evidence_only(tmp_path, evidence):
 def test_a_line_that_json_readers_choke_on_costs_that_line(tmp_path, odd):
     (tmp_path / "manifest.jsonl").write_text(f'{{"id": "a", "status": "ok", {odd}}}\n{{"id": "b", "status": "ok"}}\n')
     assert Manifest(tmp_path) == {"b": Record("b", "ok")}
+
+
+def test_bytes_that_are_no_text_cost_the_line_or_the_evidence(tmp_path):
+    path = tmp_path / "manifest.jsonl"
+    path.write_bytes(
+        b'{"id": "a", "status": "ok", "settings": "\xff\xfe"}\n'
+        b'{"id": "b", "status": "ok", "evidence": {"mode": "\xff\xfe"}}\n'
+        b'{"id": "c", "status": "ok"}\n'
+    )
+    assert Manifest(tmp_path) == {"b": Record("b", "ok"), "c": Record("c", "ok")}
+    assert [outline.id for outline in read_outlines([path])] == ["b", "c"]
+    assert [record.id for record in read_records([path])] == ["b", "c"]
 
 
 def test_a_link_is_not_followed_when_appending(tmp_path):

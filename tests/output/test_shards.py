@@ -63,8 +63,9 @@ def test_a_plan_travels_and_is_of_its_images_and_settings(tmp_path):
     write_plan(tmp_path, plan)
     assert read_plan(tmp_path) == plan
     assert plan.bits().tolist() == [i % 3 == 0 for i in range(10)]
-    (tmp_path / "plan.json").write_bytes(b"{")
-    assert read_plan(tmp_path) is None
+    for damaged in (b"{", b'{"token": "\xff\xfe"}'):
+        (tmp_path / "plan.json").write_bytes(damaged)
+        assert read_plan(tmp_path) is None
     names = {plan_name("s", ["a", "b"]), plan_name("s", ["ab"]), plan_name("t", ["a", "b"]), plan_name("s", ["b", "a"])}
     assert len(names) == 4
 

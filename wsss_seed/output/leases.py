@@ -174,7 +174,7 @@ def read_about(folder: Location, worker: str) -> About | None:
         return msgspec.json.decode((folder / f"{worker}{WORKER}").read_bytes(), type=About)
     except FileNotFoundError:
         return None
-    except (msgspec.MsgspecError, OSError):
+    except (msgspec.MsgspecError, ValueError, OSError):
         return About()
 
 

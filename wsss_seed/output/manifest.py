@@ -102,10 +102,12 @@ class Record(Outline, frozen=True):
         outline = outline_of(line)
         try:
             return _RECORDS.decode(line)
-        except (msgspec.MsgspecError, RecursionError):
+        except _DAMAGED:
             return cls(**msgspec.structs.asdict(outline))
 
 
+# Bytes that are not UTF-8 raise UnicodeDecodeError, a ValueError; MsgspecError is one only in recent versions.
+_DAMAGED = (msgspec.MsgspecError, ValueError, RecursionError)
 _OUTLINES, _RECORDS = msgspec.json.Decoder(Outline), msgspec.json.Decoder(Record)
 
 
@@ -114,7 +116,7 @@ def outline_of(line: bytes) -> Outline:
     try:
         outline = _OUTLINES.decode(line)
         check_id(outline.id)
-    except (msgspec.MsgspecError, RecursionError, WsssError) as error:
+    except (*_DAMAGED, WsssError) as error:
         raise ValueError(str(error)) from None
     return outline
 
@@ -177,7 +179,7 @@ def read_outlines(files: Iterable[Location]) -> Iterator[Outline]:
             for line in file:
                 try:
                     outline = _OUTLINES.decode(line)
-                except (msgspec.MsgspecError, RecursionError):
+                except _DAMAGED:
                     continue
                 yield outline
 

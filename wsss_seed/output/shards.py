@@ -107,7 +107,7 @@ def read_plan(folder: Location) -> Plan | None:
     """The plan in a folder; None if there is none, or it is damaged."""
     try:
         return msgspec.json.decode((folder / PLAN).read_bytes(), type=Plan)
-    except (FileNotFoundError, msgspec.MsgspecError):
+    except (FileNotFoundError, msgspec.MsgspecError, ValueError):
         return None
 
 
