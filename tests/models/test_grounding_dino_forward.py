@@ -12,7 +12,6 @@ from groundingdino.util.misc import NestedTensor, nested_tensor_from_tensor_list
 
 from tests.models.small_detector import CONFIG, fill, picture, small_model, vocabulary
 from tests.rounding import assert_same
-from wsss_seed.errors import CheckpointError
 from wsss_seed.models import grounding_dino_forward as forward
 from wsss_seed.models.grounding_dino import GroundingDino, Resize, build_grounding_dino, build_tokenizer
 from wsss_seed.models.merging import in_groups
@@ -195,5 +194,5 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
 
 def test_a_configuration_of_another_architecture_is_refused():
     config = {**CONFIG, "model": {**CONFIG["model"], "two_stage_type": "no"}}
-    with pytest.raises(CheckpointError, match="two_stage_type = no: a Grounding DINO has standard"):
+    with pytest.raises(ValueError, match="two_stage_type = no: a Grounding DINO has standard"):
         build_grounding_dino(config, build_tokenizer(vocabulary()))

@@ -368,12 +368,14 @@ def build_grounding_dino(config: Mapping[str, Any], tokenizer: Any) -> nn.Module
         config: ``model``, groundingdino's configuration with its own names; ``backbone``, the arguments of its
             SwinTransformer; ``text_encoder``, the arguments of transformers' BertConfig.
         tokenizer: a fast tokenizer of transformers.
+
+    Raises ValueError for a configuration of another kind of model.
     """
     library = _library()
     args = Namespace(**config["model"])
     for key, value in _REQUIRED.items():
         if getattr(args, key) != value:
-            raise CheckpointError(f"model.{key} = {getattr(args, key)}: a Grounding DINO has {value}")
+            raise ValueError(f"model.{key} = {getattr(args, key)}: a Grounding DINO has {value}")
     with _quiet():
         swin = library.SwinTransformer(**config["backbone"])
     joiner = library.Joiner(swin, library.build_position_encoding(args))
