@@ -376,14 +376,18 @@ def calibrate(
     return found
 
 
-def open_run(path: str | Path) -> Run:
+def open_run(path: str | Path, *, corrected: bool = True) -> Run:
     """A run folder of ``generate`` or ``predict``, finished or not.
+
+    Args:
+        path: the folder.
+        corrected: use the corrected masks of a review, and leave out the images that it rejected.
 
     Raises:
         RunFolderError: no run folder, one of another layout, or one without a single mask.
     """
-    read_run(Path(path))
-    return Run(Path(path))
+    read_run(Path(path), corrected=corrected)
+    return Run(Path(path), corrected=corrected)
 
 
 @dataclass(frozen=True)
@@ -394,16 +398,18 @@ class Run:
         path: the folder.
         dataset: the images that were seeded; None for a run that was opened again.
         result: what ``generate`` did; None for a run that was opened again.
+        corrected: whether corrected masks are used, and rejected images left out.
     """
 
     path: Path
     dataset: Dataset | None = None
     result: RunResult | None = None
+    corrected: bool = True
 
     @property
     def content(self) -> FinishedRun:
         """Classes, palette, settings, and the records of all images, as they are on disk now."""
-        return read_run(self.path)
+        return read_run(self.path, corrected=self.corrected)
 
     @property
     def records(self) -> Sequence[Record]:
@@ -445,7 +451,15 @@ class Run:
             truth, ids = own_truth(source), ids or processed(source)
         if truth is None:
             raise UsageError("no ground truth: give `gt` a folder of index PNGs or a dataset")
-        return evaluate(self.path, truth, ids=ids, policy=policy, orientation=orientation, finished=finished)
+        return evaluate(
+            self.path,
+            truth,
+            ids=ids,
+            policy=policy,
+            orientation=orientation,
+            finished=finished,
+            corrected=self.corrected,
+        )
 
     def reseed(
         self,
@@ -517,6 +531,7 @@ class Run:
             truth=self._truth(gt),
             evidence_of=evidence_of(self.path),
             limit=limit,
+            corrected=self.corrected,
             progress=progress,
         )
 
@@ -540,8 +555,15 @@ class Run:
         """
         from .output.sheet import sheet
 
-        truth = self._truth(gt)
-        return sheet(self.path, None if out is None else Path(out), truth=truth, limit=limit, sample=sample, seed=seed)
+        return sheet(
+            self.path,
+            None if out is None else Path(out),
+            truth=self._truth(gt),
+            limit=limit,
+            sample=sample,
+            seed=seed,
+            corrected=self.corrected,
+        )
 
     def _truth(self, gt: str | Path | Dataset | None) -> Dataset | Path | None:
         """The given ground truth, or that of the dataset that was seeded, where it has any."""
@@ -585,7 +607,16 @@ class Run:
         """
         from .output.export import export
 
-        return export(format, self.path, Path(out), validation=val, copy=copy, overwrite=overwrite, progress=progress)
+        return export(
+            format,
+            self.path,
+            Path(out),
+            validation=val,
+            copy=copy,
+            overwrite=overwrite,
+            corrected=self.corrected,
+            progress=progress,
+        )
 
 
 def _dataset(

@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..io.source import Location, location
 from ..io.text import counted
 from . import options, show
+from .summary import warn_of_corrections
 
 if TYPE_CHECKING:
     from ..data.base import Dataset
@@ -46,6 +47,7 @@ def evaluate(
     finished: Annotated[
         bool, typer.Option("--finished", help="Score the predictions that exist, and leave out the other images.")
     ] = False,
+    original: options.Original = False,
     json: options.Json = False,
     config: options.Config = None,
 ) -> None:
@@ -64,7 +66,7 @@ def evaluate(
     truth = options.ground_truth(gt, dataset, root, split, classes, images, seed, difficulty)
     names = None
     if truth is None:
-        truth, own = _of_run(place)
+        truth, own = _of_run(place, corrected=not original)
         ids = own if ids is None else ids
     elif gt is not None and classes is not None:
         from ..data.classes import load_class_set
@@ -78,8 +80,10 @@ def evaluate(
         policy=policy,  # type: ignore[arg-type]
         orientation=run_orientation(place),
         finished=finished,
+        corrected=not original,
         progress=Progress(show.err),
     )
+    warn_of_corrections(place, original)
     if json:
         show.as_json(evaluation.to_json())
     else:
@@ -87,14 +91,14 @@ def evaluate(
     raise typer.Exit(evaluation.exit_status)
 
 
-def _of_run(pred: Location) -> tuple[Dataset, list[str]]:
+def _of_run(pred: Location, corrected: bool) -> tuple[Dataset, list[str]]:
     """The ground truth that a run has by itself, and the ids of its images."""
     from ..data.voc_layout import RUN
     from ..output.finished import open_run
     from ..output.truth import own_truth, processed
 
     if isinstance(pred, Path) and (pred / RUN).is_file():
-        source = open_run(pred)
+        source = open_run(pred, corrected=corrected)
         truth = own_truth(source)
         if truth is not None:
             if source.gaps:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import options, show
-from .summary import warn_of_masks
+from .summary import warn_of_corrections, warn_of_masks
 
 
 def export(
@@ -24,6 +24,7 @@ def export(
     ] = None,
     copy: Annotated[bool, options.option("--copy", help="Copy images instead of linking to them.")] = False,
     overwrite: Annotated[bool, options.option("--overwrite", help="Replace an existing export.")] = False,
+    original: options.Original = False,
     json: options.Json = False,
 ) -> None:
     """Write the finished masks of a run, with their images, in the format of another tool.
@@ -45,13 +46,14 @@ def export(
     progress = Progress(show.err, verb="exporting")
     with interruptible():
         try:
-            result = open_run(run).export(
+            result = open_run(run, corrected=not original).export(
                 format, out, val=validation, copy=copy, overwrite=overwrite, progress=progress
             )
         except KeyboardInterrupt:
             show.error("interrupted; nothing was changed")
             raise typer.Exit(130) from None
     warn_of_masks(run)
+    warn_of_corrections(run, original)
     show.failures(result.failed)
     if result.gaps:
         show.warning(f"some images of the run are not exported: {result.gaps}")

@@ -81,6 +81,9 @@ def _forbid_network(ctx: typer.Context, wanted: bool) -> bool:
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
 RunOrUrl = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, or its URL.", show_default=False)]
+Original = Annotated[
+    bool, typer.Option("--original", help="Use the masks as they were generated, without the corrections of a review.")
+]
 Dataset = Annotated[str, option("--dataset", "-d", help="voc, coco, folder, webdataset or toyland.")]
 Root = Annotated[
     str | None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from . import options, show
+from .summary import warn_of_corrections
 
 
 def report(
@@ -31,6 +32,7 @@ def report(
     limit: Annotated[
         int, options.option("--limit", help="Show only the N worst images; the figures cover all.", min=1)
     ] = 2000,
+    original: options.Original = False,
     json: options.Json = False,
 ) -> None:
     """Write a run as one HTML page: totals, classes, settings, and the images with masks and boxes, worst first.
@@ -45,10 +47,13 @@ def report(
     truth = options.ground_truth(gt, dataset, root, split, classes, images, seed, difficulty)
     with interruptible():
         try:
-            result = open_run(run).report(out, gt=truth, limit=limit, progress=Progress(show.err, verb="reading"))
+            result = open_run(run, corrected=not original).report(
+                out, gt=truth, limit=limit, progress=Progress(show.err, verb="reading")
+            )
         except KeyboardInterrupt:
             show.error("interrupted; no page was written")
             raise typer.Exit(130) from None
+    warn_of_corrections(run, original)
     show.failures(result.failed)
     if result.gaps:
         show.warning(f"some images of the run are not in the report: {result.gaps}")

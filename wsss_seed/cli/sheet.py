@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from . import options, show
+from .summary import warn_of_corrections
 
 
 def sheet(
@@ -32,6 +33,7 @@ def sheet(
     root: options.Root = None,
     split: options.Split = None,
     classes: options.Classes = None,
+    original: options.Original = False,
     json: options.Json = False,
 ) -> None:
     """Draw images of a run with names, masks, confidence and a legend of the classes into one PNG.
@@ -43,7 +45,8 @@ def sheet(
     if dataset == "toyland":  # the run names its split, seed and difficulty
         dataset = None
     truth = options.ground_truth(gt, dataset, root, split, classes)
-    result = open_run(run).sheet(out, gt=truth, limit=limit, sample=sample, seed=seed)
+    result = open_run(run, corrected=not original).sheet(out, gt=truth, limit=limit, sample=sample, seed=seed)
+    warn_of_corrections(run, original)
     show.failures(result.failed)
     if result.gaps:
         show.warning(f"some images of the run may be missing: {result.gaps}")

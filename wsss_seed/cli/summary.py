@@ -80,6 +80,14 @@ def warn_of_masks(run: Path) -> None:
         show.warning(text)
 
 
+def warn_of_corrections(run: Location, original: bool) -> None:
+    """Say which images of a run are left out or need another review. ``run`` may be any folder."""
+    from ..data.corrections import Corrections
+
+    for text in () if original else Corrections(run).remarks:
+        show.warning(text)
+
+
 def next_commands(out: Location, *, trains: bool, nothing_in: str | None = None) -> str:
     """The commands that show the masks, and if they are meant for it, train on them.
 

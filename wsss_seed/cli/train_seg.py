@@ -100,6 +100,7 @@ def train_seg(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Setting, e.g. train.max_iters=2000, optimizer.lr=0.005."),
     ] = None,
+    original: options.Original = False,
     offline: options.Offline = False,
     json: options.Json = False,
     config: options.Config = None,
@@ -113,7 +114,7 @@ def train_seg(
 
     overrides = options.settings_of(ctx, set_ or [])
     overrides |= {k: v for k, v in {"network.name": network, "network.encoder": encoder}.items() if v is not None}
-    data = open_dataset("voc", masks, split, classes, "none")
+    data = open_dataset("voc", masks, split, classes, "none", corrected=not original)
     if val_images is None and val_masks is None:
         val = _validation(masks, classes, val_dataset, val_root, val_split, val_count, val_difficulty)
     elif (val_dataset, val_root, val_split, val_count, val_difficulty) == (None, None, None, None, "standard"):
@@ -128,6 +129,8 @@ def train_seg(
     from ..segmenter.train import train_segmenter
 
     warn_of_masks(masks)
+    for text in data.remarks:
+        show.warning(text)
     out = out or Path("segmenters") / f"{masks.resolve().name}-{data.split}"
     of_rounds = {key: overrides.pop(key) for key in [*overrides] if key.startswith("agreement.")}
     chosen = load_recipe(recipe or recipe_for(data.class_set), overrides)

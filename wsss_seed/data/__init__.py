@@ -54,6 +54,7 @@ def open_dataset(
     seed: int = 0,
     difficulty: str = "standard",
     list: str | Path | None = None,
+    corrected: bool = True,
 ) -> Dataset:
     """Open a dataset.
 
@@ -70,6 +71,7 @@ def open_dataset(
         seed: random seed of toyland.
         difficulty: of toyland's images: ``standard`` or ``hard``.
         list: for folder, a list of the images, below ``root`` if that is given; see ``data.lists``.
+        corrected: for voc, if ``root`` is a run folder: use its corrected masks, and leave out rejected images.
 
     Returns:
         The dataset. Samples that are not in the label file have labels None.
@@ -91,7 +93,7 @@ def open_dataset(
         dataset = _toyland(root, split, classes, images, seed, str(labels) == "auto", difficulty)
         _label(dataset, str(labels), ())
     else:
-        dataset, beside = _read(name, root, split, classes, list)
+        dataset, beside = _read(name, root, split, classes, list, corrected)
         _label(dataset, str(labels), beside)
     return dataset
 
@@ -112,7 +114,7 @@ Classes = str | Path | Sequence[str] | Mapping[str, Sequence[str]] | ClassSet | 
 
 
 def _read(
-    name: str, root: str | Path | None, split: str | None, classes: Classes, listed: str | Path | None
+    name: str, root: str | Path | None, split: str | None, classes: Classes, listed: str | Path | None, corrected: bool
 ) -> tuple[Dataset, list[Path | Source]]:
     """A dataset of files, and the folders in which image-level labels may lie."""
     class_set = None if classes is None else load_class_set(classes)
@@ -138,7 +140,7 @@ def _read(
         from .voc import Voc, voc_class_set, voc_root
 
         inner = voc_root(place)
-        return Voc(inner, class_set or voc_class_set(inner), split), [inner, place]
+        return Voc(inner, class_set or voc_class_set(inner), split, corrected=corrected), [inner, place]
     from .coco import Coco
 
     return Coco(place, class_set, split), []

@@ -13,6 +13,7 @@ from ..errors import DataError, unknown_name
 from ..io.text import read_lines
 from .base import Boxes, Dataset, Sample
 from .classes import ClassSet, load_class_set
+from .corrections import Corrections
 from .ids import check_id, check_ids
 from .images import SUFFIXES, read_labels
 from .labels import read_voc_objects
@@ -61,15 +62,19 @@ class Voc(Dataset):
         root: the folder with JPEGImages.
         class_set: the classes of its label maps.
         split: name of the list; by default ``train``, or the only list there is.
+        corrected: of a run folder, use the corrected masks, and leave out rejected images.
+
+    Attributes:
+        corrections: what people decided about the masks; None if they are to be read as they were generated.
 
     Raises:
-        WsssError: no such list, an empty list, or a line that is not a valid id, repeats one, or names an image that is
-            missing or ambiguous.
+        WsssError: damaged corrections, no such list, an empty list, or a line that is not a valid id, repeats one, or
+            names an image that is missing or ambiguous.
     """
 
     name = "voc"
 
-    def __init__(self, root: Path, class_set: ClassSet, split: str | None = None):
+    def __init__(self, root: Path, class_set: ClassSet, split: str | None = None, *, corrected: bool = True):
         self.root, self.class_set, self.layout = root, class_set, layout_of(root)
         lists = {p.stem: p for p in sorted((root / LISTS / "Segmentation").glob("*.txt"))}
         aug = root / "SegmentationClassAug"
@@ -91,12 +96,24 @@ class Voc(Dataset):
         if not rows.ids:
             raise DataError(f"{lists.get(self.split, aug)}: no image")
         check_ids(rows.ids, rows.where)
+        self.corrections = Corrections(root) if corrected else None
+        if self.corrections is not None and self.corrections.rejected:
+            rows = rows.without(self.corrections.rejected)
+            if not rows.ids:
+                raise DataError(f"{root}: all images of {self.split} were rejected in review")
         folders = [MASKS]
         if self.split in _SPELLINGS:
             folders.insert(0, "SegmentationClassAug")
         known_masks = [(f, Listing(root / f)) for f in folders if (root / f).is_dir()]
-        masks = Texts(_mask(root, rows, i, known_masks, self.layout) for i in range(len(rows.ids)))
+        masks = Texts(
+            (self.corrections and self.corrections.name(rows.ids[i])) or _mask(root, rows, i, known_masks, self.layout)
+            for i in range(len(rows.ids))
+        )
         self.samples = FileSamples(rows.ids, Files(root / IMAGES, rows.images), Files(root, masks))
+
+    @property
+    def remarks(self) -> list[str]:
+        return [*super().remarks, *(self.corrections.remarks if self.corrections is not None else ())]
 
     @property
     def outside(self) -> Collection[str]:
@@ -142,6 +159,14 @@ class _Rows:
         self.images.append(image)
         self.masks.append(mask)
         self._places.append(place)
+
+    def without(self, ids: Collection[str]) -> _Rows:
+        """The rows of other images."""
+        rest = _Rows(self.source)
+        for row in zip(self.ids, self.images, self.masks, self._places, strict=True):
+            if row[0] not in ids:
+                rest.append(*row)
+        return rest
 
     def where(self, i: int) -> str:
         """The source of a row for messages."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..data.base import Dataset
 from ..data.classes import IGNORE, read_names
+from ..data.corrections import Corrections
 from ..data.ids import check_id
 from ..data.images import read_labels
 from ..data.lazy import Index, Texts
@@ -56,6 +57,7 @@ class Evaluation:
         coverage: share of pixels that are not ignored in the prediction.
         miou_by_policy: ``miou`` under each policy.
         unfinished: number of images left out by ``finished``, as they have no prediction.
+        rejected: number of images left out because they were rejected in review.
     """
 
     names: tuple[str, ...]
@@ -72,6 +74,7 @@ class Evaluation:
     coverage: float | None
     miou_by_policy: dict[str, float | None]
     unfinished: int = 0
+    rejected: int = 0
 
     @property
     def complete(self) -> bool:
@@ -96,6 +99,7 @@ class Evaluation:
             "policy": self.policy,
             "images": self.images,
             "unfinished": self.unfinished,
+            "rejected": self.rejected,
             "missing": list(self.missing),
             "errors": [{"id": name, "error": error} for name, error in self.errors],
         }
@@ -110,6 +114,7 @@ def evaluate(
     policy: Policy = "background",
     orientation: Orientation = "stored",
     finished: bool = False,
+    corrected: bool = True,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate label maps at the original resolution, with one confusion matrix over the whole list.
@@ -125,6 +130,7 @@ def evaluate(
         orientation: what the predictions match. For ``upright`` the ground truth of a dataset is turned by the EXIF
             orientation of its images; that in a folder has to be upright.
         finished: leave out images without a prediction instead of listing them as missing, to score an unfinished run.
+        corrected: if ``pred`` or ``gt`` is a run folder, use its corrected masks, and leave out rejected images.
         progress: shows that label maps are scored, if it takes long.
 
     Missing, unreadable, wrongly sized and out-of-range label maps are listed in the result, which then has no metrics.
@@ -137,7 +143,8 @@ def evaluate(
         raise unknown_name("policy", policy, POLICIES)
     start = time.monotonic()
     masks, layout = mask_folder(pred)
-    truth_of, every = ground_truth(gt, orientation)
+    corrections = Corrections(pred) if corrected and masks.parent == pred else None
+    truth_of, every = ground_truth(gt, orientation, corrected=corrected)
     ids = every() if ids is None else ids
     if not ids:
         raise DataError(
@@ -146,6 +153,11 @@ def evaluate(
     if repeated := Index(ids).repeated():
         most = max(repeated, key=len)
         raise DataError(f"the list has '{ids[most[0]]}' {len(most)} times; name each image once")
+    listed = len(ids)
+    if corrections is not None and corrections.rejected:
+        ids = Texts(name for name in ids if name not in corrections.rejected)
+        if not ids:
+            raise DataError(f"{pred}: all {listed} predictions were rejected in review")
     everything = len(ids)
     if finished:
         ids = Texts(name for name in ids if _exists(masks / f"{file_name(name, layout)}.png"))
@@ -157,6 +169,8 @@ def evaluate(
 
     def compare(name: str) -> tuple[np.ndarray, np.ndarray] | None:
         path = masks / f"{file_name(name, layout)}.png"
+        if corrections is not None:
+            path = corrections.mask(name, path)
         if not _exists(path):
             return None
         prediction, truth = read_labels(path), truth_of(name)
@@ -191,7 +205,7 @@ def evaluate(
                 shown.step()
     log.info("evaluated %d images in %.1f s", len(ids), time.monotonic() - start)
     evaluation = _evaluation(tuple(names), len(ids), policy, missing, errors, histogram, bands)
-    return replace(evaluation, unfinished=everything - len(ids))
+    return replace(evaluation, unfinished=everything - len(ids), rejected=listed - everything)
 
 
 def mask_folder(folder: SomeLocation) -> tuple[SomeLocation, Layout]:
@@ -214,7 +228,7 @@ def read_ids(path: Path) -> list[str]:
 
 
 def ground_truth(
-    gt: Dataset | Path, orientation: Orientation = "stored"
+    gt: Dataset | Path, orientation: Orientation = "stored", *, corrected: bool = True
 ) -> tuple[Callable[[str], np.ndarray], Callable[[], Sequence[str]]]:
     """Functions for the ground truth of an id (raises ImageError) and for all ids; see ``evaluate``."""
     if isinstance(gt, Dataset):
@@ -230,12 +244,18 @@ def ground_truth(
 
         return of_dataset, lambda: gt.ids
     folder, layout = mask_folder(gt)
+    corrections = Corrections(gt) if corrected and folder.parent == gt else None
+    rejected = frozenset[str]() if corrections is None else corrections.rejected
 
     def every() -> list[str]:
         names = (path.relative_to(folder).as_posix().removesuffix(".png") for path in folder.rglob("*.png"))
-        return sorted(id_of(name, layout) for name in names)
+        return sorted({id_of(name, layout) for name in names} - rejected)
 
-    return lambda name: read_labels(folder / f"{file_name(name, layout)}.png"), every
+    def of_folder(name: str) -> np.ndarray:
+        path = folder / f"{file_name(name, layout)}.png"
+        return read_labels(path if corrections is None else corrections.mask(name, path))
+
+    return of_folder, every
 
 
 def _exists(path: Location) -> bool:

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..data.base import Dataset
 from ..data.classes import ClassSet, read_names, voc_palette
-from ..data.images import read_palette
+from ..data.corrections import Corrections
+from ..data.images import read_labels, read_palette
 from ..data.lazy import Mapped, Texts
 from ..data.voc_layout import CLASSES, LISTS, Layout, layout_of_run
 from ..errors import ImageError, RunFolderError
@@ -21,7 +22,7 @@ from ..io.files import names_in
 from ..io.source import Location
 from .identity import class_set_from_content
 from .manifest import Manifest, Record
-from .run_folder import existing_run, fingerprint, image_path, mask_path, run_orientation
+from .run_folder import confidence_path, existing_run, fingerprint, image_path, mask_path, run_orientation
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,10 @@ class FinishedRun:
         names: classes by label, background first.
         palette: 256 RGB colours of the masks.
         layout: how files are named.
-        records: records of the images with a mask, in the order of the run, each read on access.
+        records: records of the images with a mask that was not rejected, in the order of the run, each read on access.
         failed: records of the images without one.
         unfinished: number of images not processed yet; None if unknown, because the run is in progress or was killed.
+        corrections: what people decided about the masks; None if they are to be read as they were generated.
     """
 
     path: Path
@@ -49,6 +51,17 @@ class FinishedRun:
     records: Sequence[Record]
     failed: tuple[Record, ...]
     unfinished: int | None
+    corrections: Corrections | None = None
+
+    def mask(self, id: str) -> Path:
+        """Path of the label map in use: the corrected one, or the run's own."""
+        own = mask_path(self.path, id, self.layout)
+        return own if self.corrections is None else self.corrections.mask(id, own)
+
+    def confidence(self, id: str) -> np.ndarray:
+        """Confidence of the label map in use, uint8 (H, W): 255 where a person decided. Raises ImageError."""
+        values = read_labels(confidence_path(self.path, id, self.layout))
+        return values if self.corrections is None else self.corrections.confidence(id, values)
 
     @property
     def gaps(self) -> str:
@@ -61,40 +74,52 @@ class FinishedRun:
         return ", ".join(parts)
 
 
-def open_run(path: Path) -> FinishedRun:
+def open_run(path: Path, *, corrected: bool = True) -> FinishedRun:
     """Read a run folder, whether its run is finished, in progress or was killed.
 
+    Args:
+        path: the folder.
+        corrected: use corrected masks, and leave out rejected images.
+
     Raises:
-        WsssError: not a run folder, another layout, or no masks.
+        WsssError: not a run folder, another layout, damaged corrections, or no masks.
     """
     about = existing_run(path)
+    names = read_names(path / CLASSES)
+    corrections = Corrections(path) if corrected else None
+    rejected = frozenset[str]() if corrections is None else corrections.rejected
     try:
         manifest = Manifest(path)
     except OSError as error:
         raise RunFolderError(f"{path}: its manifest cannot be read ({error.strerror})") from None
     own = fingerprint(about["settings"])
     layout = layout_of_run(about)
-    done, failed = Texts(), list[Record]()
+    done, failed, dropped = Texts(), list[Record](), 0
     for record in manifest.outlines():
         if record.settings != own:
             continue
         if record.status != "ok":
             failed.append(manifest[record.id])
+        elif record.id in rejected:
+            dropped += 1
         elif all(os.path.exists(place(path, record.id, layout)) for place in (mask_path, image_path)):
             done.append(record.id)
     if not done:
+        if dropped:
+            raise RunFolderError(f"{path}: all {dropped} finished masks were rejected in review")
         raise RunFolderError(f"{path}: no finished masks; run generate or predict first")
     total = (about.get("totals") or {}).get("images")
     return FinishedRun(
         path=path,
         about=about,
         split=list_name(path, about),
-        names=read_names(path / CLASSES),
+        names=names,
         palette=_palette(mask_path(path, done[0], layout)),
         layout=layout,
         records=Mapped(len(done), lambda i: manifest[done[i]]),
         failed=tuple(failed),
-        unfinished=None if total is None else max(0, total - len(done) - len(failed)),
+        unfinished=None if total is None else max(0, total - len(done) - len(failed) - dropped),
+        corrections=corrections,
     )
 
 

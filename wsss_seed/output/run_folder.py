@@ -43,6 +43,7 @@ import PIL
 from .. import __version__
 from ..data.base import Sample
 from ..data.classes import IGNORE, ClassSet
+from ..data.corrections import reopen
 from ..data.images import reads_alike
 from ..data.lazy import Texts
 from ..data.orientation import Orientation
@@ -292,6 +293,9 @@ class RunFolder:
                 for i in np.flatnonzero(np.frombuffer(states, np.uint8) == State.DONE).tolist():
                     done[i] = complete(ids[i])
             kept, replaced = _ids(samples, states, State.KEPT), _ids(samples, states, State.REPLACED)
+            if replaced and isinstance(self.path, Path):
+                names = ("background", *self.class_set.names)
+                reopen(self.path, names, self._palette, replaced, "the photograph was replaced")
             index, count = self._part
             plan = Plan((index + 1, count), len(samples), size, pack(~done), kept, replaced, token, since)
             if not again and folder.exists():

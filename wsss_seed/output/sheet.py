@@ -22,7 +22,7 @@ from ..io.font import Font, font_for
 from ..io.overlay import IGNORE_COLOUR, overlay
 from ..io.prefetch import prefetch_map
 from .finished import FinishedRun, open_run, truth_for
-from .run_folder import confidence_path, image_path, mask_path
+from .run_folder import image_path
 from .truth import own_truth
 
 LIMIT = 24
@@ -80,6 +80,7 @@ def sheet(
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
+    corrected: bool = True,
 ) -> Sheet:
     """Draw a contact sheet: per image its name, the image, ground truth, the mask over the grey image, and the
     confidence (white is 1), eight images side by side, under a legend of the classes.
@@ -91,12 +92,13 @@ def sheet(
         limit: show the first images, by default 24 of them.
         sample: show this many random images instead.
         seed: random seed of ``sample``.
+        corrected: show corrected masks, and leave out rejected images.
 
     Raises:
         WsssError: no run, no image that can be shown, ground truth of other classes, more than 400 images, or a file
             that cannot be written.
     """
-    source = open_run(run)
+    source = open_run(run, corrected=corrected)
     out = out or run / "sheet.png"
     if out.is_dir() or out.suffix.casefold() != ".png":
         raise UsageError(f"{out}: a contact sheet is a PNG; give `out` a name that ends in .png")
@@ -144,8 +146,8 @@ class _Column:
 def _read(run: FinishedRun, id: str, truth_of: TruthOf | None) -> _Column:
     """Read the files of an image. Raises ImageError if one cannot be read or their sizes differ."""
     image = read_rgb(image_path(run.path, id, run.layout))
-    maps = {"mask": read_labels(mask_path(run.path, id, run.layout))}
-    confidence = read_labels(confidence_path(run.path, id, run.layout))
+    maps = {"mask": read_labels(run.mask(id))}
+    confidence = run.confidence(id)
     if truth_of is not None:
         maps = {"ground truth": truth_of(id), **maps}
     for what, values in (*maps.items(), ("confidence", confidence)):

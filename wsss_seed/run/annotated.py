@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import numpy as np
 
 from ..data.base import Dataset, Sample, check_values
 from ..data.classes import IGNORE
+from ..data.corrections import Corrections
 from ..data.orientation import turn
+from ..data.voc import Voc
 from ..errors import DataError, ImageError
 from ..evaluation.evaluate import ground_truth
 from ..types import LoadedSample
@@ -41,7 +44,8 @@ def examples(data: Dataset, gt: Path | None, limit: int | None) -> list[Example]
 
     Args:
         data: the images.
-        gt: a folder of label maps that match the stored pixels; by default the dataset's own ground truth.
+        gt: a folder of label maps that match the stored pixels; by default the dataset's own ground truth. Of a run
+            folder that was reviewed, only masks that a person accepted or corrected count.
         limit: use only the first ``limit`` annotated images.
 
     Raises:
@@ -50,13 +54,16 @@ def examples(data: Dataset, gt: Path | None, limit: int | None) -> list[Example]
     """
     if gt is not None:
         truth_of, ids = ground_truth(gt)
-        known = set(ids())
+        known = set(ids()).intersection(_reviewed(Corrections(gt), ids()))
         samples = [sample for sample in data if sample.id in known]
         if not samples:
             raise DataError(f"{gt}: no label map of the {len(data)} images, such as {data[0].id}.png; check `gt`")
     else:
         truth_of = None
         samples = [sample for sample in data if data.drawn or sample.mask is not None]
+        if isinstance(data, Voc) and data.corrections is not None:
+            reviewed = set(_reviewed(data.corrections, data.ids))
+            samples = [sample for sample in samples if sample.id in reviewed]
     masks = bool(samples) and (gt is not None or data.has_masks or any(s.mask is not None for s in samples))
     if not masks:
         samples = [sample for sample in data if sample.labels is not None]
@@ -81,6 +88,11 @@ def examples(data: Dataset, gt: Path | None, limit: int | None) -> list[Example]
         several = f"; {len(faults)} images in all" if len(faults) > 1 else ""
         raise DataError(f"{faults[0]}{several}: correct the ground truth or leave these images out")
     return found
+
+
+def _reviewed(corrections: Corrections, ids: Iterable[str]) -> Iterable[str]:
+    """Of the masks of a run, those that a person accepted or corrected, if any were: the others are no ground truth."""
+    return corrections.reviewed if corrections else ids
 
 
 def _example(data: Dataset, sample: Sample, truth: np.ndarray | None, gt: Path | None) -> Example:

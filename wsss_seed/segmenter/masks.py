@@ -13,6 +13,7 @@ import numpy as np
 
 from ..data.base import Dataset, Sample
 from ..data.classes import IGNORE
+from ..data.corrections import Corrections
 from ..data.images import image_size, read_labels
 from ..data.orientation import turn
 from ..data.voc import Voc
@@ -123,8 +124,9 @@ def _confidence_of(data: Dataset) -> Callable[[Sample], np.ndarray]:
             f"{data.name} {data.split}: no folder {CONFIDENCE}, which train.confidence_weighting needs; train on a run "
             "folder of wsss-seed generate"
         )
-    return partial(_confidence, data.root, data.layout)
+    return partial(_confidence, data.root, data.layout, data.corrections)
 
 
-def _confidence(root: Path, layout: Layout, sample: Sample) -> np.ndarray:
-    return read_labels(confidence_path(root, sample.id, layout))
+def _confidence(root: Path, layout: Layout, corrections: Corrections | None, sample: Sample) -> np.ndarray:
+    values = read_labels(confidence_path(root, sample.id, layout))
+    return values if corrections is None else corrections.confidence(sample.id, values)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...data.base import Dataset
 from ...errors import RunFolderError, unknown_name
 from ..finished import FinishedRun, open_run
-from ..run_folder import image_path, mask_path
+from ..run_folder import image_path
 from .folder import whole_folder
 from .parts import Entry, Part
 
@@ -78,6 +78,7 @@ def export(
     validation: Dataset | None = None,
     copy: bool = False,
     overwrite: bool = False,
+    corrected: bool = True,
     progress: Reporter | None = None,
 ) -> Exported:
     """Export the finished images of a run as the training part of a dataset.
@@ -91,6 +92,7 @@ def export(
         validation: images with label maps on disk, of the same classes, for the validation part.
         copy: copy images instead of linking them.
         overwrite: replace an existing export.
+        corrected: use corrected masks, and leave out rejected images.
         progress: progress display.
 
     Raises:
@@ -98,7 +100,7 @@ def export(
     """
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
-    source = open_run(run)
+    source = open_run(run, corrected=corrected)
     if run.resolve() in (out.resolve(), *out.resolve().parents):
         raise RunFolderError(f"{out}: lies in the run folder; choose another folder")
     parts = _parts(source, validation, copy, progress)
@@ -137,7 +139,7 @@ def export(
 def _parts(run: FinishedRun, validation: Dataset | None, copy: bool, progress: Reporter | None) -> list[Part]:
     classes = len(run.names)
     path, layout = run.path, run.layout
-    train = [Entry(r.id, image_path(path, r.id, layout), mask_path(path, r.id, layout)) for r in run.records]
+    train = [Entry(r.id, image_path(path, r.id, layout), run.mask(r.id)) for r in run.records]
     parts = [Part("train", train, classes, copy, progress)]
     if validation is not None:
         if ("background", *validation.class_set.names) != run.names:

@@ -77,6 +77,7 @@ def report(
     truth: Dataset | Path | None = None,
     evidence_of: EvidenceOf = no_evidence,
     limit: int = LIMIT,
+    corrected: bool = True,
     progress: Reporter | None = None,
 ) -> Reported:
     """Write the page of a run.
@@ -91,12 +92,13 @@ def report(
             need not be given.
         evidence_of: for the boxes and CLIP's scores of an image.
         limit: number of images to show.
+        corrected: show corrected masks, and leave out rejected images.
         progress: progress display.
 
     Raises:
         WsssError: no run, no image that can be shown, ground truth of other classes, or a page that cannot be written.
     """
-    source = open_run(run)
+    source = open_run(run, corrected=corrected)
     truth = own_truth(source) if truth is None else truth
     truth_of = None if truth is None else truth_for(source, truth)
     out = out or run / "report.html"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ...errors import ImageError
 from ...evaluation.confusion import joint_histogram
 from ..finished import FinishedRun
 from ..manifest import Record
-from ..run_folder import confidence_path, image_path, mask_path
+from ..run_folder import confidence_path, image_path
 from .evidence import Box, EvidenceOf, Missed, missed
 from .pictures import enlarged, index_png, photograph
 
@@ -113,8 +114,8 @@ def make_card(run: FinishedRun, record: Record, truth_of: TruthOf | None, eviden
         ImageError: image, mask or confidence map is invalid.
     """
     image = read_rgb(image_path(run.path, record.id, run.layout))
-    labels = _labels(mask_path(run.path, record.id, run.layout), read_labels, image)
-    confidence = _labels(confidence_path(run.path, record.id, run.layout), read_labels, image)
+    labels = _fitting(read_labels(run.mask(record.id)), run.mask(record.id), image)
+    confidence = _fitting(run.confidence(record.id), confidence_path(run.path, record.id, run.layout), image)
     height, width = labels.shape
     ignored = labels == IGNORE
     pixels = np.bincount(labels.ravel(), minlength=256)
@@ -157,8 +158,7 @@ def make_card(run: FinishedRun, record: Record, truth_of: TruthOf | None, eviden
     )
 
 
-def _labels(path: Any, read: Callable[[Any], np.ndarray], image: np.ndarray) -> np.ndarray:
-    values = read(path)
+def _fitting(values: np.ndarray, path: Path, image: np.ndarray) -> np.ndarray:
     if values.shape != image.shape[:2]:
         sizes = " but ".join(f"{shape[1]} x {shape[0]}" for shape in (values.shape, image.shape))
         raise ImageError(f"{path}: {sizes} pixels in the image; make the mask again")
