@@ -18,7 +18,8 @@ from ..io.source import redacted
 from . import verbosity
 
 _SECTIONS = {
-    "Images": "--dataset --root --list --split --classes --labels --gt --limit --sample --orientation --pred",
+    "Images": "--dataset --root --list --split --classes --labels --gt --limit --sample --orientation --pred "
+    "--original",
     "Drawn images": "--images --difficulty",
     "Validation": "--val --val-dataset --val-root --val-split --val-images --val-masks --val-count --val-difficulty",
     "Method": "--backend --task --preset --prompts --stage --seeds --recipe --network --encoder --encoder-weights "

@@ -37,6 +37,8 @@ def verify(
         show.result(f"{id}: {what}")
     if len(found.wrong) > _SHOWN:
         show.result(f"and {len(found.wrong) - _SHOWN} more; --json lists all")
+    for id, what in found.corrections:
+        show.result(f"{id}: {what}; restore the file from a copy, or an earlier state of the image in wsss-seed review")
     if found.edited:
         few = ", ".join(found.edited[:5]) + ", ..." * (len(found.edited) > 5)
         show.message(f"{len(found.edited)} masks were edited after they were made: {few}")

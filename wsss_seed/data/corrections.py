@@ -162,6 +162,18 @@ class Corrections(Mapping[str, Correction]):
             return confidence
         return np.where(before == after, confidence, np.uint8(255))
 
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Id and what is wrong with its corrected mask, for each that cannot be used."""
+        for id, correction in self._held.items():
+            if correction.mask is None:
+                continue
+            path = self.run / mask_name(correction.mask)
+            found = _digest(path)
+            if found is None:
+                yield id, f"its corrected mask is missing ({path})"
+            elif found != correction.mask:
+                yield id, f"its corrected mask was changed by another program ({path})"
+
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a reader of the run should know about its corrections, in sentences."""

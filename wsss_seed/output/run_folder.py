@@ -10,6 +10,7 @@
     OUT/manifest.jsonl                        one line per image
     OUT/run.json                              settings, versions, totals
     OUT/ModelOutputs/<id>.st                  outputs of the models, if they were to be kept
+    OUT/Corrections/                          decisions and corrected masks of people; see ``data.corrections``
     OUT/text_features.st                      CLIP's text features, likewise
     OUT/.work/                                plan, leases and new records while a run is in progress
 

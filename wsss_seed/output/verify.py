@@ -13,6 +13,7 @@ import numpy as np
 
 from ..data.base import Sample
 from ..data.classes import IGNORE, read_names
+from ..data.corrections import Corrections
 from ..data.images import image_size, read_labels
 from ..data.lazy import Texts
 from ..data.voc_layout import CLASSES, LISTS, MASKS, Layout, file_name, id_of, layout_of_run
@@ -49,6 +50,7 @@ class Verified:
         unfinished: number of images not processed yet; None if unknown, because the run is in progress or was killed.
         unknown: masks that the run did not record, relative to the folder of masks.
         queued: ids that ``repair`` queued; they are among ``wrong``.
+        corrections: id and what is wrong with its corrected mask, which ``repair`` does not touch.
     """
 
     run: Location
@@ -59,27 +61,30 @@ class Verified:
     unfinished: int | None
     unknown: tuple[str, ...]
     queued: tuple[str, ...] = field(default=())
+    corrections: tuple[tuple[str, str], ...] = field(default=())
 
     @property
     def exit_status(self) -> int:
         """0 whole, 1 something is wrong."""
-        return 1 if self.wrong else 0
+        return 1 if self.wrong or self.corrections else 0
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as plain JSON values."""
         values: dict[str, Any] = plain({**vars(self), "run": str(self.run)})
-        return {**values, "wrong": [{"id": id, "what": what} for id, what in self.wrong]}
+        listed = {"wrong": self.wrong, "corrections": self.corrections}
+        return values | {key: [{"id": id, "what": what} for id, what in found] for key, found in listed.items()}
 
 
 def verify(run: Location, progress: Reporter | None = None) -> Verified:
-    """Read every mask, confidence map and image header of a run, and compare them with the manifest.
+    """Read every mask, confidence map and image header of a run, and compare them with the manifest; and every corrected
+    mask in use.
 
     Args:
         run: a run folder, finished or not; files that a running process adds meanwhile are not judged.
         progress: receives the progress.
 
     Raises:
-        RunFolderError: not a run folder, another layout, or a manifest that cannot be read.
+        RunFolderError: not a run folder, another layout, damaged corrections, or a manifest that cannot be read.
     """
     about = existing_run(run)
     own, names = fingerprint(about["settings"]), read_names(run / CLASSES)
@@ -118,7 +123,16 @@ def verify(run: Location, progress: Reporter | None = None) -> Verified:
             progress.stop()
     total = (about.get("totals") or {}).get("images")
     unfinished = None if total is None else max(0, total - checked - failed)
-    return Verified(run, checked, tuple(wrong), tuple(edited), failed, unfinished, unknown)
+    return Verified(
+        run,
+        checked,
+        tuple(wrong),
+        tuple(edited),
+        failed,
+        unfinished,
+        unknown,
+        corrections=tuple(Corrections(run).faults()),
+    )
 
 
 def _is_recorded(name: str, layout: Layout, manifest: Manifest) -> bool:
