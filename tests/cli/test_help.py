@@ -48,11 +48,11 @@ def test_summaries_are_whole(width):
 def test_each_option_has_one_place(path, command):
     lines = help_of(*path).splitlines()
     lines = lines[next(i for i, line in enumerate(lines) if line[:1].isupper() and line.endswith(":")) :]
-    for param in command.params:
-        if param.param_type_name == "option":
-            name = max(param.opts, key=len)
-            assert sum(name in line.split("  ")[1].replace(",", "").split() for line in lines if line[2:3] == "-") == 1
-    assert len(command.params) <= 10 or "General:" in lines
+    found = [param for param in command.params if param.param_type_name == "option"]
+    for param in found:
+        name = max(param.opts, key=len)
+        assert sum(name in line.split("  ")[1].replace(",", "").split() for line in lines if line[2:3] == "-") == 1
+    assert len(found) < 10 or "General:" in lines  # --help is the tenth
 
 
 @pytest.mark.parametrize("width", [50, 80])
