@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.corrected import decide
 from tests.run import killed_runs
 from tests.run.painted import CLASSES, paint
 from wsss_seed.data.images import read_labels
@@ -25,7 +26,8 @@ from wsss_seed.errors import WsssError
 from wsss_seed.io.files import write_json, write_text
 from wsss_seed.io.png import write_confidence, write_mask
 from wsss_seed.output.run_folder import confidence_path, mask_path
-from wsss_seed.run.rounds import seed_of
+from wsss_seed.run.rounds import prediction_of, seed_of
+from wsss_seed.segmenter.agreement import AgreementSettings, agreement
 
 IMAGES = 10
 SMALL = [
@@ -251,3 +253,32 @@ def test_seeds_without_confidence_are_sure(seeds: Path, tmp_path: Path):
     mask_path(root, "00", "flat").unlink()
     with pytest.raises(WsssError, match="00"):
         seed_of(Voc(root, CLASSES, "train"), data[0])
+
+
+def test_labels_that_a_person_decided_outlast_the_segmenter(seeds: Path, tmp_path: Path):
+    root, predictions = tmp_path / "tree", tmp_path / "predictions"
+    shutil.copytree(seeds, root)
+    shutil.copytree(seeds, predictions)
+    (root / "classes.txt").write_text("".join(f"{name}\n" for name in ("background", *CLASSES.names)))
+    data = Voc(root, CLASSES, "train")
+    own = data.mask(data[0])
+    corrected = own.copy()
+    corrected[:4], corrected[4:6] = 2, 255
+    decide(root, "00", corrected, verdict="open")
+    changed = corrected != own
+    assert changed.any()
+    assert not changed.all()
+    wrong = np.full_like(own, 3)
+    for id in ("00", "01"):
+        write_mask(mask_path(predictions, id, "flat"), wrong[: data.mask(data[int(id)]).shape[0]], CLASSES.palette)
+    data = Voc(root, CLASSES, "train")
+    seed, prediction = seed_of(data, data[0]), prediction_of(data, predictions, data[0])
+    assert (seed.confidence[changed & (corrected != 255)] == 1).all()
+    fused = agreement(seed, prediction, AgreementSettings(confidence_threshold=0.0))
+    assert np.array_equal(fused.labels[changed], corrected[changed])
+    assert (fused.labels[~changed & (own != 255) & (own != 3)] == 255).all()
+    decide(root, "00")  # accepted: no pixel may change
+    data = Voc(root, CLASSES, "train")
+    seed, prediction = seed_of(data, data[0]), prediction_of(data, predictions, data[0])
+    fused = agreement(seed, prediction, AgreementSettings(confidence_threshold=0.0))
+    assert np.array_equal(fused.labels, own)

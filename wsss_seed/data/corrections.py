@@ -143,8 +143,21 @@ class Corrections(Mapping[str, Correction]):
         name = self.name(id)
         return own if name is None else cast(SomeLocation, self.run / name)
 
+    def decided(self, id: str) -> np.ndarray | None:
+        """The pixels whose label a person decided, bool (H, W): those they changed, and all of an accepted image.
+
+        None if there are none. Raises ImageError if a mask cannot be read.
+        """
+        if id not in self.reviewed:
+            return None
+        own = _own_mask(self.run, id, self.layout)
+        before, after = read_labels(own), read_labels(self.mask(id, own))
+        if self._held[id].verdict == "accepted" or before.shape != after.shape:
+            return np.ones(after.shape, bool)
+        return np.asarray(before != after)
+
     def confidence(self, id: str, confidence: np.ndarray) -> np.ndarray:
-        """Confidence of the label map in use: 255 where a person changed it, and everywhere if they accepted it.
+        """Confidence of the label map in use, uint8 (H, W): 255 where a person decided, else that of the run.
 
         Args:
             id: of the image.
@@ -152,15 +165,10 @@ class Corrections(Mapping[str, Correction]):
 
         Raises ImageError if a mask cannot be read.
         """
-        if id not in self.reviewed:
+        decided = self.decided(id)
+        if decided is None or decided.shape != confidence.shape:
             return confidence
-        if self._held[id].verdict == "accepted":
-            return np.full_like(confidence, 255)
-        own = _own_mask(self.run, id, self.layout)
-        before, after = read_labels(own), read_labels(self.mask(id, own))
-        if not before.shape == after.shape == confidence.shape:
-            return confidence
-        return np.where(before == after, confidence, np.uint8(255))
+        return np.where(decided, np.uint8(255), confidence)
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Id and what is wrong with its corrected mask, for each that cannot be used."""

@@ -76,8 +76,8 @@ class Verified:
 
 
 def verify(run: Location, progress: Reporter | None = None) -> Verified:
-    """Read every mask, confidence map and image header of a run, and compare them with the manifest; and every corrected
-    mask in use.
+    """Read every mask, confidence map and image header of a run, and compare them with the manifest, and every
+    corrected mask with its digest.
 
     Args:
         run: a run folder, finished or not; files that a running process adds meanwhile are not judged.

@@ -172,14 +172,9 @@ def _fuse(
         exif = data.orientation(sample)
         return SoftLabels(turn(maps.labels, exif), turn(maps.confidence, exif))
 
-    def prediction(sample: Sample) -> SoftLabels:
-        return _soft_labels(
-            read_labels(mask_path(home / PREDICTIONS, sample.id, data.layout)), home / PREDICTIONS, data.layout, sample
-        )
-
     fuser = AgreementFilter(
         lambda sample: upright(seed_of(data, sample), sample),
-        lambda sample: upright(prediction(sample), sample),
+        lambda sample: upright(prediction_of(data, home / PREDICTIONS, sample), sample),
         settings,
         {"segmenter": predictor.settings["segmenter"]},
     )
@@ -191,7 +186,22 @@ def seed_of(data: Voc, sample: Sample) -> SoftLabels:
     labels = data.mask(sample)
     if labels is None:
         raise ImageError(f"{sample.id}: no label map in {data.name} {data.split}; remove it from the list")
-    return _soft_labels(labels, data.root, data.layout, sample)
+    found = _soft_labels(labels, data.root, data.layout, sample)
+    found.confidence[_decided(data, sample, labels) & (labels != IGNORE)] = 1
+    return found
+
+
+def prediction_of(data: Voc, folder: Path, sample: Sample) -> SoftLabels:
+    """The prediction of a sample in a run folder, without labels where a person decided about the seed."""
+    labels = read_labels(mask_path(folder, sample.id, data.layout))
+    labels = np.where(_decided(data, sample, labels), np.uint8(IGNORE), labels)
+    return _soft_labels(labels, folder, data.layout, sample)
+
+
+def _decided(data: Voc, sample: Sample, labels: np.ndarray) -> np.ndarray:
+    """The pixels of the seed that a person decided about, bool (H, W); none if the sizes differ."""
+    decided = None if data.corrections is None else data.corrections.decided(sample.id)
+    return decided if decided is not None and decided.shape == labels.shape else np.zeros(labels.shape, bool)
 
 
 def _soft_labels(labels: np.ndarray, root: Path, layout: Layout, sample: Sample) -> SoftLabels:
