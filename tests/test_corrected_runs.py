@@ -100,6 +100,18 @@ def test_a_run_as_ground_truth(run):
     assert np.array_equal(truth_of(first), own(run, first))
 
 
+def test_from_python(run):
+    first, _, third = ids(run)[:3]
+    opened = ws.open_run(run)
+    done = opened.correct(third, truth(2), by="ann", what="traced")
+    assert (done.revision, done.verdict, done.by, done.what) == (2, "accepted", "ann", "traced")
+    opened.correct(first, verdict="open")  # the corrected mask stays in use
+    assert np.array_equal(read_labels(opened.content.mask(first)), truth(0))
+    assert np.array_equal(read_labels(opened.content.mask(third)), truth(2))
+    with pytest.raises(RunFolderError, match="no mask of the run to correct"):
+        opened.correct("nobody")
+
+
 def test_a_dataset_in_voc_layout_and_training(run):
     first, second, third = ids(run)[:3]
     data = ws.open_dataset("voc", run, labels="none")

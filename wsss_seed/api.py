@@ -29,6 +29,7 @@ from .output.manifest import Record
 from .types import LoadedSample, Seed, Seeder
 
 if TYPE_CHECKING:
+    from .data.corrections import Correction, Verdict
     from .evaluation.evaluate import Evaluation
     from .evaluation.metrics import Policy
     from .io.progress import Progress
@@ -584,6 +585,42 @@ class Run:
         from .run.explain import explain
 
         return explain(self.path, image)
+
+    def correct(
+        self,
+        image: str,
+        labels: np.ndarray | None = None,
+        *,
+        verdict: Verdict = "accepted",
+        by: str = "",
+        what: str = "from Python",
+    ) -> Correction:
+        """Record a decision about the mask of an image, beside the masks of the run, which stay as they are.
+
+        Args:
+            image: its id.
+            labels: the corrected label map, uint8 (H, W); None to keep the one in use.
+            verdict: ``accepted``, ``rejected`` or ``open``.
+            by: who decided.
+            what: what was done, in words.
+
+        Raises:
+            RunFolderError: the run has no mask of this image, or one of another size; labels that are not classes of
+                the run; or the folder cannot be written.
+        """
+        from .data.corrections import CorrectionLog
+
+        content = read_run(self.path, corrected=False)
+        with CorrectionLog(self.path, content.names, content.palette, by) as log:
+            last = log.latest(image)
+            return log.decide(
+                image,
+                revision=0 if last is None else last.revision,
+                verdict=verdict,
+                labels=labels,
+                mask=None if last is None else last.mask,
+                what=what,
+            )
 
     def export(
         self,

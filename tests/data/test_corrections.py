@@ -24,7 +24,7 @@ from wsss_seed.data.corrections import (
     reopen,
 )
 from wsss_seed.data.images import read_labels
-from wsss_seed.errors import RunFolderError
+from wsss_seed.errors import DataError, RunFolderError
 from wsss_seed.io.png import write_mask
 
 NAMES = ("background", "cat", "dog")
@@ -220,8 +220,13 @@ def test_label_maps_that_do_not_fit_are_refused(run, labels, message):
 
 
 def test_an_image_without_a_mask_cannot_be_decided_about(run):
-    with opened(run) as log, pytest.raises(RunFolderError, match="nowhere: no mask of the run to correct"):
-        log.decide("nowhere", revision=0, verdict="rejected", what="x")
+    with opened(run) as log:
+        with pytest.raises(RunFolderError, match="nowhere: no mask of the run to correct"):
+            log.decide("nowhere", revision=0, verdict="rejected", what="x")
+        write_mask(run.parent / "outside.png", labels_of(0), voc_palette())
+        with pytest.raises(DataError, match=r"image id '\.\./\.\./outside'"):
+            log.decide("../../outside", revision=0, verdict="rejected", what="x")
+    assert not list(read_log(run))
 
 
 def test_masks_generated_again_make_verdicts_lapse_and_keep_corrected_masks(run):

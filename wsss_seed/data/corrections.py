@@ -348,8 +348,9 @@ class CorrectionLog:
             ConflictError: there is a newer decision; nothing is changed.
             RunFolderError: the run has no mask of this id, or one of another size; labels that are not classes of the
                 run; or the folder cannot be written.
+            DataError: the id is invalid.
         """
-        own = _own_mask(self.run, id, self.layout)
+        own = _own_mask(self.run, check_id(id), self.layout)
         base = _digest(own)
         if base is None:
             raise RunFolderError(f"{id}: no mask of the run to correct ({own})")
