@@ -25,6 +25,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.data.corrected import decide
 from wsss_seed.data.base import Dataset, Sample
 from wsss_seed.data.check import check_dataset
 from wsss_seed.data.classes import ClassSet, load_class_set, voc_palette
@@ -308,6 +309,8 @@ def write_run(folder: Path) -> Path:
             out.save(Sample(name, source), PIXELS, seed, 0.1)
         out.fail(Sample("d"), "damaged", 0.1)
         out.finalize([*IDS, "d"])
+    decide(run, IDS[0], LABELS[::-1].copy(), verdict="open")
+    decide(run, IDS[1], verdict="rejected")
     return run
 
 
@@ -316,7 +319,8 @@ def run_target(name: str) -> Callable[[Path], Target]:
         run = write_run(folder)
         outside = content(folder, run)
         formats = list(FORMATS)
-        sound = {path: path.read_bytes() for path in (run / "run.json", run / "manifest.jsonl", run / "classes.txt")}
+        names = ("run.json", "manifest.jsonl", "classes.txt", "Corrections/log.jsonl")
+        sound = {run / name: (run / name).read_bytes() for name in names}
 
         def read(path: Path) -> None:
             exported = folder / "exported"
@@ -531,6 +535,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "manifest": run_target("manifest.jsonl"),
     "run.json": run_target("run.json"),
     "classes of a run": run_target("classes.txt"),
+    "corrections of a run": run_target("Corrections/log.jsonl"),
     "proposals": proposals_target,
     "prompts": prompts_target,
     "model outputs": outputs_target,
