@@ -14,6 +14,7 @@ from wsss_seed.config import (
     describe,
     dotted,
     flatten,
+    full_key,
     override,
 )
 from wsss_seed.errors import UsageError
@@ -85,6 +86,15 @@ def test_nested_tables_become_dotted_keys():
 def test_what_is_refused(key, value, message):
     with pytest.raises(UsageError, match=message):
         override(Settings(), {key: value})
+
+
+def test_the_last_part_of_a_key_is_enough():
+    assert override(Settings(), {"share": 0.25, "count": 1}) == Settings(count=1, group=Special(share=0.25))
+    assert override(Settings(), {"group.share": 0.25, "share": 0.75}).group.share == 0.75
+    known = ["a.x", "b.x", "x.y", "y", "b.z"]
+    assert [full_key(key, known) for key in ("z", "y", "a.x", "w")] == ["b.z", "y", "a.x", "w"]
+    with pytest.raises(UsageError, match="setting x: ambiguous, write out one of a.x, b.x"):
+        full_key("x", known)
 
 
 def test_descriptions_are_those_of_the_docstrings():

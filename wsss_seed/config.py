@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -49,14 +49,16 @@ def override(settings: S, values: Mapping[str, Any]) -> S:
     Args:
         settings: a dataclass whose fields are values or groups of values (dataclasses themselves). Its class attribute
             ``OWNER`` is the name of the backend or command, for error messages.
-        values: dotted key -> value, e.g. ``{"detector.box_threshold": 0.4}``.
+        values: dotted key -> value, e.g. ``{"detector.box_threshold": 0.4}``; see ``full_key``.
 
     Raises:
-        WsssError: an unknown key (the closest known key is suggested), or a value of the wrong type or range.
+        WsssError: an unknown or ambiguous key (the closest known key is suggested), or a value of the wrong type or
+            range.
     """
     known = flatten(settings)
     changed: dict[str, dict[str, Any]] = {"": {}}
-    for key, value in values.items():
+    for given, value in values.items():
+        key = full_key(given, known)
         if key not in known:
             error = unknown_name(f"setting of {settings.OWNER}", key, known)
             raise UsageError(f"{error} (wsss-seed settings lists all)")
@@ -67,6 +69,17 @@ def override(settings: S, values: Mapping[str, Any]) -> S:
     groups = {group: replace(getattr(target, group), **new) for group, new in changed.items()}
     result: S = replace(target, **groups, **own)
     return result
+
+
+def full_key(key: str, known: Iterable[str]) -> str:
+    """The key of the only setting whose last part is this name, as ``box_threshold`` is of ``detector.box_threshold``;
+    the key itself if it is known, or if there is no such setting. Raises UsageError if there are several."""
+    matches = {other for other in known if other == key or other.rpartition(".")[2] == key}
+    if key in matches or not matches:
+        return key
+    if len(matches) > 1:
+        raise UsageError(f"setting {key}: ambiguous, write out one of {', '.join(sorted(matches))}")
+    return matches.pop()
 
 
 @cache

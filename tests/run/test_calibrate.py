@@ -122,7 +122,7 @@ def test_good_thresholds_stay(world, models, cache):
 
 
 def test_given_settings_are_not_chosen(world, models, cache):
-    again = calibrate(world, models, cache=cache, grid=SMALL, fixed={"detector.box_threshold": 0.45})
+    again = calibrate(world, models, cache=cache, grid=SMALL, fixed={"box_threshold": 0.45})
     assert "detector.box_threshold" not in again.changes
     assert again.settings["detector.box_threshold"] == 0.45
 

@@ -258,7 +258,7 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Backend setting, e.g. detector.box_threshold=0.25; see wsss-seed settings.",
+        help="Backend setting, e.g. detector.box_threshold=0.25 or box_threshold=0.25; see wsss-seed settings.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]

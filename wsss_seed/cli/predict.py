@@ -102,7 +102,7 @@ def predict(
     part = parse_shard(shard)
     values = _values(options.settings_of(ctx, set_ or []), scales, flip, window)
 
-    from ..config import override
+    from ..config import flatten, full_key, override
     from ..data.orientation import check_orientation
     from ..data.voc_layout import check_layout
     from ..io.progress import Progress
@@ -114,6 +114,7 @@ def predict(
     from ..segmenter.predict import PredictSettings
 
     masks_match = check_orientation(orientation)
+    values = {full_key(key, flatten(PredictSettings())): value for key, value in values.items()}
     of_proposals = {key: values.pop(key) for key in [*values] if key.startswith("proposals.")}
     settings = override(PredictSettings(), values)
     if not sharpen and (of_proposals or sam or any(key.startswith("sharpen.") for key in values)):

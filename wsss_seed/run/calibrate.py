@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import flatten, override
+from ..config import flatten, full_key, override
 from ..data.base import Dataset
 from ..data.voc_layout import layout_of
 from ..errors import ImageError, RunFolderError, UsageError
@@ -235,9 +235,9 @@ def calibrate(
         raise UsageError(f"only {' and '.join(SETTINGS)} can be calibrated, not {backend}")
     images = examples(data, gt, limit)
     masks = images[0].truth is not None
-    fixed = dict(fixed or {})
     calibrated = models.settings(backend)
     defaults: Any = SETTINGS[backend]()
+    fixed = {full_key(key, flatten(defaults)): value for key, value in (fixed or {}).items()}
     base = override(defaults, {} if from_defaults else calibrated)
     common, own = split_thresholds(fixed)
     start = {**flatten(override(base, common)), **own}
