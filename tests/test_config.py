@@ -93,7 +93,7 @@ def test_the_last_part_of_a_key_is_enough():
     assert override(Settings(), {"group.share": 0.25, "share": 0.75}).group.share == 0.75
     known = ["a.x", "b.x", "x.y", "y", "b.z"]
     assert [full_key(key, known) for key in ("z", "y", "a.x", "w")] == ["b.z", "y", "a.x", "w"]
-    with pytest.raises(UsageError, match="setting x: ambiguous, write out one of a.x, b.x"):
+    with pytest.raises(UsageError, match=r"setting x: ambiguous, write out one of a\.x, b\.x"):
         full_key("x", known)
 
 

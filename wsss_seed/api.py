@@ -16,7 +16,7 @@ from PIL import Image
 from .config import dotted
 from .data import DATASETS, images_in, open_dataset
 from .data.base import Dataset, Sample
-from .data.classes import ClassSet, load_class_set, shared_phrases
+from .data.classes import ClassSet, indices_of, load_class_set, shared_phrases
 from .data.images import exif_orientation, read_orientation, read_rgb
 from .data.orientation import Orientation, check_orientation, inverse, turn, turned_remark
 from .data.voc_layout import Layout
@@ -114,21 +114,14 @@ class ImageSeeder:
     def _seed(self, image: Picture, pixels: np.ndarray, exif: int, labels: Iterable[str] | None) -> Seed:
         place = location(image) if isinstance(image, str | Path) else None
         path = place if isinstance(place, Path) else None
-        sample = Sample(place.name if place else "image", path, None if labels is None else self._indices(labels))
+        sample = Sample(
+            place.name if place else "image", path, None if labels is None else indices_of(self.class_set, labels)
+        )
         upright = turn(pixels, exif)
         seed = replace(
             self._seeder.seed(LoadedSample(sample, upright)), image=upright, class_set=self.class_set, path=path
         )
         return seed.turned(inverse(exif)) if self.orientation == "stored" else seed
-
-    def _indices(self, labels: Iterable[str]) -> tuple[int, ...]:
-        if isinstance(labels, str):
-            raise UsageError(f"labels {labels!r}: expected several names, as in {{{labels!r}}}")
-        found = {name: self.class_set.find(name) for name in labels}
-        unknown = [name for name, index in found.items() if index is None]
-        if unknown:
-            raise UsageError(f"unknown class '{unknown[0]}'; known: {', '.join(self.class_set.names)}")
-        return tuple(sorted({index for index in found.values() if index is not None}))
 
 
 def load(

@@ -35,6 +35,7 @@ from . import (
     show,
     status,
     train_seg,
+    try_,
     verify,
 )
 from .help import Command, Group
@@ -61,6 +62,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("generate", cls=Command)(generate.generate)
+app.command("try", cls=try_.Comparing)(try_.try_)
 app.command("reseed", cls=Command)(reseed.reseed)
 app.command("calibrate", cls=Command)(calibrate.calibrate)
 app.command("learn-prompts", cls=Command)(learn_prompts.learn_prompts)

@@ -47,12 +47,13 @@ def explain(
     if json:
         show.as_json(found.to_json() | {"picture": None if out is None else str(out)})
         return
-    _show(found)
+    show_explanation(found)
     if out is not None:
         show.result(f"picture: {out}")
 
 
-def _show(found: Explanation) -> None:
+def show_explanation(found: Explanation) -> None:
+    """Print an explanation: the classes and the boxes as tables, and what decided about each."""
     record = found.record
     size = "" if record.size is None else f", {record.size[0]} x {record.size[1]} pixels"
     ignored = "" if record.ignore is None else f", {show.percent(record.ignore)} % ignored"

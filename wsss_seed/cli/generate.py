@@ -44,33 +44,12 @@ def generate(
     root: options.Root = None,
     list: options.ListFile = None,
     split: options.Split = None,
-    backend: Annotated[
-        str | None,
-        options.option(
-            "--backend",
-            help="Seeding method: dino-sam, clip-sams or sam3. Default: clip-sams if --prompts, --stage or a --preset "
-            "of clip-sams is given, else dino-sam, or sam3 with --models sam3.",
-        ),
-    ] = None,
+    backend: options.Backend = None,
     labels: options.Labels = "auto",
     classes: options.Classes = None,
-    prompts: Annotated[
-        str | None,
-        options.option(
-            "--prompts",
-            help="Prompts of clip-sams: handwritten, or a file or folder written by learn-prompts. Default: bundled "
-            "prompts.",
-        ),
-    ] = None,
+    prompts: options.Prompts = None,
     preset: options.Preset = None,
-    stage: Annotated[
-        str | None,
-        options.option(
-            "--stage",
-            help="Stage of the clip-sams recipe: handwritten, coarse or fine. Default: the stage the prompts were "
-            "learned for.",
-        ),
-    ] = None,
+    stage: options.Stage = None,
     models: options.Models = None,
     clip: options.Clip = None,
     sam: options.Sam = None,
@@ -167,7 +146,7 @@ def generate(
     show.message(
         f"{counted(len(data), 'image')} of {data.title}, {len(data.class_set.names)} "
         f"{'class' if len(data.class_set.names) == 1 else 'classes'}, labels: "
-        f"{data.labels_source or 'none'}; {plan.backend} with {_described(plan.models, plan.backend)} on {where}"
+        f"{data.labels_source or 'none'}; {plan.backend} with {described(plan.models, plan.backend)} on {where}"
     )
     show.remarks(data)
     if data.labels_source not in (None, "drawn") and data.unlabelled:
@@ -177,7 +156,7 @@ def generate(
     conclude(result, data, plan.orientation, json)
 
 
-def _described(models: ModelSet, backend: str) -> str:
+def described(models: ModelSet, backend: str) -> str:
     """The model set, and the models that replace its own."""
     from ..models.zoo import ModelSet
 

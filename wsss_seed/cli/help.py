@@ -23,7 +23,7 @@ _SECTIONS = {
     "Drawn images": "--images --difficulty",
     "Validation": "--val --val-dataset --val-root --val-split --val-images --val-masks --val-count --val-difficulty",
     "Method": "--backend --task --preset --prompts --stage --seeds --recipe --network --encoder --encoder-weights "
-    "--rounds --scales --flip --window --sharpen --policy --finished --from --set --config",
+    "--rounds --scales --flip --window --sharpen --policy --finished --from --compare --set --config",
     "Models and devices": "--models --clip --sam --detector --device --precision --compile --batch --workers --peers "
     "--offline",
     "Several machines": "--shard --engine --address --gpus-per-worker --cpus-per-worker --shards",
@@ -38,6 +38,7 @@ _FEW = 10
 
 EXAMPLES = {
     "generate": 'wsss-seed generate --dataset folder --root photos --classes "cat, dog" --out seeds',
+    "try": 'wsss-seed try photo.jpg --classes "cat, dog" --compare box_threshold=0.25 box_threshold=0.4',
     "reseed": "wsss-seed reseed seeds --set detector.box_threshold=0.25 --out seeds-2",
     "calibrate": 'wsss-seed calibrate --dataset folder --root photos --classes "cat, dog" --gt truth --out my.toml',
     "learn-prompts": "wsss-seed learn-prompts --dataset voc --root VOCdevkit/VOC2012 --out prompts",

@@ -28,11 +28,11 @@ def option(*names: str, help: str, **kwargs: Any) -> Any:
     return typer.Option(*names, help=help, envvar=env, show_envvar=False, **kwargs)
 
 
-def parse_setting(text: str) -> tuple[str, Any]:
-    """``key=value`` of ``--set``; the value is parsed as TOML if possible, else taken as a string."""
+def parse_setting(text: str, option: str = "--set") -> tuple[str, Any]:
+    """``key=value`` of an option; the value is parsed as TOML if possible, else taken as a string."""
     key, sep, value = text.partition("=")
     if not sep or not key:
-        raise UsageError(f"--set {text}: expected KEY=VALUE, e.g. --set detector.box_threshold=0.25")
+        raise UsageError(f"{option} {text}: expected KEY=VALUE, e.g. {option} detector.box_threshold=0.25")
     from ..io.text import parse_toml
 
     try:
@@ -41,7 +41,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key.strip(), value.strip()
     except (ValueError, RecursionError):
         pass  # TOML with an unusable value; parse_toml raises the error that says why
-    return key.strip(), parse_toml(f"v = {value}", f"--set {key.strip()}")["v"]
+    return key.strip(), parse_toml(f"v = {value}", f"{option} {key.strip()}")["v"]
 
 
 def _load_config(ctx: typer.Context, path: Path | None) -> Path | None:
@@ -125,6 +125,30 @@ Labels = Annotated[
         'reproductions), none (label-free), or a file: CSV (header image,label; rows such as a.jpg,"cat;dog"), text '
         '(lines such as a.jpg cat, dog), JSON ({"a.jpg": ["cat", "dog"]} or COCO instances), cls_labels.npy, or a '
         "folder of VOC XML.",
+    ),
+]
+Backend = Annotated[
+    str | None,
+    option(
+        "--backend",
+        help="Seeding method: dino-sam, clip-sams or sam3. Default: clip-sams if --prompts, --stage or a --preset of "
+        "clip-sams is given, else dino-sam, or sam3 with --models sam3.",
+    ),
+]
+Prompts = Annotated[
+    str | None,
+    option(
+        "--prompts",
+        help="Prompts of clip-sams: handwritten, or a file or folder written by learn-prompts. Default: bundled "
+        "prompts.",
+    ),
+]
+Stage = Annotated[
+    str | None,
+    option(
+        "--stage",
+        help="Stage of the clip-sams recipe: handwritten, coarse or fine. Default: the stage the prompts were learned "
+        "for.",
     ),
 ]
 Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]

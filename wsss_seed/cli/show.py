@@ -107,6 +107,12 @@ def result(text: str) -> None:
     out.print(text, markup=False)
 
 
+def sequence(text: str) -> None:
+    """Write escape sequences, which must not be wrapped or styled, to standard output at once."""
+    _stdout.write(text)
+    _stdout.flush()
+
+
 def as_json(value: Any) -> None:
     _stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 

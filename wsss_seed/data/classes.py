@@ -26,7 +26,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, unknown_name
+from ..errors import DataError, UsageError, unknown_name
 from ..io.source import Source, location
 from ..io.text import parse_toml, read_lines, read_text
 
@@ -80,6 +80,17 @@ class ClassSet:
     def find(self, name: str) -> int | None:
         """The foreground index of a class by its name or else one of its phrases, ignoring case; None if unknown."""
         return self._index.get(name.strip().casefold())
+
+
+def indices_of(class_set: ClassSet, names: Iterable[str]) -> tuple[int, ...]:
+    """The foreground indices of the classes with these names, ascending. Raises UsageError."""
+    if isinstance(names, str):
+        raise UsageError(f"labels {names!r}: expected several names, as in {{{names!r}}}")
+    found = {name: class_set.find(name) for name in names}
+    for name, index in found.items():
+        if index is None:
+            raise unknown_name("class", name, class_set.names)
+    return tuple(sorted({index for index in found.values() if index is not None}))
 
 
 def voc_palette() -> tuple[tuple[int, int, int], ...]:

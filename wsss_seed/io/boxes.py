@@ -49,13 +49,34 @@ def draw_boxes(image: np.ndarray, boxes: Sequence[DrawnBox], legend: Sequence[tu
         boxes: the boxes; clipped to the image.
         legend: style and meaning.
     """
-    height, width = image.shape[:2]
-    scale = min(max(1.0, _SHORTEST / max(height, width)), _LONGEST / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    font = font_for((b.text for b in boxes), 16)
-    line = 26
-    picture = Image.new("RGB", (max(size[0], 480), size[1] + line * len(legend)), "white")
+    scale = legible_scale(image.shape[0], image.shape[1])
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    below = styles_legend(legend)
+    picture = Image.new("RGB", (max(size[0], below.width), size[1] + below.height), "white")
     picture.paste(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC), (0, 0))
+    paint_boxes(picture, boxes, (image.shape[0], image.shape[1]), size)
+    picture.paste(below, (0, size[1]))
+    return picture
+
+
+def legible_scale(height: int, width: int, longest: int = _LONGEST) -> float:
+    """The factor by which an image is resized such that its longer side has 1000 pixels to ``longest``, which may be
+    fewer than 1000."""
+    side = max(height, width)
+    return min(max(1.0, _SHORTEST / side), longest / side)
+
+
+def paint_boxes(picture: Image.Image, boxes: Sequence[DrawnBox], image: tuple[int, int], size: tuple[int, int]) -> None:
+    """Draw boxes on the upper left part of a picture, which shows the image; the first ones are on top.
+
+    Args:
+        picture: RGB, drawn on.
+        boxes: the boxes in pixels of the image; clipped to it.
+        image: its height and width.
+        size: width and height of that part.
+    """
+    height, width = image
+    scale, font = size[0] / width, font_for((b.text for b in boxes), 16)
     canvas = ImageDraw.Draw(picture)
     scaled = [(np.clip(b.box, 0, [width, height] * 2) * scale).tolist() for b in boxes]
     for b, (x0, y0, x1, y1) in reversed(list(zip(boxes, scaled, strict=True))):
@@ -65,8 +86,15 @@ def draw_boxes(image: np.ndarray, boxes: Sequence[DrawnBox], legend: Sequence[tu
     taken: list[tuple[float, float, float, float]] = []
     for b, (x0, y0, _, y1) in zip(boxes, scaled, strict=True):
         _label(canvas, font, b, (x0, y0, y1), size, taken)
+
+
+def styles_legend(legend: Sequence[tuple[Style, str]]) -> Image.Image:
+    """What the styles of outlines mean, a line for each."""
+    font, line = font_for((text for _, text in legend), 16), 26
+    picture = Image.new("RGB", (480, line * len(legend)), "white")
+    canvas = ImageDraw.Draw(picture)
     for row, (style, text) in enumerate(legend):
-        y = size[1] + line * row + line // 2
+        y = line * row + line // 2
         _stroke(canvas, (12, y), (72, y), (40, 40, 40), style)
         canvas.text((84, y), text, "black", font, anchor="lm")
     return picture

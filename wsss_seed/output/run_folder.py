@@ -363,9 +363,6 @@ class RunFolder:
         names = self.class_set.names
         return states_of(samples, files, self.path, self.layout, self._fingerprint, names, since)
 
-    def _labels(self, sample: Sample) -> tuple[str, ...] | None:
-        return None if sample.labels is None else tuple(self.class_set.names[index] for index in sample.labels)
-
     def save(
         self,
         sample: Sample,
@@ -411,24 +408,12 @@ class RunFolder:
             return self.fail(
                 sample, f"{sample.id}: the file system does not support this id ({error.strerror})", seconds
             )
-        counts = np.bincount(seed.labels.ravel(), minlength=256)
-        names = ("background", *self.class_set.names)
-        height, width = seed.labels.shape
-        record = Record(
-            id=sample.id,
-            status="ok",
-            present=tuple(names[index + 1] for index in seed.present),
-            scores={names[index + 1]: round(float(score), 6) for index, score in seed.scores.items()},
-            size=(width, height),
-            pixels={name: int(counts[value]) for value, name in enumerate(names) if counts[value]},
-            ignore=round(float(counts[IGNORE]) / seed.labels.size, 6),
+        record = msgspec.structs.replace(
+            record_of(sample, seed, self.class_set),
             seconds=round(seconds, 4),
-            notes=tuple(seed.notes),
-            evidence=plain(seed.evidence),
             mask=written,
             image=stamp,
             source=self._source(sample),
-            labels=self._labels(sample),
             settings=self._fingerprint,
             finished=round(time.time(), 3),
         )
@@ -675,6 +660,25 @@ def _found(path: Location, data: bytes) -> bool | None:
         return path.read_bytes() == data
     except FileNotFoundError:
         return None
+
+
+def record_of(sample: Sample, seed: Seed, class_set: ClassSet) -> Record:
+    """The record of a seed without what only a run folder knows: stamps, settings and times."""
+    counts = np.bincount(seed.labels.ravel(), minlength=256)
+    names = ("background", *class_set.names)
+    height, width = seed.labels.shape
+    return Record(
+        id=sample.id,
+        status="ok",
+        present=tuple(names[index + 1] for index in seed.present),
+        scores={names[index + 1]: round(float(score), 6) for index, score in seed.scores.items()},
+        size=(width, height),
+        pixels={name: int(counts[value]) for value, name in enumerate(names) if counts[value]},
+        ignore=round(float(counts[IGNORE]) / seed.labels.size, 6),
+        notes=tuple(seed.notes),
+        evidence=plain(seed.evidence),
+        labels=None if sample.labels is None else tuple(class_set.names[index] for index in sample.labels),
+    )
 
 
 def write_error(path: Location, error: OSError) -> WsssError:

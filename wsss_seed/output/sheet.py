@@ -18,7 +18,8 @@ from ..data.images import read_labels, read_rgb
 from ..data.selection import select
 from ..errors import ImageError, RunFolderError, UsageError
 from ..io.files import write_bytes
-from ..io.font import Font, font_for
+from ..io.font import font_for
+from ..io.legend import class_legend, printable, without_beginning
 from ..io.overlay import IGNORE_COLOUR, overlay
 from ..io.prefetch import prefetch_map
 from .finished import FinishedRun, open_run, truth_for
@@ -175,14 +176,16 @@ def _fit(picture: Image.Image, how: Image.Resampling) -> Image.Image:
 def _draw(run: FinishedRun, columns: Sequence[_Column], labels: Sequence[int]) -> Image.Image:
     """The sheet: the legend, then bands of up to eight images with a row for each kind of cell."""
     names = [run.names[label] for label in labels if label < len(run.names)]
-    font = font_for(map(_printable, (*names, *(column.id for column in columns))), 13)
+    font = font_for(map(printable, (*names, *(column.id for column in columns))), 13)
     rows = ["image", "mask", "confidence"]
     if len(columns[0].cells) > len(rows):
         rows.insert(1, "ground truth")
     bands = [columns[start : start + _COLUMNS] for start in range(0, len(columns), _COLUMNS)]
     heights = [[max(column.cells[row].height for column in band) for row in range(len(rows))] for band in bands]
     width = _HEADINGS + (_SIDE + _GAP) * max(len(bands[0]), 3)
-    legend = _legend(run, labels, width, font)
+    entries = [(run.palette[label], run.names[label]) for label in labels if 0 < label < len(run.names)]
+    entries += [(IGNORE_COLOUR, "ignored")] if IGNORE in labels else []
+    legend = class_legend(entries, width, font)
     height = legend.height + sum(_LINE + sum(h + _GAP for h in band) + 2 * _GAP for band in heights)
     picture = Image.new("RGB", (width, height), "white")
     picture.paste(legend, (0, 0))
@@ -191,7 +194,7 @@ def _draw(run: FinishedRun, columns: Sequence[_Column], labels: Sequence[int]) -
     for band, tall in zip(bands, heights, strict=True):
         for place, column in enumerate(band):
             middle = _HEADINGS + place * (_SIDE + _GAP) + _SIDE // 2
-            canvas.text((middle, y + _LINE // 2), _shortened(column.id, font), "black", font, anchor="mm")
+            canvas.text((middle, y + _LINE // 2), without_beginning(column.id, font, _SIDE), "black", font, anchor="mm")
         y += _LINE
         for row, (title, h) in enumerate(zip(rows, tall, strict=True)):
             canvas.text((_GAP, y + h // 2), title, "#555555", font, anchor="lm")
@@ -205,36 +208,3 @@ def _draw(run: FinishedRun, columns: Sequence[_Column], labels: Sequence[int]) -
             y += h + _GAP
         y += 2 * _GAP
     return picture
-
-
-def _legend(run: FinishedRun, labels: Sequence[int], width: int, font: Font) -> Image.Image:
-    """A swatch with name for each class, ignored pixels at the end; as many lines as they need."""
-    entries = [(run.palette[label], run.names[label]) for label in labels if 0 < label < len(run.names)]
-    entries += [(IGNORE_COLOUR, "ignored")] if IGNORE in labels else []
-    places, x, line = [], _GAP, 0
-    for _, name in entries:
-        needed = 20 + round(font.getlength(_printable(name))) + 2 * _GAP
-        if x > _GAP and x + needed > width:
-            x, line = _GAP, line + 1
-        places.append((x, line))
-        x += needed
-    picture = Image.new("RGB", (width, (line + 1) * _LINE + _GAP if entries else 0), "white")
-    canvas = ImageDraw.Draw(picture)
-    for (colour, name), (left, line) in zip(entries, places, strict=True):
-        middle = _GAP // 2 + line * _LINE + _LINE // 2
-        canvas.rectangle((left, middle - 6, left + 12, middle + 6), colour, "#888888")
-        canvas.text((left + 20, middle), _printable(name), "black", font, anchor="lm")
-    return picture
-
-
-def _shortened(id: str, font: Font) -> str:
-    """An id that fits above its column, without its beginning if it is too long: the end tells images apart."""
-    text = _printable(id)
-    while font.getlength(text) > _SIDE:
-        text = "…" + text[2:]
-    return text
-
-
-def _printable(text: str) -> str:
-    """A text on one line: the font would draw control characters, or start new lines."""
-    return "".join(c if c.isprintable() else "?" for c in text)

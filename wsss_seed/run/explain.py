@@ -5,27 +5,33 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
+import numpy as np
 from PIL import Image
 
+from ..data.base import Sample
+from ..data.classes import ClassSet
 from ..data.images import read_palette, read_rgb
 from ..data.voc_layout import layout_of
-from ..errors import RunFolderError, UsageError
-from ..io.boxes import DrawnBox, Style, draw_boxes
+from ..errors import ImageError, RunFolderError, UsageError
+from ..io.boxes import Colour, DrawnBox, Style, draw_boxes
 from ..output.manifest import Manifest, Record
 from ..output.report.evidence import Box, Evidence, EvidenceOf, no_evidence
-from ..output.run_folder import fingerprint, image_path, mask_path, read_run
+from ..output.run_folder import fingerprint, image_path, mask_path, read_run, record_of
 from ..seeding.detection.explain import BoxEvidence, Thresholds, read_boxes, why, why_asked, why_not_asked
+from ..types import Seed, Seeder
 
-_STYLES: Mapping[str, tuple[Style, str]] = {
+STYLES: Mapping[str, tuple[Style, str]] = {
     "confident": ("solid", "paints its class"),
     "ambiguous": ("dashed", "its pixels are ignored unless another box paints them"),
     "dropped": ("dotted", "dropped"),
 }
+"""Role of a box -> style of its outline, and what that means."""
+
 _DROPPED_COLOUR = (170, 170, 170)
 _UNASKED = 3  # classes that CLIP saw most but that were not asked for
 
@@ -60,22 +66,22 @@ class Explanation:
     """How the mask of one image came about.
 
     Attributes:
-        run: the run folder.
         record: of the image.
         mode: ``label_given``, ``label_free`` or ``boxes_given``; None for a backend without boxes.
         classes: the classes that were asked, and those that CLIP saw most among the others.
         boxes: the boxes, best first.
         reasons: what decided about each box.
-        names: all classes of the run.
+        names: all classes that it could have had.
+        pixels: returns the image, uint8 (H, W, 3) RGB, and the palette of its label map.
     """
 
-    run: Path
     record: Record
     mode: str | None
     classes: tuple[ExplainedClass, ...]
     boxes: tuple[BoxEvidence, ...]
     reasons: tuple[str, ...]
     names: tuple[str, ...]
+    pixels: Callable[[], tuple[np.ndarray, Sequence[Colour]]] = field(repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as JSON values."""
@@ -94,22 +100,28 @@ class Explanation:
             "evidence": {key: value for key, value in self.record.evidence.items() if key != "detections"},
         }
 
-    def picture(self) -> Image.Image:
-        """The image with its boxes, numbered from 1, and below it what their outlines mean. Raises ImageError."""
-        layout = layout_of(self.run)
-        image = read_rgb(image_path(self.run, self.record.id, layout))
-        colours = dict(zip(self.names, read_palette(mask_path(self.run, self.record.id, layout))[1:], strict=False))
+    def drawn_boxes(self, palette: Sequence[Colour]) -> list[DrawnBox]:
+        """The boxes in the colours of their classes, numbered from 1; dropped ones are grey and lie below the others.
+
+        Args:
+            palette: RGB colours by label.
+        """
+        colours = dict(zip(self.names, palette[1:], strict=False))
         boxes = [
             DrawnBox(
                 box.box,
                 f"{number} {box.cls} {box.final:.2f}",
                 _DROPPED_COLOUR if box.role == "dropped" else colours.get(box.cls, _DROPPED_COLOUR),
-                _STYLES[box.role][0],
+                STYLES[box.role][0],
             )
             for number, box in enumerate(self.boxes, 1)
         ]
-        boxes.sort(key=lambda box: box.style == "dotted")  # dropped ones lie below the others
-        return draw_boxes(image, boxes, list(_STYLES.values()))
+        return sorted(boxes, key=lambda box: box.style == "dotted")
+
+    def picture(self) -> Image.Image:
+        """The image with its boxes, and below it what their outlines mean. Raises ImageError."""
+        image, palette = self.pixels()
+        return draw_boxes(image, self.drawn_boxes(palette), list(STYLES.values()))
 
 
 def explain(run: Path, image: str) -> Explanation:
@@ -175,19 +187,53 @@ def _explainer(run: Path, about: Mapping[str, Any]) -> Callable[[Record], Explan
     thresholds = Thresholds(backend, len(names))
 
     def explain_record(record: Record) -> Explanation:
-        mode = record.evidence.get("mode")
+        def pixels() -> tuple[np.ndarray, Sequence[Colour]]:
+            layout = layout_of(run)
+            return read_rgb(image_path(run, record.id, layout)), read_palette(mask_path(run, record.id, layout))
+
         try:
-            boxes = read_boxes(record.evidence)
-            size = record.size or (0, 0)
-            reasons = tuple(why(boxes, i, str(mode), size, thresholds) for i in range(len(boxes)))
-            classes = _classes(record, boxes, names, thresholds)
+            return _explanation(record, names, thresholds, pixels)
         except (msgspec.MsgspecError, ValueError, TypeError) as error:
             raise RunFolderError(
                 f"{run}: the evidence of {record.id} is damaged ({error}); generate with `overwrite`"
             ) from None
-        return Explanation(run, record, None if mode is None else str(mode), classes, boxes, reasons, names)
 
     return explain_record
+
+
+def explain_seed(sample: Sample, seed: Seed, class_set: ClassSet, image: np.ndarray, seeder: Seeder) -> Explanation:
+    """How a seed came about that is in no run folder.
+
+    Args:
+        sample: what it is of.
+        seed: the seed.
+        class_set: its classes.
+        image: uint8 (H, W, 3) RGB.
+        seeder: what made it.
+
+    Raises:
+        ImageError: evidence that does not fit the settings, of a backend of another package.
+    """
+    record, thresholds = record_of(sample, seed, class_set), Thresholds(seeder.settings, len(class_set.names))
+    try:
+        return _explanation(record, class_set.names, thresholds, lambda: (image, class_set.palette))
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        raise ImageError(f"{sample.id}: its mask cannot be explained ({error})") from None
+
+
+def _explanation(
+    record: Record,
+    names: tuple[str, ...],
+    thresholds: Thresholds,
+    pixels: Callable[[], tuple[np.ndarray, Sequence[Colour]]],
+) -> Explanation:
+    """The explanation of a record. Raises ValueError, TypeError or MsgspecError if it is damaged."""
+    mode = record.evidence.get("mode")
+    boxes = read_boxes(record.evidence)
+    size = record.size or (0, 0)
+    reasons = tuple(why(boxes, i, str(mode), size, thresholds) for i in range(len(boxes)))
+    classes = _classes(record, boxes, names, thresholds)
+    return Explanation(record, None if mode is None else str(mode), classes, boxes, reasons, names, pixels)
 
 
 def _find(manifest: Manifest, image: str, run: Path) -> str:
@@ -235,7 +281,7 @@ def _classes(
             clip=clip.get(name),
             why=why.get(name),
             score=record.scores.get(name),
-            boxes={role: roles[name][role] for role in _STYLES} if name in asked else {},
+            boxes={role: roles[name][role] for role in STYLES} if name in asked else {},
             pixels=record.pixels.get(name, 0),
         )
         for name in (*asked, *others)
