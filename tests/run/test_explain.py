@@ -1,13 +1,15 @@
 """The explanation of a mask, from the run folder."""
 
 import json
+from typing import ClassVar
 
 import pytest
 
 import wsss_seed as ws
-from wsss_seed.errors import RunFolderError, UsageError
+from wsss_seed.errors import ImageError, RunFolderError, UsageError
 from wsss_seed.output.manifest import Record
-from wsss_seed.run.explain import evidence_of, explain
+from wsss_seed.run.explain import evidence_of, explain, explain_seed
+from wsss_seed.types import LoadedSample
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +142,23 @@ def test_damaged_evidence_is_a_note_of_the_report(run):
 
 def test_no_run_has_no_evidence(tmp_path):
     assert evidence_of(tmp_path)(Record("x", "ok", evidence={"clip": [1]})).clip == {}
+
+
+class _Foreign:
+    settings: ClassVar = {"a.threshold": 1}
+    needs_boxes = False
+
+
+def test_a_seed_without_a_run_folder(run):
+    """Explained like the record of a run; evidence that does not fit, of another package, is an error of the image."""
+    loaded = ws.load(classes="toyland", models="tiny", device="cpu", mode="label_free")
+    seeder = loaded._seeder
+    world = ws.open_dataset("toyland", images=4, labels="none", difficulty="hard")
+    for sample in world:
+        image = world.image(sample)
+        found = explain_seed(sample, seeder.seed(LoadedSample(sample, image)), world.class_set, image, seeder)
+        kept = run.explain(sample.id)
+        assert (found.boxes, found.reasons, found.classes) == (kept.boxes, kept.reasons, kept.classes)
+        assert found.picture().size == kept.picture().size
+        with pytest.raises(ImageError, match=f"{sample.id}: its mask cannot be explained"):
+            explain_seed(sample, seeder.seed(LoadedSample(sample, image)), world.class_set, image, _Foreign())
