@@ -257,6 +257,7 @@ def test_no_archive_where_images_are_missing(cli, voc: Path, tree: Path, tmp_pat
         (["--dataset", "voc", "--root", "tree", "--classes", "voc"], ["toyland.pt", "12 classes, not 20"]),
         (["--dataset", "toyland", "--set", "flipp=true"], ["Did you mean 'flip'?"]),
         (["--dataset", "toyland", "--set", "sharpen.background_exponent=3"], ["--sharpen"]),
+        (["--dataset", "toyland", "--set", "background_exponent=3"], ["--sharpen"]),
         (["--dataset", "toyland", "--sam", "tiny"], ["--sharpen"]),
         (["--dataset", "toyland", "--sharpen", "--sam", "vit_b"], ["sam_vit_b_01ec64.pth"]),
         (["--dataset", "toyland", "--sharpen", "--set", "proposals.pints_per_side=3"], ["proposals.points_per_side"]),

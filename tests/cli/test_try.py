@@ -130,10 +130,12 @@ def test_photographs_that_cannot_be_read(cli, photos):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: bad.jpg: not an image in ")
     assert done.stderr.count("\n") == 1
+    done = json.loads(cli("try", "bad.jpg", "--classes", "toyland", "--json").stdout)
+    assert (done["photos"], done["failed"][0]["photo"], done["picture"]) == ([], "bad.jpg", None)
     found = cli("try", "bad.jpg", "a.png", "cut.jpg", "--classes", "toyland", "--json")
     assert found.returncode == 1
     assert [photo["photo"] for photo in json.loads(found.stdout)["photos"]] == ["a.png"]
-    assert [photo["id"] for photo in json.loads(found.stdout)["failed"]] == ["bad.jpg", "cut.jpg"]
+    assert [photo["photo"] for photo in json.loads(found.stdout)["failed"]] == ["bad.jpg", "cut.jpg"]
     assert found.stderr.count("error: ") == 2
 
 

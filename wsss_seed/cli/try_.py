@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -21,7 +21,7 @@ from .help import Command
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..run.trial import Tried
+    from ..run.trial import Trial, Tried
 
 _DEFAULT = Path("try.png")
 _LIMIT, _MOST = 12, 100
@@ -73,7 +73,7 @@ def try_(
     ] = None,
     limit: Annotated[
         int,
-        options.option(
+        typer.Option(
             "--limit", metavar="N", help="Number of photographs: the first N of those given.", min=1, max=_MOST
         ),
     ] = _LIMIT,
@@ -138,8 +138,7 @@ def try_(
     given = None if labels is None else indices_of(class_set, _names(labels))
     failed = _unreadable(found)
     if len(failed) == len(found):
-        show.failures(failed)
-        raise typer.Exit(1)
+        _conclude(failed, [], None, json)
 
     from ..run.plan import choose_backend, model_warnings
     from ..run.trial import Trial
@@ -156,32 +155,33 @@ def try_(
     captions = [caption for caption, _ in columns]
     alone = len(found) == len(columns) == 1
     rows: list[Row] = []
-    described_photos: list[dict[str, Any]] = []
-    unreadable = {name for name, _ in failed}
-    for photo in found:
-        if str(photo) in unreadable:
-            continue
-        try:
-            tried = trial(photo)
-        except ImageError as error:
-            failed.append((str(photo), str(error)))
-            continue
-        row = Row(str(photo), tuple(draw_cell(t, class_set.palette, alone=alone, columns=len(columns)) for t in tried))
+    explained: list[dict[str, Any]] = []
+    for photo, tried in _each(trial, found, failed):
+        cells = (draw_cell(one, class_set.palette, alone=alone, columns=len(columns)) for one in tried)
+        row = Row(str(photo), tuple(cells))
         if json:
-            described_photos.append(_as_json(photo, tried, columns))
+            explained.append(_as_json(photo, tried, columns))
         else:
             _show(tried, captions)
         if how is not None:
             terminal.show_picture(draw_trial([row], captions, class_set), how)
         if out is not None:
             rows.append(row)
+    written = out if rows else None
+    if written is not None:
+        _write(written, draw_trial(rows, captions, class_set))
+    _conclude(failed, explained, written, json)
+
+
+def _conclude(
+    failed: Sequence[tuple[str, str]], explained: Sequence[dict[str, Any]], picture: Path | None, json: bool
+) -> NoReturn:
+    """Report what failed and where the picture is, and exit."""
     show.failures(failed)
-    if out is not None and rows:
-        _write(out, draw_trial(rows, captions, class_set))
-    written = str(out) if rows else None
+    written = None if picture is None else str(picture)
     if json:
-        listed = [{"id": name, "error": text} for name, text in failed]
-        show.as_json({"photos": described_photos, "failed": listed, "picture": written})
+        listed = [{"photo": name, "error": text} for name, text in failed]
+        show.as_json({"photos": explained, "failed": listed, "picture": written})
     elif written is not None:
         show.result(f"picture: {written}")
     raise typer.Exit(1 if failed else 0)
@@ -249,6 +249,22 @@ def _unreadable(photos: Iterable[Location]) -> list[tuple[str, str]]:
         except ImageError as error:
             failed.append((str(photo), str(error)))
     return failed
+
+
+def _each(
+    trial: Trial, photos: Iterable[Location], failed: list[tuple[str, str]]
+) -> Iterator[tuple[Location, list[Tried]]]:
+    """What was found in each photograph, except those in ``failed``, which gets the others that fail."""
+    known = {name for name, _ in failed}
+    for photo in photos:
+        if str(photo) in known:
+            continue
+        try:
+            tried = trial(photo)
+        except ImageError as error:
+            failed.append((str(photo), str(error)))
+        else:
+            yield photo, tried
 
 
 def _show(tried: Sequence[Tried], captions: Sequence[str]) -> None:
