@@ -30,7 +30,7 @@ _LEFT = 3  # lines of the terminal below a picture
 def protocol(environment: Mapping[str, str]) -> Protocol | None:
     """How pictures are shown on the terminal of standard output; None if it is none, or not known to show them.
 
-    tmux and screen pass such sequences on only if they are told to.
+    tmux and screen pass such sequences on only where this is configured.
     """
     term = environment.get("TERM", "")
     if not sys.stdout.isatty() or "TMUX" in environment or term.startswith(("screen", "tmux")):
