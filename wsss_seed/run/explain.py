@@ -22,7 +22,7 @@ from ..io.boxes import Colour, DrawnBox, Style, draw_boxes
 from ..output.manifest import Manifest, Record
 from ..output.report.evidence import Box, Evidence, EvidenceOf, no_evidence
 from ..output.run_folder import fingerprint, image_path, mask_path, read_run, record_of
-from ..seeding.detection.explain import BoxEvidence, Thresholds, read_boxes, why, why_asked, why_not_asked
+from ..seeding.detection.explain import BoxEvidence, Thresholds, in_short, read_boxes, why, why_asked, why_not_asked
 from ..types import Seed, Seeder
 
 STYLES: Mapping[str, tuple[Style, str]] = {
@@ -167,7 +167,7 @@ def evidence_of(run: Path) -> EvidenceOf:
         except RunFolderError as error:
             return Evidence(note=str(error))
         boxes = tuple(
-            Box(box.cls, box.box, box.score, box.crop_probability, box.final, box.role, reason)
+            Box(box.cls, box.box, box.score, box.crop_probability, box.final, box.role, reason, in_short(box))
             for box, reason in zip(found.boxes, found.reasons, strict=True)
         )
         return Evidence(boxes, _clip(record, found.names))

@@ -1,66 +1,24 @@
 """The report in a real browser: what it shows, what its controls do, and that it says nothing on the console."""
 
 import io
-import os
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 import wsss_seed as ws
-from tests.output.odd_run import CLASSES, NAMES, NOISE, PALETTE, label_maps, write_run
+from tests.output.odd_run import NAMES, NOISE, PALETTE, label_maps
 from tests.output.report.page import Page
+from tests.output.report.seen import address, reaches, settled, shown, until
 from wsss_seed.data.base import Sample
 from wsss_seed.data.classes import load_class_set
-from wsss_seed.data.voc import Voc
 from wsss_seed.output.report import report
 from wsss_seed.output.run_folder import RunFolder
 from wsss_seed.types import Seed
-
-SWITCHES = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-sync",
-    "--disable-component-update",
-)
-
-
-def until(page, expression: str, arg: str | None = None) -> None:
-    """Wait until an expression is true; wait_for_function polls by eval, which the page's policy forbids."""
-    end = time.monotonic() + 30
-    while not page.evaluate(expression, arg):
-        assert time.monotonic() < end, expression
-        page.wait_for_timeout(20)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = os.environ.get("WSSS_SEED_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("no chromium; install one or set WSSS_SEED_CHROMIUM to its path")
-    with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=list(SWITCHES))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("page")
-    return write_run(folder / "run", folder / "photos")
-
-
-@pytest.fixture(scope="module")
-def pages(run) -> dict[str, Path]:
-    report(run, run.parent / "compared.html", truth=Voc(run, CLASSES))
-    return {"plain": report(run, run.parent / "plain.html").out, "compared": run.parent / "compared.html"}
 
 
 @pytest.fixture(scope="module")
@@ -96,59 +54,8 @@ def many(tmp_path_factory) -> Path:
     return report(folder / "run").out
 
 
-@pytest.fixture
-def visit(browser):
-    """Open a page; at the end nothing may be on the console and nothing may have been asked of anybody."""
-    trouble: list[str] = []
-    contexts = []
-
-    def visit(path: Path, width: int = 1280, address: str = "", **options):
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: trouble.append(message.text))
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else trouble.append(r.url))
-        page.goto(path.as_uri() + address)
-        page.wait_for_selector("#gallery > li, #status:not(:empty)")
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert trouble == []
-
-
-def shown(page) -> list[str]:
-    return page.locator("#gallery > li .card-head b").all_text_contents()
-
-
-def settled(page, id: str | None = None) -> None:
-    """Wait until the labels of an image are drawn in the enlarged view."""
-    until(
-        page,
-        """id => document.getElementById('labels').dataset.drawn
-            && (id === null || document.getElementById('viewer-title').textContent === id)""",
-        arg=id,
-    )
-
-
 def is_open(page) -> bool:
     return page.evaluate("document.getElementById('viewer').open")
-
-
-def reaches(page, wanted: dict[str, str]) -> None:
-    """Wait until the address says this."""
-    end = time.monotonic() + 30
-    while address(page) != wanted:
-        assert time.monotonic() < end, (address(page), wanted)
-        page.wait_for_timeout(20)
-
-
-def address(page) -> dict[str, str]:
-    """The state in the address."""
-    return dict(parse_qsl(urlsplit(page.url).fragment))
 
 
 def colours(page, selector: str = "#stage") -> np.ndarray:

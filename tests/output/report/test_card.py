@@ -80,7 +80,7 @@ def test_iou_counts_ignored_pixels_as_background_and_leaves_void_out(run):
     assert {"truth", "errors"} <= card.pictures.keys()
     small = card.without_counts()
     assert (small.pixels.size, small.doubt.size, small.joint) == (0, 0, None)
-    assert small.to_json() == card.to_json()
+    assert (small.summary(), small.detail()) == (card.summary(), card.detail())
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_evidence_is_on_the_card(run):
     assert [m.label for m in card.missed] == [4, 3]
     assert card.doubted == pytest.approx(1.3)
     assert card.notes == ("<i>touching</i>", "a part is damaged")
-    json = card.to_json()
+    json = card.summary() | card.detail()
     assert json["missed"] == [[4, "clip", 0.9], [3, "clip", 0.4]]
     assert json["boxes"][0] | {"why": ""} == {
         "cls": "cat",

@@ -1,10 +1,10 @@
-"""What a mask may have missed."""
+"""What a mask may have missed, and which classes compete."""
 
 import numpy as np
 import pytest
 
 from wsss_seed.output.manifest import Record
-from wsss_seed.output.report.evidence import SEEN, Missed, missed, no_evidence
+from wsss_seed.output.report.evidence import SEEN, Box, Missed, missed, no_evidence, rivals
 
 NAMES = ("background", "cat", "dog", "cow")
 
@@ -41,3 +41,54 @@ def test_the_threshold_of_clip(seen, number):
 def test_a_run_without_evidence():
     found = no_evidence(Record("a", "ok", evidence={"detections": 5}))
     assert (found.boxes, found.clip, found.note) == ((), {}, "")
+
+
+def box(cls: str, x: float, final: float, role: str = "confident") -> Box:
+    """A box of 40 x 40 pixels at (x, 10)."""
+    return Box(cls, (x, 10.0, x + 40.0, 50.0), final, None, final, role, "")
+
+
+MAP = np.zeros((60, 100), np.uint8)
+
+
+def test_two_classes_compete_where_their_boxes_share_a_place():
+    labels = MAP.copy()
+    labels[10:50, 15:25] = 255
+    boxes = (box("dog", 5, 0.4, "dropped"), box("cat", 10, 0.5), box("cow", 60, 0.9), box("dog", 30, 0.5))
+    [found] = rivals(boxes, NAMES, labels)
+    assert found.labels == (1, 2)
+    assert found.iou == pytest.approx(35 / 45)
+    assert found.scores == (0.5, 0.4)
+    assert found.undecided == pytest.approx(10 / 35)
+    assert found.strength == pytest.approx(35 / 45 * 0.8)
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        (box("cat", 5, 0.4, "dropped"), box("dog", 5, 0.5, "dropped")),  # neither is in the mask
+        (box("cat", 5, 0.2, "dropped"), box("dog", 5, 0.5)),  # a much lower score
+        (box("cat", 5, 0.5), box("dog", 20, 0.5)),  # beside each other: IoU 25 / 55
+        (box("cat", 5, 0.5), box("cat", 5, 0.5)),  # of one class
+        (box("cat", 5, 0.5), box("unicorn", 5, 0.5)),  # no class of the run
+        (box("cat", 5, 0.0), box("dog", 5, 0.0)),
+    ],
+)
+def test_these_do_not_compete(boxes):
+    assert rivals(boxes, NAMES, MAP) == ()
+
+
+def test_the_closest_boxes_of_a_pair_count_and_the_closest_pair_is_first():
+    boxes = (box("cat", 5, 0.5), box("dog", 12, 0.4), box("cow", 5, 0.45), box("dog", 5, 0.4))
+    found = rivals(boxes, NAMES, MAP)
+    assert [pair.labels for pair in found] == [(1, 3), (2, 3), (1, 2)]
+    assert [pair.iou for pair in found] == [1.0, 1.0, 1.0]
+
+
+def test_boxes_outside_the_image_are_no_trouble():
+    far = [Box(cls, (-1e9, -5.0, 1e9, 5e8), 0.5, None, 0.5, "confident", "") for cls in ("cat", "dog")]
+    assert rivals(far, NAMES, MAP)[0].undecided == 0.0
+    out = [Box(cls, (500.0, 500.0, 600.0, 600.0), 0.5, None, 0.5, "confident", "") for cls in ("cat", "dog")]
+    assert rivals(out, NAMES, MAP)[0].undecided == 0.0
+    empty = [Box(cls, (5.0, 5.0, 5.0, 5.0), 0.5, None, 0.5, "confident", "") for cls in ("cat", "dog")]
+    assert rivals(empty, NAMES, MAP) == ()

@@ -6,7 +6,7 @@ import pytest
 from wsss_seed.config import flatten
 from wsss_seed.seeding.detection.detection_filter import drop_small, nms
 from wsss_seed.seeding.detection.detections import Detections, Reason
-from wsss_seed.seeding.detection.explain import BoxEvidence, Thresholds, read_boxes, why
+from wsss_seed.seeding.detection.explain import BoxEvidence, Thresholds, in_short, read_boxes, why
 from wsss_seed.seeding.dino_sam.settings import Settings
 from wsss_seed.seeding.sam3.settings import Settings as Sam3Settings
 
@@ -143,3 +143,12 @@ def test_damaged_evidence(entry):
 
 def test_evidence_without_boxes():
     assert read_boxes({"masks": 6}) == ()
+
+
+def test_every_reason_has_a_short_form():
+    for reason in Reason:
+        box = BoxEvidence("cat", (0, 0, 9, 9), 0.5, "dropped" if reason else "confident", reason.text)
+        assert bool(in_short(box)) == bool(reason)
+        assert "_" not in in_short(box)
+    assert in_short(BoxEvidence("cat", (0, 0, 9, 9), 0.5, "ambiguous")) == "score not high enough"
+    assert in_short(BoxEvidence("cat", (0, 0, 9, 9), 0.5, "dropped", "of_a_later_version")) == "of a later version"

@@ -1,35 +1,40 @@
-"""One HTML page about a run: totals, classes, settings, and images, worst first."""
+"""An HTML page about a run: totals, classes, settings, and images, worst first; or about the differences of two."""
 
 from __future__ import annotations
 
-import heapq
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...data.base import Dataset
-from ...errors import ImageError, RunFolderError
-from ...evaluation import metrics
-from ...evaluation.confusion import confusion_matrix
+from ...errors import ImageError, RunFolderError, UsageError
 from ...io.files import write_text
 from ...io.prefetch import prefetch_map
+from ...io.text import read_json
+from ..export.folder import MARKER, whole_folder
 from ..finished import FinishedRun, open_run, truth_for
 from ..manifest import Record
 from ..truth import own_truth
 from .card import Card, make_card
 from .evidence import EvidenceOf, no_evidence
+from .figures import Totals
+from .gallery import Entry, Gallery, in_files, in_page
 from .page import render
-from .pictures import enlarged_side
+from .pictures import LARGE, enlarged_side
 
 if TYPE_CHECKING:
     from ...io.progress import Reporter
 
+T = TypeVar("T")
+
 LIMIT = 2000
 """Default limit on images in a page; two thousand photographs are about 100 MB."""
+
+PAGE = "index.html"
+"""The page in a folder."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,13 @@ class Reported:
     """Summary of a report.
 
     Attributes:
-        out: the page.
+        out: the page, or the folder.
         images: number of images in the metrics.
         shown: number of images on the page.
         gaps: what the run lacks, in words; empty if it is complete.
         miou: mIoU of these images, ignored pixels counted as background; None without ground truth.
         failed: id and error of images that could not be read or compared.
+        bytes: size of the page, or of all files in the folder.
     """
 
     out: Path
@@ -51,6 +57,7 @@ class Reported:
     gaps: str
     miou: float | None
     failed: tuple[tuple[str, str], ...]
+    bytes: int
 
     @property
     def exit_status(self) -> int:
@@ -65,7 +72,7 @@ class Reported:
             "shown": self.shown,
             "gaps": self.gaps,
             "miou": self.miou,
-            "bytes": self.out.stat().st_size,
+            "bytes": self.bytes,
             "failed": [{"id": name, "error": error} for name, error in self.failed],
         }
 
@@ -74,9 +81,10 @@ def report(
     run: Path,
     out: Path | None = None,
     *,
+    folder: Path | None = None,
     truth: Dataset | Path | None = None,
     evidence_of: EvidenceOf = no_evidence,
-    limit: int = LIMIT,
+    limit: int | None = None,
     corrected: bool = True,
     progress: Reporter | None = None,
 ) -> Reported:
@@ -88,10 +96,12 @@ def report(
     Args:
         run: the run folder.
         out: the page; ``report.html`` in the run folder by default.
+        folder: write a folder with the page ``index.html`` and the images as files instead; one that a report wrote is
+            replaced.
         truth: ground truth for errors and IoU, a dataset or a folder of index PNGs; that of toyland is drawn again and
             need not be given.
         evidence_of: for the boxes and CLIP's scores of an image.
-        limit: number of images to show.
+        limit: number of images to show; by default 2,000, in a folder all.
         corrected: show corrected masks, and leave out rejected images.
         progress: progress display.
 
@@ -101,96 +111,139 @@ def report(
     source = open_run(run, corrected=corrected)
     truth = own_truth(source) if truth is None else truth
     truth_of = None if truth is None else truth_for(source, truth)
-    out = out or run / "report.html"
-    if out.is_dir():
-        raise RunFolderError(f"{out}: a folder; give the file to write")
+    place = Place(run, out, folder, "report.html", limit)
     failed: list[tuple[str, str]] = []
-    classes = len(source.names)
-    totals = _Totals()
-    side = enlarged_side(min(limit, len(source.records)))
+    totals = Totals()
+    side = place.side(len(source.records))
 
     def make(record: Record) -> Card:
         return make_card(source, record, truth_of, evidence_of, side)
 
-    try:
-        if progress is not None:
-            progress.start(len(source.records), 0)
-        cards = heapq.nsmallest(limit, _cards(source, make, totals, failed, progress), key=_sort_key)
-    finally:
-        if progress is not None:
-            progress.stop()
-    if not cards:
-        raise RunFolderError(f"{failed[0][1]} (none of {len(failed)} images can be shown)")
-    iou = metrics.iou(metrics.resolve_ignored(confusion_matrix(totals.joint, classes), "background"))
-    compared = bool(totals.joint.any())
-    text = render(source, cards, _figures(source, totals, iou, compared), failed)
-    try:
-        write_text(out, text.encode("utf-8", "replace").decode())  # JSON can hold what UTF-8 cannot
-    except OSError as error:
-        raise RunFolderError(f"{out}: cannot be written ({error.strerror or error}); choose another `out`") from error
+    def cards() -> Iterator[Card]:
+        for record, card in made(source, make, failed, progress):
+            totals.add(card, record, source.names)
+            if card.trouble:
+                failed.append((record.id, card.trouble))
+            yield card.without_counts()
+
+    written, shown = place.write(
+        cards(), failed, progress, lambda gallery: render(source, gallery, totals.figures(source), failed)
+    )
     return Reported(
-        out=out,
+        out=place.path,
         images=totals.images,
-        shown=len(cards),
+        shown=shown,
         gaps=source.gaps,
-        miou=float(metrics.mean(iou)) if compared else None,
+        miou=totals.figures(source)["miou"],
         failed=tuple(failed),
+        bytes=written,
     )
 
 
-@dataclass
-class _Totals:
-    """Sums over the images.
+class Place:
+    """Where a report is written: a file with everything in it, or a folder.
 
-    Attributes:
-        joint: int64 (256, 256) pixels by ground truth and prediction.
-        pixels: int64 (256,) pixels by label.
-        doubt: float64 (256,) sum of 1 - confidence over the pixels of each label.
-        images_with: int64 (256,) images by label.
-        missed: int64 (256,) images that may have missed a class, by its label.
-        scores: scores of each class in the images with a mask of it, their sum and number by name.
-        images: number of images.
-        uncertainty: sum of their uncertainties.
-        compared: number of images with ground truth.
+    Args:
+        run: the run folder.
+        out: the file; None for the default.
+        folder: the folder; None for a file.
+        name: default name of the file, in the run folder.
+        limit: number of images to show; None for the default.
+
+    Raises:
+        WsssError: file and folder are both given, or cannot be written to.
     """
 
-    joint: np.ndarray = field(default_factory=lambda: np.zeros((256, 256), np.int64))
-    pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
-    doubt: np.ndarray = field(default_factory=lambda: np.zeros(256))
-    images_with: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
-    missed: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
-    scores: dict[str, tuple[float, int]] = field(default_factory=dict)
-    images: int = 0
-    uncertainty: float = 0.0
-    compared: int = 0
+    def __init__(self, run: Path, out: Path | None, folder: Path | None, name: str, limit: int | None) -> None:
+        if out is not None and folder is not None:
+            raise UsageError(f"`out` {out} and `folder` {folder}: give one of them, a file or a folder to write")
+        self._file = None if folder is not None else out or run / name
+        self.path = folder or self._file or run / name
+        self._limit = limit
+        if folder is None and self.path.is_dir():
+            raise RunFolderError(f"{self.path}: a folder; give the file to write, or a new folder with `folder`")
+        if folder is not None and run.resolve() in (folder.resolve(), *folder.resolve().parents):
+            raise RunFolderError(f"{folder}: lies in the run folder; choose another folder")
 
-    def add(self, card: Card, record: Record, names: tuple[str, ...]) -> None:
-        """Count an image."""
-        self.images += 1
-        self.uncertainty += card.uncertainty
-        self.pixels += card.pixels
-        self.doubt += card.doubt
-        self.images_with += card.pixels > 0
-        if card.joint is not None:
-            self.joint += card.joint
-            self.compared += 1
-        for entry in card.missed:
-            self.missed[entry.label] += 1
-        for name, pixels in zip(names[1:], card.pixels[1:], strict=False):
-            score = record.scores.get(name)
-            if pixels and score is not None:
-                total, images = self.scores.get(name, (0.0, 0))
-                self.scores[name] = total + score, images + 1
+    def side(self, images: int) -> int:
+        """Longest side of enlarged pictures in pixels, if the runs have this number of images."""
+        return LARGE if self._file is None else enlarged_side(min(self._limit or LIMIT, images))
+
+    def write(
+        self,
+        entries: Iterator[Entry],
+        failed: list[tuple[str, str]],
+        progress: Reporter | None,
+        text: Callable[[Gallery], str],
+    ) -> tuple[int, int]:
+        """Write the report, whole or not at all.
+
+        Args:
+            entries: the images.
+            failed: id and error of the images that could not be read, which grows while these are iterated.
+            progress: stopped when the images have been read.
+            text: the page, once they have been.
+
+        Returns:
+            The number of bytes, and the number of images shown.
+
+        Raises:
+            WsssError: no image can be shown, or the report cannot be written.
+        """
+        try:
+            if self._file is not None:
+                with _stopping(progress):
+                    gallery = in_page(entries, self._limit or LIMIT)
+                _refuse_nothing(gallery, failed)
+                # JSON can hold what UTF-8 cannot
+                page = text(gallery).encode("utf-8", "replace")
+                write_text(self._file, page.decode())
+                return len(page), gallery.shown
+            with whole_folder(self.path, _is_report(self.path), {"format": "report"}) as folder:
+                with _stopping(progress):
+                    gallery = in_files(entries, self._limit, folder)
+                _refuse_nothing(gallery, failed)
+                page = text(gallery).encode("utf-8", "replace")
+                (folder / PAGE).write_bytes(page)
+            return gallery.bytes + len(page), gallery.shown
+        except OSError as error:
+            remedy = "choose another `out`" if self._file is not None else "make room or choose another `folder`"
+            raise RunFolderError(f"{self.path}: cannot be written ({error.strerror or error}); {remedy}") from error
 
 
-def _cards(
+def _is_report(folder: Path) -> bool:
+    """Whether a report was written to a folder. Raises RunFolderError if it has another export."""
+    if not (folder / MARKER).is_file():
+        return False
+    marker = read_json(folder / MARKER)
+    if not isinstance(marker, dict) or marker.get("format") != "report":
+        raise RunFolderError(f"{folder}: holds an export that is no report; choose another `folder`")
+    return True
+
+
+def _refuse_nothing(gallery: Gallery, failed: list[tuple[str, str]]) -> None:
+    if not gallery.shown:
+        raise RunFolderError(f"{failed[0][1]} (none of {len(failed)} images can be shown)")
+
+
+@contextmanager
+def _stopping(progress: Reporter | None) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if progress is not None:
+            progress.stop()
+
+
+def made(
     run: FinishedRun,
-    make: Callable[[Record], Card],
-    totals: _Totals,
+    make: Callable[[Record], T],
     failed: list[tuple[str, str]],
     progress: Reporter | None,
-) -> Iterator[Card]:
-    """The cards in the order of the run; updates totals and failures while iterating."""
+) -> Iterator[tuple[Record, T]]:
+    """What is made of the records, in the order of the run; images that cannot be read are added to ``failed``."""
+    if progress is not None:
+        progress.start(len(run.records), 0)
     workers = min(8, os.cpu_count() or 1)
     for record, future in prefetch_map(make, run.records, workers=workers, depth=2 * workers):
         try:
@@ -198,44 +251,6 @@ def _cards(
         except ImageError as error:
             failed.append((record.id, str(error)))
         else:
-            totals.add(card, record, run.names)
-            if card.trouble:
-                failed.append((record.id, card.trouble))
-            yield card.without_counts()
+            yield record, card
         if progress is not None:
             progress.step()
-
-
-def _sort_key(card: Card) -> tuple[bool, float, str]:
-    """Sort key, worst first. Cards with missing ground truth come first."""
-    return (card.trouble == "", -card.doubted if card.iou is None else card.iou, card.id)
-
-
-def _figures(run: FinishedRun, totals: _Totals, iou: np.ndarray, compared: bool) -> Mapping[str, Any]:
-    return {
-        "images": totals.images,
-        "failed": len(run.failed),
-        "gaps": run.gaps,
-        "uncertainty": totals.uncertainty / totals.images,
-        "ignore": int(totals.pixels[255]) / int(totals.pixels.sum()),
-        "compared": totals.compared,
-        "miou": float(metrics.mean(iou)) if compared else None,
-        "classes": [_class(run, totals, iou, compared, label) for label in range(len(run.names))],
-    }
-
-
-def _class(run: FinishedRun, totals: _Totals, iou: np.ndarray, compared: bool, label: int) -> Mapping[str, Any]:
-    """A row of the table of classes."""
-    name, pixels = run.names[label], int(totals.pixels[label])
-    score, scored = totals.scores.get(name, (0.0, 0))
-    return {
-        "label": label,
-        "name": name,
-        "colour": "#{:02x}{:02x}{:02x}".format(*run.palette[label]),
-        "images": int(totals.images_with[label]),
-        "share": pixels / int(totals.pixels.sum()),
-        "score": score / scored if scored else None,
-        "uncertainty": float(totals.doubt[label]) / pixels if pixels else None,
-        "missed": int(totals.missed[label]),
-        "iou": float(iou[label]) if compared and not np.isnan(iou[label]) else None,
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from ...evaluation.confusion import joint_histogram
 from ..finished import FinishedRun
 from ..manifest import Record
 from ..run_folder import confidence_path, image_path
-from .evidence import Box, EvidenceOf, Missed, missed
-from .pictures import enlarged, index_png, photograph
+from .evidence import Box, EvidenceOf, Missed, Rivals, missed, rivals
+from .pictures import Enlarged, Picture, enlarged, index_png, photograph
 
 TruthOf = Callable[[str], np.ndarray]
 """Returns the ground truth of an id, uint8 (H, W). Raises ImageError if there is none."""
@@ -38,10 +38,11 @@ class Card:
         ignore: share of ignored pixels.
         size: width and height of the image in pixels.
         notes: notes of the run about the image.
-        pictures: data URIs of the thumbnails by name: image, mask, confidence, truth, errors.
-        enlarged: the enlarged view as JSON values; see ``pictures.enlarged``.
+        pictures: the thumbnails by name: image, mask, confidence, truth, errors.
+        enlarged: the enlarged view, with the maps ``mask`` and perhaps ``truth``.
         boxes: the boxes that the detector found, best first.
         missed: classes without a pixel in the mask that may be in the image.
+        rivals: classes that compete for the same place.
         labels: labels in mask or ground truth, without the ignore label.
         iou: mean IoU over ``labels``, ignored pixels counted as background; None without ground truth.
         ious: IoU of each label.
@@ -56,10 +57,11 @@ class Card:
     ignore: float
     size: tuple[int, int]
     notes: tuple[str, ...]
-    pictures: dict[str, str]
-    enlarged: dict[str, Any]
+    pictures: Mapping[str, Picture]
+    enlarged: Enlarged
     boxes: tuple[Box, ...]
     missed: tuple[Missed, ...]
+    rivals: tuple[Rivals, ...]
     labels: tuple[int, ...]
     iou: float | None
     ious: dict[int, float]
@@ -77,27 +79,43 @@ class Card:
         """A copy without the histograms, which take half a megabyte per image."""
         return dataclasses.replace(self, pixels=np.zeros(0), doubt=np.zeros(0), joint=None)
 
-    def to_json(self) -> dict[str, Any]:
-        """Data for the script of the page, without the enlarged view."""
+    @property
+    def key(self) -> tuple[bool, float, str]:
+        """Sort key, worst first. Cards with missing ground truth come first."""
+        return (self.trouble == "", -self.doubted if self.iou is None else self.iou, self.id)
+
+    def summary(self) -> dict[str, Any]:
+        """What the script of the page filters and orders by."""
         return {
             "id": self.id,
             "uncertainty": round(self.uncertainty, 4),
             "ignore": round(self.ignore, 4),
-            "size": self.size,
-            "notes": self.notes,
             "labels": self.labels,
             "iou": None if self.iou is None else round(self.iou, 4),
             "ious": {label: round(value, 4) for label, value in self.ious.items()},
-            "trouble": self.trouble,
             "missed": [[m.label, m.source, round(m.score, 4)] for m in self.missed],
+            "pairs": [_pair(pair) for pair in self.rivals],
+        }
+
+    def detail(self) -> dict[str, Any]:
+        """What else it shows, without pictures."""
+        return {
+            "size": self.size,
+            "notes": self.notes,
+            "trouble": self.trouble,
             "boxes": [_box(box) for box in self.boxes],
-            "pictures": self.pictures,
         }
 
 
 def _box(box: Box) -> dict[str, Any]:
     scores = {key: None if (v := getattr(box, key)) is None else round(v, 3) for key in ("score", "crop", "final")}
-    return dataclasses.asdict(box) | scores | {"box": [round(x, 2) for x in box.box]}
+    known = {"cls": box.cls, "role": box.role, "why": box.why}
+    return known | scores | {"box": [round(x, 2) for x in box.box]}
+
+
+def _pair(pair: Rivals) -> list[float]:
+    """The labels, the strength, and what it comes from."""
+    return [*pair.labels, *(round(v, 4) for v in (pair.strength, pair.iou, *pair.scores, pair.undecided))]
 
 
 def make_card(run: FinishedRun, record: Record, truth_of: TruthOf | None, evidence_of: EvidenceOf, side: int) -> Card:
@@ -114,7 +132,7 @@ def make_card(run: FinishedRun, record: Record, truth_of: TruthOf | None, eviden
         ImageError: image, mask or confidence map is invalid.
     """
     image = read_rgb(image_path(run.path, record.id, run.layout))
-    labels = _fitting(read_labels(run.mask(record.id)), run.mask(record.id), image)
+    labels = read_map(run.mask(record.id), image)
     confidence = _fitting(run.confidence(record.id), confidence_path(run.path, record.id, run.layout), image)
     height, width = labels.shape
     ignored = labels == IGNORE
@@ -125,17 +143,18 @@ def make_card(run: FinishedRun, record: Record, truth_of: TruthOf | None, eviden
         "mask": index_png(labels, run.palette),
         "confidence": photograph(confidence),
     }
-    truth, joint, trouble, ious = None, None, "", {}
+    joint, trouble, ious, maps = None, "", {}, {"mask": labels}
     if truth_of is not None:
         try:
-            truth = _truth(truth_of(record.id), labels, len(run.names), record.id)
+            truth = read_truth(truth_of, record.id, labels, len(run.names))
         except ImageError as error:
             trouble = str(error)
         else:
+            maps["truth"] = truth
             joint = joint_histogram(truth, labels)
-            ious = _ious(joint, len(run.names))
+            ious = label_ious(joint, len(run.names))
             pictures["truth"] = index_png(truth, run.palette)
-            pictures["errors"] = index_png(_errors(truth, labels), ERROR_COLOURS)
+            pictures["errors"] = index_png(errors(truth, labels), ERROR_COLOURS)
     seen = np.flatnonzero(pixels[:IGNORE])
     evidence = evidence_of(record)
     return Card(
@@ -145,9 +164,10 @@ def make_card(run: FinishedRun, record: Record, truth_of: TruthOf | None, eviden
         size=(width, height),
         notes=tuple(note for note in (*record.notes, evidence.note) if note),
         pictures=pictures,
-        enlarged=enlarged(image, labels, truth, side),
+        enlarged=enlarged(image, maps, side),
         boxes=evidence.boxes,
         missed=missed(record, evidence.clip, run.names, pixels, None if joint is None else joint.sum(1)),
+        rivals=rivals(evidence.boxes, run.names, labels),
         labels=tuple(ious) if joint is not None else tuple(int(v) for v in seen),
         iou=float(np.mean(list(ious.values()))) if ious else None,
         ious=ious,
@@ -158,6 +178,11 @@ def make_card(run: FinishedRun, record: Record, truth_of: TruthOf | None, eviden
     )
 
 
+def read_map(path: Any, image: np.ndarray) -> np.ndarray:
+    """A label or confidence map, uint8 (H, W). Raises ImageError if its size is not that of the image."""
+    return _fitting(read_labels(path), path, image)
+
+
 def _fitting(values: np.ndarray, path: Path, image: np.ndarray) -> np.ndarray:
     if values.shape != image.shape[:2]:
         sizes = " but ".join(f"{shape[1]} x {shape[0]}" for shape in (values.shape, image.shape))
@@ -165,7 +190,16 @@ def _fitting(values: np.ndarray, path: Path, image: np.ndarray) -> np.ndarray:
     return values
 
 
-def _truth(truth: np.ndarray, labels: np.ndarray, classes: int, name: str) -> np.ndarray:
+def read_truth(truth_of: TruthOf, name: str, labels: np.ndarray, classes: int) -> np.ndarray:
+    """The ground truth of an image, uint8 (H, W). Raises ImageError if there is none, or it does not fit the mask.
+
+    Args:
+        truth_of: for the ground truth.
+        name: id of the image.
+        labels: uint8 (H, W) its mask.
+        classes: number of classes, background included.
+    """
+    truth = truth_of(name)
     if truth.shape != labels.shape:
         sizes = " but ".join(f"{shape[1]} x {shape[0]}" for shape in (truth.shape, labels.shape))
         raise ImageError(f"{name}: ground truth of {sizes} pixels in the mask")
@@ -175,7 +209,7 @@ def _truth(truth: np.ndarray, labels: np.ndarray, classes: int, name: str) -> np
     return truth
 
 
-def _ious(joint: np.ndarray, classes: int) -> dict[int, float]:
+def label_ious(joint: np.ndarray, classes: int) -> dict[int, float]:
     """IoU of the labels in either map; ignored predictions count as background, ignored ground truth is excluded."""
     counted = joint[:classes, :classes].copy()
     counted[:, 0] += joint[:classes, IGNORE]
@@ -184,7 +218,8 @@ def _ious(joint: np.ndarray, classes: int) -> dict[int, float]:
     return {int(label): float(hits[label] / union[label]) for label in np.flatnonzero(union)}
 
 
-def _errors(truth: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def errors(truth: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """uint8 (H, W), whether each pixel of a mask is right, wrong, undecided or not counted."""
     kinds = np.where(truth == labels, RIGHT, WRONG).astype(np.uint8)
     kinds[labels == IGNORE] = UNDECIDED
     kinds[truth == IGNORE] = UNCOUNTED

@@ -320,3 +320,25 @@ _DROPPED: Mapping[str, Callable[[Sequence[BoxEvidence], int, tuple[int, int], Th
         f"{t.named('nms.iou_threshold', boxes[i].cls)}"
     ),
 }
+
+_IN_SHORT: Mapping[str, str] = {
+    Reason.TOO_SMALL.text: "too small",
+    Reason.TOO_LARGE.text: "too large",
+    Reason.NMS.text: "overlaps a better box of its class",
+    Reason.GROUP_BOX.text: "surrounds several objects of its class",
+    Reason.REJECTED.text: "CLIP sees another class in it",
+    Reason.CROSS_CLASS_NMS.text: "overlaps a better box of another class",
+    Reason.MAX_DETECTIONS.text: "more boxes than allowed",
+    Reason.NO_SURVIVOR.text: "not the best box of an image without a confident one",
+    Reason.LOW_SCORE.text: "score too low",
+    Reason.INVALID_MASK.text: "its mask is poor or misses the box",
+    Reason.DUPLICATE_MASK.text: "same mask as that of a better class",
+    Reason.DISTRACTOR.text: "a common object that is no class scores higher",
+}
+
+
+def in_short(box: BoxEvidence) -> str:
+    """Why a box does not paint, without the figures of ``why``; empty if it does."""
+    if box.role == "confident":
+        return ""
+    return _IN_SHORT.get(box.reason) or box.reason.replace("_", " ") or "score not high enough"

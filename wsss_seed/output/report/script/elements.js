@@ -20,21 +20,35 @@ function percent(value) {
   return value === null || value === undefined ? "–" : (100 * value).toFixed(1) + " %";
 }
 
+function nameOf(label) {
+  return data.names[label] ?? (label === 255 ? "ignored" : "label " + label);
+}
+
 function named(label, remark) {
   const name = element("span");
   const swatch = element("span", "swatch");
   swatch.style.background = data.colours[label] ?? data.ignored;
-  name.append(swatch, (data.names[label] ?? "label " + label) + (remark ? " " + remark : ""));
+  name.append(swatch, nameOf(label) + (remark ? " " + remark : ""));
   return name;
 }
 
 // The figures of an image, and its classes.
 function facts(card) {
   const parts = [];
-  if (data.compared) parts.push(element("span", "", "IoU " + percent(card.iou)));
-  parts.push(element("span", "", "uncertainty " + percent(card.uncertainty)));
-  parts.push(element("span", "", "ignored " + percent(card.ignore)));
-  parts.push(element("span", "", card.size.join(" × ")));
+  const fact = (text) => parts.push(element("span", "", text));
+  if (data.against) {
+    fact("differs in " + percent(card.differs));
+    fact("IoU of A and B " + percent(card.agreement));
+    if (data.compared) {
+      fact("IoU of A " + percent(card.iou) + ", of B " + percent(card.other));
+      fact("change " + (card.change > 0 ? "+" : "") + percent(card.change));
+    }
+  } else {
+    if (data.compared) fact("IoU " + percent(card.iou));
+    fact("uncertainty " + percent(card.uncertainty));
+    fact("ignored " + percent(card.ignore));
+  }
+  fact(card.size.join(" × "));
   for (const label of card.labels) {
     if (label) parts.push(named(label, label in card.ious ? percent(card.ious[label]) : ""));
   }
@@ -55,6 +69,17 @@ function remarks(card) {
     for (const [label, source, score] of card.missed) {
       const remark = { clip: "(CLIP " + score.toFixed(2) + ")", box: "(box " + score.toFixed(2) + ")" }[source];
       line.append(named(label, remark), " ");
+    }
+    parts.push(line);
+  }
+  if (card.pairs.length && !data.against) {
+    const line = element("p", "missed", "compete for one place: ");
+    for (const [one, other, , iou, first, second, undecided] of card.pairs) {
+      const scores = first.toFixed(2) + " and " + second.toFixed(2);
+      const remark = `(IoU ${iou.toFixed(2)}, scores ${scores}, ${percent(undecided)} undecided)`;
+      const both = element("span");
+      both.append(named(one), " and ", named(other, remark));
+      line.append(both, " ");
     }
     parts.push(line);
   }

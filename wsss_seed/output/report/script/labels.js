@@ -17,6 +17,15 @@ function errors(truth, mask) {
   });
 }
 
+// Where two runs differ: in the class, or in whether a pixel has one.
+function differences(mask, other) {
+  const kind = data.kinds;
+  return mask.map((label, i) => {
+    if (label === other[i]) return 0;
+    return label === IGNORED || other[i] === IGNORED ? kind.undecided : kind.wrong;
+  });
+}
+
 function channels(colour) {
   return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
 }

@@ -15,8 +15,15 @@ for (const id of ["opacity", "viewer-opacity"]) {
 startClasses();
 startGallery();
 startViewer();
-render();
-window.addEventListener("hashchange", () => {
-  state = readAddress();
+
+function begin() {
+  data.cards.forEach((card, place) => (card.place = place)); // in the order of the page's files
   render();
-});
+  window.addEventListener("hashchange", () => {
+    state = readAddress();
+    render();
+  });
+}
+
+if (data.parts) loadIndex().then(begin, trouble);
+else begin();

@@ -1,8 +1,26 @@
 // The address holds the state of the page, as in #order=ignore&class=3&open=cat, and everything is drawn from it.
 
 const choices = (id) => [...field(id).options].map((option) => option.value);
-const ALLOWED = { order: choices("order"), class: choices("class"), show: ["", "missed"], view: choices("view") };
-const DEFAULTS = { order: ALLOWED.order[0], class: "", show: "", name: "", page: 1, sort: "", open: "", view: "mask" };
+const ALLOWED = {
+  order: choices("order"),
+  class: choices("class"),
+  show: data.against ? ["", "first", "second"] : ["", "missed"],
+  pair: ["", ...data.pairs.map((pair) => pair.join("-"))],
+  detail: ["", ...Object.keys(data.details)],
+  view: choices("view"),
+};
+const DEFAULTS = {
+  order: ALLOWED.order[0],
+  class: "",
+  show: "",
+  pair: "",
+  name: "",
+  page: 1,
+  sort: "",
+  detail: "",
+  open: "",
+  view: ALLOWED.view[0],
+};
 
 function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));

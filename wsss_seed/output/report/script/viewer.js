@@ -1,13 +1,32 @@
 // The enlarged view of one image: photograph, labels with outline, and boxes.
 
 const viewer = field("viewer");
-const canvas = field("labels");
 let last = ""; // the image that was open
-let enlargements = null; // parsed when first needed
-let drawing = null; // what is on the canvas: the labels in colour, and their outlines
+
+// What each view shows: a label map, or what two of them give.
+const VIEWS = {
+  mask: { maps: ["mask"] },
+  other: { maps: ["other"] },
+  truth: { maps: ["truth"] },
+  confidence: { maps: [] },
+  errors: { maps: ["truth", "mask"], combine: errors },
+  othererrors: { maps: ["truth", "other"], combine: errors },
+  difference: { maps: ["mask", "other"], combine: differences },
+};
+const BESIDE = { beside: ["mask", "other", "difference"] };
+
+// The panels of the enlarged view: a photograph, and a canvas for labels in colour with their outlines.
+const panels = [...document.querySelectorAll(".panel")].map((figure) => ({
+  figure,
+  caption: figure.querySelector("figcaption"),
+  stage: figure.querySelector(".stage"),
+  photo: figure.querySelector("img"),
+  canvas: figure.querySelector("canvas"),
+  drawing: null,
+}));
 
 function openCard(card, view) {
-  change({ open: card.id, view: ALLOWED.view.includes(view) ? view : "mask" }, true);
+  change({ open: card.id, view: ALLOWED.view.includes(view) ? view : DEFAULTS.view }, true);
 }
 
 function renderViewer() {
@@ -16,6 +35,11 @@ function renderViewer() {
     state.open = "";
     if (viewer.open) viewer.close();
     if (last) returnTo(last);
+    return;
+  }
+  const loading = complete([card]);
+  if (loading) {
+    loading.then(() => renderViewer(), trouble);
     return;
   }
   last = card.id;
@@ -32,32 +56,62 @@ function renderViewer() {
 }
 
 async function renderPicture(card) {
-  const stage = field("stage");
-  const view = (state.view === "truth" || state.view === "errors") && !card.pictures.truth ? "mask" : state.view;
-  enlargements ??= JSON.parse(field("enlarged").textContent);
-  const large = enlargements[data.cards.indexOf(card)];
-  const [width, height] = large.size;
+  const available = (view) => card.pictures.truth || !VIEWS[view]?.maps.includes("truth");
+  const view = available(state.view) ? state.view : DEFAULTS.view;
+  const views = BESIDE[view] ?? [view];
   field("view").value = view;
-  field("outline").disabled = view === "confidence" || view === "errors";
-  stage.classList.toggle("dim", view === "errors");
-  if (field("viewer-legend")) field("viewer-legend").hidden = view !== "errors";
-  stage.style.setProperty("--ratio", card.size[0] / card.size[1]);
-  field("photo").src = view === "confidence" ? card.pictures.confidence : large.photo;
-  field("photo").alt = view + " of " + card.id;
-  drawing = null;
+  field("outline").disabled = views.every((name) => name === "confidence" || VIEWS[name].combine);
+  if (field("viewer-legend")) field("viewer-legend").hidden = !views.some((name) => VIEWS[name].combine);
+  field("stages").style.setProperty("--panels", views.length);
+  panels.forEach((panel, at) => {
+    const name = views[at];
+    panel.figure.hidden = !name;
+    panel.drawing = null;
+    if (!name) return;
+    panel.caption.hidden = views.length === 1;
+    panel.caption.textContent = [...field("view").options].find((option) => option.value === name).textContent;
+    panel.stage.classList.toggle("dim", Boolean(VIEWS[name].combine));
+    panel.stage.style.setProperty("--ratio", card.size[0] / card.size[1]);
+  });
   draw();
-  if (view === "confidence") return;
-  const maps = view === "errors" ? ["truth", "mask"] : [view];
-  const labels = await Promise.all(maps.map((name) => inflate(large[name])));
-  if (state.open !== card.id || field("view").value !== view) return; // another one was opened meanwhile
-  drawing =
-    view === "errors"
-      ? { colours: coloured(errors(...labels), width, height, data.errorColours), paths: new Map() }
-      : { colours: coloured(labels[0], width, height, data.colours), paths: outlines(labels[0], width, height) };
+  const waiting = enlargement(card);
+  let large = waiting;
+  if (waiting instanceof Promise) {
+    try {
+      large = await waiting;
+    } catch (error) {
+      trouble(error);
+      return;
+    }
+    if (state.open !== card.id || field("view").value !== view) return; // another one was opened meanwhile
+  }
+  const [width, height] = large.size;
+  views.forEach((name, at) => {
+    panels[at].photo.src = name === "confidence" ? card.pictures.confidence : large.photo;
+    panels[at].photo.alt = name + " of " + card.id;
+  });
+  const needed = [...new Set(views.flatMap((name) => VIEWS[name].maps))];
+  const maps = new Map(await Promise.all(needed.map(async (name) => [name, await inflate(large[name])])));
+  if (state.open !== card.id || field("view").value !== view) return;
+  views.forEach((name, at) => {
+    const { maps: wanted, combine } = VIEWS[name];
+    const labels = wanted.map((name) => maps.get(name));
+    if (combine) {
+      const colours = coloured(combine(...labels), width, height, data.errorColours);
+      panels[at].drawing = { colours, paths: new Map() };
+    } else if (labels.length) {
+      const colours = coloured(labels[0], width, height, data.colours);
+      panels[at].drawing = { colours, paths: outlines(labels[0], width, height) };
+    }
+  });
   draw();
 }
 
 function draw() {
+  for (const panel of panels) drawPanel(panel);
+}
+
+function drawPanel({ canvas, drawing }) {
   const context = canvas.getContext("2d");
   canvas.width = Math.round(canvas.clientWidth * devicePixelRatio);
   canvas.height = Math.round(canvas.clientHeight * devicePixelRatio);
@@ -150,7 +204,7 @@ function returnTo(id) {
   if (place < 0) return;
   const page = Math.floor(place / PAGE) + 1;
   if (page !== state.page) change({ page });
-  gallery.children[place % PAGE].querySelector("button").focus();
+  gallery.children[place % PAGE]?.querySelector("button").focus(); // none yet, while its page is loaded
 }
 
 function stepViewer(by) {
@@ -186,5 +240,6 @@ function startViewer() {
     box.addEventListener("input", show);
     show();
   }
-  new ResizeObserver(draw).observe(canvas);
+  const resized = new ResizeObserver(draw);
+  for (const panel of panels) resized.observe(panel.canvas);
 }
