@@ -501,19 +501,22 @@ class Run:
         self,
         out: str | Path | None = None,
         *,
+        folder: str | Path | None = None,
         gt: str | Path | Dataset | None = None,
-        limit: int = 2000,
+        limit: int | None = None,
         progress: Progress | None = None,
     ) -> Reported:
-        """Write one HTML page of the run: totals, classes, settings, and the images with masks and boxes, worst first.
+        """Write an HTML page of the run: totals, classes, settings, and the images with masks and boxes, worst first.
 
-        The page contains its pictures, enlarged up to 1,024 pixels, or 512 with more than 500 images.
+        The page is one file with its pictures, enlarged up to 1,024 pixels, or 512 with more than 500 images; or, with
+        ``folder``, ``index.html`` with its pictures as files beside it, for any number of images.
 
         Args:
             out: the page; ``report.html`` in the run folder by default.
+            folder: a folder to write instead, to be opened or put on a web server; one that a report wrote is replaced.
             gt: ground truth for errors and IoU; by default that of the dataset that was seeded, where it has any, and
                 that of toyland.
-            limit: show the worst images only, this many.
+            limit: show the worst images only, this many; by default 2,000, in a folder all.
             progress: where to show progress.
         """
         from .output.report import report
@@ -522,6 +525,7 @@ class Run:
         return report(
             self.path,
             None if out is None else Path(out),
+            folder=None if folder is None else Path(folder),
             truth=self._truth(gt),
             evidence_of=evidence_of(self.path),
             limit=limit,

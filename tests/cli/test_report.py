@@ -30,3 +30,28 @@ def test_the_command(cli, tmp_path):
         assert "Traceback" not in wrong.stderr
     again = cli("generate", "--dataset", "toyland", "--images", 4, "--out", "seeds", "--json")
     assert json.loads(again.stdout)["skipped"] == 4  # the page in the run folder is in nobody's way
+
+
+def test_a_folder(cli, tmp_path):
+    assert cli("generate", "--dataset", "toyland", "--images", 3, "--out", "seeds").returncode == 0
+    done = cli("report", "seeds", "--folder", "site", "--json")
+    assert done.returncode == 0, done.stderr
+    files = [path for path in (tmp_path / "site").rglob("*") if path.is_file() and path.name != "export.json"]
+    result = json.loads(done.stdout)
+    assert (result["out"], result["shown"]) == ("site", 3)
+    assert result["bytes"] == sum(path.stat().st_size for path in files)
+    again = cli("report", "seeds", "--folder", "site", "--limit", 1)
+    assert "3 images, mIoU " in again.stdout
+    assert "the 1 worst shown" in again.stdout
+    assert "page: site/index.html" in again.stdout
+    (tmp_path / "site" / "mine.txt").write_text("mine")
+    for arguments, part in (
+        (("--folder", "site"), "holds what no export wrote (mine.txt)"),
+        (("--folder", "seeds"), "seeds: lies in the run folder"),
+        (("--folder", "a", "--out", "b.html"), "--out b.html and --folder a: give one of them"),
+        (("--out", "site"), "site: a folder; give the file to write, or a new folder with --folder"),
+    ):
+        wrong = cli("report", "seeds", *arguments)
+        assert wrong.returncode == 2
+        assert part in wrong.stderr
+        assert "Traceback" not in wrong.stderr

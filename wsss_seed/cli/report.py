@@ -16,6 +16,13 @@ def report(
     out: Annotated[
         Path | None, options.option("--out", "-o", help="HTML file to write. Default: report.html in the run folder.")
     ] = None,
+    folder: Annotated[
+        Path | None,
+        options.option(
+            "--folder",
+            help="Write a folder instead: index.html with its pictures as files, to open or to put on a web server.",
+        ),
+    ] = None,
     gt: Annotated[Path | None, typer.Option("--gt", help="Folder of ground-truth index PNGs.")] = None,
     dataset: Annotated[
         str | None,
@@ -30,15 +37,23 @@ def report(
     seed: Annotated[int, options.option("--seed", help="Random seed of toyland's images.", min=0)] = 0,
     difficulty: options.Difficulty = "standard",
     limit: Annotated[
-        int, options.option("--limit", help="Show only the N worst images; the figures cover all.", min=1)
-    ] = 2000,
+        int | None,
+        options.option(
+            "--limit",
+            help="Show only the N worst images; the figures cover all. Default: 2000, with --folder all.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
     original: options.Original = False,
     json: options.Json = False,
 ) -> None:
-    """Write a run as one HTML page: totals, classes, settings, and the images with masks and boxes, worst first.
+    """Write a run as an HTML page: totals, classes, settings, and the images with masks and boxes, worst first.
 
     The page is self-contained: it includes its pictures, enlarged on a click up to 1,024 pixels, or 512 with more than
-    500 images. With --gt or --dataset, and for toyland by itself, it also shows ground truth, errors and IoU.
+    500 images. For many images, --folder writes them as files, which the page loads as they are looked at.
+
+    With --gt or --dataset, and for toyland by itself, it also shows ground truth, errors and IoU.
     """
     from ..api import open_run
     from ..io.progress import Progress
@@ -48,10 +63,10 @@ def report(
     with interruptible():
         try:
             result = open_run(run, corrected=not original).report(
-                out, gt=truth, limit=limit, progress=Progress(show.err, verb="reading")
+                out, folder=folder, gt=truth, limit=limit, progress=Progress(show.err, verb="reading")
             )
         except KeyboardInterrupt:
-            show.error("interrupted; no page was written")
+            show.error("interrupted; nothing was changed")
             raise typer.Exit(130) from None
     warn_of_corrections(run, original)
     show.failures(result.failed)
@@ -63,5 +78,6 @@ def report(
         figure = "" if result.miou is None else f", mIoU {show.percent(result.miou)} %"
         some = "" if result.shown == result.images else f", the {result.shown} worst shown"
         show.result(f"{result.images} images{figure}{some}")
-        show.result(f"page: {result.out} ({result.out.stat().st_size / 1e6:.1f} MB)")
+        page = result.out if folder is None else result.out / "index.html"
+        show.result(f"page: {page} ({result.bytes / 1e6:.1f} MB)")
     raise typer.Exit(result.exit_status)
