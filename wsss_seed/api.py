@@ -501,6 +501,7 @@ class Run:
         self,
         out: str | Path | None = None,
         *,
+        against: str | Path | Run | None = None,
         folder: str | Path | None = None,
         gt: str | Path | Dataset | None = None,
         limit: int | None = None,
@@ -513,6 +514,8 @@ class Run:
 
         Args:
             out: the page; ``report.html`` in the run folder by default.
+            against: another run over images in common with the same classes: the page then shows where the two differ,
+                and is ``report-against-NAME.html`` by default; what is returned has both mIoU.
             folder: a folder to write instead, to be opened or put on a web server; one that a report wrote is replaced.
             gt: ground truth for errors and IoU; by default that of the dataset that was seeded, where it has any, and
                 that of toyland.
@@ -520,13 +523,20 @@ class Run:
             progress: where to show progress.
         """
         from .output.report import report
+        from .output.report.against import compare
         from .run.explain import evidence_of
 
+        page = None if out is None else Path(out)
+        place = None if folder is None else Path(folder)
+        truth = self._truth(gt)
+        if against is not None:
+            other = against.path if isinstance(against, Run) else Path(against)
+            return compare(self.path, other, page, folder=place, truth=truth, limit=limit, progress=progress)
         return report(
             self.path,
-            None if out is None else Path(out),
-            folder=None if folder is None else Path(folder),
-            truth=self._truth(gt),
+            page,
+            folder=place,
+            truth=truth,
             evidence_of=evidence_of(self.path),
             limit=limit,
             corrected=self.corrected,

@@ -55,3 +55,20 @@ def test_a_folder(cli, tmp_path):
         assert wrong.returncode == 2
         assert part in wrong.stderr
         assert "Traceback" not in wrong.stderr
+
+
+def test_against_another_run(cli, tmp_path):
+    for name, images in (("one", 3), ("two", 4)):
+        arguments = ("--dataset", "toyland", "--images", images, "--out", name)
+        assert cli("generate", *arguments, "--set", f"detector.box_threshold=0.{images}").returncode == 0
+    done = cli("report", "one", "--against", "two")
+    assert done.returncode == 0, done.stderr
+    assert "3 images in common, " in done.stdout
+    assert " % against " in done.stdout
+    assert "without a partner: 1 of two" in done.stdout
+    assert (tmp_path / "one" / "report-against-two.html").is_file()
+    result = json.loads(cli("report", "one", "--against", "two", "--folder", "site", "--json").stdout)
+    assert (result["images"], result["only"]) == (3, [0, 1])
+    wrong = cli("report", "one", "--against", "nowhere")
+    assert wrong.returncode == 2
+    assert "nowhere: no such folder" in wrong.stderr

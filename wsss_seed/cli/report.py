@@ -13,8 +13,17 @@ from .summary import warn_of_corrections
 
 def report(
     run: options.Run,
+    against: Annotated[
+        Path | None,
+        options.option("--against", help="Another run with the same classes: show where the two differ."),
+    ] = None,
     out: Annotated[
-        Path | None, options.option("--out", "-o", help="HTML file to write. Default: report.html in the run folder.")
+        Path | None,
+        options.option(
+            "--out",
+            "-o",
+            help="HTML file to write. Default: report.html, or report-against-NAME.html, in the run folder.",
+        ),
     ] = None,
     folder: Annotated[
         Path | None,
@@ -54,16 +63,20 @@ def report(
     500 images. For many images, --folder writes them as files, which the page loads as they are looked at.
 
     With --gt or --dataset, and for toyland by itself, it also shows ground truth, errors and IoU.
+
+    With --against, it shows where two runs differ: images, most different first, with both masks side by side, classes,
+    confusion, settings, and with ground truth the change of the IoU.
     """
     from ..api import open_run
     from ..io.progress import Progress
     from ..io.signals import interruptible
+    from ..output.report.against import Compared
 
     truth = options.ground_truth(gt, dataset, root, split, classes, images, seed, difficulty)
     with interruptible():
         try:
             result = open_run(run, corrected=not original).report(
-                out, folder=folder, gt=truth, limit=limit, progress=Progress(show.err, verb="reading")
+                out, against=against, folder=folder, gt=truth, limit=limit, progress=Progress(show.err, verb="reading")
             )
         except KeyboardInterrupt:
             show.error("interrupted; nothing was changed")
@@ -76,8 +89,16 @@ def report(
         show.as_json(result.to_json())
     else:
         figure = "" if result.miou is None else f", mIoU {show.percent(result.miou)} %"
-        some = "" if result.shown == result.images else f", the {result.shown} worst shown"
+        if isinstance(result, Compared):
+            if result.miou is not None and result.other_miou is not None:
+                figure += f" against {show.percent(result.other_miou)} %"
+            figure = f" in common, {show.percent(result.differs)} % of the pixels differ{figure}"
+        what = "worst" if against is None else "most different"
+        some = "" if result.shown == result.images else f", the {result.shown} {what} shown"
         show.result(f"{result.images} images{figure}{some}")
+        if isinstance(result, Compared) and any(result.only):
+            alone = zip((run, against), result.only, strict=True)
+            show.result(f"without a partner: {', '.join(f'{number} of {name}' for name, number in alone if number)}")
         page = result.out if folder is None else result.out / "index.html"
         show.result(f"page: {page} ({result.bytes / 1e6:.1f} MB)")
     raise typer.Exit(result.exit_status)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from ...io.files import write_text
 from ...io.prefetch import prefetch_map
 from ...io.text import read_json
 from ..export.folder import MARKER, whole_folder
-from ..finished import FinishedRun, open_run, truth_for
+from ..finished import open_run, truth_for
 from ..manifest import Record
 from ..truth import own_truth
 from .card import Card, make_card
@@ -120,7 +120,7 @@ def report(
         return make_card(source, record, truth_of, evidence_of, side)
 
     def cards() -> Iterator[Card]:
-        for record, card in made(source, make, failed, progress):
+        for record, card in made(source.records, make, failed, progress):
             totals.add(card, record, source.names)
             if card.trouble:
                 failed.append((record.id, card.trouble))
@@ -236,16 +236,16 @@ def _stopping(progress: Reporter | None) -> Iterator[None]:
 
 
 def made(
-    run: FinishedRun,
+    records: Sequence[Record],
     make: Callable[[Record], T],
     failed: list[tuple[str, str]],
     progress: Reporter | None,
 ) -> Iterator[tuple[Record, T]]:
-    """What is made of the records, in the order of the run; images that cannot be read are added to ``failed``."""
+    """What is made of the records, in their order; images that cannot be read are added to ``failed``."""
     if progress is not None:
-        progress.start(len(run.records), 0)
+        progress.start(len(records), 0)
     workers = min(8, os.cpu_count() or 1)
-    for record, future in prefetch_map(make, run.records, workers=workers, depth=2 * workers):
+    for record, future in prefetch_map(make, records, workers=workers, depth=2 * workers):
         try:
             card = future.result()
         except ImageError as error:

@@ -52,7 +52,8 @@ def render(run: FinishedRun, gallery: Gallery, figures: Mapping[str, Any], faile
         gallery,
         data,
         figures,
-        failed,
+        # Images that the run could not seed, then masks that could not be read here.
+        [*((record.id, record.error or "") for record in run.failed), *failed],
         title=run.path.resolve().name,
         table=table,
         empty=[entry for entry in figures["classes"] if entry not in table],
@@ -99,12 +100,12 @@ def page(
     environment.filters["figure"] = lambda value: "–" if value is None else f"{value:.2f}"
     environment.filters["value"] = lambda value: "" if value is None else value
     script = _script()
-    error_colours = [_hex(colour) for colour in ERROR_COLOURS]
+    error_colours = [colour_of(colour) for colour in ERROR_COLOURS]
     kinds = {"wrong": WRONG, "undecided": UNDECIDED, "uncounted": UNCOUNTED}
     known = {
         "names": run.names,
-        "colours": [_hex(run.palette[label]) for label in range(len(run.names))],
-        "ignored": _hex(run.palette[IGNORE]),
+        "colours": [colour_of(run.palette[label]) for label in range(len(run.names))],
+        "ignored": colour_of(run.palette[IGNORE]),
         "errorColours": error_colours,
         "kinds": kinds,
         "cards": gallery.cards,
@@ -117,9 +118,8 @@ def page(
         figures=figures,
         shown=gallery.shown,
         pairs_shown=gallery.with_pairs,
-        # Images that the run could not seed, then masks that could not be read here.
-        failed=[(record.id, record.error or "") for record in run.failed] + list(failed),
-        facts=_facts(run.about),
+        failed=failed,
+        facts=facts(run.about),
         colour_of=kinds,
         error_colours=error_colours,
         data=plain({**known, **data}),
@@ -139,7 +139,8 @@ def _script() -> str:
     return '"use strict";\n{\n' + "\n".join((folder / f"{name}.js").read_text("utf-8") for name in SCRIPTS) + "}\n"
 
 
-def _hex(colour: tuple[int, int, int]) -> str:
+def colour_of(colour: tuple[int, int, int]) -> str:
+    """A colour in the notation of style sheets."""
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
@@ -156,15 +157,15 @@ def _phrases(run: FinishedRun) -> dict[str, list[str]]:
     }
 
 
-def _facts(about: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def facts(about: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """The contents of ``run.json`` as dotted keys and texts."""
-    facts: list[tuple[str, str]] = []
+    found: list[tuple[str, str]] = []
     for key, value in about.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            facts += _facts(value, f"{name}.")
+            found += facts(value, f"{name}.")
         elif isinstance(value, list):
-            facts.append((name, ", ".join(map(str, value))))
+            found.append((name, ", ".join(map(str, value))))
         else:
-            facts.append((name, "" if value is None else str(value)))
-    return facts
+            found.append((name, "" if value is None else str(value)))
+    return found

@@ -20,7 +20,7 @@ function startClasses() {
   for (const row of rows) {
     const label = row.dataset.label;
     if (!(label in data.details)) {
-      row.cells[0].prepend(element("span", "details"));
+      if (Object.keys(data.details).length) row.cells[0].prepend(element("span", "details"));
       continue;
     }
     const press = button("details", "");
