@@ -151,6 +151,18 @@ def test_report_and_sheet(run, tmp_path):
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
 
 
+def test_what_a_review_changed(run, tmp_path):
+    plain, opened = ws.open_run(run, corrected=False), ws.open_run(run)
+    with pytest.raises(RunFolderError, match="is the same run"):
+        plain.report(tmp_path / "a.html", against=plain)
+    found = plain.report(tmp_path / "b.html", against=opened)
+    first = ids(run)[0]
+    pixels = sum(own(run, record.id).size for record in opened.records)
+    assert found.differs == pytest.approx((own(run, first) != truth(0)).sum() / pixels)
+    assert found.only == (1, 0)
+    assert found.other_miou > found.miou
+
+
 def test_only_reviewed_masks_are_ground_truth_for_calibration(run, made):
     with pytest.raises(DataError, match="2 images with ground truth; calibrating needs at least 20"):
         examples(ws.open_dataset("voc", run, labels="none"), None, None)

@@ -530,8 +530,18 @@ class Run:
         place = None if folder is None else Path(folder)
         truth = self._truth(gt)
         if against is not None:
-            other = against.path if isinstance(against, Run) else Path(against)
-            return compare(self.path, other, page, folder=place, truth=truth, limit=limit, progress=progress)
+            other = against if isinstance(against, Run) else Run(Path(against), corrected=self.corrected)
+            return compare(
+                self.path,
+                other.path,
+                page,
+                folder=place,
+                truth=truth,
+                limit=limit,
+                corrected=self.corrected,
+                other_corrected=other.corrected,
+                progress=progress,
+            )
         return report(
             self.path,
             page,

@@ -20,7 +20,7 @@ from ...evaluation import metrics
 from ...evaluation.confusion import confusion_matrix, joint_histogram
 from ..finished import FinishedRun, open_run, truth_for
 from ..manifest import Record
-from ..run_folder import image_path, mask_path, run_orientation
+from ..run_folder import image_path, run_orientation
 from ..truth import own_truth
 from . import Place, Reported, made
 from .card import ERROR_COLOURS, RIGHT, UNDECIDED, WRONG, TruthOf, label_ious, read_map, read_truth
@@ -136,6 +136,8 @@ def compare(
     folder: Path | None = None,
     truth: Dataset | Path | None = None,
     limit: int | None = None,
+    corrected: bool = True,
+    other_corrected: bool = True,
     progress: Reporter | None = None,
 ) -> Compared:
     """Write a page about the differences of two runs, over the images that have a mask in both.
@@ -147,13 +149,15 @@ def compare(
         folder: write a folder instead; see ``report``.
         truth: ground truth for the IoU of both; that of toyland is drawn again and need not be given.
         limit: number of images to show; see ``report``.
+        corrected: use corrected masks of the first run, and leave out rejected images.
+        other_corrected: likewise for the second.
         progress: progress display.
 
     Raises:
         WsssError: no run, other classes or orientations, no image in common, none that can be shown, or a page that
             cannot be written.
     """
-    a, b = open_run(run), open_run(against)
+    a, b = open_run(run, corrected=corrected), open_run(against, corrected=other_corrected)
     _check(a, b)
     truth = own_truth(a) if truth is None else truth
     truth_of = None if truth is None else truth_for(a, truth)
@@ -194,7 +198,7 @@ def compare(
 
 def _check(a: FinishedRun, b: FinishedRun) -> None:
     """Raise RunFolderError if the label maps of two runs cannot be compared."""
-    if a.path.resolve() == b.path.resolve():
+    if a.path.resolve() == b.path.resolve() and (a.corrections is None) == (b.corrections is None):
         raise RunFolderError(f"{b.path}: is the same run; give another one to compare with")
     if a.names != b.names:
         here, there = (", ".join(run.names[1:9]) for run in (a, b))
@@ -228,8 +232,8 @@ def _common(a: FinishedRun, b: FinishedRun) -> tuple[Sequence[Record], tuple[lis
 def _difference(a: FinishedRun, b: FinishedRun, id: str, truth_of: TruthOf | None, side: int) -> Difference:
     """Read an image and both of its masks. Raises ImageError if one is invalid, or their sizes differ."""
     image = read_rgb(image_path(a.path, id, a.layout))
-    mask = read_map(mask_path(a.path, id, a.layout), image)
-    other = read_map(mask_path(b.path, id, b.layout), image)
+    mask = read_map(a.mask(id), image)
+    other = read_map(b.mask(id), image)
     classes = len(a.names)
     maps = {"mask": mask, "other": other}
     pictures = {
