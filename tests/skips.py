@@ -19,6 +19,7 @@ ALLOWED = [
     r"no weights of .* here; wsss-seed models pull ",
     r"no chromium; install one or set WSSS_SEED_CHROMIUM",
     r"WSSS_SEED_MMSEG_PYTHON does not name the Python",
+    r"WSSS_SEED_EDITORS names no folder with the environment \w+",
     r"the environment of .* has no \w+; ",
     # What the machine lacks or forbids; Linux is assumed.
     r"no GPU here",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .evaluation.metrics import Policy
     from .io.progress import Progress
     from .output.export import Exported
+    from .output.imports import Imported
     from .output.report import Reported
     from .output.sheet import Sheet
     from .run.calibrate import Calibration
@@ -647,16 +648,25 @@ class Run:
         val: Dataset | None = None,
         copy: bool = False,
         overwrite: bool = False,
+        worst: int | None = None,
+        classes: Sequence[str] = (),
+        note: str | None = None,
+        image_url_prefix: str | None = None,
         progress: Progress | None = None,
     ) -> Exported:
         """Write the masks with their images in the format of another tool.
 
         Args:
-            format: ``mmseg``, ``hf``, ``coco`` or ``yolo``.
+            format: ``mmseg``, ``hf``, ``coco``, ``yolo`` or ``yolo-semantic``, to train with; ``cvat``,
+                ``labelstudio``, ``labelme`` or ``fiftyone``, whose corrected masks ``import_masks`` brings back.
             out: the folder to write.
-            val: a dataset with ground truth that becomes the validation part.
+            val: a dataset with ground truth that becomes the validation part; not for editors.
             copy: copy images instead of linking to them.
             overwrite: replace an export.
+            worst: only this many images, the most doubtful first.
+            classes: only images whose mask has one of these classes.
+            note: only images with a note that contains this text.
+            image_url_prefix: what the URLs of images begin with in ``labelstudio``.
             progress: where to show progress.
         """
         from .output.export import export
@@ -669,6 +679,52 @@ class Run:
             copy=copy,
             overwrite=overwrite,
             corrected=self.corrected,
+            worst=worst,
+            classes=classes,
+            note=note,
+            image_url_prefix=image_url_prefix,
+            progress=progress,
+        )
+
+    def import_masks(
+        self,
+        format: str,
+        source: str | Path,
+        *,
+        by: str = "",
+        annotator: str | None = None,
+        empty: bool = False,
+        overwrite: bool = False,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> Imported:
+        """Record masks that somebody corrected in an editor as corrections of this run, from which they were exported.
+
+        Args:
+            format: ``cvat``, ``labelstudio``, ``labelme`` or ``fiftyone``.
+            source: the file that the editor wrote, or its folder.
+            by: who corrected the masks.
+            annotator: whose annotations to use in ``labelstudio``; by default the latest.
+            empty: take images without any annotation as background in ``cvat`` instead of leaving them as they are.
+            overwrite: import also where a mask was corrected here after the export.
+            dry_run: write nothing.
+            progress: where to show progress.
+
+        Raises:
+            DataError: a file that is damaged or of another run, label map or size; nothing is changed.
+            RunFolderError: the run is being written, or cannot be written.
+        """
+        from .output.imports import import_masks
+
+        return import_masks(
+            format,
+            self.path,
+            Path(source),
+            by=by,
+            annotator=annotator,
+            empty=empty,
+            overwrite=overwrite,
+            dry_run=dry_run,
             progress=progress,
         )
 

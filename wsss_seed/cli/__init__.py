@@ -23,6 +23,7 @@ from . import (
     export,
     fetch,
     generate,
+    import_masks,
     learn_prompts,
     merge,
     models,
@@ -71,6 +72,7 @@ app.command("train-seg", cls=Command)(train_seg.train_seg)
 app.command("predict", cls=Command)(predict.predict)
 app.command("evaluate", cls=Command)(evaluate.evaluate)
 app.command("export", cls=Command)(export.export)
+app.command("import", cls=Command)(import_masks.import_masks)
 app.command("report", cls=Command)(report.report)
 app.command("sheet", cls=Command)(sheet.sheet)
 app.command("explain", cls=Command)(explain.explain)

@@ -10,9 +10,14 @@ import typer
 from . import options, show
 from .summary import warn_of_corrections, warn_of_masks
 
+FORMAT = (
+    "To train with: mmseg, hf, coco, yolo (polygons) or yolo-semantic (index PNGs). To edit, with wsss-seed import to "
+    "bring the masks back: cvat, labelstudio, labelme or fiftyone."
+)
+
 
 def export(
-    format: Annotated[str, typer.Argument(metavar="mmseg|hf|coco|yolo", help="Format to export to.")],
+    format: Annotated[str, typer.Argument(metavar="FORMAT", help=FORMAT)],
     run: options.Run,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.", show_default=False)],
     val: Annotated[
@@ -24,12 +29,28 @@ def export(
     ] = None,
     copy: Annotated[bool, options.option("--copy", help="Copy images instead of linking to them.")] = False,
     overwrite: Annotated[bool, options.option("--overwrite", help="Replace an existing export.")] = False,
+    worst: Annotated[
+        int | None, options.option("--worst", help="Only the N most doubtful images, the worst first.", min=1)
+    ] = None,
+    class_: Annotated[
+        list[str] | None,
+        options.option("--class", help="Only images whose mask has this class; give it again for further classes."),
+    ] = None,
+    note: Annotated[str | None, options.option("--note", help="Only images with a note that contains TEXT.")] = None,
+    image_url_prefix: Annotated[
+        str | None,
+        options.option(
+            "--image-url-prefix",
+            help="labelstudio: what URLs of images begin with. Default: those of Label Studio's local files.",
+        ),
+    ] = None,
     original: options.Original = False,
     json: options.Json = False,
 ) -> None:
     """Write the finished masks of a run, with their images, in the format of another tool.
 
-    The images of the run become the training set. The output folder appears only once it is complete.
+    The images of the run become the training set, or with --worst, --class and --note some of them. The output folder
+    appears only once it is complete.
     """
     from ..api import open_run
     from ..errors import UsageError
@@ -47,7 +68,16 @@ def export(
     with interruptible():
         try:
             result = open_run(run, corrected=not original).export(
-                format, out, val=validation, copy=copy, overwrite=overwrite, progress=progress
+                format,
+                out,
+                val=validation,
+                copy=copy,
+                overwrite=overwrite,
+                worst=worst,
+                classes=class_ or (),
+                note=note,
+                image_url_prefix=image_url_prefix,
+                progress=progress,
             )
         except KeyboardInterrupt:
             show.error("interrupted; nothing was changed")

@@ -19,7 +19,7 @@ from . import verbosity
 
 _SECTIONS = {
     "Images": "--dataset --root --list --split --classes --labels --gt --limit --sample --orientation --pred "
-    "--original",
+    "--original --worst --class --note",
     "Drawn images": "--images --difficulty",
     "Validation": "--val --val-dataset --val-root --val-split --val-images --val-masks --val-count --val-difficulty",
     "Method": "--backend --task --preset --prompts --stage --seeds --recipe --network --encoder --encoder-weights "
@@ -27,7 +27,8 @@ _SECTIONS = {
     "Models and devices": "--models --clip --sam --detector --device --precision --compile --batch --workers --peers "
     "--offline",
     "Several machines": "--shard --engine --address --gpus-per-worker --cpus-per-worker --shards",
-    "Output": "--out --layout --overwrite --keep-evidence --cache --copy --voc-archive --competition --json",
+    "Output": "--out --layout --overwrite --keep-evidence --cache --copy --image-url-prefix --voc-archive "
+    "--competition --json",
 }
 """Section -> its options in order; all others, such as --seed and --help, are under General."""
 
@@ -47,6 +48,7 @@ EXAMPLES = {
     "predict": "wsss-seed predict segmenter photos --out predictions",
     "evaluate": "wsss-seed evaluate --pred seeds --gt annotated",
     "export": "wsss-seed export coco seeds exported",
+    "import": "wsss-seed import cvat seeds task.zip",
     "report": "wsss-seed report seeds --gt annotated",
     "sheet": "wsss-seed sheet seeds --sample 24",
     "explain": "wsss-seed explain seeds 2007_000032 --out why.png",

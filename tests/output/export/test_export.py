@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.output.odd_run import CLASSES, content, label_maps
+from tests.output.odd_run import CLASSES, NAMES, content, label_maps
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.voc import Voc
 from wsss_seed.errors import WsssError
-from wsss_seed.output.export import FORMATS, export
+from wsss_seed.output.export import EDITORS, FORMATS, export
+from wsss_seed.output.finished import open_run
+from wsss_seed.output.worst import chosen
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -101,11 +103,26 @@ def test_nothing_usable_is_an_error_and_leaves_nothing(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", [format for format in FORMATS if format not in EDITORS])
 def test_a_validation_part(run, tmp_path, format):
     result = export(format, run, tmp_path / "out", validation=Voc(run, CLASSES))
     assert result.images == {"train": len(label_maps()), "val": len(label_maps())}
     assert len(result.shared) == len(label_maps())
+
+
+@pytest.mark.parametrize("format", EDITORS)
+def test_editors_have_no_validation_part(run, tmp_path, format):
+    with pytest.raises(WsssError, match="no validation part"):
+        export(format, run, tmp_path / "out", validation=Voc(run, CLASSES))
+
+
+def test_some_images_are_exported(run, tmp_path):
+    result = export("mmseg", run, tmp_path / "out", classes=[NAMES[1]], worst=2)
+    assert result.images == {"train": 2}
+    listed = (tmp_path / "out" / "train.txt").read_text().splitlines()
+    assert listed == chosen(open_run(run), classes=[NAMES[1]], worst=2)
+    with pytest.raises(WsssError, match="for labelstudio only"):
+        export("mmseg", run, tmp_path / "new", image_url_prefix="http://x/")
 
 
 def test_a_validation_part_of_other_classes_is_refused(run, tmp_path):

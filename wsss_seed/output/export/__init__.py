@@ -1,20 +1,23 @@
 """Export of runs to the formats of other tools.
 
-``mmseg``, ``hf``, ``coco`` and ``yolo`` are modules with ``write(folder, run, parts)``, which writes the pictures of
-the parts to a folder, and ``USE``, the command or code that reads the folder.
+Each of ``FORMATS`` is a module with ``write(folder, run, parts)``, which writes the pictures of the parts to a folder,
+and ``USE``, the command or code that reads the folder. Masks that were corrected in one of ``EDITORS`` are brought back
+by ``output.imports``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...data.base import Dataset
-from ...errors import RunFolderError, unknown_name
+from ...errors import RunFolderError, UsageError, unknown_name
 from ..finished import FinishedRun, open_run
 from ..run_folder import image_path
+from ..worst import chosen
 from .folder import whole_folder
 from .parts import Entry, Part
 
@@ -26,7 +29,11 @@ FORMATS = {
     "hf": "an image folder with label maps for Hugging Face datasets",
     "coco": "COCO JSON with run-length masks, by region and by class",
     "yolo": "polygons and data.yaml as YOLO segmentation reads them",
+    "cvat": "images, labels and annotations for CVAT",
 }
+
+EDITORS = ("cvat",)
+"""Formats whose masks come back with ``import``; their files are named by tags, and they have one part."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,10 @@ def export(
     copy: bool = False,
     overwrite: bool = False,
     corrected: bool = True,
+    worst: int | None = None,
+    classes: Sequence[str] = (),
+    note: str | None = None,
+    image_url_prefix: str | None = None,
     progress: Reporter | None = None,
 ) -> Exported:
     """Export the finished images of a run as the training part of a dataset.
@@ -93,6 +104,8 @@ def export(
         copy: copy images instead of linking them.
         overwrite: replace an existing export.
         corrected: use corrected masks, and leave out rejected images.
+        worst, classes, note: which images; see ``worst.chosen``.
+        image_url_prefix: what the URLs of images begin with; for ``labelstudio``.
         progress: progress display.
 
     Raises:
@@ -100,17 +113,25 @@ def export(
     """
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
+    if validation is not None and format in EDITORS:
+        raise UsageError(f"`val`: {format} has no validation part; leave it out")
+    options = {}
+    if image_url_prefix is not None:
+        if format != "labelstudio":
+            raise UsageError("`image_url_prefix`: for labelstudio only; leave it out")
+        options["image_url_prefix"] = image_url_prefix
     source = open_run(run, corrected=corrected)
     if run.resolve() in (out.resolve(), *out.resolve().parents):
         raise RunFolderError(f"{out}: lies in the run folder; choose another folder")
-    parts = _parts(source, validation, copy, progress)
-    module = import_module(f".{format}", __name__)
+    ids = chosen(source, worst=worst, classes=classes, note=note)
+    parts = _parts(source, ids, validation, copy, progress)
+    module = import_module(f".{format.replace('-', '_')}", __name__)
     about: dict[str, Any] = {"format": format, "run": str(run.resolve()), "split": source.split}
     try:
         if progress is not None:
             progress.start(sum(len(part.entries) for part in parts), 0)
         with whole_folder(out, overwrite, about) as folder:
-            module.write(folder, source, parts)
+            module.write(folder, source, parts, **options)
             about["images"] = {part.name: len(part.done) for part in parts}
             for part in parts:
                 if not part.done:
@@ -136,10 +157,12 @@ def export(
     )
 
 
-def _parts(run: FinishedRun, validation: Dataset | None, copy: bool, progress: Reporter | None) -> list[Part]:
+def _parts(
+    run: FinishedRun, ids: Sequence[str], validation: Dataset | None, copy: bool, progress: Reporter | None
+) -> list[Part]:
     classes = len(run.names)
     path, layout = run.path, run.layout
-    train = [Entry(r.id, image_path(path, r.id, layout), run.mask(r.id)) for r in run.records]
+    train = [Entry(id, image_path(path, id, layout), run.mask(id)) for id in ids]
     parts = [Part("train", train, classes, copy, progress)]
     if validation is not None:
         if ("background", *validation.class_set.names) != run.names:

@@ -49,7 +49,7 @@ def write(folder: Path, run: FinishedRun, parts: Sequence[Part]) -> None:
             images.append({"id": number, "file_name": file, "width": width, "height": height})
             for found, masks in ((stuff, _classes(picture.labels)), (instances, _regions(picture.labels))):
                 for label, mask in masks:
-                    found.append(_annotation(len(found) + 1, number, ids[label], mask))
+                    found.append(annotation(len(found) + 1, number, ids[label], mask))
         about = {"description": f"{run.path.name}: pseudo-masks" if part.name == "train" else part.name}
         for kind, found, known in (("stuff", stuff, categories), ("instances", instances, categories[1:])):
             table = {"info": about, "images": images, "annotations": found, "categories": known}
@@ -81,7 +81,15 @@ def _regions(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
                 yield label, pieces == piece
 
 
-def _annotation(id: int, image: int, category: int, mask: np.ndarray) -> dict[str, Any]:
+def annotation(id: int, image: int, category: int, mask: np.ndarray) -> dict[str, Any]:
+    """An annotation with a run-length mask.
+
+    Args:
+        id: of the annotation.
+        image: id of the image.
+        category: id of the category.
+        mask: bool (H, W).
+    """
     from pycocotools import mask as rle
 
     code = rle.encode(np.asfortranarray(mask, np.uint8))
