@@ -30,9 +30,10 @@ FORMATS = {
     "coco": "COCO JSON with run-length masks, by region and by class",
     "yolo": "polygons and data.yaml as YOLO segmentation reads them",
     "cvat": "images, labels and annotations for CVAT",
+    "labelstudio": "tasks with brush masks as pre-annotations for Label Studio",
 }
 
-EDITORS = ("cvat",)
+EDITORS = ("cvat", "labelstudio")
 """Formats whose masks come back with ``import``; their files are named by tags, and they have one part."""
 
 

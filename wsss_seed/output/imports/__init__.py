@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 FORMATS = {
     "cvat": 'CVAT\'s "Segmentation mask 1.1" or "COCO 1.0"',
+    "labelstudio": "Label Studio's JSON",
 }
 
 
