@@ -96,6 +96,8 @@ def export(
     else:
         parts = ", ".join(f"{count} {name}" for name, count in result.images.items())
         show.result(f"{sum(result.images.values())} images exported ({parts})")
+        if result.remark:
+            show.result(result.remark)
         show.result(f"folder: {result.out}")
         show.result(f"use: {result.use}")
     raise typer.Exit(result.exit_status)

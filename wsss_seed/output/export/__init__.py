@@ -31,9 +31,10 @@ FORMATS = {
     "yolo": "polygons and data.yaml as YOLO segmentation reads them",
     "cvat": "images, labels and annotations for CVAT",
     "labelstudio": "tasks with brush masks as pre-annotations for Label Studio",
+    "labelme": "polygons for labelme",
 }
 
-EDITORS = ("cvat", "labelstudio")
+EDITORS = ("cvat", "labelstudio", "labelme")
 """Formats whose masks come back with ``import``; their files are named by tags, and they have one part."""
 
 
@@ -50,6 +51,7 @@ class Exported:
         failed: id and error of finished images that could not be exported.
         shared: ids that occur in both parts.
         use: how to read the folder.
+        remark: what the format loses of these masks; empty if nothing, or if it was not measured.
     """
 
     out: Path
@@ -60,6 +62,7 @@ class Exported:
     failed: tuple[tuple[str, str], ...]
     shared: tuple[str, ...]
     use: str
+    remark: str = ""
 
     @property
     def exit_status(self) -> int:
@@ -132,7 +135,7 @@ def export(
         if progress is not None:
             progress.start(sum(len(part.entries) for part in parts), 0)
         with whole_folder(out, overwrite, about) as folder:
-            module.write(folder, source, parts, **options)
+            remark = module.write(folder, source, parts, **options)
             about["images"] = {part.name: len(part.done) for part in parts}
             for part in parts:
                 if not part.done:
@@ -155,6 +158,7 @@ def export(
         failed=tuple(failure for part in parts for failure in part.failed),
         shared=tuple(sorted(set.intersection(*(set(part.done) for part in parts)))) if len(parts) > 1 else (),
         use=module.USE.format(out=out),
+        remark=remark or "",
     )
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 FORMATS = {
     "cvat": 'CVAT\'s "Segmentation mask 1.1" or "COCO 1.0"',
     "labelstudio": "Label Studio's JSON",
+    "labelme": "a folder of labelme's JSON files",
 }
 
 
