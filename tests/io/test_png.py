@@ -11,7 +11,7 @@ from PIL import Image
 
 from wsss_seed.data.classes import voc_palette
 from wsss_seed.data.images import read_labels
-from wsss_seed.io.png import write_confidence, write_mask, write_rgb
+from wsss_seed.io.png import write_confidence, write_grey, write_mask, write_rgb
 
 
 def chunks(path):
@@ -82,3 +82,11 @@ def test_confidence_and_image(tmp_path):
     pixels = np.random.default_rng(2).integers(0, 256, (9, 7, 3), dtype=np.uint8)
     write_rgb(tmp_path / "image.jpg", pixels)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "image.jpg")), pixels)
+
+
+def test_grey_values_are_stored_as_they_are(tmp_path):
+    values = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    write_grey(tmp_path / "g.png", values)
+    with Image.open(tmp_path / "g.png") as image:
+        assert image.mode == "L"
+        np.testing.assert_array_equal(np.array(image), values)

@@ -47,6 +47,11 @@ def write_confidence(path: Location, confidence: np.ndarray) -> None:
     write_bytes(path, _png(Image.fromarray(grey)))
 
 
+def write_grey(path: Location, values: np.ndarray) -> None:
+    """Write uint8 (H, W) as an 8-bit L PNG. Raises OSError."""
+    write_bytes(path, _png(Image.fromarray(values)))
+
+
 def write_rgb(path: Location, image: np.ndarray) -> None:
     """Write uint8 (H, W, 3) as a PNG, regardless of the suffix of ``path``. Raises OSError."""
     write_bytes(path, _png(Image.fromarray(image)))

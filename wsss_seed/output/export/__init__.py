@@ -29,6 +29,7 @@ FORMATS = {
     "hf": "an image folder with label maps for Hugging Face datasets",
     "coco": "COCO JSON with run-length masks, by region and by class",
     "yolo": "polygons and data.yaml as YOLO segmentation reads them",
+    "yolo-semantic": "index PNGs and data.yaml as YOLO's semantic segmentation reads them",
     "cvat": "images, labels and annotations for CVAT",
     "labelstudio": "tasks with brush masks as pre-annotations for Label Studio",
     "labelme": "polygons for labelme",

@@ -8,7 +8,7 @@
 
 and the same with ``val``. The format holds less than a label map:
 
-- There is no ignore label: pixels of 255 become background.
+- There is no ignore label: pixels of 255 become background. (There is one in ``yolo_semantic``.)
 - Each line is one outline. Every connected region has its own line, although it may be a part of an object or several
   objects. A hole is joined to the outline by a seam of zero width.
 - Coordinates are pixel centres, normalised by the size of the image. Filled at that size, outlines included, they
