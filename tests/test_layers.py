@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "wsss_seed"
 ROOMS = (
     "cli",
     "api",
+    "review",
     "run",
     "segmenter",
     "seeding",

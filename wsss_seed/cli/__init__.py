@@ -31,6 +31,7 @@ from . import (
     proposals,
     report,
     reseed,
+    review,
     settings,
     sheet,
     show,
@@ -74,6 +75,7 @@ app.command("evaluate", cls=Command)(evaluate.evaluate)
 app.command("export", cls=Command)(export.export)
 app.command("import", cls=Command)(import_masks.import_masks)
 app.command("report", cls=Command)(report.report)
+app.command("review", cls=Command)(review.review)
 app.command("sheet", cls=Command)(sheet.sheet)
 app.command("explain", cls=Command)(explain.explain)
 app.command("status", cls=Command)(status.status)

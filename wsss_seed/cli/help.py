@@ -50,6 +50,7 @@ EXAMPLES = {
     "export": "wsss-seed export coco seeds exported",
     "import": "wsss-seed import cvat seeds task.zip",
     "report": "wsss-seed report seeds --gt annotated",
+    "review": "wsss-seed review seeds",
     "sheet": "wsss-seed sheet seeds --sample 24",
     "explain": "wsss-seed explain seeds 2007_000032 --out why.png",
     "status": "wsss-seed status seeds --watch",

@@ -276,6 +276,7 @@ class CorrectionLog:
         self._palette, self._classes = palette, class_digest(names)
         self._path = run / CORRECTIONS / LOG
         self._held: dict[str, list[Correction]] = {}
+        self._order: list[str] = []
         self._read, self._lines = 0, 0
         self._thread = threading.RLock()
         for folder in (run / CORRECTIONS, run / CORRECTIONS / "Masks"):
@@ -298,7 +299,7 @@ class CorrectionLog:
             try:
                 with open(self._path, "rb") as file:
                     if file.seek(0, os.SEEK_END) < self._read:  # an older copy was put in its place
-                        self._held, self._read, self._lines = {}, 0, 0
+                        self._held, self._order, self._read, self._lines = {}, [], 0, 0
                     file.seek(self._read)
                     data = file.read()
             except OSError as error:
@@ -307,6 +308,7 @@ class CorrectionLog:
             lines = whole.splitlines()
             for correction in _decoded(self._path, lines, self._lines + 1, self._classes):
                 self._held.setdefault(correction.id, []).append(correction)
+                self._order.append(correction.id)
             self._read += len(whole)
             self._lines += len(lines)
 
@@ -314,6 +316,16 @@ class CorrectionLog:
         """The decisions about an image, first to last."""
         with self._thread:
             return tuple(self._held.get(id, ()))
+
+    def decided_since(self, count: int) -> tuple[int, frozenset[str]]:
+        """The number of decisions, and the ids of those after the first ``count``; all if there are fewer by now."""
+        with self._thread:
+            start = count if count <= len(self._order) else 0
+            return len(self._order), frozenset(self._order[start:])
+
+    def own_digest(self, id: str) -> str | None:
+        """SHA-256 of the run's own mask; None if there is none."""
+        return _digest(_own_mask(self.run, id, self.layout))
 
     def latest(self, id: str) -> Correction | None:
         """The last decision about an image; None without any."""
@@ -329,6 +341,7 @@ class CorrectionLog:
         verdict: Verdict,
         labels: np.ndarray | None = None,
         mask: str | None = None,
+        seen: str | None = None,
         what: str,
         by: str | None = None,
     ) -> Correction:
@@ -341,11 +354,13 @@ class CorrectionLog:
             labels: the corrected label map, uint8 (H, W).
             mask: instead, SHA-256 of a corrected label map of an earlier decision; with neither, the run's own mask
                 holds.
+            seen: SHA-256 of the run's mask that was looked at; None for whichever is there now.
             what: what was done, in words.
             by: who did it; None for whoever opened the log.
 
         Raises:
-            ConflictError: there is a newer decision; nothing is changed.
+            ConflictError: there is a newer decision, or the run's mask is not the one that was looked at; nothing is
+                changed.
             RunFolderError: the run has no mask of this id, or one of another size; labels that are not classes of the
                 run; or the folder cannot be written.
             DataError: the id is invalid.
@@ -354,6 +369,11 @@ class CorrectionLog:
         base = _digest(own)
         if base is None:
             raise RunFolderError(f"{id}: no mask of the run to correct ({own})")
+        if seen is not None and seen != base:
+            raise ConflictError(
+                f"{id}: the mask of the run was changed by another program in the meantime; nothing was changed",
+                self.latest(id),
+            )
         try:
             if labels is not None:
                 self._check(id, labels, own)

@@ -24,6 +24,7 @@ EXTRAS = {
     "parquet": Extra(("pyarrow",), "reads lists in parquet files"),
     "segmenter": Extra(("accelerate", "scipy", "segmentation_models_pytorch", "timm"), "for train-seg and predict"),
     "ray": Extra(("ray",), "for --engine ray"),
+    "review": Extra(("starlette", "uvicorn"), "for review"),
     "multi-gpu": Extra(("accelerate",), "for learn-prompts on several GPUs"),
 }
 

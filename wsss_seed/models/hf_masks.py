@@ -175,6 +175,31 @@ class HfMasks:
         yield from self._points.map(decode, prompts, chunk)
 
     @torch.inference_mode()
+    def decode_prompt(
+        self, embedding: HfEmbedding, points: np.ndarray, positive: np.ndarray, box: np.ndarray | None = None
+    ) -> BoxMasks:
+        """Masks of one object that several points, a box or both indicate; see ``Sam.decode_prompt``.
+
+        Args:
+            embedding: of the image.
+            points: float (n, 2) x y in pixels of the original image.
+            positive: bool (n,), whether a point is on the object; the others are beside it.
+            box: float (4,) x0 y0 x1 y1 in pixels of the original image.
+
+        Raises ValueError without points and box.
+        """
+        points, positive = np.asarray(points, float).reshape(-1, 2), np.asarray(positive, bool).reshape(-1)
+        if not len(points) and box is None:
+            raise ValueError("a prompt needs points or a box")
+        prompts: dict[str, Tensor] = {}
+        if len(points):
+            labels = torch.from_numpy(positive.astype(np.int64)).to(self.device)
+            prompts |= {"input_points": self._scaled(embedding, points)[None, None], "input_labels": labels[None, None]}
+        if box is not None:
+            prompts["input_boxes"] = self._scaled(embedding, np.asarray(box, float).reshape(2, 2)).reshape(1, 1, 4)
+        return self._decode(embedding.features, prompts, len(points) == 1 and box is None)
+
+    @torch.inference_mode()
     def upsampled_windows(self, embedding: HfEmbedding, low_res: Tensor, floor: float) -> Iterator[Window]:
         """Upsample mask logits (n, h, w) as ``logits`` does, but only where they can be above a floor; see
         ``upsample.upsampled_windows``."""

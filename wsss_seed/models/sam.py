@@ -170,6 +170,45 @@ class Sam:
         yield from self._points.map(decode, scaled, min(chunk, decode.batch_size))
 
     @torch.inference_mode()
+    def decode_prompt(
+        self, embedding: Embedding, points: np.ndarray, positive: np.ndarray, box: np.ndarray | None = None
+    ) -> BoxMasks:
+        """Masks of one object that several points, a box or both indicate, as SamPredictor decodes them together.
+
+        A single point can mean a sub-part, a part or the whole (M = 3, in this order); for anything else there is the
+        mask of the decoder's single-mask token (M = 1), as segment-anything recommends.
+
+        Args:
+            embedding: of the image.
+            points: float (n, 2) x y in pixels of the original image.
+            positive: bool (n,), whether a point is on the object; the others are beside it.
+            box: float (4,) x0 y0 x1 y1 in pixels of the original image.
+
+        Raises ValueError without points and box.
+        """
+        points, positive = np.asarray(points, float).reshape(-1, 2), np.asarray(positive, bool).reshape(-1)
+        if not len(points) and box is None:
+            raise ValueError("a prompt needs points or a box")
+        (h, w), (height, width) = embedding.input_size, embedding.original_size
+        scale = np.array([w / width, h / height])
+        coords = torch.from_numpy(points * scale).float().to(self.device)[None]
+        labels = torch.from_numpy(positive.astype(np.int64)).to(self.device)[None]
+        corners = None if box is None else np.asarray(box, float).reshape(1, 4) * np.tile(scale, 2)
+        sparse, dense = self.model.prompt_encoder(
+            points=(coords, labels) if len(points) else None,
+            boxes=None if corners is None else torch.from_numpy(corners).float().to(self.device),
+            masks=None,
+        )
+        low_res, iou = self.model.mask_decoder(
+            image_embeddings=embedding.features,
+            image_pe=self.model.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=len(points) == 1 and box is None,
+        )
+        return BoxMasks(low_res, iou)
+
+    @torch.inference_mode()
     def upsampled_windows(self, embedding: Embedding, low_res: torch.Tensor, floor: float) -> Iterator[Window]:
         """Upsample mask logits as ``logits`` does, but only where they can be above a floor; see
         ``upsample.upsampled_windows``.

@@ -114,7 +114,7 @@ def open_run(path: Path, *, corrected: bool = True) -> FinishedRun:
         about=about,
         split=list_name(path, about),
         names=names,
-        palette=_palette(mask_path(path, done[0], layout)),
+        palette=palette_of(mask_path(path, done[0], layout)),
         layout=layout,
         records=Mapped(len(done), lambda i: manifest[done[i]]),
         failed=tuple(failed),
@@ -160,7 +160,7 @@ def list_name(path: Location, about: Mapping[str, Any]) -> str:
     return str(named or (lists[0] if len(lists) == 1 else "all"))
 
 
-def _palette(mask: Path) -> tuple[tuple[int, int, int], ...]:
+def palette_of(mask: Path) -> tuple[tuple[int, int, int], ...]:
     """The palette of the class set, which a run stores only in its masks."""
     try:
         given = read_palette(mask)

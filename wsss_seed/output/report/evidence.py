@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ...data.classes import IGNORE
-from ..manifest import Record
+from ..manifest import Outline, Record
 
 SEEN = 0.2
 """CLIP's score from which a class without a mask may have been missed. Ours: of 90 such classes in 80 label-free masks
@@ -89,7 +89,7 @@ class Missed:
 
 
 def missed(
-    record: Record, clip: Mapping[str, float], names: Sequence[str], pixels: np.ndarray, truth: np.ndarray | None
+    record: Outline, clip: Mapping[str, float], names: Sequence[str], pixels: np.ndarray, truth: np.ndarray | None
 ) -> tuple[Missed, ...]:
     """The classes that a mask may have missed, those with most evidence first.
 
