@@ -95,6 +95,37 @@ def test_points_become_the_masks_of_the_own_processor(kind, own, ours):
     assert_same(picked, everything[0][chosen])
 
 
+PROMPTS = {
+    "point": ([[20.5, 30]], [True], None),
+    "points": ([[20.5, 30], [100, 60], [5, 5]], [True, True, False], None),
+    "box": ([], [], [10.5, 8, 90, 60.25]),
+    "box and points": ([[20.5, 30], [85, 10]], [True, False], [10.5, 8, 90, 60.25]),
+}
+
+
+@pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
+def test_prompts_of_one_object_become_the_mask_of_the_own_processor(kind, own, ours, prompt):
+    points, positive, box = prompt
+    image = picture()
+    given = {"input_points": [[points]], "input_labels": [[[int(p) for p in positive]]]} if points else {}
+    given |= {} if box is None else {"input_boxes": [[box]]}
+    low, iou, full = own_answer(own, image, len(points) == 1, **given)
+    embedding = ours.embed(image)
+    got = ours.decode_prompt(embedding, np.array(points), np.array(positive), None if box is None else np.array(box))
+    logits = ours.logits(embedding, got.low_res)
+    if kind == "sam_hq" and len(points) == 1:
+        logits, _ = by_iou(logits, got.iou)
+        got = by_iou(got.low_res, got.iou)
+    assert_same(got[0], low)
+    assert_same(got[1], iou)
+    assert_same(logits, full)
+
+
+def test_a_prompt_without_points_and_box_is_refused(ours):
+    with pytest.raises(ValueError, match="points or a box"):
+        ours.decode_prompt(ours.embed(picture()), np.zeros((0, 2)), np.zeros(0, bool))
+
+
 def test_levels_of_sam_hq_are_in_their_own_order():
     """transformers sorts them by predicted IoU; here each stays where the decoder's tokens have it."""
     model, processor = sam_hq()

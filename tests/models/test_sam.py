@@ -115,6 +115,43 @@ def test_equals_sam_predictor_for_a_single_numpy_box(sam):
     assert np.array_equal(iou[0].numpy(), want_iou)
 
 
+PROMPTS = {
+    "point": ([[20.5, 30]], [True], None),
+    "points": ([[20.5, 30], [100, 60], [5, 5]], [True, True, False], None),
+    "box": ([], [], [10.5, 8, 90, 60.25]),
+    "box and points": ([[20.5, 30], [85, 10]], [True, False], [10.5, 8, 90, 60.25]),
+    "box and point": ([[20.5, 30]], [True], [10.5, 8, 90, 60.25]),
+}
+
+
+@pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
+def test_prompts_of_one_object_equal_sam_predictor(sam, prompt):
+    points, positive, box = prompt
+    image = picture(70, 120)
+    predictor = SamPredictor(sam.model)
+    predictor.set_image(image)
+    alone = len(points) == 1 and box is None
+    want, want_iou, want_low = predictor.predict(
+        point_coords=np.array(points) if points else None,
+        point_labels=np.array(positive, int) if points else None,
+        box=None if box is None else np.array(box),
+        multimask_output=alone,
+    )
+    embedding = sam.embed(image)
+    low_res, iou = sam.decode_prompt(
+        embedding, np.array(points), np.array(positive), None if box is None else np.array(box)
+    )
+    assert low_res.shape == (1, 3 if alone else 1, 32, 32)
+    assert_same(low_res[0], torch.from_numpy(want_low))
+    assert_same(iou[0], torch.from_numpy(want_iou))
+    assert np.array_equal((sam.logits(embedding, low_res)[0] > 0).numpy(), want)
+
+
+def test_a_prompt_without_points_and_box_is_refused(sam):
+    with pytest.raises(ValueError, match="points or a box"):
+        sam.decode_prompt(sam.embed(picture(8, 8)), np.zeros((0, 2)), np.zeros(0, bool))
+
+
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (2, 3001)])
 def test_very_thin_images_keep_a_row(sam, size):
     """Their short side would round to nothing, at which SamPredictor fails."""

@@ -41,31 +41,26 @@ def review(
 
     if missing_modules("review"):
         raise UsageError(f"review needs an extra; install it with: {install_command('review')}")
-    from ..review.serve import is_loopback, open_browser, serve
+    from ..review.guard import is_loopback
+    from ..review.serve import ReviewServer, open_browser
 
-    def started(address: str) -> None:
-        show.result(f"review: {address}")
-        show.finish()
-        if not is_loopback(host):
-            show.warning(
-                "the connection is not encrypted; on a network you do not trust, listen on 127.0.0.1 and use ssh -L"
-            )
-        if no_browser or not open_browser(address):
-            show.message("open this address in a browser; Ctrl-C ends the review")
-        else:
-            show.message("Ctrl-C ends the review")
+    name = _user() if by is None else by
+    with ReviewServer(run, by=name, other=other, host=host, port=port, sam=sam, device=device) as server:
 
-    summary = serve(
-        run,
-        by=_user() if by is None else by,
-        other=other,
-        host=host,
-        port=port,
-        sam=sam,
-        device=device,
-        started=started,
-    )
-    show.result(summary)
+        def started() -> None:
+            show.result(f"review: {server.address}")
+            show.finish()
+            if not is_loopback(host):
+                show.warning(
+                    "the connection is not encrypted; on a network you do not trust, listen on 127.0.0.1 and use ssh -L"
+                )
+            if no_browser or not open_browser(server.address):
+                show.message("open this address in a browser; Ctrl-C ends the review")
+            else:
+                show.message("Ctrl-C ends the review")
+
+        server.run(started)
+        show.result(server.session.summary())
 
 
 def _user() -> str:

@@ -36,8 +36,9 @@ def thumbnail_key(session: Session, id: str) -> str:
 def thumbnail(session: Session, id: str) -> bytes:
     """The image under its mask as a small WebP picture, from the cache if it is there.
 
-    Raises ImageError if image or mask cannot be read, or their sizes differ.
+    Raises ImageError if image or mask cannot be read, or their sizes differ, and UsageError for an unknown id.
     """
+    session.entry(id)
     name = hashlib.sha256(id.encode("utf-8", "surrogatepass")).hexdigest()[:24]
     folder = session.run / CORRECTIONS / THUMBNAILS / name[:2]
     path = folder / f"{name}-{thumbnail_key(session, id)}.webp"

@@ -10,29 +10,20 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 import uvicorn
 
-from ..errors import UsageError, WsssError
+from ..errors import UsageError
 from ..io.signals import on_signal
-from .guard import Guard, is_loopback
+from .guard import Guard
 from .prompts import PromptedSam, load_sam, sam_name
 from .server import application
 from .session import Session
 
 
-def serve(
-    run: Path,
-    *,
-    by: str = "",
-    other: Path | None = None,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    sam: str | None = None,
-    device: str = "auto",
-    started: Callable[[str], None],
-) -> str:
-    """Serve the review of a run until Ctrl-C.
+class ReviewServer:
+    """The server of the review of a run. Use as a context manager.
 
     Args:
         run: the run folder.
@@ -42,38 +33,71 @@ def serve(
         port: port on which to listen; 0 for a free one.
         sam: SAM that segments by clicks; None for that of the run.
         device: device of SAM.
-        started: called with the address of the page once it can be opened.
 
-    Returns:
-        What was decided, in words.
+    Attributes:
+        session: the run under review.
+        address: of the page, with the token.
 
     Raises:
-        WsssError: not a run folder or one without masks, an address or port that cannot be used.
+        WsssError: not a run folder or one without masks, or an address or port that cannot be used.
     """
-    session = Session(run, by, other)
-    try:
-        with _listening(host, port) as listening:
-            token, port = secrets.token_urlsafe(24), listening.getsockname()[1]
-            name = sam_name(session.about, sam)
-            app = Guard(application(session, PromptedSam(lambda: load_sam(name, device)), name), token, host, port)
-            shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-            server = _Server(
-                uvicorn.Config(
-                    app,
-                    log_config=None,
-                    access_log=False,
-                    lifespan="off",
-                    ws="none",
-                    server_header=False,
-                    date_header=False,
-                    timeout_graceful_shutdown=2,
-                ),
-                lambda: started(f"http://{shown}:{port}/?token={token}"),
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        by: str = "",
+        other: Path | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        sam: str | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.session = Session(run, by, other)
+        try:
+            self._listening = _listening(host, port)
+        except BaseException:
+            self.session.close()
+            raise
+        token, port = secrets.token_urlsafe(24), self._listening.getsockname()[1]
+        name = sam_name(self.session.about, sam)
+        app = application(self.session, PromptedSam(lambda: load_sam(name, device)), name)
+        self._server = _Server(
+            uvicorn.Config(
+                Guard(app, token, host, port),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                server_header=False,
+                date_header=False,
+                timeout_graceful_shutdown=2,
             )
-            server.run(sockets=[listening])
-        return session.summary()
-    finally:
-        session.close()
+        )
+        shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        self.address = f"http://{shown}:{port}/?token={token}"
+
+    def run(self, started: Callable[[], None] = lambda: None) -> None:
+        """Serve until Ctrl-C or ``stop``; ``started`` is called once the page can be opened."""
+        self._server.started_serving = started
+        self._server.run(sockets=[self._listening])
+
+    def stop(self) -> None:
+        """End ``run``, which another thread is in."""
+        self._server.should_exit = True
+
+    def close(self) -> None:
+        """Release the port and the log of decisions."""
+        self._listening.close()
+        self.session.close()
+
+    def __enter__(self) -> ReviewServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 class _Server(uvicorn.Server):
@@ -82,13 +106,11 @@ class _Server(uvicorn.Server):
     uvicorn's own handler raises the signal again at the end, which would count as a second Ctrl-C.
     """
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._report = started
+    started_serving: Callable[[], None]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._report()
+        self.started_serving()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -106,19 +128,17 @@ def _listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise UsageError(f"`host` {host}: no address of this machine ({error.strerror or error})") from None
     try:
-        if sys.platform != "win32":
+        if sys.platform != "win32":  # where it would allow two servers on a port
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(128)
     except OSError as error:
         listening.close()
-        raise _unusable(host, port, error) from None
+        reason = error.strerror or str(error)
+        raise UsageError(
+            f"`port` {port} of {host}: cannot be used ({reason}); give another, or 0 for a free one"
+        ) from None
     return listening
-
-
-def _unusable(host: str, port: int, error: OSError) -> WsssError:
-    reason = error.strerror or str(error)
-    return UsageError(f"`port` {port} of {host}: cannot be used ({reason}); give another, or 0 for a free one")
 
 
 def open_browser(address: str) -> bool:
@@ -129,6 +149,3 @@ def open_browser(address: str) -> bool:
         return webbrowser.open(address)
     except webbrowser.Error:
         return False
-
-
-__all__ = ["is_loopback", "open_browser", "serve"]

@@ -37,8 +37,9 @@ export class Editor {
     this.use("hand");
     this.resize(12);
     field("opacity").value = 50;
-    field("outlines").checked = true;
-    field("boxes").checked = true;
+    field("outlines").checked = field("boxes").checked = true;
+    field("confidence").checked = field("dropped").checked = false; // browsers keep them over a reload
+    this.look();
     field("copy-all").hidden = !run.other;
     document.querySelector("[data-tool=copy]").hidden = !run.other;
   }
@@ -746,7 +747,6 @@ export class Editor {
       },
       { passive: false },
     );
-    this.look();
   }
 
   async saveNow() {
