@@ -7,14 +7,10 @@ from tests.output.odd_run import NAMES, NOISE, label_maps
 from wsss_seed.data.corrections import CorrectionLog
 from wsss_seed.errors import RunFolderError, UsageError
 from wsss_seed.output.finished import open_run
-from wsss_seed.output.manifest import Record
+from wsss_seed.output.manifest import Outline
 from wsss_seed.output.worst import chosen, doubt
 
 CLASSES = ("background", "cat", "dog")
-
-
-def record(**values):
-    return Record(id="x", status="ok", **values)
 
 
 def test_all_images_in_their_order_by_default(run):
@@ -45,14 +41,22 @@ def test_the_worst_come_first_and_reviewed_ones_last(run):
     assert chosen(open_run(run), worst=8) == [*[id for id in order if id not in ("void", NOISE)], "void"]
 
 
-def test_doubt_is_ignored_pixels_or_classes_that_may_be_missed():
-    assert doubt(record(pixels={"cat": 5}, scores={"cat": 0.75}, ignore=0.125), CLASSES) == (
-        0.125,
-        0.25,
-    )
-    assert doubt(record(pixels={"background": 5}, labels=("cat", "dog")), CLASSES) == (2.0, 0.0)
-    assert doubt(record(pixels={"cat": 5}, scores={"cat": 0.9, "dog": 0.5}), CLASSES)[0] == 0.5
-    assert doubt(record(pixels={"cat": 5}, scores={"cat": None, "dog": 0.1}), CLASSES) == (0.0, 0.0)
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({"pixels": {"cat": 5}, "scores": {"cat": 0.75}, "ignore": 0.125}, 0.375),
+        ({"pixels": {"cat": 5, "dog": 5}, "scores": {"cat": 0.9, "dog": 0.4}}, 0.6),
+        ({"pixels": {"cat": 5}, "scores": {"cat": 0.9, "dog": 0.1}}, 0.1),  # too low to be missed
+        ({"pixels": {"cat": 5}, "scores": {"cat": 0.9, "dog": 0.5}}, 0.6),
+        ({"pixels": {"cat": 5}, "scores": {"cat": 0.9}, "labels": ("cat", "dog")}, 1.1),  # a given class is missed
+        ({"pixels": {"cat": 5}, "scores": {"cat": 0.9, "dog": 0.1}, "present": ("cat", "dog")}, 0.2),
+        ({"pixels": {"background": 5}, "labels": ("cat", "dog")}, 2.0),
+        ({"pixels": {"cat": 5}, "scores": {"cat": None}}, 0.0),
+        ({"pixels": {"background": 5}}, 0.0),
+    ],
+)
+def test_doubt_is_the_sum_of_three_terms(values, wanted):
+    assert doubt(Outline("x", "ok", **values), CLASSES) == pytest.approx(wanted)
 
 
 def test_what_cannot_be_chosen(run):

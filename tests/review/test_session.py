@@ -1,32 +1,12 @@
 """The list of images, and what people decided about them."""
 
-import numpy as np
 import pytest
 
 from tests.review.running import PETS, pets
 from wsss_seed.data.corrections import ConflictError
 from wsss_seed.errors import RunFolderError, UsageError
-from wsss_seed.output.manifest import Outline
 from wsss_seed.output.run_folder import RunFolder
-from wsss_seed.review.session import Query, Session, Standing, doubt
-
-NAMES = ("background", "cat", "dog")
-
-
-@pytest.mark.parametrize(
-    ("record", "pixels", "wanted"),
-    [
-        ({"ignore": 0.25, "scores": {"cat": 0.9}}, [10, 10, 0], 0.25),
-        ({"ignore": 0.05, "scores": {"cat": 0.9, "dog": 0.4}}, [10, 10, 5], 0.6),
-        ({"ignore": 0.05, "scores": {"cat": 0.9, "dog": 0.4}}, [10, 10, 0], 0.1),  # a class without pixels
-        ({"labels": ("cat", "dog"), "scores": {"cat": 0.9}}, [10, 10, 0], 1.0),  # a given one is missed
-        ({"present": ("cat", "dog"), "scores": {"cat": 0.9, "dog": 0.3}}, [10, 10, 0], 0.3),
-        ({"scores": {"cat": None}}, [10, 10, 0], 0.0),
-        ({}, [10, 0, 0], 0.0),
-    ],
-)
-def test_doubt(record, pixels, wanted):
-    assert doubt(Outline("a", "ok", **record), NAMES, np.array(pixels)) == pytest.approx(wanted)
+from wsss_seed.review.session import Query, Session, Standing
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from ..output.finished import palette_of
 from ..output.manifest import Manifest, Outline, Record, manifest_files
 from ..output.report.evidence import missed
 from ..output.run_folder import confidence_path, existing_run, fingerprint, image_path, mask_path
+from ..output.worst import doubt
 from ..run.explain import evidence_of
 
 Order = Literal["doubt", "ignore", "run", "id"]
@@ -38,7 +39,7 @@ class Entry:
 
     Attributes:
         id: of the image.
-        doubt: 0..1, how much suggests that the mask is wrong; see ``doubt``.
+        doubt: how much suggests that the mask is wrong; see ``output.worst.doubt``.
         ignore: share of ignored pixels.
         classes: labels with a pixel in the run's own mask.
         notes: notes of the run about the image.
@@ -406,32 +407,13 @@ class _Other:
         return labels
 
 
-def doubt(outline: Outline, names: Sequence[str], pixels: np.ndarray) -> float:
-    """How much suggests that a mask is wrong, 0..1, from the record alone, so that a list of any length opens at once.
-
-    The largest of three (ours): the share of ignored pixels; what suggests classes that may have been missed; and 1
-    minus the lowest score among the classes in the mask. The report's uncertainty is the mean over all confidence maps,
-    which the record does not have.
-
-    Args:
-        outline: the record without its evidence.
-        names: names by label, background first.
-        pixels: int (K + 1,) pixels of the mask by label.
-    """
-    absent = sum(m.score for m in missed(outline, {}, names, pixels, None))
-    scores = [outline.scores.get(name) for name, count in zip(names[1:], pixels[1:], strict=True) if count]
-    weakest = min((score for score in scores if score is not None), default=1.0)
-    return float(min(1.0, max(outline.ignore or 0.0, absent, 1.0 - weakest, 0.0)))
-
-
 def _entry(outline: Outline, label_of: Mapping[str, int], names: Sequence[str]) -> Entry:
     if outline.status != "ok":
         return Entry(outline.id, 0.0, 0.0, (), outline.notes, outline.error or "failed")
-    pixels = np.array([outline.pixels.get(name, 0) for name in names])
     present = tuple(sorted(label_of[name] for name, count in outline.pixels.items() if count and name in label_of))
     ignore = outline.ignore or 0.0
     classes = (*present, IGNORE) if ignore else present
-    return Entry(outline.id, doubt(outline, names, pixels), ignore, classes, outline.notes, "")
+    return Entry(outline.id, doubt(outline, names), ignore, classes, outline.notes, "")
 
 
 def _decision(correction: Correction) -> dict[str, Any]:

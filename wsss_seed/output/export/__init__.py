@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from ...data.base import Dataset
 from ...errors import RunFolderError, UsageError, unknown_name
 from ..finished import FinishedRun, open_run
+from ..folder import whole_folder
 from ..run_folder import image_path
 from ..worst import chosen
-from .folder import whole_folder
 from .parts import Entry, Part
 
 if TYPE_CHECKING:

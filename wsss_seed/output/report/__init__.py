@@ -14,8 +14,8 @@ from ...errors import ImageError, RunFolderError, UsageError
 from ...io.files import write_text
 from ...io.prefetch import prefetch_map
 from ...io.text import read_json
-from ..export.folder import MARKER, whole_folder
 from ..finished import open_run, truth_for
+from ..folder import MARKER, whole_folder
 from ..manifest import Record
 from ..truth import own_truth
 from .card import Card, make_card

@@ -11,7 +11,7 @@ import pytest
 from tests.output.odd_run import content, label_maps
 from wsss_seed.errors import WsssError
 from wsss_seed.output.export import export
-from wsss_seed.output.export.folder import whole_folder
+from wsss_seed.output.folder import whole_folder
 
 
 def test_a_full_disk_leaves_the_former_export(run, tmp_path, monkeypatch):

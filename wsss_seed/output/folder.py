@@ -25,11 +25,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ... import __version__
-from ...errors import RunFolderError
-from ...io.files import write_json
-from ...io.lock import FolderLock
-from ...io.text import read_json
+from .. import __version__
+from ..errors import RunFolderError
+from ..io.files import write_json
+from ..io.lock import FolderLock
+from ..io.text import read_json
 
 MARKER = "export.json"
 
