@@ -20,6 +20,7 @@ from ..io.prefetch import prefetch_map
 from ..io.progress import Reporter
 from ..io.source import Source, location
 from ..io.stamp import Stamp
+from .dataset_card import read_card, write_card
 from .manifest import MANIFEST, Manifest, Record
 from .run_folder import (
     confidence_path,
@@ -114,6 +115,9 @@ def fetch(run: Source, folder: Path, progress: Reporter | None = None) -> Fetche
         for name in (CLASSES, *(f"{LISTS}/Segmentation/{name}" for name in names_in(run / LISTS / "Segmentation"))):
             write_bytes(folder / name, (run / name).read_bytes())
         write_json(folder / RUN, about)
+        card = read_card(run)
+        if card is not None:
+            write_card(folder, card)
     except OSError as error:
         raise write_error(folder, error) from error
     finally:

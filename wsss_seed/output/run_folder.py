@@ -9,6 +9,7 @@
     OUT/classes.txt                           one name per line, background first
     OUT/manifest.jsonl                        one line per image
     OUT/run.json                              settings, versions, totals
+    OUT/README.md                             card: how the masks were made, and what they are not for
     OUT/ModelOutputs/<id>.st                  outputs of the models, if they were to be kept
     OUT/Corrections/                          decisions and corrected masks of people; see ``data.corrections``
     OUT/text_features.st                      CLIP's text features, likewise
@@ -66,6 +67,7 @@ from ..io.files import (
 from ..io.png import mask_bytes, write_confidence, write_rgb
 from ..io.source import Location, SomeLocation, Source
 from ..io.stamp import Stamp
+from .dataset_card import README, is_ours, read_card, run_card, write_card
 from .leases import Leases, Worker, read_about
 from .manifest import (
     MANIFEST,
@@ -335,6 +337,8 @@ class RunFolder:
                 remove_tree(self.path / name)
         for name in (CLASSES, TEXTS):
             (self.path / name).unlink(missing_ok=True)
+        if is_ours(read_card(self.path) or ""):
+            (self.path / README).unlink()
         for entry in (self.path / WORK).iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 remove_tree(entry)
@@ -475,6 +479,7 @@ class RunFolder:
             for file in manifest_files(self.path):
                 if file.name != MANIFEST:
                     file.unlink()
+            self._write_card(about)
             clean(self._worker)
             return
         write_json(self.path / RUN, about | {"finished": None})  # until all files below are written
@@ -496,7 +501,12 @@ class RunFolder:
         write_lines(list_file, (f"{file_name(id, self.layout)}\n".encode() for id in done))
         now = {"finished": _now(), "totals": totals.to_json() | {"images": images}}
         write_json(self.path / RUN, about | now)
+        self._write_card(about | now)
         clean(self._worker, everything=left == 0)
+
+    def _write_card(self, about: Mapping[str, Any]) -> None:
+        name = (self.path.absolute() if isinstance(self.path, Path) else self.path).name
+        write_card(self.path, run_card(name, about, self.class_set.names))
 
     def _merged(self, about: Mapping[str, Any], images: int) -> bool:
         """Whether the manifest has all records of a run of this number of images, and need not be written again."""

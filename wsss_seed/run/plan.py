@@ -20,7 +20,7 @@ from ..io.source import Location, Source
 from ..models.zoo import ModelSet, model_sets, versions
 from ..output.identity import identity, labels_digest
 from ..output.run_folder import read_run
-from ..seeding.backends import BackendRequest, build_seeder
+from ..seeding.backends import BackendRequest, build_seeder, changed_settings
 from ..types import Seeder
 from .engines import share
 from .generate import RunResult, generate
@@ -335,6 +335,7 @@ def run_part(plan: RunPlan, part: tuple[int, int], token: str, device: str, prog
             "class_set": data.class_set.name,
             "labels": {"source": data.labels_source, "sha256": labels_digest(data)},
             "weights": models.weights(),
+            "changed": changed_settings(plan.backend, seeder.settings),
         },
         limit=plan.limit,
         sample=plan.sample,

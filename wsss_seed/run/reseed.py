@@ -22,7 +22,7 @@ from ..models.zoo import usable_device, versions
 from ..output.finished import FinishedRun, open_run
 from ..output.identity import class_set_from_content
 from ..output.run_folder import OUTPUTS, image_path, outputs_path, texts_path
-from ..seeding.backends import BackendRequest, build_seeder
+from ..seeding.backends import BackendRequest, build_seeder, changed_settings
 from ..seeding.detection.replay import check_replayable
 from .generate import RunResult, generate
 from .model_outputs import ReplayingSeeder
@@ -133,6 +133,7 @@ def reseed(
             "device": device,
             "command": command,
             "reseeded_from": str(run),
+            "changed": changed_settings(backend, seeder.settings),
         },
         orientation=known.orientation,
         layout=former.layout,

@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from ..config import flatten
 from ..data.classes import ClassSet
 from ..errors import UsageError, unknown_name
 from ..types import Seeder
@@ -74,6 +75,21 @@ def settings_class(name: str) -> type:
     if not isinstance(found, type):
         raise UsageError(f"backend '{name}' does not describe its settings; see the documentation of its package")
     return found
+
+
+def changed_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The effective settings of a seeder that differ from the defaults of its backend; None if it does not describe
+    them.
+
+    Args:
+        name: name of the backend.
+        settings: dotted key -> value.
+    """
+    try:
+        defaults = flatten(settings_class(name)())
+    except (UsageError, TypeError):  # settings without defaults
+        return None
+    return {key: value for key, value in settings.items() if key not in defaults or defaults[key] != value}
 
 
 def _load(name: str) -> Callable[..., Seeder]:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...data.base import Dataset
 from ...errors import RunFolderError, UsageError, unknown_name
+from ...io.files import write_text
+from ..dataset_card import README, export_card, hub_card, is_ours, read_card
 from ..finished import FinishedRun, open_run
 from ..folder import whole_folder
 from ..run_folder import image_path
@@ -37,6 +39,10 @@ FORMATS = {
 
 EDITORS = ("cvat", "labelstudio", "labelme")
 """Formats whose masks come back with ``import``; their files are named by tags, and they have one part."""
+
+
+ON_HUB = ("hf",)
+"""Formats whose card has the metadata of the Hugging Face Hub."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,8 @@ def export(
 ) -> Exported:
     """Export the finished images of a run as the training part of a dataset.
 
-    The folder is replaced once the export is complete; until then, and after a failure, it is unchanged.
+    The folder is replaced once the export is complete; until then, and after a failure, it is unchanged. Its README.md
+    is the card of the masks; one that was edited stays.
 
     Args:
         format: one of ``FORMATS``.
@@ -138,6 +145,11 @@ def export(
         with whole_folder(out, overwrite, about) as folder:
             remark = module.write(folder, source, parts, **options)
             about["images"] = {part.name: len(part.done) for part in parts}
+            card = export_card(run.resolve().name, source.about, source.names[1:], about["images"])
+            if format in ON_HUB:
+                card = hub_card(card, run.resolve().name, sum(about["images"].values()))
+            former = read_card(out) if overwrite else None
+            write_text(folder / README, card if former is None or is_ours(former) else former)
             for part in parts:
                 if not part.done:
                     raise RunFolderError(f"{part.failed[0][1]} (none of {len(part.failed)} images can be exported)")

@@ -7,6 +7,7 @@
     OUT/train/metadata.jsonl        file_name, label_file_name and id of each image
     OUT/validation/...              the validation part
     OUT/id2label.json               {"0": "background", "1": ...}; 255 (ignore) has no entry
+    OUT/README.md                   the card, with the metadata of the Hub
 
 ``datasets.load_dataset("imagefolder", data_dir=OUT)`` has the columns image, label and id. Folders in ids become part
 of the file name, because a folder named ``test`` would be read as a split.
