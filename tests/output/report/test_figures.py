@@ -60,4 +60,4 @@ def test_a_class_with_boxes_but_no_pixels_keeps_its_row(run):
     assert page.data["details"]["5"]["reasons"] == [["too small", 1]]
     assert page.data["details"]["5"]["mean_share"] is None
     assert "6" not in page.data["details"]
-    assert "1 class without pixels" in page.texts
+    assert "1 class without pixels or boxes" in page.texts

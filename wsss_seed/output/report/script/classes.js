@@ -4,6 +4,7 @@
 const table = field("class-table");
 const rows = [...table.tBodies[0].rows];
 const MANY = 25; // rows from which the table has a search of its own
+const RIVALS = 12; // competing classes in the details of a class; the list of pairs has all
 const headings = [...table.tHead.rows[0].cells].filter((cell) => cell.dataset.key);
 
 function startClasses() {
@@ -74,14 +75,15 @@ function detailRow(label) {
     cell.append(reasons);
   }
   if (found.rivals.length) {
-    const rivals = found.rivals.flatMap(([rival, images]) => {
+    const rivals = found.rivals.slice(0, RIVALS).flatMap(([rival, images]) => {
       const pair = [Number(label), rival].sort((a, b) => a - b).join("-");
       const press = button("class", `${nameOf(rival)} in ${images} ${images === 1 ? "image" : "images"}`);
       press.dataset.pair = pair;
       press.addEventListener("click", () => showImages({ class: "", show: "", pair }));
       return [press, ", "];
     });
-    line("competes for one place with ", ...rivals.slice(0, -1));
+    const more = found.rivals.length - RIVALS;
+    line("competes for one place with ", ...rivals.slice(0, -1), more > 0 ? ` and ${more} more` : "");
   }
   row.append(cell);
   return row;
