@@ -670,6 +670,7 @@ class Run:
             progress: where to show progress.
         """
         from .output.export import export
+        from .run.explain import evidence_of
 
         return export(
             format,
@@ -683,6 +684,7 @@ class Run:
             classes=classes,
             note=note,
             image_url_prefix=image_url_prefix,
+            evidence_of=evidence_of(self.path),
             progress=progress,
         )
 

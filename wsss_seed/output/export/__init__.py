@@ -19,6 +19,7 @@ from ...io.files import write_text
 from ..dataset_card import README, export_card, hub_card, is_ours, read_card
 from ..finished import FinishedRun, open_run
 from ..folder import whole_folder
+from ..report.evidence import EvidenceOf, no_evidence
 from ..run_folder import image_path
 from ..worst import chosen
 from .parts import Entry, Part
@@ -35,9 +36,10 @@ FORMATS = {
     "cvat": "images, labels and annotations for CVAT",
     "labelstudio": "tasks with brush masks as pre-annotations for Label Studio",
     "labelme": "polygons for labelme",
+    "fiftyone": "a dataset with masks, confidence, scores and boxes for FiftyOne",
 }
 
-EDITORS = ("cvat", "labelstudio", "labelme")
+EDITORS = ("cvat", "labelstudio", "labelme", "fiftyone")
 """Formats whose masks come back with ``import``; their files are named by tags, and they have one part."""
 
 
@@ -101,6 +103,7 @@ def export(
     classes: Sequence[str] = (),
     note: str | None = None,
     image_url_prefix: str | None = None,
+    evidence_of: EvidenceOf = no_evidence,
     progress: Reporter | None = None,
 ) -> Exported:
     """Export the finished images of a run as the training part of a dataset.
@@ -118,6 +121,7 @@ def export(
         corrected: use corrected masks, and leave out rejected images.
         worst, classes, note: which images; see ``worst.chosen``.
         image_url_prefix: what the URLs of images begin with; for ``labelstudio``.
+        evidence_of: for the boxes of an image; for ``fiftyone``.
         progress: progress display.
 
     Raises:
@@ -127,7 +131,7 @@ def export(
         raise unknown_name("format", format, FORMATS)
     if validation is not None and format in EDITORS:
         raise UsageError(f"`val`: {format} has no validation part; leave it out")
-    options = {}
+    options: dict[str, Any] = {"evidence_of": evidence_of} if format == "fiftyone" else {}
     if image_url_prefix is not None:
         if format != "labelstudio":
             raise UsageError("`image_url_prefix`: for labelstudio only; leave it out")

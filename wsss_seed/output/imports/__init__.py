@@ -36,6 +36,7 @@ FORMATS = {
     "cvat": 'CVAT\'s "Segmentation mask 1.1" or "COCO 1.0"',
     "labelstudio": "Label Studio's JSON",
     "labelme": "a folder of labelme's JSON files",
+    "fiftyone": "a FiftyOneDataset or ImageSegmentationDirectory of FiftyOne",
 }
 
 
