@@ -58,7 +58,7 @@ export class Editor {
     const ticket = ++this.loading;
     this.wanted = id;
     this.clear();
-    field("image-title").textContent = id;
+    this.describe();
     this.say("loading ...");
     try {
       const detail = await get("/api/image", { id });
@@ -176,11 +176,11 @@ export class Editor {
       items.push(item);
     };
     const last = history.length - 1;
+    if (this.detail && !this.detail.error) entry("as generated", "", "open", null, !history.length);
     history.forEach((decision, k) => {
       const when = new Date(1000 * decision.at).toLocaleString();
       entry(decision.what || decision.verdict, [decision.by, when].filter(Boolean).join(", "), decision.verdict, decision.mask, k === last);
     });
-    if (this.detail && !this.detail.error) entry("as generated", "", "open", null, !history.length);
     field("history").replaceChildren(...items.reverse());
   }
 
@@ -589,8 +589,8 @@ export class Editor {
 
   // Save the mask if it was changed, and a verdict. Returns whether that succeeded.
   async save(verdict = null) {
+    while (this.saving) await this.saving;
     if (!this.labels) return false;
-    if (this.saving) return this.saving;
     this.saving = this.send(verdict).finally(() => (this.saving = null));
     return this.saving;
   }
@@ -653,7 +653,7 @@ export class Editor {
   }
 
   async restore(verdict, mask, what) {
-    if (!(await this.leave())) return;
+    if (!(await this.leave()) || !this.detail) return;
     const decision = {
       id: this.wanted, revision: this.detail.revision, base: this.detail.base, verdict, mask, labels: null,
       size: null, what: "restored: " + what.replace(/^restored: /, ""), by: this.moves.by(),
@@ -663,7 +663,7 @@ export class Editor {
 
   // Save before another image is shown. Returns whether the editor may be left.
   async leave() {
-    if (this.saving) await this.saving;
+    while (this.saving) await this.saving;
     if (!this.dirty) return true;
     const saved = await this.save();
     if (saved) notify("saved: " + this.wanted);
@@ -672,6 +672,8 @@ export class Editor {
 
   async judge(verdict) {
     const id = this.wanted;
+    while (this.saving) await this.saving;
+    if (id !== this.wanted) return; // the next image is on its way, and this verdict was not about it
     if (!(await this.save(verdict))) return;
     if (verdict !== "open" && id === this.wanted) this.moves.step(1);
   }

@@ -11,6 +11,9 @@ const EVERY = 3000; // milliseconds between questions about the decisions of oth
 let grid, editor;
 let own = []; // decisions of this window that can be taken back: { id, verdict, mask, revision }
 let showing = ""; // the image that is open; empty for the list
+let queue = Promise.resolve(); // decisions in the list, one after the other
+
+const inOrder = (act) => (queue = queue.then(act, act));
 
 // The token is in a cookie now.
 if (new URLSearchParams(location.search).has("token")) history.replaceState(null, "", "/" + location.hash);
@@ -102,7 +105,9 @@ function decided(detail, before) {
 }
 
 // The verdict of an image in the list.
-async function decide(id, verdict) {
+const decide = (id, verdict) => inOrder(() => decideNow(id, verdict));
+
+async function decideNow(id, verdict) {
   try {
     const detail = await get("/api/image", { id });
     if (detail.error) return notify(detail.error, true);
@@ -116,7 +121,10 @@ async function decide(id, verdict) {
 }
 
 // Take back the last decision of this window, unless somebody else has decided since.
-async function undoDecision() {
+const undoDecision = () => inOrder(undoNow);
+
+async function undoNow() {
+  if (editor.saving) await editor.saving;
   const last = own.pop();
   if (!last) return notify("nothing to undo");
   try {
