@@ -109,7 +109,7 @@ def _fields(record: Record, names: Sequence[str], evidence_of: EvidenceOf, width
     return {
         "scores": {"_cls": "Classifications", "classifications": scores},
         "boxes": {"_cls": "Detections", "detections": boxes},
-        "doubt": doubt(record, names)[0],
+        "doubt": round(doubt(record, names), 6),
         "ignored": record.ignore,
         "notes": list(record.notes),
     }
