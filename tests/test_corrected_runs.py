@@ -163,6 +163,22 @@ def test_what_a_review_changed(run, tmp_path):
     assert found.other_miou > found.miou
 
 
+def test_cards_have_the_figures_of_the_masks_they_are_about(run, tmp_path):
+    opened = ws.open_run(run)
+    assert "None: no comparison with ground truth" in (run / "README.md").read_text()
+    found = opened.evaluate()
+    figure = f"mIoU {100 * found.miou:.1f} % over {IMAGES - 1} images of toyland test"
+    opened.export("coco", tmp_path / "out")
+    for card in ((run / "README.md").read_text(), (tmp_path / "out/README.md").read_text()):
+        assert f"Masks of the run with the corrections of a review: {figure}" in card
+    assert "in images: 2 accepted, 1 with a corrected mask, 1 rejected" in (tmp_path / "out/README.md").read_text()
+    ws.open_run(run, corrected=False).evaluate()
+    assert "without the corrections of a review: mIoU" in (run / "README.md").read_text()
+    opened.correct(ids(run)[4], verdict="rejected")  # other masks count now
+    opened.export("coco", tmp_path / "again")
+    assert "None: no comparison with ground truth" in (tmp_path / "again/README.md").read_text()
+
+
 def test_only_reviewed_masks_are_ground_truth_for_calibration(run, made):
     with pytest.raises(DataError, match="2 images with ground truth; calibrating needs at least 20"):
         examples(ws.open_dataset("voc", run, labels="none"), None, None)

@@ -436,6 +436,7 @@ class Run:
         """
         from .evaluation.evaluate import evaluate
         from .output.run_folder import run_orientation
+        from .output.scored import record_score
         from .output.truth import own_truth, processed
 
         orientation = run_orientation(self.path)
@@ -446,7 +447,7 @@ class Run:
             truth, ids = own_truth(source), ids or processed(source)
         if truth is None:
             raise UsageError("no ground truth: give `gt` a folder of index PNGs or a dataset")
-        return evaluate(
+        found = evaluate(
             self.path,
             truth,
             ids=ids,
@@ -455,6 +456,8 @@ class Run:
             finished=finished,
             corrected=self.corrected,
         )
+        record_score(self.path, found, truth, self.corrected)
+        return found
 
     def reseed(
         self,

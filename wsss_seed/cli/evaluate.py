@@ -60,6 +60,7 @@ def evaluate(
     from ..evaluation.evaluate import read_ids
     from ..io.progress import Progress
     from ..output.run_folder import run_orientation
+    from ..output.scored import record_score
 
     ids = read_ids(list_) if list_ else None
     place = location(pred)
@@ -83,6 +84,7 @@ def evaluate(
         corrected=not original,
         progress=Progress(show.err),
     )
+    record_score(place, evaluation, truth, corrected=not original)
     warn_of_corrections(place, original)
     if json:
         show.as_json(evaluation.to_json())

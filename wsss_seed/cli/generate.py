@@ -13,7 +13,7 @@ from ..io.source import recorded
 from ..io.text import counted
 from . import options, show
 from .evaluate import show_evaluation
-from .summary import doubts, next_commands, show_summary
+from .summary import doubts, next_commands, show_summary, warn_of_corrections
 
 if TYPE_CHECKING:
     from ..data.base import Dataset, Sample
@@ -211,9 +211,12 @@ def conclude(
     if data.has_masks and not result.interrupted:
         from ..evaluation.evaluate import evaluate
         from ..io.progress import Progress
+        from ..output.scored import record_score
 
         shown = Progress(show.err)
         evaluation = evaluate(result.out, data, ids=result.ids, orientation=orientation, progress=shown)
+        record_score(result.out, evaluation, data, corrected=True)
+        warn_of_corrections(result.out, original=False)
     _finish(result, evaluation, json, more, trains=trains)
 
 

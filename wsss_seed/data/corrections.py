@@ -183,6 +183,14 @@ class Corrections(Mapping[str, Correction]):
                 yield id, f"its corrected mask was changed by another program ({path})"
 
     @property
+    def summary(self) -> str:
+        """What a review has decided, in words; empty without corrections."""
+        accepted = sum(c.verdict == "accepted" for id, c in self._held.items() if id in self.reviewed)
+        corrected = sum(c.mask is not None for c in self._held.values())
+        counts = {"accepted": accepted, "with a corrected mask": corrected, "rejected": len(self.rejected)}
+        return ", ".join(f"{count} {what}" for what, count in counts.items()) if self._held else ""
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What a reader of the run should know about its corrections, in sentences."""
         parts = []

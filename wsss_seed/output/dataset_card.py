@@ -19,6 +19,7 @@ from ..io.source import Location
 from ..models.checkpoints import Checkpoint, find_checkpoint
 from ..models.libraries import LibraryModel, library_models
 from ..models.zoo import BUNDLED
+from .score import Score
 
 README = "README.md"
 
@@ -28,13 +29,14 @@ _MOST = 40  # classes or settings that are listed
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 
 
-def run_card(name: str, about: Mapping[str, Any], classes: Sequence[str]) -> str:
+def run_card(name: str, about: Mapping[str, Any], classes: Sequence[str], score: Score | None = None) -> str:
     """The card of a run folder, in Markdown.
 
     Args:
         name: of the run.
         about: contents of ``run.json``.
         classes: names of the classes, without background.
+        score: against ground truth.
     """
     totals = _table(about.get("totals"))
     counts = [
@@ -45,10 +47,17 @@ def run_card(name: str, about: Mapping[str, Any], classes: Sequence[str]) -> str
     ]
     _, _, arguments = str(about.get("command") or "").partition(" ")
     extra = [f"- Command: wsss-seed {_text(arguments, 400)}"] if arguments else []
-    return _signed(_card(name, about, classes, counts, extra))
+    return _signed(_card(name, about, classes, counts, extra, score))
 
 
-def export_card(name: str, about: Mapping[str, Any], classes: Sequence[str], parts: Mapping[str, int]) -> str:
+def export_card(
+    name: str,
+    about: Mapping[str, Any],
+    classes: Sequence[str],
+    parts: Mapping[str, int],
+    score: Score | None = None,
+    review: str = "",
+) -> str:
     """The card of an export of a run, in Markdown; without the command, which may name folders of the machine.
 
     Args:
@@ -56,6 +65,8 @@ def export_card(name: str, about: Mapping[str, Any], classes: Sequence[str], par
         about: contents of ``run.json``.
         classes: names of the classes, without background.
         parts: number of images by part, ``train`` and perhaps ``val``.
+        score: of the run against ground truth.
+        review: what people decided about its images, in words.
     """
     totals = _table(about.get("totals"))
     counts = [_counted("image", parts.get("train"), "with a machine-made mask, for training")]
@@ -63,9 +74,10 @@ def export_card(name: str, about: Mapping[str, Any], classes: Sequence[str], par
         counts.append(
             _counted("image", parts["val"], "with given ground truth, for validation; this card is not about it")
         )
+    counts.append(f"- Review of the run by people, in images: {_text(review)}" if review else "")
     counts.append(_counted("image", totals.get("failed"), "of the run failed and left out"))
     counts.append(_share(totals.get("ignore"), "of the pixels of the run ignored (255)"))
-    return _signed(_card(name, about, classes, counts, []))
+    return _signed(_card(name, about, classes, counts, [], score))
 
 
 def hub_card(card: str, name: str, images: int) -> str:
@@ -130,7 +142,12 @@ def _digest(text: str) -> str:
 
 
 def _card(
-    name: str, about: Mapping[str, Any], classes: Sequence[str], counts: Sequence[str], extra: Sequence[str]
+    name: str,
+    about: Mapping[str, Any],
+    classes: Sequence[str],
+    counts: Sequence[str],
+    extra: Sequence[str],
+    score: Score | None,
 ) -> str:
     settings = _table(about.get("settings"))
     weights = _weights(about)
@@ -148,7 +165,9 @@ def _card(
         "\n".join(line for line in counts if line) or "None recorded.",
         "Masks that were edited by hand afterwards are counted as they were made.",
         "## Figures",
-        "None: no comparison with ground truth is recorded with these masks.",
+        "None: no comparison with ground truth is recorded with these masks."
+        if score is None
+        else f"Masks of the run{_review(score)}: {_text(score, 400)}.",
         "## What they must not be used for",
         "- Not as ground truth: not for the test or validation set of a benchmark, and not to report how good an "
         "annotation or a model is.\n"
@@ -159,6 +178,12 @@ def _card(
         "for what is made from them, and this card does not know them. The licences of the weights hold as well.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _review(score: Score) -> str:
+    if not score.corrections:
+        return ""
+    return " with the corrections of a review" if score.corrected else " without the corrections of a review"
 
 
 _MODES = {"label_given": "with image-level labels", "label_free": "without labels", "boxes_given": "with given boxes"}

@@ -9,6 +9,7 @@
     OUT/classes.txt                           one name per line, background first
     OUT/manifest.jsonl                        one line per image
     OUT/run.json                              settings, versions, totals
+    OUT/evaluation.json                       the last score against ground truth, if there was one
     OUT/README.md                             card: how the masks were made, and what they are not for
     OUT/ModelOutputs/<id>.st                  outputs of the models, if they were to be kept
     OUT/Corrections/                          decisions and corrected masks of people; see ``data.corrections``
@@ -83,6 +84,7 @@ from .manifest import (
     part_files,
 )
 from .object_appender import ObjectAppender
+from .score import EVALUATION, read_score
 from .shards import CLEARED, Plan, Shards, clean, join, joined, pack, plan_name, read_plan, shard_size, write_plan
 from .states import State, states_of
 from .totals import Totals
@@ -335,7 +337,7 @@ class RunFolder:
         for name in (MASKS, CONFIDENCE, IMAGES, LISTS, OUTPUTS):
             if (self.path / name).exists():
                 remove_tree(self.path / name)
-        for name in (CLASSES, TEXTS):
+        for name in (CLASSES, TEXTS, EVALUATION):
             (self.path / name).unlink(missing_ok=True)
         if is_ours(read_card(self.path) or ""):
             (self.path / README).unlink()
@@ -506,7 +508,7 @@ class RunFolder:
 
     def _write_card(self, about: Mapping[str, Any]) -> None:
         name = (self.path.absolute() if isinstance(self.path, Path) else self.path).name
-        write_card(self.path, run_card(name, about, self.class_set.names))
+        write_card(self.path, run_card(name, about, self.class_set.names, read_score(self.path, about)))
 
     def _merged(self, about: Mapping[str, Any], images: int) -> bool:
         """Whether the manifest has all records of a run of this number of images, and need not be written again."""

@@ -21,6 +21,7 @@ from ..finished import FinishedRun, open_run
 from ..folder import whole_folder
 from ..report.evidence import EvidenceOf, no_evidence
 from ..run_folder import image_path
+from ..score import read_score
 from ..worst import chosen
 from .parts import Entry, Part
 
@@ -149,7 +150,14 @@ def export(
         with whole_folder(out, overwrite, about) as folder:
             remark = module.write(folder, source, parts, **options)
             about["images"] = {part.name: len(part.done) for part in parts}
-            card = export_card(run.resolve().name, source.about, source.names[1:], about["images"])
+            card = export_card(
+                run.resolve().name,
+                source.about,
+                source.names[1:],
+                about["images"],
+                read_score(run, source.about),
+                "" if source.corrections is None else source.corrections.summary,
+            )
             if format in ON_HUB:
                 card = hub_card(card, run.resolve().name, sum(about["images"].values()))
             former = read_card(out) if overwrite else None
