@@ -29,11 +29,12 @@ _MOST = 40  # classes or settings that are listed
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 
 
-def run_card(name: str, about: Mapping[str, Any], classes: Sequence[str], score: Score | None = None) -> str:
+def run_card(about: Mapping[str, Any], classes: Sequence[str], score: Score | None = None) -> str:
     """The card of a run folder, in Markdown.
 
+    It has no times, and is the same for the same masks.
+
     Args:
-        name: of the run.
         about: contents of ``run.json``.
         classes: names of the classes, without background.
         score: against ground truth.
@@ -45,13 +46,10 @@ def run_card(name: str, about: Mapping[str, Any], classes: Sequence[str], score:
         _share(totals.get("ignore"), "of the pixels ignored (255)"),
         _counted("mask", totals.get("background_only"), "of background only"),
     ]
-    _, _, arguments = str(about.get("command") or "").partition(" ")
-    extra = [f"- Command: wsss-seed {_text(arguments, 400)}"] if arguments else []
-    return _signed(_card(name, about, classes, counts, extra, score))
+    return _signed(_card(about, classes, counts, ["- Command, versions and times: `run.json`"], score))
 
 
 def export_card(
-    name: str,
     about: Mapping[str, Any],
     classes: Sequence[str],
     parts: Mapping[str, int],
@@ -61,7 +59,6 @@ def export_card(
     """The card of an export of a run, in Markdown; without the command, which may name folders of the machine.
 
     Args:
-        name: of the run.
         about: contents of ``run.json``.
         classes: names of the classes, without background.
         parts: number of images by part, ``train`` and perhaps ``val``.
@@ -77,7 +74,7 @@ def export_card(
     counts.append(f"- Review of the run by people, in images: {_text(review)}" if review else "")
     counts.append(_counted("image", totals.get("failed"), "of the run failed and left out"))
     counts.append(_share(totals.get("ignore"), "of the pixels of the run ignored (255)"))
-    return _signed(_card(name, about, classes, counts, [], score))
+    return _signed(_card(about, classes, counts, [], score))
 
 
 def hub_card(card: str, name: str, images: int) -> str:
@@ -142,7 +139,6 @@ def _digest(text: str) -> str:
 
 
 def _card(
-    name: str,
     about: Mapping[str, Any],
     classes: Sequence[str],
     counts: Sequence[str],
@@ -152,7 +148,7 @@ def _card(
     settings = _table(about.get("settings"))
     weights = _weights(about)
     sections = [
-        f"# {_text(name)}: machine-made masks",
+        "# Machine-made masks",
         "Semantic-segmentation masks that models made from images. Nobody drew them, and unless somebody looked at "
         "each of them, nobody checked them: they contain mistakes.",
         "## How they were made",
@@ -211,8 +207,6 @@ def _making(about: Mapping[str, Any], settings: Mapping[str, Any], classes: Sequ
         lines.append("- Masks match the upright images, as EXIF turns them")
     where = [str(value) for value in (settings.get("precision"), about.get("device")) if value]
     lines += [f"- Computed in {_text(' on '.join(where))}"] if where else []
-    dates = [_text(about[key]) for key in ("started", "finished") if about.get(key)]
-    lines += [f"- Time: {' to '.join(dates)}"] if dates else []
     return lines
 
 

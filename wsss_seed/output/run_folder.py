@@ -481,7 +481,7 @@ class RunFolder:
             for file in manifest_files(self.path):
                 if file.name != MANIFEST:
                     file.unlink()
-            self._write_card(about)
+            write_card(self.path, run_card(about, self.class_set.names, read_score(self.path, about)))
             clean(self._worker)
             return
         write_json(self.path / RUN, about | {"finished": None})  # until all files below are written
@@ -503,12 +503,8 @@ class RunFolder:
         write_lines(list_file, (f"{file_name(id, self.layout)}\n".encode() for id in done))
         now = {"finished": _now(), "totals": totals.to_json() | {"images": images}}
         write_json(self.path / RUN, about | now)
-        self._write_card(about | now)
+        write_card(self.path, run_card(about | now, self.class_set.names))
         clean(self._worker, everything=left == 0)
-
-    def _write_card(self, about: Mapping[str, Any]) -> None:
-        name = (self.path.absolute() if isinstance(self.path, Path) else self.path).name
-        write_card(self.path, run_card(name, about, self.class_set.names, read_score(self.path, about)))
 
     def _merged(self, about: Mapping[str, Any], images: int) -> bool:
         """Whether the manifest has all records of a run of this number of images, and need not be written again."""

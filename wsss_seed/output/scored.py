@@ -33,4 +33,4 @@ def record_score(run: Location, evaluation: Evaluation, truth: Dataset | Path, c
         score = None if about is None else score_of(run, about, evaluation, name, corrected)
         if about is not None and score is not None:
             write_score(run, score)
-            write_card(run, run_card(run.resolve().name, about, read_names(run / CLASSES)[1:], score))
+            write_card(run, run_card(about, read_names(run / CLASSES)[1:], score))

@@ -151,7 +151,6 @@ def export(
             remark = module.write(folder, source, parts, **options)
             about["images"] = {part.name: len(part.done) for part in parts}
             card = export_card(
-                run.resolve().name,
                 source.about,
                 source.names[1:],
                 about["images"],
