@@ -46,6 +46,13 @@ def test_the_wheel_says_that_it_is_typed(wheel: Path):
         assert "wsss_seed/py.typed" in archive.namelist()
 
 
+def test_the_wheel_has_the_page_of_review(wheel: Path):
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {Path(n).name for n in archive.namelist() if n.startswith("wsss_seed/review/page/")}
+    assert packed == {path.name for path in (REPOSITORY / "wsss_seed/review/page").iterdir()}
+    assert {"index.html", "style.css", "main.js"} <= packed
+
+
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path):
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}

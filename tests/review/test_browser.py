@@ -16,7 +16,8 @@ from playwright.sync_api import sync_playwright
 import wsss_seed as ws
 from tests.output.many_records import write as write_records
 from tests.output.odd_run import NOISE, label_maps, write_run
-from tests.output.report.test_browser import SWITCHES, until
+from tests.output.report.conftest import SWITCHES
+from tests.output.report.seen import until
 from tests.review.running import PETS, pets, serving
 from wsss_seed.data.base import Sample
 from wsss_seed.data.corrections import CorrectionLog, Corrections, read_log
@@ -809,6 +810,41 @@ def test_opacity_outlines_confidence_and_boxes(sit, start, toyland, tmp_path, by
         for box in boxes
     ]
     assert any(box["role"] == "dropped" for box in boxes)
+
+
+@BOTH
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_view_changes_the_same_pixels(sit, server, by, turns):
+    """The corner of the stored image at the top right, one pixel of 255, lies where the turn puts it."""
+    desk = sit(server)
+    desk.open("a")
+    desk.press("b", "2", *["["] * 12)
+    stage = desk.page.locator("#stage").bounding_box()
+    for _ in range(turns):
+        if by == "mouse":
+            desk.page.click("#rotate")
+        else:
+            desk.press("r")
+    desk.page.wait_for_timeout(150)
+    height, width = desk.shape if turns == 2 else desk.shape[::-1]
+    scale = min((stage["width"] - 16) / width, (stage["height"] - 16) / height)
+    u, v = {1: (width - 0.5, height - 0.5), 2: (0.5, height - 0.5), 3: (0.5, 0.5)}[turns]
+    if by == "mouse":
+        x = stage["x"] + (stage["width"] - width * scale) / 2 + u * scale
+        y = stage["y"] + (stage["height"] - height * scale) / 2 + v * scale
+        desk.page.mouse.click(x, y)
+    else:
+        for key, count in (
+            ("ArrowRight" if u > 1 else "ArrowLeft", width),
+            ("ArrowDown" if v > 1 else "ArrowUp", height),
+        ):
+            for _ in range(count):
+                desk.press(f"Control+Shift+{key}")
+        desk.press(" ")
+    desk.save()
+    assert np.argwhere(desk.labels("a") != desk.own("a")).tolist() == [[0, 39]]
+    seen = desk.colours()[int(v * scale + (stage["height"] - height * scale) / 2)]
+    assert seen.std() > 0
 
 
 def test_every_key_of_the_overlay_is_listed(desk):

@@ -2,6 +2,9 @@
 
 import io
 import json
+import re
+import shutil
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -277,6 +280,20 @@ def test_files_that_cannot_be_read_are_explained(client, run):
         assert got.status == 422
         assert text in got.json["error"]
     assert len(client.post("/api/cards", {"ids": ["a", "b", "c"]}).json["cards"]) == 3
+
+
+def test_a_corrected_mask_that_another_program_changed(client, run):
+    mask = client.post("/api/decide", client.decision("a", labels=corrected(client))).json["mask"]
+    shutil.copy(run / "SegmentationClass/b.png", run / f"Corrections/Masks/{mask[:2]}/{mask}.png")
+    got = client.get("/labels", id="a", mask=mask)
+    assert got.status == 422
+    assert "was changed by another program" in got.json["error"]
+
+
+def test_the_page_names_every_file_it_loads():
+    texts = [(resources.files("wsss_seed.review") / "page" / name).read_text("utf-8") for name in PAGE_FILES]
+    loaded = {name for text in texts for name in re.findall(r'(?:"\./|/page/)([\w.]+)"', text)}
+    assert loaded | {"index.html"} == set(PAGE_FILES)
 
 
 def test_the_other_run(tmp_path):

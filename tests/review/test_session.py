@@ -1,12 +1,15 @@
 """The list of images, and what people decided about them."""
 
+import numpy as np
 import pytest
 
 from tests.review.running import PETS, pets
+from wsss_seed.data.base import Sample
 from wsss_seed.data.corrections import ConflictError
 from wsss_seed.errors import RunFolderError, UsageError
 from wsss_seed.output.run_folder import RunFolder
 from wsss_seed.review.session import Query, Session, Standing
+from wsss_seed.types import Seed
 
 
 @pytest.fixture
@@ -77,6 +80,20 @@ def test_no_run_and_no_masks(tmp_path):
     with pytest.raises(RunFolderError, match="no finished masks; run generate or predict first"):
         Session(tmp_path / "empty")
     assert not (tmp_path / "empty/Corrections").exists()
+
+
+def test_a_run_that_was_started_over(session):
+    assert len(session.entries) == 3
+    with RunFolder(session.run, PETS, {"a": 2}, overwrite=True) as run:
+        labels = np.ones((30, 40), np.uint8)
+        run.save(Sample("new"), np.zeros((30, 40, 3), np.uint8), Seed(labels, labels * 1.0, (0,), {}, {}, ()), 0.0)
+        run.finalize(["new"])
+    session.reload()
+    assert list(session.entries) == ["new"]
+    (session.run / "classes.txt").write_text("background\ncow\n", "utf-8")
+    (session.run / "manifest.jsonl").touch()
+    with pytest.raises(RunFolderError, match="its classes have changed; start the review again"):
+        session.reload()
 
 
 def test_another_run_needs_the_same_classes(tmp_path):

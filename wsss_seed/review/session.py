@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections import Counter
@@ -125,7 +126,6 @@ class Session:
         self.other = None if other is None else _Other(other, run, self.names)
         self._lock = threading.Lock()
         self._digests: dict[str, tuple[tuple[int, int], str | None]] = {}
-        self._fingerprint = fingerprint(self.about["settings"])
         self._evidence = evidence_of(run)
         self._manifest: Manifest | None = None
         self._stamp: object = None
@@ -147,22 +147,27 @@ class Session:
         return os.path.exists(mask_path(self.run, id, self.layout))
 
     def reload(self) -> None:
-        """Read the manifest again if it has changed. Raises RunFolderError."""
+        """Read the manifest again if it has changed. Raises RunFolderError, also if the run has other classes now."""
         with self._lock:
             stamp = self._stamp_now()
             if stamp == self._stamp:
                 return
+            about = existing_run(self.run)  # the run may have been started over
+            if read_names(self.run / CLASSES) != self.names:
+                raise RunFolderError(f"{self.run}: its classes have changed; start the review again")
             try:
                 manifest = Manifest(self.run)
             except OSError as error:
                 raise RunFolderError(f"{self.run}: its manifest cannot be read ({error.strerror})") from None
             label_of = {name: label for label, name in enumerate(self.names)}
-            entries = {}
+            own, entries = fingerprint(about["settings"]), {}
             for outline in manifest.outlines():
-                if outline.settings == self._fingerprint:
+                if outline.settings == own:
                     entries[outline.id] = _entry(outline, label_of, self.names)
             # The former manifest closes its files once the last request that reads it is over.
             self._manifest, self.entries, self._stamp = manifest, entries, stamp
+            if about["settings"] != self.about["settings"]:
+                self.about, self._evidence = about, evidence_of(self.run)
 
     def _stamp_now(self) -> object:
         found = []
@@ -334,7 +339,11 @@ class Session:
         if mask != OWN:
             if mask not in {correction.mask for correction in self.log.history(id)}:
                 raise UsageError(f"{id}: has no such mask")
-            return read_labels(self.run / mask_name(mask)), mask
+            file = self.run / mask_name(mask)
+            labels = read_labels(file)
+            if hashlib.sha256(file.read_bytes()).hexdigest() != mask:
+                raise ImageError(f"{file}: was changed by another program; restore it from a copy")
+            return labels, mask
         path = mask_path(self.run, id, self.layout)
         for _ in range(3):  # it may be replaced in between
             before = self.log.own_digest(id)

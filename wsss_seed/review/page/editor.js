@@ -27,6 +27,7 @@ export class Editor {
     this.cursor = null; // in pixels of the image
     this.prompt = null; // { points, positive, box, corner, masks, candidate }
     this.pointers = new Map();
+    this.turns = new Map(); // how images are turned, by id
     this.loading = 0;
     this.asking = 0;
     this.view = new View(field("stage"), field("photo"), field("mask"), field("marks"), run.colours);
@@ -79,6 +80,7 @@ export class Editor {
       this.detail = detail;
       this.labels = labels ?? mask.values;
       this.stored = mask.values.slice();
+      this.view.turn = this.turns.get(id) ?? 0;
       this.view.show({ photo, labels: this.labels, width: mask.width, height: mask.height });
       this.say("");
       this.describe();
@@ -193,7 +195,10 @@ export class Editor {
       context.strokeRect(points[0], points[1], points[2] - points[0], points[3] - points[1]);
       context.setLineDash([]);
     };
-    const corners = ([x0, y0, x1, y1]) => [...at({ x: x0, y: y0 }), ...at({ x: x1, y: y1 })];
+    const corners = ([x0, y0, x1, y1]) => {
+      const [a, b] = [at({ x: x0, y: y0 }), at({ x: x1, y: y1 })];
+      return [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]), Math.max(a[1], b[1])];
+    };
     (detail?.boxes ?? []).forEach((box, k) => {
       const shown = box.role === "dropped" ? field("dropped").checked : field("boxes").checked;
       if (!shown && this.marked !== k) return;
@@ -697,6 +702,12 @@ export class Editor {
     this.view.draw();
   }
 
+  rotate() {
+    if (!this.labels) return;
+    this.view.rotate(this.view.turn + 1);
+    this.turns.set(this.wanted, this.view.turn);
+  }
+
   look() {
     this.view.opacity = field("opacity").value / 100;
     this.view.outlines = field("outlines").checked;
@@ -710,7 +721,7 @@ export class Editor {
       accept: () => this.judge("accepted"), reject: () => this.judge("rejected"), reopen: () => this.judge("open"),
       save: () => this.saveNow(), undo: () => this.undo(), redo: () => this.redo(), discard: () => this.discard(),
       "copy-all": () => this.copyAll(), fit: () => this.labels && this.view.fit(),
-      "zoom-in": () => this.view.zoom(1.4), "zoom-out": () => this.view.zoom(1 / 1.4),
+      rotate: () => this.rotate(), "zoom-in": () => this.view.zoom(1.4), "zoom-out": () => this.view.zoom(1 / 1.4),
       close: () => this.moves.close(), previous: () => this.moves.step(-1), next: () => this.moves.step(1),
       take: () => this.take(), candidate: () => this.showCandidate(this.prompt.candidate + 1),
       negative: () => this.beside(!this.negative), drop: () => this.drop(),
@@ -854,9 +865,10 @@ export class Editor {
     if (!this.labels) return;
     const { width, height } = this.view.image;
     const step = event.ctrlKey ? 1 : 12 / this.view.scale;
+    const [right, down] = this.view.step(dx * step, dy * step);
     const from = this.cursor ?? { x: width / 2, y: height / 2 };
     const within = (value, most) => Math.min(most - 0.5, Math.max(0.5, value));
-    this.cursor = { x: within(from.x + dx * step, width), y: within(from.y + dy * step, height) };
+    this.cursor = { x: within(from.x + right, width), y: within(from.y + down, height) };
     this.byKeys = true;
     this.view.reveal(this.cursor);
     this.view.drawTop();
@@ -903,7 +915,7 @@ export class Editor {
       s: () => this.saveNow(), u: () => this.undo(), d: () => this.discard(),
       h: () => this.use("hand"), b: () => this.use("brush"), e: () => this.use("eraser"), g: () => this.use("region"),
       m: () => this.use("sam"), c: () => this.use("copy"), C: () => this.copyAll(),
-      "[": sizes(-1), "]": sizes(1), f: () => this.labels && this.view.fit(),
+      "[": sizes(-1), "]": sizes(1), f: () => this.labels && this.view.fit(), r: () => this.rotate(),
       "+": () => this.view.zoom(1.4), "=": () => this.view.zoom(1.4), "-": () => this.view.zoom(1 / 1.4),
       ",": turn("opacity", -10), ".": turn("opacity", 10), l: flip("outlines"), k: flip("confidence"), y: flip("boxes"),
       i: () => this.choose(IGNORE), n: () => this.beside(!this.negative), v: () => this.cursor && this.corner(this.cursor),

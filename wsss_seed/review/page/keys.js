@@ -26,6 +26,7 @@ export const KEYS = {
     ["i", "the class is ignore (255)"],
     ["/", "look for a class"],
     ["f, +, -", "fit, enlarge, reduce; also the wheel or two fingers"],
+    ["r", "turn the view by 90°; masks stay as they are stored"],
     [", .", "less, more opacity of the mask"],
     ["l  k  y", "outlines, confidence, boxes"],
   ],

@@ -16,6 +16,7 @@ export class View {
     this.colours = colours;
     this.scale = 1; // pixels of the screen per pixel of the image
     this.left = this.top = 0; // of the image on the stage
+    this.turn = 0; // quarter turns clockwise, as many photographs are stored turned
     this.opacity = 0.5;
     this.outlines = true;
     this.image = null; // { photo, labels, width, height, confidence, proposal }
@@ -42,7 +43,7 @@ export class View {
   }
 
   fit() {
-    const { width, height } = this.image;
+    const [width, height] = this.size;
     const [w, h] = [this.stage.clientWidth, this.stage.clientHeight];
     this.scale = Math.min((w - 16) / width, (h - 16) / height);
     if (this.scale <= 0) this.scale = 1;
@@ -70,16 +71,42 @@ export class View {
     this.draw();
   }
 
+  // Width and height of the image as it is turned.
+  get size() {
+    const { width, height } = this.image;
+    return this.turn % 2 ? [height, width] : [width, height];
+  }
+
+  rotate(turn) {
+    this.turn = (turn + 4) % 4;
+    if (this.image) this.fit();
+  }
+
   // A point of the window in pixels of the image.
   place(clientX, clientY) {
     const box = this.stage.getBoundingClientRect();
-    return { x: (clientX - box.left - this.left) / this.scale, y: (clientY - box.top - this.top) / this.scale };
+    const { width, height } = this.image;
+    const [u, v] = [(clientX - box.left - this.left) / this.scale, (clientY - box.top - this.top) / this.scale];
+    const [x, y] = [[u, v], [v, height - u], [width - u, height - v], [width - v, u]][this.turn];
+    return { x, y };
+  }
+
+  // A point of the image on the stage.
+  onStage({ x, y }) {
+    const { width, height } = this.image;
+    const [u, v] = [[x, y], [height - y, x], [width - x, height - y], [y, width - x]][this.turn];
+    return [this.left + u * this.scale, this.top + v * this.scale];
+  }
+
+  // A step on the stage as one in the image.
+  step(du, dv) {
+    return [[du, dv], [dv, -du], [-du, -dv], [-dv, du]][this.turn];
   }
 
   // Move the picture as far as needed to show a pixel of the image.
-  reveal({ x, y }) {
+  reveal(place) {
     const margin = 24;
-    const [sx, sy] = [this.left + x * this.scale, this.top + y * this.scale];
+    const [sx, sy] = this.onStage(place);
     const [w, h] = [this.stage.clientWidth, this.stage.clientHeight];
     const dx = sx < margin ? margin - sx : sx > w - margin ? w - margin - sx : 0;
     const dy = sy < margin ? margin - sy : sy > h - margin ? h - margin - sy : 0;
@@ -103,7 +130,7 @@ export class View {
     const context = canvas.getContext("2d");
     context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
-    if (this.image) this.drawMarks(context, ({ x, y }) => [this.left + x * this.scale, this.top + y * this.scale]);
+    if (this.image) this.drawMarks(context, (place) => this.onStage(place));
   }
 
   drawPhoto() {
@@ -116,7 +143,12 @@ export class View {
     const { photo, width, height } = this.image;
     context.imageSmoothingEnabled = this.scale * ratio < 3;
     context.imageSmoothingQuality = "medium";
-    context.drawImage(photo, this.left * ratio, this.top * ratio, width * this.scale * ratio, height * this.scale * ratio);
+    const [a, b, c, d, e, f] = [
+      [1, 0, 0, 1, 0, 0], [0, 1, -1, 0, height, 0], [-1, 0, 0, -1, width, height], [0, -1, 1, 0, 0, width],
+    ][this.turn];
+    const scale = this.scale * ratio;
+    context.setTransform(a * scale, b * scale, c * scale, d * scale, e * scale + this.left * ratio, f * scale + this.top * ratio);
+    context.drawImage(photo, 0, 0, width, height);
   }
 
   // The column of the image at each column of the screen, or -1; and the same for rows.
@@ -155,8 +187,12 @@ export class View {
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (!this.image?.labels) return;
     const { labels, width, height, confidence, proposal, colour } = this.image;
-    const columns = this.sampled(canvas.width, this.left, width);
-    const rows = this.sampled(canvas.height, this.top, height);
+    // Index of a pixel of the turned image: start + across * column + down * row.
+    const [start, across, down] = [
+      [0, 1, width], [(height - 1) * width, -width, 1], [height * width - 1, -1, -width], [width - 1, width, -1],
+    ][this.turn];
+    const columns = this.sampled(canvas.width, this.left, this.size[0]);
+    const rows = this.sampled(canvas.height, this.top, this.size[1]);
     const first = columns.findIndex((x) => x >= 0);
     const top = rows.findIndex((y) => y >= 0);
     if (first < 0 || top < 0) return;
@@ -169,11 +205,13 @@ export class View {
     const step = Math.max(1, Math.round(2 * devicePixelRatio));
     let k = 0;
     for (let sy = top; sy < bottom; sy++) {
-      const row = rows[sy] * width;
-      const above = rows[Math.max(top, sy - step)] * width;
-      const below = rows[Math.min(bottom - 1, sy + step)] * width;
+      const row = start + rows[sy] * down;
+      const above = start + rows[Math.max(top, sy - step)] * down;
+      const below = start + rows[Math.min(bottom - 1, sy + step)] * down;
       for (let sx = first; sx < right; sx++, k++) {
-        const [x, before, after] = [columns[sx], columns[Math.max(first, sx - step)], columns[Math.min(right - 1, sx + step)]];
+        const x = columns[sx] * across;
+        const before = columns[Math.max(first, sx - step)] * across;
+        const after = columns[Math.min(right - 1, sx + step)] * across;
         const i = row + x;
         if (proposal) {
           const inside = proposal[i];
