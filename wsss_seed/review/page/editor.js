@@ -136,7 +136,7 @@ export class Editor {
     if (!detail || detail.error) return [];
     const lines = [];
     const line = (text, className = "") => lines.push(element("p", className, text));
-    line(detail.size.join(" × ") + " pixels, doubt " + percent(detail.doubt) + ", ignored " + percent(detail.ignore), "quiet");
+    line(detail.size.join(" × ") + " pixels, doubt " + detail.doubt.toFixed(2) + ", ignored " + percent(detail.ignore), "quiet");
     if (detail.given) line("image-level labels: " + (detail.given.join(", ") || "none"), "quiet");
     if (detail.outdated) line("The mask of the run was changed after the decision of " + (detail.by || "somebody") + ". Nothing was overwritten; look at it again.", "warn");
     else if (detail.edited) line("The mask of the run was changed by another program since it was generated.", "warn");

@@ -118,7 +118,7 @@ export class Grid {
     }
     const line = element("span", "card-line");
     line.append(...badges(card));
-    if (!card.error) line.append(element("span", "quiet", "doubt " + percent(card.doubt)));
+    if (!card.error) line.append(element("span", "quiet", "doubt " + card.doubt.toFixed(2)));
     const name = element("span", "card-name", card.id);
     name.title = card.id;
     open.append(frame, name, line);
