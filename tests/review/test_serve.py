@@ -1,6 +1,9 @@
 """Addresses, ports and the end of a server."""
 
+import http.client
 import socket
+import threading
+from contextlib import suppress
 
 import pytest
 
@@ -40,6 +43,26 @@ def test_ipv6(run):
     with serving(run, host="::1") as server:
         assert server.address.startswith("http://[::1]:")
         assert Client(server.address).get("/api/run").status == 200
+
+
+def test_the_end_does_not_wait_for_a_request(run, monkeypatch, caplog):
+    begun, end, cut = threading.Event(), threading.Event(), threading.Event()
+    monkeypatch.setattr(serve, "load_sam", lambda name, device: (begun.set(), end.wait(60)))
+    with serving(run, sam="tiny") as server:
+        client = Client(server.address)
+
+        def ask():
+            with suppress(http.client.HTTPException, OSError):
+                assert client.post("/api/encode", {"id": "a"}).status == 500
+            cut.set()
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert begun.wait(60)
+    assert cut.wait(60)
+    end.set()
+    asking.join()
+    assert caplog.records == []
 
 
 def test_without_a_screen_no_browser_is_opened(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -20,6 +21,8 @@ from .guard import Guard
 from .prompts import PromptedSam, load_sam, sam_name
 from .server import application
 from .session import Session
+
+_LOG = logging.getLogger("uvicorn.error")
 
 
 class ReviewServer:
@@ -109,8 +112,13 @@ class _Server(uvicorn.Server):
     started_serving: Callable[[], None]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        _LOG.setLevel(logging.NOTSET)
         await super().startup(sockets)
         self.started_serving()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        _LOG.setLevel(logging.CRITICAL)  # of requests that are cut off, such as the encoding of an image
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

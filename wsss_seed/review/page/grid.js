@@ -1,6 +1,6 @@
 // The list of images: filters, pages of cards, verdicts by keys.
 
-import { badges, button, element, field, notify, option, percent } from "./elements.js";
+import { badges, button, element, field, notify, option } from "./elements.js";
 import { isElsewhere } from "./keys.js";
 import { address, get, post } from "./server.js";
 
