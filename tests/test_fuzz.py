@@ -13,6 +13,7 @@ import json
 import random
 import shutil
 import tarfile
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from wsss_seed.models.outputs import ModelOutputs, Question, WindowedMasks, read
 from wsss_seed.models.zoo import ModelSet
 from wsss_seed.output.export import FORMATS, export
 from wsss_seed.output.finished import open_run
+from wsss_seed.output.imports import import_masks
 from wsss_seed.output.report import report
 from wsss_seed.output.run_folder import RunFolder
 from wsss_seed.proposals.store import Proposals
@@ -341,6 +343,44 @@ def run_target(name: str) -> Callable[[Path], Target]:
     return make
 
 
+def editor_target(format: str, name: str) -> Callable[[Path], Target]:
+    """What an editor saved, of which the first image was edited."""
+
+    def target(folder: Path) -> Target:
+        run, out = write_run(folder), folder / "out"
+        export(format, run, out)
+        source = out
+        if format == "cvat" and "/" in name:
+            source = out / "voc"
+            with zipfile.ZipFile(out / "segmentation_mask.zip") as archive:
+                archive.extractall(source)
+        file = min(out.glob(name))
+        if format == "labelstudio":
+            tasks = json.loads(file.read_bytes())
+            for task in tasks:
+                result = task["predictions"][0]["result"]
+                task["annotations"] = [{"result": result, "updated_at": "2026-01-01T00:00:00Z"}]
+            file.write_text(json.dumps(tasks))
+        if format == "labelstudio" or (format == "cvat" and "/" not in name):
+            source = file
+        shutil.copytree(run / "Corrections", folder / "corrections")
+        before = content(run, file)
+
+        def read(_: Path) -> None:
+            try:
+                import_masks(format, run, source)
+            except WsssError:
+                assert content(run, file) == before, "something was changed"
+                raise
+            finally:
+                shutil.rmtree(run / "Corrections")
+                shutil.copytree(folder / "corrections", run / "Corrections")
+
+        return Target(file, read, damaged_json if file.suffix == ".json" else damaged, share=0.5)
+
+    return target
+
+
 def open_again(run: Path) -> None:
     """As the next command of the same kind does."""
     with RunFolder(run, CATS, SETTINGS, split="train") as folder:
@@ -535,6 +575,14 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "manifest": run_target("manifest.jsonl"),
     "run.json": run_target("run.json"),
     "classes of a run": run_target("classes.txt"),
+    "CVAT's zip": editor_target("cvat", "segmentation_mask.zip"),
+    "CVAT's label map": editor_target("cvat", "voc/labelmap.txt"),
+    "CVAT's masks": editor_target("cvat", "voc/SegmentationClass/*.png"),
+    "CVAT's COCO": editor_target("cvat", "coco.json"),
+    "Label Studio's tasks": editor_target("labelstudio", "tasks.json"),
+    "labelme's shapes": editor_target("labelme", "images/*.json"),
+    "FiftyOne's samples": editor_target("fiftyone", "samples.json"),
+    "FiftyOne's masks": editor_target("fiftyone", "fields/mask/*.png"),
     "corrections of a run": run_target("Corrections/log.jsonl"),
     "proposals": proposals_target,
     "prompts": prompts_target,

@@ -9,10 +9,12 @@ import pytest
 
 from tests.output.editors import in_use, repaint
 from tests.output.odd_run import NAMES, content, label_maps
+from wsss_seed.data.rle import checked_shape, rasterised
 from wsss_seed.errors import DataError
 from wsss_seed.output.export import export
 from wsss_seed.output.export.coco import annotation
 from wsss_seed.output.imports import import_masks
+from wsss_seed.output.imports.cvat import paint
 
 CAT = (255, 0, 0)
 
@@ -163,3 +165,20 @@ def test_coco_of_another_size_is_refused(run, exported):
     (exported / "coco.json").write_text(json.dumps(table))
     with pytest.raises(DataError, match="60 x 41 but 60 x 40"):
         import_masks("cvat", run, exported / "coco.json")
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        {"counts": [0, 1, 2, 3, 4, 2], "size": [3, 4]},
+        {"counts": [12], "size": [3, 4]},
+        {"counts": [0, 12], "size": [3, 4]},
+        {"counts": [5, 0, 3, 4], "size": [3, 4]},
+        [[0, 0, 3, 0, 3, 2, 0, 2]],
+    ],
+)
+def test_painting_is_rasterising(segmentation):
+    shape = checked_shape(segmentation, 3, 4)
+    labels = np.full((3, 4), 7, np.uint8)
+    paint(labels, shape, 2)
+    np.testing.assert_array_equal(labels, np.where(rasterised(shape, 3, 4), 2, 7))

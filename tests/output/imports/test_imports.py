@@ -163,3 +163,33 @@ def test_other_refusals(run, tmp_path):
             with pytest.raises(DataError):
                 import_masks(format, run, tmp_path / "odd.json")
     assert not (run / "Corrections").exists()
+
+
+def test_errors_name_the_file_that_was_given(run, tmp_path):
+    """Not the folder it was unpacked to."""
+    source = edited(tmp_path, run)
+    (ring,) = (source / "SegmentationClass").glob("ring-*.png")
+    ring.write_bytes(b"torn")
+    (source / "labelmap.txt").write_bytes((source / "labelmap.txt").read_bytes())
+    shutil.make_archive(str(tmp_path / "task"), "zip", source)
+    with pytest.raises(DataError) as raised:
+        import_masks("cvat", run, tmp_path / "task.zip")
+    assert str(raised.value).startswith(f"{tmp_path / 'task.zip'}/SegmentationClass/ring-")
+    (source / "labelmap.txt").write_text("tiger:1,2,3::\n")
+    with pytest.raises(DataError) as raised:
+        import_masks("cvat", run, source)
+    assert str(raised.value).startswith(f"{source}: labelmap.txt, line 1: has the label 'tiger'")
+
+
+def test_a_damaged_mask_of_the_run_is_not_overwritten(run, tmp_path):
+    source = edited(tmp_path, run)
+    (run / "SegmentationClass" / "ring.png").write_bytes(b"torn")
+    with pytest.raises(RunFolderError, match="repair the run first"):
+        import_masks("cvat", run, source, overwrite=True)
+    assert not (run / "Corrections").exists()
+
+
+def test_runs_with_nested_folders(tmp_path):
+    run = write_run(tmp_path / "run", tmp_path / "photos", layout="nested")
+    assert import_masks("cvat", run, edited(tmp_path, run)).changed == ("ring",)
+    np.testing.assert_array_equal(in_use(run, "ring"), painted(label_maps()["ring"]))

@@ -81,23 +81,29 @@ def _regions(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
                 yield label, pieces == piece
 
 
-def annotation(id: int, image: int, category: int, mask: np.ndarray) -> dict[str, Any]:
+def annotation(
+    id: int, image: int, category: int, mask: np.ndarray | list[int], size: tuple[int, int] | None = None
+) -> dict[str, Any]:
     """An annotation with a run-length mask.
 
     Args:
         id: of the annotation.
         image: id of the image.
         category: id of the category.
-        mask: bool (H, W).
+        mask: bool (H, W), or its run lengths.
+        size: H and W of run lengths.
     """
     from pycocotools import mask as rle
 
-    code = rle.encode(np.asfortranarray(mask, np.uint8))
+    if isinstance(mask, list):
+        code = rle.frPyObjects({"counts": mask, "size": size}, *(size or ()))
+    else:
+        code = rle.encode(np.asfortranarray(mask, np.uint8))
     return {
         "id": id,
         "image_id": image,
         "category_id": category,
-        "segmentation": {"size": list(mask.shape), "counts": code["counts"].decode("ascii")},
+        "segmentation": {"size": list(size or np.shape(mask)), "counts": code["counts"].decode("ascii")},
         "area": int(rle.area(code)),
         "bbox": [float(v) for v in rle.toBbox(code)],
         "iscrowd": 0,

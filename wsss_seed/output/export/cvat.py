@@ -77,10 +77,10 @@ def write(folder: Path, run: FinishedRun, parts: Sequence[Part]) -> None:
             names.append(name)
             height, width = picture.labels.shape
             images.append({"id": len(names), "file_name": file, "width": width, "height": height})
-            for number in np.unique(objects[objects > 0]):
-                mask = objects == number
-                label = int(picture.labels[mask][0])
-                found.append(annotation(len(found) + 1, len(names), label, mask) | {"iscrowd": 1})
+            for runs in object_runs(objects).values():
+                row, column = runs[0] % height, runs[0] // height  # the first pixel: runs go down the columns
+                label = int(picture.labels[row, column])
+                found.append(annotation(len(found) + 1, len(names), label, runs, (height, width)) | {"iscrowd": 1})
         _put(archive, "ImageSets/Segmentation/default.txt", "".join(f"{name}\n" for name in names).encode())
     about = {"description": f"{run.path.name}: pseudo-masks"}
     table = {"info": about, "images": images, "annotations": found, "categories": categories}
@@ -125,6 +125,24 @@ def object_map(labels: np.ndarray) -> np.ndarray:
         objects[own > 0] = own[own > 0]
     objects[labels == IGNORE] = _MOST
     return objects
+
+
+def object_runs(objects: np.ndarray) -> dict[int, list[int]]:
+    """COCO's run lengths of each object, by number; see ``data.rle``. All in one pass, whatever their number.
+
+    Args:
+        objects: uint8 (H, W); see ``object_map``.
+    """
+    flat = objects.T.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    ends = np.append(starts[1:], flat.size)
+    values = flat[starts]
+    found = {}
+    for number in np.unique(values[values > 0]):
+        own = values == number
+        edges = np.stack([starts[own], ends[own]], 1).ravel()
+        found[int(number)] = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+    return found
 
 
 def _hex(colour: Colour) -> str:

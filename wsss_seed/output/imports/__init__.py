@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -144,6 +144,7 @@ def import_masks(
     options = Options(annotator, empty)
     with ExitStack() as stack:
         place = stack.enter_context(unpacked(source))
+        stack.enter_context(_naming(source, place))
         edited: list[Edited] = list(module.read(place, found, options))
         if not edited:
             raise DataError(f"{source}: no masks of {module.NAME} in it; give what export or {module.NAME} wrote")
@@ -159,7 +160,7 @@ def import_masks(
         for item, (id, tag) in zip(edited, images, strict=True):
             if item.read is not None:
                 decided = history.get(id, [])
-                change, why = _change(item, id, tag, found, decided, source)
+                change, why = _change(item, id, tag, found, decided)
                 if change is None:
                     unchanged += 1
                 elif why and not overwrite:
@@ -180,6 +181,16 @@ def import_masks(
                     skipped.append((change.id, str(error)))
     without = sum(item.read is None for item in edited)
     return Imported(run, format, tuple(changed), unchanged, without, tuple(skipped), dry_run)
+
+
+@contextmanager
+def _naming(source: Path, place: Path) -> Iterator[None]:
+    """Errors that name the file which was given, not where it was unpacked."""
+    try:
+        yield
+    except DataError as error:
+        text = str(error).replace(str(place), str(source))
+        raise DataError(text if str(source) in text else f"{source}: {text}") from None
 
 
 def _recognised(edited: Sequence[Edited], run: FinishedRun, source: Path) -> list[tuple[str, Tag]]:
@@ -205,7 +216,7 @@ def _recognised(edited: Sequence[Edited], run: FinishedRun, source: Path) -> lis
 
 
 def _change(
-    item: Edited, id: str, tag: Tag, run: FinishedRun, decided: Sequence[Correction], source: Path
+    item: Edited, id: str, tag: Tag, run: FinishedRun, decided: Sequence[Correction]
 ) -> tuple[_Change | None, str]:
     """The correction in an edited label map, None if it has none; and why it would overwrite something, if it would.
 
@@ -215,9 +226,8 @@ def _change(
         tag: of the label map.
         run: the run.
         decided: the decisions about the image.
-        source: the file, for messages.
 
-    Raises DataError.
+    Raises DataError, or RunFolderError if a mask of the run cannot be read.
     """
     assert item.read is not None
     last = decided[-1] if decided else None
@@ -226,11 +236,11 @@ def _change(
         current = read_labels(own if last is None or last.mask is None else run.path / mask_name(last.mask))
         before = _exported(own, tag, run, decided)
     except ImageError as error:
-        raise DataError(f"{error}; repair the run first") from None
+        raise RunFolderError(f"{error}; repair the run first") from None
     labels = item.read(current.shape, before)
     if labels.shape != current.shape:
         sizes = " but ".join(f"{shape[1]} x {shape[0]}" for shape in (labels.shape, current.shape))
-        raise DataError(f"{source}: {item.name}: {sizes} pixels in the run; import masks in the size of the images")
+        raise DataError(f"{item.name}: {sizes} pixels in the run; import masks in the size of the images")
     if np.array_equal(labels, current) or (before is not None and np.array_equal(labels, before)):
         return None, ""
     why = ""

@@ -25,6 +25,8 @@ from .edited import Edited, Options
 
 NAME = "CVAT"
 
+_UNKNOWN = 256  # a colour without a label
+
 
 def read(place: Path, run: FinishedRun, options: Options) -> Iterator[Edited]:
     """The label maps in a folder or a JSON file. Raises DataError."""
@@ -89,16 +91,19 @@ def _decoded(
     except ImageError as error:
         raise DataError(str(error)) from None
     colours = image[..., 0].astype(np.uint32) << 16 | image[..., 1].astype(np.uint32) << 8 | image[..., 2]
-    values, places = np.unique(colours, return_inverse=True)
-    own = []
-    for value in values.tolist():
-        label, name = table.get(value, (None, ""))
-        if label is None:
-            colour = f"{value >> 16},{value >> 8 & 255},{value & 255}"
-            why = f"which {name} share; give them different colours in CVAT" if name else "which labelmap.txt lacks"
-            raise DataError(f"{path.name}: has the colour {colour}, {why}")
-        own.append(label)
-    return np.array(own, np.uint8)[places].reshape(image.shape[:2])
+    known = np.full(1 << 24, _UNKNOWN, np.uint16)
+    for colour, (label, _) in table.items():
+        known[colour] = _UNKNOWN if label is None else label
+    labels: np.ndarray = known[colours]
+    wrong = labels == _UNKNOWN
+    if wrong.any():
+        value = int(colours[wrong].min())
+        name = table.get(value, (None, ""))[1]
+        shown = f"{value >> 16},{value >> 8 & 255},{value & 255}"
+        why = f"which {name} share; give them different colours in CVAT" if name else "which labelmap.txt lacks"
+        raise DataError(f"{path.name}: has the colour {shown}, {why}")
+    found: np.ndarray = labels.astype(np.uint8)
+    return found
 
 
 def _coco(path: Path, table: dict[str, Any], labels: Mapping[str, int], options: Options) -> Iterator[Edited]:
@@ -110,14 +115,27 @@ def _coco(path: Path, table: dict[str, Any], labels: Mapping[str, int], options:
             if annotation.get("segmentation"):
                 known = categories[annotation["category_id"]]
                 objects[annotation["image_id"]].append((annotation["segmentation"], known, where))
-        images = [(i["id"], str(i["file_name"]), int(i["height"]), int(i["width"])) for i in table["images"]]
+        images = [(objects[i["id"]], str(i["file_name"]), (int(i["height"]), int(i["width"]))) for i in table["images"]]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{path}: not COCO ({type(error).__name__}: {one_line(error)}); export it again") from None
-    for id, file, height, width in images:
+    for shown, file, size in images:
         reader: Callable[..., np.ndarray] | None = None
-        if objects[id] or options.empty:
-            reader = partial(_painted, objects[id], (height, width))
+        if shown or options.empty:
+            reader = partial(_painted, shown, size)
         yield Edited(file.rpartition("/")[2], reader)
+
+
+def paint(labels: np.ndarray, shape: Shape, label: int) -> None:
+    """Set the pixels of a shape in a label map; of run lengths only the pixels inside are touched."""
+    if not isinstance(shape, np.ndarray):
+        labels[rasterised(shape, *labels.shape)] = label
+        return
+    ends = shape.cumsum()
+    starts, lengths = ends[:-1:2], shape[1::2]
+    lengths = lengths[: len(starts)]
+    places = np.arange(lengths.sum()) + np.repeat(starts - (lengths.cumsum() - lengths), lengths)
+    height = labels.shape[0]
+    labels[places % height, places // height] = label
 
 
 def _painted(
@@ -135,5 +153,5 @@ def _painted(
         except (ValueError, TypeError, LookupError, OverflowError) as error:
             raise DataError(f"{where}: malformed ({one_line(error)}); correct or remove it") from None
         if checked is not None:
-            out[rasterised(checked, *shape)] = label
+            paint(out, checked, label)
     return out

@@ -53,44 +53,46 @@ def _labels(
             f"{where}: {size[1]!r:.20} x {size[0]!r:.20} but {shape[1]} x {shape[0]} pixels in the run; import masks "
             "in the size of the images"
         )
-    found = np.zeros(shape, np.uint8)
+    image = Image.fromarray(np.zeros(shape, np.uint8))
     for number, item in enumerate(table["shapes"], 1):
         try:
             label = label_of(str(item["label"]), labels, f"{where}, shape {number}")
-            found[_mask(item, shape)] = label
+            image = _drawn(image, item, label)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ImageError) as error:
             raise DataError(f"{where}, shape {number}: malformed ({one_line(error)}); correct or remove it") from None
+    found = np.array(image)
     if before is None:
         return found
     return np.where(found == painted(polygons(before), before.shape), before, found)
 
 
-def _mask(item: dict[str, Any], shape: tuple[int, int]) -> np.ndarray:
-    """The pixels of a shape, bool (H, W). Raises ValueError and others for a malformed one."""
+def _drawn(image: Image.Image, item: dict[str, Any], label: int) -> Image.Image:
+    """A label map with a shape drawn into it. Raises ValueError and others for a malformed one."""
     kind = item.get("shape_type") or "polygon"
     points = [(float(x), float(y)) for x, y in item["points"]]
-    side = max(shape)
+    side = max(image.size)
     if not all(math.isfinite(v) and -side <= v <= 2 * side for point in points for v in point):
         raise ValueError("points far outside of the image")
     if kind == "mask":
-        return _stored(item["mask"], points, shape)
-    image = Image.fromarray(np.zeros(shape, np.uint8))
+        found = np.array(image)
+        found[_stored(item["mask"], points, found.shape)] = label
+        return Image.fromarray(found)
     draw = ImageDraw.Draw(image)
     if kind in ("polygon", "oriented_rectangle") and len(points) > 2:
-        draw.polygon(points, outline=1, fill=1)
+        draw.polygon(points, outline=label, fill=label)
     elif kind == "rectangle" and len(points) == 2:
         (x0, y0), (x1, y1) = points
-        draw.rectangle(((min(x0, x1), min(y0, y1)), (max(x0, x1), max(y0, y1))), outline=1, fill=1)
+        draw.rectangle(((min(x0, x1), min(y0, y1)), (max(x0, x1), max(y0, y1))), outline=label, fill=label)
     elif kind == "circle" and len(points) == 2:
         (x, y), edge = points[0], points[1]
         radius = math.dist((x, y), edge)
-        draw.ellipse(((x - radius, y - radius), (x + radius, y + radius)), outline=1, fill=1)
+        draw.ellipse(((x - radius, y - radius), (x + radius, y + radius)), outline=label, fill=label)
     else:
         raise ValueError(f"a {kind!r:.30} with {len(points)} points has no area")
-    return np.array(image, dtype=bool)
+    return image
 
 
-def _stored(text: Any, points: list[tuple[float, float]], shape: tuple[int, int]) -> np.ndarray:
+def _stored(text: Any, points: list[tuple[float, float]], shape: tuple[int, ...]) -> np.ndarray:
     """A mask that labelme stores as the base64 of a PNG, within a box whose corners are included."""
     (x0, y0), (x1, y1) = points
     left, top, right, bottom = int(x0), int(y0), int(x1), int(y1)
