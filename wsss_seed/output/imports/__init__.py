@@ -1,9 +1,8 @@
 """Import of masks that somebody corrected in an editor, as corrections of the run they were exported from.
 
 Each of ``FORMATS`` is a module with ``read(place, run, options)``, which yields an ``Edited`` per image in what an
-editor wrote, and ``NAME``, what the editor is called. Everything is read and
-checked before the first decision is written. Masks that do not differ from what was exported, or from the mask in use,
-are no corrections.
+editor wrote, and ``NAME``, the name of the editor. Everything is read and checked before the first decision is written.
+Masks that do not differ from what was exported, or from the mask in use, are no corrections.
 """
 
 from __future__ import annotations
@@ -125,8 +124,8 @@ def import_masks(
         by: who corrected the masks.
         annotator: of several annotators of an image in Label Studio, the e-mail address or number of the one to use;
             by default the latest annotation.
-        empty: take images without any annotation as background in ``cvat``, whose exports do not tell them from images
-            nobody looked at; by default they are left as they are.
+        empty: take images without any annotation as background in ``cvat``, whose exports do not distinguish them from
+            images nobody looked at; by default they are left as they are.
         overwrite: import also where a mask was corrected in the run, or generated again, after the export.
         dry_run: write nothing.
         progress: progress display.
