@@ -385,7 +385,7 @@ def test_undo_takes_the_last_decision_back(desk, by):
 
 
 @BOTH
-@pytest.mark.parametrize("label", [0, 2, 255])
+@pytest.mark.parametrize("label", [pytest.param(0, marks=pytest.mark.slow), 2, 255])
 def test_a_region_gets_a_class(desk, by, label):
     desk.open("a")
     desk.press("g")
@@ -813,7 +813,7 @@ def test_opacity_outlines_confidence_and_boxes(sit, start, toyland, tmp_path, by
 
 
 @BOTH
-@pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize("turns", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3))])
 def test_a_turned_view_changes_the_same_pixels(sit, server, by, turns):
     """The corner of the stored image at the top right, one pixel of 255, lies where the turn puts it."""
     desk = sit(server)
