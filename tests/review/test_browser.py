@@ -1,7 +1,6 @@
 """The page in a real browser: every action by mouse and by keyboard, and what it leaves in the run folder."""
 
 import io
-import os
 import shutil
 import time
 from contextlib import ExitStack, suppress
@@ -11,12 +10,11 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 import wsss_seed as ws
+from tests.browser import chromium
 from tests.output.many_records import write as write_records
 from tests.output.odd_run import NOISE, label_maps, write_run
-from tests.output.report.conftest import SWITCHES
 from tests.output.report.seen import until
 from tests.review.running import PETS, pets, serving
 from wsss_seed.data.base import Sample
@@ -32,13 +30,8 @@ FAILED_REQUEST = "Failed to load resource"
 
 @pytest.fixture(scope="module")
 def browser():
-    path = os.environ.get("WSSS_SEED_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("no chromium; install one or set WSSS_SEED_CHROMIUM to its path")
-    with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=list(SWITCHES))
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 class Desk:

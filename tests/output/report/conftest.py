@@ -1,25 +1,15 @@
 """Ground truth for the odd run, its pages, and a browser."""
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
+from tests.browser import chromium
 from tests.output.odd_run import CLASSES, label_maps, write_run
 from wsss_seed.data.voc import Voc
 from wsss_seed.output.report import report
-
-SWITCHES = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-sync",
-    "--disable-component-update",
-)
 
 
 @pytest.fixture
@@ -37,13 +27,8 @@ def truth(run, tmp_path) -> Path:
 
 @pytest.fixture(scope="package")
 def browser():
-    path = os.environ.get("WSSS_SEED_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("no chromium; install one or set WSSS_SEED_CHROMIUM to its path")
-    with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=list(SWITCHES))
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="package")
