@@ -164,6 +164,17 @@ def test_masks_of_another_size_are_listed(runs, tmp_path):
         compare(runs[0], copy, tmp_path / "none.html")
 
 
+def test_labels_without_a_class_are_shown_by_their_number(runs, tmp_path):
+    other = shutil.copytree(runs[1], tmp_path / "other")
+    labels = other_maps()["ring"]
+    labels[:8] = 77  # by another program
+    Image.fromarray(labels).save(other / "SegmentationClass" / "ring.png")
+    result = compare(runs[0], other, tmp_path / "page.html")
+    assert not result.failed
+    assert [0, 77] in Page(result.out).data["pairs"]
+    assert "label 77</td>" in result.out.read_text("utf-8")
+
+
 def test_from_python_and_as_a_folder(runs, tmp_path):
     run, other = (ws.open_run(path) for path in runs)
     result = run.report(tmp_path / "page.html", against=other)

@@ -339,10 +339,8 @@ class _Totals:
         compared = self.compared > 0
         a, b = (float(metrics.mean(iou)) if compared else None for iou in with_truth)
         total = int(self.joint.sum())
-        shown = {
-            label: (run.names[label] if label < len(run.names) else "ignored", colour_of(run.palette[label]))
-            for label in (*range(len(run.names)), IGNORE)
-        }
+        names = [*run.names, *(f"label {label}" for label in range(len(run.names), IGNORE)), "ignored"]
+        shown = [(name, colour_of(colour)) for name, colour in zip(names, run.palette, strict=True)]
         pairs = [
             {"labels": [i, j], "shown": [shown[i], shown[j]], "share": share, "images": self.pairs[i, j]}
             for i, j, share in _pairs(self.joint, 0)
