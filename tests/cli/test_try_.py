@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from wsss_seed.cli import main
-from wsss_seed.cli.try_ import spread
+from wsss_seed.cli.try_ import _parse, spread
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.toyland.dataset import Toyland
 
@@ -198,6 +198,20 @@ def test_compare_takes_what_follows_it(tmp_path, monkeypatch, arguments, expecte
     (tmp_path / "x=1.jpg").touch()
     monkeypatch.chdir(tmp_path)
     assert list(spread(arguments.split())) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a=1 b=2,c=3", {"a": 1, "b": 2, "c": 3}),
+        ("a=[2, 3], b=x", {"a": [2, 3], "b": "x"}),
+        ("a.tv monitor=0.3, b=1", {"a.tv monitor": 0.3, "b": 1}),
+        ("b=1, a.tv monitor=0.3", {"b": 1, "a.tv monitor": 0.3}),
+        ("b=1, a.t-shirt=0.3 c=2", {"b": 1, "a.t-shirt": 0.3, "c": 2}),
+    ],
+)
+def test_settings_of_a_column(text, expected):
+    assert dict(_parse(text)) == expected
 
 
 def on_terminal(monkeypatch, folder, environment, *args):

@@ -198,7 +198,7 @@ def _columns(
 
 def _parse(text: str) -> Iterator[tuple[str, Any]]:
     """Settings separated by commas or spaces, which values (``[2, 3]``) and names of classes may also contain."""
-    pieces = re.split(r"([,\s]+)(?=[\w.]+=)", text.strip())
+    pieces = re.split(r"(\s*,\s*(?=[^\s=,\[\]\"'][^=,\[\]\"']*=)|\s+(?=[\w.-]+=))", text.strip())
     pairs = [pieces[0]]
     for separator, piece in zip(pieces[1::2], pieces[2::2], strict=True):
         if "=" in pairs[-1]:
