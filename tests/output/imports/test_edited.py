@@ -67,6 +67,14 @@ def test_damaged_archives(tmp_path):
         path.write_bytes(data)
         with pytest.raises(DataError, match="damaged zip file"), unpacked(path):
             pass
+    with zipfile.ZipFile(tmp_path / "lzma.zip", "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("a.json", b'{"a": 1}' * 100)
+    data = bytearray((tmp_path / "lzma.zip").read_bytes())
+    start = data.index(b"a.json") + len(b"a.json") + 9  # behind the header of LZMA
+    data[start : start + 12] = b"\xff" * 12
+    (tmp_path / "lzma.zip").write_bytes(data)
+    with pytest.raises(DataError, match="damaged zip file"), unpacked(tmp_path / "lzma.zip"):
+        pass
     locked = io.BytesIO(whole)
     changed = bytearray(locked.getvalue())
     changed[6] |= 1  # encrypted, says the header
