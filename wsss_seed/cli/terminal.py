@@ -46,7 +46,7 @@ def show_picture(picture: Image.Image, how: Protocol) -> None:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     size = os.get_terminal_size(sys.stdout.fileno())
-    columns = columns_of(picture, size.columns, size.lines)
+    columns = columns_of(picture, size.columns or 80, size.lines or 24)  # some terminals do not know their size
     show.sequence("".join(sequences(buffer.getvalue(), columns, how)) + "\n")
 
 
