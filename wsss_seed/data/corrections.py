@@ -104,6 +104,8 @@ class Corrections(Mapping[str, Correction]):
     def __init__(self, run: Location) -> None:
         self.run, self.layout = run, layout_of(run)
         found = {correction.id: correction for correction in read_log(run)}
+        self.revisions = {id: c.revision for id, c in found.items()}
+        """Number of decisions about each image, those that were taken back included."""
         self._held = {id: c for id, c in found.items() if c.verdict != "open" or c.mask is not None}
         bases = {id: _digest(_own_mask(run, id, self.layout)) for id in self._held}
         self.outdated = tuple(id for id, c in self._held.items() if c.base is not None and bases[id] != c.base)

@@ -54,3 +54,10 @@ def test_a_tag_names_run_image_mask_and_revision(run, tmp_path):
     second = tag(run, "ring")
     assert (second.image, second.revision) == (first.image, 1)
     assert second.state not in (first.state, state_of(""))
+
+
+def test_a_decision_made_during_the_export_is_not_in_its_tags(run):
+    """Otherwise import would take it for known, and overwrite it."""
+    found = open_run(run)
+    correct(run, "ring", label_maps()["rings"])
+    assert find_tag(Tagger(found).name("ring", found.mask("ring"))).revision == 0

@@ -79,7 +79,10 @@ class Tagger:
 
     def __init__(self, run: FinishedRun) -> None:
         self._run = run
-        self._revisions = {correction.id: correction.revision for correction in read_log(run.path)}
+        if run.corrections is not None:  # read with the masks, so that no decision made since seems to be exported
+            self._revisions = run.corrections.revisions
+        else:
+            self._revisions = {correction.id: correction.revision for correction in read_log(run.path)}
 
     def name(self, id: str, mask: Path) -> str:
         """The file name of an image, without suffix.
