@@ -1,6 +1,7 @@
 """What CVAT writes, damaged in all ways that matter; reading by its own library is tested with the export."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -82,6 +83,15 @@ def test_an_image_without_objects_is_left_as_it_is_unless_it_is_meant(run, expor
     assert result.without == (1 if kind == "voc" else 2)  # the image "empty" has no objects in COCO
     assert import_masks("cvat", run, source, empty=True).changed == ("ring",)
     assert not in_use(run, "ring").any()
+
+
+def test_masks_of_two_subsets_do_not_replace_each_other(run, exported):
+    other = exported / "voc" / "SegmentationClass" / "validation" / mask(exported, "ring").name
+    other.parent.mkdir()
+    shutil.copy(mask(exported, "ring"), other)
+    repaint(other, (0, 0, 5, 3), CAT)
+    with pytest.raises(DataError, match="both masks of ring; remove one"):
+        import_masks("cvat", run, exported / "voc")
 
 
 def spoil_label_map(exported: Path) -> None:

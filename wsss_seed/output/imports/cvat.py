@@ -47,8 +47,9 @@ def read(place: Path, run: FinishedRun, options: Options) -> Iterator[Edited]:
 
 def _segmentation(path: Path, labels: Mapping[str, int], options: Options) -> Iterator[Edited]:
     table = _colours(path, labels)
-    masks = {file.stem: file for file in sorted((path.parent / "SegmentationClass").rglob("*.png"))}
-    for file in masks.values():
+    files = sorted((path.parent / "SegmentationClass").rglob("*.png"))
+    masks = {file.stem for file in files}
+    for file in files:
         yield Edited(file.name, partial(_decoded, file, table))
     for listed in sorted((path.parent / "ImageSets").rglob("*.txt")):
         for _, name in read_lines(listed):
