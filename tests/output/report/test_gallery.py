@@ -201,10 +201,13 @@ def test_it_works_from_a_server_too(browser, folder):
     assert said == []
 
 
-def test_a_missing_file_is_named(browser, many, tmp_path):
+@pytest.mark.parametrize("content", [None, b"", b'wsssSeed("cards/1", [{"size'])
+def test_a_missing_or_truncated_file_is_named(browser, many, tmp_path, content):
     site = tmp_path / "site"
     shutil.copytree(many, site)
     (site / "cards" / "1.js").unlink()
+    if content is not None:
+        (site / "cards" / "1.js").write_bytes(content)
     page = browser.new_page()
     page.goto((site / "index.html").as_uri() + "#page=2")
     page.wait_for_selector("#trouble:not([hidden])")

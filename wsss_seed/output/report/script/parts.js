@@ -9,15 +9,19 @@ window.wsssSeed = (name, content) => receivers.get(name)?.(content);
 function part(name) {
   if (!parts.has(name)) {
     const loading = new Promise((resolve, reject) => {
-      receivers.set(name, resolve);
       const script = element("script");
-      script.src = name + ".js";
-      script.onerror = () => {
+      const fail = () => {
         parts.delete(name); // so that the next attempt asks again
         script.remove();
         reject(new Error(name + ".js"));
       };
-      script.onload = () => script.remove();
+      receivers.set(name, (content) => {
+        script.onload = () => script.remove();
+        resolve(content);
+      });
+      script.src = name + ".js";
+      script.onerror = fail;
+      script.onload = fail; // it ended without a call: truncated
       document.head.append(script);
     });
     parts.set(name, loading);
