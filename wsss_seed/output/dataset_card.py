@@ -295,7 +295,7 @@ def _counted(noun: str, number: Any, what: str) -> str:
 
 
 def _share(value: Any, what: str) -> str:
-    return f"- {100 * value:.1f} % {what}" if isinstance(value, int | float) else ""
+    return f"- {100 * value:.1f} % {what}" if isinstance(value, int | float) and 0 <= value <= 1 else ""
 
 
 def _text(value: Any, most: int = 100) -> str:
