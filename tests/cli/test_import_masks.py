@@ -27,7 +27,7 @@ def test_the_command(cli, tmp_path):
     found = json.loads(result.stdout)
     assert len(found["changed"]) == 1
     assert [skipped["id"] for skipped in found["skipped"]] == ["rings"]
-    assert "rings: not imported, Ann has decided about it since the export (brush); use --overwrite" in result.stderr
+    assert "rings: not imported, reviewed since the export by Ann (brush); use --overwrite" in result.stderr
     np.testing.assert_array_equal(in_use(run, "rings"), label_maps()["ring"])
     again = cli("import", "cvat", run, "voc", "--overwrite")
     assert again.stdout == "1 mask corrected, 2 unchanged\n"
@@ -40,7 +40,7 @@ def test_wrong_usage_is_one_line(cli, tmp_path):
         (("cvat", run, "nowhere.zip"), "no such file"),
         (("cvat", "nowhere", "x.zip"), "nowhere: no such folder"),
         (("cvta", run, "x.zip"), "Did you mean 'cvat'?"),
-        (("cvat", run, run), "no masks of CVAT"),
+        (("cvat", run, run), "holds no masks of CVAT; give"),
     ):
         wrong = cli("import", *arguments)
         assert wrong.returncode == 2

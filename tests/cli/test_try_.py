@@ -96,7 +96,7 @@ def test_given_classes_and_clip_sams(cli, photos):
     assert [c["name"] for c in photo["results"][0]["classes"] if c["given"]] == ["tree", "mushroom"]
     free = cli("try", "b.png", "--classes", "toyland", "--backend", "clip-sams")
     assert free.returncode == 2
-    assert "name them in --labels, or take --backend dino-sam" in free.stderr
+    assert "name them in --labels, or use --backend dino-sam" in free.stderr
     both = results(cli, "b.png", "--backend", "clip-sams", "--labels", "tree", "--compare", "sams.margin=0.5")
     plain, wide = both["photos"][0]["results"]
     assert plain["ignore"] < wide["ignore"]

@@ -63,7 +63,7 @@ def export_card(
         classes: names of the classes, without background.
         parts: number of images by part, ``train`` and perhaps ``val``.
         score: of the run against ground truth.
-        review: what people decided about its images, in words.
+        review: number of images by verdict, in words; empty if it was not reviewed.
     """
     totals = _table(about.get("totals"))
     counts = [_counted("image", parts.get("train"), "with a machine-made mask, for training")]
@@ -71,7 +71,7 @@ def export_card(
         counts.append(
             _counted("image", parts["val"], "with given ground truth, for validation; this card is not about it")
         )
-    counts.append(f"- Review of the run by people, in images: {_text(review)}" if review else "")
+    counts.append(f"- Review of the run, in images: {_text(review)}" if review else "")
     counts.append(_counted("image", totals.get("failed"), "of the run failed and left out"))
     counts.append(_share(totals.get("ignore"), "of the pixels of the run ignored (255)"))
     return _signed(_card(about, classes, counts, [], score))

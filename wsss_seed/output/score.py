@@ -1,6 +1,6 @@
 """The last score of a run against ground truth, kept in the run folder as ``evaluation.json`` for its card.
 
-A score is of the masks as they were: it no longer counts once the run has got other masks or other corrections.
+A score is of the masks as they were: it no longer counts once the run has other masks or other corrections.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def chosen(
         run: the run.
         worst: keep this many, by ``doubt``; images that a person has accepted or corrected come last.
         classes: keep images whose mask, as generated, has a pixel of one of these classes.
-        note: keep images with a note that contains this text, in whatever case.
+        note: keep images with a note that contains this text, ignoring case.
 
     Raises:
         UsageError: an unknown class, or a number below 1.

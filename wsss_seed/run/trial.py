@@ -72,7 +72,7 @@ class Trial:
     ) -> None:
         if backend == _NEEDS_LABELS and labels is None:
             raise UsageError(
-                f"{backend} needs to know the classes in the photographs; name them in `labels`, or take `backend` "
+                f"{backend} needs to know the classes in the photographs; name them in `labels`, or use `backend` "
                 "dino-sam"
             )
         self._class_set, self._labels, self._memory = class_set, labels, Memory()

@@ -155,8 +155,8 @@ def test_what_does_not_fit_changes_nothing(run, exported, spoil, text):
             },
             "annotation 5: malformed",
         ),
-        ({"images": [{"id": 1, "file_name": "x.jpg", "height": 40, "width": 60}]}, "x.jpg has no id of wsss-seed"),
-        ({"images": []}, "no masks of CVAT"),
+        ({"images": [{"id": 1, "file_name": "x.jpg", "height": 40, "width": 60}]}, "x.jpg has no tag of wsss-seed"),
+        ({"images": []}, "holds no masks of CVAT; give"),
     ],
 )
 def test_coco_that_does_not_fit_changes_nothing(run, exported, change, text):

@@ -84,7 +84,7 @@ def test_a_mask_corrected_since_the_export_is_kept_unless_it_is_to_be_overwritte
     correct(run, "ring", mine, "brush")
     result = import_masks("cvat", run, source)
     assert (result.changed, result.exit_status) == ((), 1)
-    assert result.skipped == (("ring", "Ann has decided about it since the export (brush)"),)
+    assert result.skipped == (("ring", "reviewed since the export by Ann (brush)"),)
     np.testing.assert_array_equal(in_use(run, "ring"), mine)
     result = import_masks("cvat", run, source, overwrite=True)
     assert (result.changed, result.exit_status) == (("ring",), 0)
@@ -98,7 +98,7 @@ def test_a_mask_changed_by_another_program_is_kept(run, tmp_path):
     source = edited(tmp_path, run)
     shutil.copy(run / "SegmentationClass" / "rings.png", run / "SegmentationClass" / "ring.png")
     result = import_masks("cvat", run, source)
-    assert result.skipped == (("ring", "the mask of the run was changed since the export"),)
+    assert result.skipped == (("ring", "the mask of the run has changed since the export"),)
     np.testing.assert_array_equal(in_use(run, "ring"), label_maps()["rings"])
 
 
@@ -142,7 +142,7 @@ def test_names_without_ids_and_twice(run, tmp_path):
     with pytest.raises(DataError, match="both masks of ring"):
         import_masks("cvat", run, source)
     (folder / f"copy-of-{ring.name}").rename(folder / "photo.png")
-    with pytest.raises(DataError, match=r"photo\.png has no id of wsss-seed in its name"):
+    with pytest.raises(DataError, match=r"photo\.png has no tag of wsss-seed in its name"):
         import_masks("cvat", run, source)
     assert not (run / "Corrections").exists()
 

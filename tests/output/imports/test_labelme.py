@@ -122,5 +122,5 @@ def test_files_that_do_not_fit(run, folder):
     file(folder, "ring").rename(folder / "photo.json")
     change(file(folder, "rings"))
     (folder / "photo.json").write_text(json.dumps({"shapes": [], "imagePath": "photo.jpg"}))
-    with pytest.raises(DataError, match=r"photo\.json has no id|photo\.jpg has no id"):
+    with pytest.raises(DataError, match=r"photo\.json has no tag|photo\.jpg has no tag"):
         import_masks("labelme", run, folder)

@@ -104,7 +104,7 @@ def broken(**change: Any) -> dict[str, Any]:
         ([annotation(brush(box(0, 0, 5, 5), "tiger"))], "task 1: has the label 'tiger'"),
         ([annotation(brush(np.ones((3, 4), bool), NAMES[0]))], "task 1: 4 x 3 but 60 x 40 pixels in the run"),
         ([annotation(broken(type="polygonlabels"))], "an object of type polygonlabels"),
-        ([annotation(broken(image_rotation=90))], "was turned in Label Studio"),
+        ([annotation(broken(image_rotation=90))], "was rotated in Label Studio"),
         (
             [annotation(broken(value={"format": "rle", "rle": [1, 2, 3], "brushlabels": ["cat"]}))],
             "malformed brush mask",
@@ -130,7 +130,7 @@ def test_what_does_not_fit_changes_nothing(run, tmp_path, tasks, annotations, te
 
 def test_tasks_that_are_none(run, tmp_path, tasks):
     for value in ([{"image": "x", "label": []}], {"tasks": []}, [3]):
-        with pytest.raises(DataError, match=r"not tasks of Label Studio; .*JSON"):
+        with pytest.raises(DataError, match=r"not Label Studio tasks; .*JSON"):
             imported(run, tmp_path, value)
-    with pytest.raises(DataError, match=r"a task has no id|has no id of wsss-seed"):
+    with pytest.raises(DataError, match=r"has no tag of wsss-seed"):
         imported(run, tmp_path, [{"data": {}, "annotations": []}])

@@ -79,7 +79,7 @@ def test_rivals_lead_to_their_images(visit, rivals):
     assert address(page) == {"detail": "1", "pair": "1-2"}
     assert page.inner_text("#chosen-text") == f"{NAMES[0]} and {NAMES[1]} compete"
     line = page.locator("#gallery .missed").first.inner_text()
-    assert line.startswith(f"compete for one place: {NAMES[0]} and {NAMES[1]} (IoU ")
+    assert line.startswith(f"compete for the same place: {NAMES[0]} and {NAMES[1]} (IoU ")
     page.select_option("#order", "pairs")
     assert shown(page) == ["rings", "ring"]
     page.fill("#name", "rings")

@@ -82,9 +82,8 @@ def write(folder: Path, run: FinishedRun, parts: Sequence[Part]) -> str:
         about |= {"imageData": None, "imageHeight": height, "imageWidth": width}
         write_text(folder / "images" / f"{name}.json", json.dumps(about, indent=1) + "\n")
     write_text(folder / "labels.txt", "".join(f"{name}\n" for name in labels))
-    return (
-        f"polygons differ from the masks in {100 * lost / max(1, pixels):.2f} % of the pixels; import keeps the others"
-    )
+    share = f"{100 * lost / max(1, pixels):.2f} %"
+    return f"polygons differ from the masks in {share} of the pixels; import changes only pixels that were edited"
 
 
 def polygons(labels: np.ndarray, tolerance: float = TOLERANCE) -> list[tuple[int, np.ndarray]]:

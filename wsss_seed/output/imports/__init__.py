@@ -49,7 +49,7 @@ class Imported:
         changed: ids of the images whose masks are new corrections.
         unchanged: number of label maps that nobody edited, or that are in use already.
         without: number of images of the file without annotations, which are left as they are.
-        skipped: id and reason of the images that were decided about in the run after the export.
+        skipped: id and reason of the images that were reviewed, or whose mask changed, after the export.
         dry: whether nothing was written.
     """
 
@@ -114,8 +114,8 @@ def import_masks(
 ) -> Imported:
     """Record masks that were corrected in an editor as corrections of a run.
 
-    The verdict of an image stays as it is: whoever corrects a mask has not thereby accepted the image, but corrected
-    masks count as reviewed.
+    The verdict of an image stays as it is: correcting a mask does not accept the image, but corrected masks count as
+    reviewed.
 
     Args:
         format: one of ``FORMATS``.
@@ -146,7 +146,7 @@ def import_masks(
         stack.enter_context(_naming(source, place))
         edited: list[Edited] = list(module.read(place, found, options))
         if not edited:
-            raise DataError(f"{source}: no masks of {module.NAME} in it; give what export or {module.NAME} wrote")
+            raise DataError(f"{source}: holds no masks of {module.NAME}; give the file or folder that it exported")
         history: dict[str, list[Correction]] = {}
         for correction in read_log(run):
             history.setdefault(correction.id, []).append(correction)
@@ -201,7 +201,7 @@ def _recognised(edited: Sequence[Edited], run: FinishedRun, source: Path) -> lis
         tag = find_tag(item.name)
         if tag is None:
             raise DataError(
-                f"{source}: {item.name} has no id of wsss-seed in its name, as images from export have; remove it from "
+                f"{source}: {item.name} has no tag of wsss-seed in its name, as exported images have; remove it from "
                 "the file"
             )
         id = ids.get(tag.image)
@@ -244,11 +244,11 @@ def _change(
         return None, ""
     why = ""
     if last is not None and last.revision != tag.revision:
-        why = f"{last.by or 'somebody'} has decided about it since the export ({last.what})"
+        why = f"reviewed since the export{f' by {last.by}' * bool(last.by)} ({last.what})"
     elif last is None and tag.revision:
-        why = "the decisions about it that the export knew are no longer in the log"
+        why = "the review that was exported is no longer in the log"
     elif before is None:
-        why = "the mask of the run was changed since the export"
+        why = "the mask of the run has changed since the export"
     return _Change(id, labels.shape, zlib.compress(labels.tobytes(), 1), last), why
 
 

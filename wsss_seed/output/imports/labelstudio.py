@@ -40,7 +40,7 @@ def read(place: Path, run: FinishedRun, options: Options) -> Iterator[Edited]:
         if not isinstance(tasks, list) or not all(
             isinstance(t, dict) and isinstance(t.get("data"), dict) for t in tasks
         ):
-            raise DataError(f"{path}: not tasks of Label Studio; export the project as JSON (not JSON-MIN)")
+            raise DataError(f"{path}: not Label Studio tasks; export the project as JSON (not JSON-MIN)")
         for number, task in enumerate(tasks, 1):
             where = f"{path.name}, task {number}"
             name = _name(task["data"])
@@ -94,7 +94,7 @@ def _painted(
                 continue
             size = (item["original_height"], item["original_width"])
             if item.get("image_rotation"):
-                raise DataError(f"{where}: its image was turned in Label Studio; turn it back")
+                raise DataError(f"{where}: its image was rotated in Label Studio; rotate it back")
             value = item["value"]
             names = value["brushlabels"]
             if size != shape:

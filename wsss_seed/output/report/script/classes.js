@@ -83,7 +83,7 @@ function detailRow(label) {
       return [press, ", "];
     });
     const more = found.rivals.length - RIVALS;
-    line("competes for one place with ", ...rivals.slice(0, -1), more > 0 ? ` and ${more} more` : "");
+    line("competes for the same place with ", ...rivals.slice(0, -1), more > 0 ? ` and ${more} more` : "");
   }
   row.append(cell);
   return row;

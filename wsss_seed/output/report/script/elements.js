@@ -73,7 +73,7 @@ function remarks(card) {
     parts.push(line);
   }
   if (card.pairs.length && !data.against) {
-    const line = element("p", "missed", "compete for one place: ");
+    const line = element("p", "missed", "compete for the same place: ");
     for (const [one, other, , iou, first, second, undecided] of card.pairs) {
       const scores = first.toFixed(2) + " and " + second.toFixed(2);
       const remark = `(IoU ${iou.toFixed(2)}, scores ${scores}, ${percent(undecided)} undecided)`;
