@@ -50,8 +50,8 @@ export class Grid {
   }
 
   set query(wanted) {
-    for (const id of ["order", "state", "note", "name"]) if (wanted[id]) field(id).value = wanted[id];
-    if (wanted.label) field("class").value = wanted.label;
+    for (const id of ["order", "state", "note", "name"]) field(id).value = wanted[id];
+    field("class").value = wanted.label;
     for (const id of ["order", "state", "class", "note"]) if (field(id).selectedIndex < 0) field(id).selectedIndex = 0;
   }
 
@@ -191,7 +191,7 @@ export class Grid {
       this.turn(event.key === "PageUp" ? -1 : 1);
     } else if (event.key === "r") {
       this.load(this.page);
-    } else if (at >= 0 && { a: 1, x: 1, o: 1 }[event.key]) {
+    } else if (at >= 0 && { a: 1, x: 1, o: 1 }[event.key] && !event.repeat) {
       const id = nodes[at].dataset.id;
       this.decide(id, { a: "accepted", x: "rejected", o: "open" }[event.key]);
     }

@@ -4,7 +4,7 @@ import { field, notify } from "./elements.js";
 import { Editor } from "./editor.js";
 import { Grid } from "./grid.js";
 import { isElsewhere, showKeys } from "./keys.js";
-import { get, post } from "./server.js";
+import { Conflict, get, post, stateBefore } from "./server.js";
 
 const EVERY = 3000; // milliseconds between questions about the decisions of others
 
@@ -101,7 +101,7 @@ async function step(by) {
 function decided(detail, before) {
   own.push({ ...before, revision: detail.revision });
   if (own.length > 1000) own = own.slice(-500);
-  grid.refresh([detail.id]).catch((error) => notify(error.message, true));
+  return grid.refresh([detail.id]).catch((error) => notify(error.message, true));
 }
 
 // The verdict of an image in the list.
@@ -111,12 +111,14 @@ async function decideNow(id, verdict) {
   try {
     const detail = await get("/api/image", { id });
     if (detail.error) return notify(detail.error, true);
-    const { revision, base, mask } = detail;
+    const { base, mask } = detail;
+    const revision = grid.cards.get(id)?.revision ?? detail.revision; // of the decision that the card shows
     const what = { accepted: "accepted", rejected: "rejected", open: "reopened" }[verdict];
     const now = await post("/api/decide", { id, revision, base, verdict, mask, what, by: by() });
-    decided(now, { id, verdict: detail.verdict, mask });
+    await decided(now, stateBefore(detail));
   } catch (error) {
     notify(error.message, true);
+    if (error instanceof Conflict) await grid.refresh([id]).catch(() => {});
   }
 }
 
@@ -130,7 +132,9 @@ async function undoNow() {
   try {
     const { base } = await get("/api/image", { id: last.id });
     const { id, revision, verdict, mask } = last;
-    await post("/api/decide", { id, revision, base, verdict, mask, what: "undone", by: by() });
+    const now = await post("/api/decide", { id, revision, base, verdict, mask, what: "undone", by: by() });
+    const former = own.findLast((decision) => decision.id === id);
+    if (former?.revision === revision - 1) former.revision = now.revision; // which is the state that it left
     await grid.refresh([id]);
     notify("the last decision was taken back: " + id);
     if (!showing) grid.focus(id);
@@ -154,9 +158,10 @@ async function lookAround() {
       field("reload").classList.toggle("news", grown);
       field("reload").title = grown ? "the run has new images (r)" : "read the run again (r)";
       if (ids.length) await grid.refresh(ids);
-      if (showing && ids.includes(showing) && editor.detail && !editor.saving) {
+      const busy = () => !editor.detail || editor.saving || editor.gesture || field("conflict").open;
+      if (showing && ids.includes(showing) && !busy()) {
         const now = await get("/api/image", { id: showing });
-        if (now.id === editor.wanted && now.revision > editor.detail.revision && !editor.saving) {
+        if (now.id === editor.wanted && !busy() && now.revision > editor.detail.revision) {
           if (editor.dirty) notify((now.by || "somebody") + " has changed this image; saving will ask what to do", true);
           else {
             await editor.load(showing);
@@ -205,7 +210,7 @@ async function start() {
       editor.key(event);
     } else if (!isElsewhere(event) && (event.key === "u" || (event.ctrlKey && event.key === "z"))) {
       event.preventDefault();
-      undoDecision();
+      if (!event.repeat) undoDecision();
     } else {
       grid.key(event);
     }

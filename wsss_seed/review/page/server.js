@@ -50,3 +50,6 @@ export async function picture(path, query) {
   const response = await answered(fetch(address(path, query)));
   return createImageBitmap(await response.blob());
 }
+
+// What undoing the next decision about an image restores. A lapsed verdict would hold again, for a mask it was not about.
+export const stateBefore = ({ id, verdict, mask, outdated }) => ({ id, verdict: outdated ? "open" : verdict, mask });
