@@ -190,6 +190,7 @@ def sit(browser, window, start):
     for page, event, handle in used[1:]:
         if page is window:
             page.remove_listener(event, handle)
+    window.unroute_all()
     window.once("dialog", accept := lambda dialog: dialog.accept())  # of what was not saved
     window.goto("about:blank")
     with suppress(KeyError, ValueError):
@@ -372,6 +373,36 @@ def test_undo_takes_the_last_decision_back(desk, by):
     desk.drawn("c")
     assert desk.decided(2)[-1] == ("c", "open", "undone")
     assert Corrections(desk.run).rejected == frozenset()
+
+
+def test_several_decisions_about_an_image_are_undone_one_by_one(desk):
+    desk.page.locator("button.card[data-id=b]").focus()
+    desk.press("a", "x", "u", "u")
+    verdicts = [verdict for _, verdict, _ in desk.decided(4)]
+    assert verdicts == ["accepted", "rejected", "accepted", "open"]
+
+
+def test_undo_does_not_renew_a_verdict_that_has_lapsed(desk):
+    """The acceptance was about another mask."""
+    desk.page.locator("button.card[data-id=b]").focus()
+    desk.press("a")
+    desk.decided(1)
+    Image.fromarray(np.full(desk.own("b").shape, 2, np.uint8)).save(desk.run / "SegmentationClass/b.png")
+    desk.press("x", "u")
+    assert desk.decided(3)[-1] == ("b", "open", "undone")
+    assert Corrections(desk.run).reviewed == frozenset()
+
+
+def test_a_key_that_is_held_down_is_one_verdict(desk):
+    desk.open("c")
+    desk.page.keyboard.down("a")
+    desk.drawn("a")
+    for _ in range(3):
+        desk.page.keyboard.down("a")
+    desk.page.keyboard.up("a")
+    desk.press("x")
+    desk.drawn("b")
+    assert desk.decided(2) == [("c", "accepted", "accepted"), ("a", "rejected", "rejected")]
 
 
 # -- corrections
@@ -617,6 +648,65 @@ def test_the_next_image_saves_this_one(desk, by):
     assert [id for id, _, _ in desk.decisions()] == ["a", "b"]
 
 
+def test_the_next_image_ends_a_stroke(desk):
+    """It is saved as far as it was painted, and no part of it reaches the next image."""
+    desk.open("a")
+    desk.press("b", "2")
+    desk.page.mouse.move(*desk.at(3.5, 20.5))
+    desk.page.mouse.down()
+    desk.page.mouse.move(*desk.at(8.5, 20.5), steps=4)
+    desk.press("ArrowRight")
+    desk.drawn("b")
+    desk.page.mouse.move(*desk.at(8.5, 5.5), steps=4)
+    desk.page.mouse.up()
+    assert desk.state() == []
+    assert (desk.labels("a") == 2).sum() > (desk.own("a") == 2).sum()
+    assert [id for id, _, _ in desk.decisions()] == ["a"]
+
+
+def slowed(desk) -> list:
+    """Hold decisions back until they are let through."""
+    held = []
+    desk.page.route("**/api/decide", lambda route: held.append(route))
+    return held
+
+
+def test_what_changes_while_it_is_being_saved_is_not_taken_for_saved(desk):
+    desk.open("a")
+    desk.press("g", "2")
+    desk.click(3.5, 20.5)
+    held = slowed(desk)
+    desk.press("s")
+    desk.reaches(lambda: held)
+    desk.press("u", "0")
+    desk.click(3.5, 20.5)
+    held[0].continue_()
+    desk.page.unroute("**/api/decide")
+    desk.reaches(lambda: desk.state() == ["corrected", "not saved"])
+    desk.press("ArrowRight")
+    desk.drawn("b")
+    assert len(desk.decisions()) == 2
+    assert not (desk.labels("a") == 1).any()
+    assert (desk.labels("a") == 2).sum() == (desk.own("a") == 2).sum()
+
+
+def test_what_changes_while_the_next_image_is_awaited_is_saved_too(desk):
+    desk.open("a")
+    desk.press("g", "2")
+    desk.click(3.5, 20.5)
+    held = slowed(desk)
+    desk.press("ArrowRight")
+    desk.reaches(lambda: held)
+    desk.press("0")
+    desk.click(3.5, 20.5)
+    held[0].continue_()
+    desk.page.unroute("**/api/decide")
+    desk.drawn("b")
+    assert len(desk.decisions()) == 2
+    assert not (desk.labels("a") == 1).any()
+    assert (desk.labels("a") == 2).sum() == (desk.own("a") == 2).sum()
+
+
 def test_leaving_the_page_warns(desk):
     desk.open("a")
     desk.press("g", "2")
@@ -682,10 +772,40 @@ def test_two_windows(sit, server, choice):
         assert len(desk.decisions()) == 2
 
 
+def rejected_by_berta(desk, id: str) -> None:
+    with CorrectionLog(desk.run, ("background", "cat", "dog"), [(0, 0, 0)] * 256, "berta") as log:
+        log.decide(id, revision=0, verdict="rejected", what="too dark")
+
+
+def test_a_verdict_in_the_list_is_about_what_the_list_shows(sit, server):
+    desk = sit(server, expect=FAILED_REQUEST)
+    desk.page.locator("button.card[data-id=b]").focus()
+    desk.page.route("**/api/changes*", lambda route: route.fulfill(json={"decisions": 0, "ids": [], "grown": False}))
+    rejected_by_berta(desk, "b")
+    desk.press("a")
+    desk.reaches(lambda: "berta has decided about it in the meantime" in desk.page.inner_text("#notice"))
+    desk.reaches(lambda: "rejected" in desk.page.inner_text("button.card[data-id=b]"))
+    desk.press("a")
+    assert [verdict for _, verdict, _ in desk.decided(2)] == ["rejected", "accepted"]
+
+
+def test_undoing_mine_brings_theirs_back(sit, server):
+    desk = sit(server, expect=FAILED_REQUEST)
+    desk.open("a")
+    desk.page.route("**/api/changes*", lambda route: route.fulfill(json={"decisions": 0, "ids": [], "grown": False}))
+    rejected_by_berta(desk, "a")
+    desk.press("a")
+    desk.page.wait_for_selector("#conflict[open]")
+    desk.page.click("#mine")
+    desk.decided(2)
+    desk.reaches(lambda: desk.state() == ["accepted"])
+    desk.press("u")
+    assert [verdict for _, verdict, _ in desk.decided(3)] == ["rejected", "accepted", "rejected"]
+
+
 def test_a_window_learns_what_others_decided(desk):
     desk.open("a")
-    with CorrectionLog(desk.run, ("background", "cat", "dog"), [(0, 0, 0)] * 256, "berta") as log:
-        log.decide("a", revision=0, verdict="rejected", what="too dark")
+    rejected_by_berta(desk, "a")
     desk.reaches(lambda: desk.state() == ["rejected"])
     assert "too dark berta" in desk.page.inner_text("#history").replace("\n", " ")
 

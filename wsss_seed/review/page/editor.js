@@ -3,7 +3,7 @@
 import { badges, button, element, field, notify, percent } from "./elements.js";
 import { isElsewhere } from "./keys.js";
 import { Change, IGNORE, decoded, deflated, region, stroke } from "./labels.js";
-import { Conflict, get, map, picture, post } from "./server.js";
+import { Conflict, get, map, picture, post, stateBefore } from "./server.js";
 import { View, lighter } from "./view.js";
 
 const UNDO_BYTES = 512 * 2 ** 20; // of changes that can be undone; the oldest go first
@@ -15,7 +15,7 @@ const ROLES = { confident: "painted", ambiguous: "ambiguous", dropped: "dropped"
 export class Editor {
   constructor(run, moves) {
     this.run = run;
-    this.moves = moves; // { close, step, decided, by }
+    this.moves = moves; // { close, step, decided, by, undoDecision, canUndo }
     this.detail = null; // what is known about the image; null while it is loaded
     this.labels = null;
     this.done = [];
@@ -55,7 +55,7 @@ export class Editor {
 
   // -- loading
 
-  async load(id, labels = null) {
+  async load(id) {
     const ticket = ++this.loading;
     this.wanted = id;
     this.clear();
@@ -74,11 +74,14 @@ export class Editor {
         map("/labels", { id, mask: detail.mask ?? "own" }),
         picture("/photo", { id, v: detail.photo }),
       ]);
-      if (ticket !== this.loading) return false;
+      if (ticket !== this.loading) {
+        photo.close();
+        return false;
+      }
       if (mask.width !== detail.size[0] || mask.height !== detail.size[1]) throw new Error("the corrected mask has another size than the image");
       if (!detail.mask && mask.digest !== detail.base) throw new Error("the mask of the run is being written; open the image again");
       this.detail = detail;
-      this.labels = labels ?? mask.values;
+      this.labels = mask.values;
       this.stored = mask.values.slice();
       this.view.turn = this.turns.get(id) ?? 0;
       this.view.show({ photo, labels: this.labels, width: mask.width, height: mask.height });
@@ -101,6 +104,8 @@ export class Editor {
     this.done = [];
     this.undone = [];
     this.saved = 0;
+    this.gesture = null;
+    this.pointers.clear();
     this.drop();
     this.view.show(null);
   }
@@ -347,7 +352,16 @@ export class Editor {
 
   // -- changes
 
+  // End a stroke that is still being painted, so that it is one of the changes.
+  finish() {
+    const change = this.gesture?.change;
+    if (!change) return;
+    this.gesture = null;
+    this.apply(change);
+  }
+
   apply(change) {
+    this.finish();
     if (!change.count) return;
     change.resize(change.count);
     this.done.push(change);
@@ -370,15 +384,17 @@ export class Editor {
     this.describe();
   }
 
-  undo() {
+  undo(repeated = false) {
+    this.finish();
     const change = this.done.pop();
-    if (!change) return this.moves.undoDecision();
+    if (!change) return repeated ? undefined : this.moves.undoDecision();
     change.undo(this.labels);
     this.undone.push(change);
     this.changed();
   }
 
   redo() {
+    this.finish();
     const change = this.undone.pop();
     if (!change) return;
     change.redo(this.labels);
@@ -387,6 +403,7 @@ export class Editor {
   }
 
   discard() {
+    this.finish();
     if (!this.dirty) return;
     const change = new Change("discarded");
     this.stored.forEach((label, i) => change.set(this.labels, i, label));
@@ -596,7 +613,13 @@ export class Editor {
   async save(verdict = null) {
     while (this.saving) await this.saving;
     if (!this.labels) return false;
-    this.saving = this.send(verdict).finally(() => (this.saving = null));
+    this.finish();
+    return this.alone(this.send(verdict));
+  }
+
+  // Whatever else saves waits for this.
+  alone(request) {
+    this.saving = request.finally(() => (this.saving = null));
     return this.saving;
   }
 
@@ -605,20 +628,27 @@ export class Editor {
     const judged = verdict ?? (detail.outdated ? "open" : detail.verdict);
     const words = { accepted: "accepted", rejected: "rejected", open: "reopened" }[judged];
     const what = [verdict ? words : "", dirty ? this.what : ""].filter(Boolean).join(": ");
-    const marks = this.done.length;
+    const last = this.done.at(-1); // the mask may be changed while it is being saved
+    const sent = dirty ? this.labels.slice() : null;
     const decision = {
       id: this.wanted, revision: detail.revision, base: detail.base, verdict: judged, what, by: this.moves.by(),
-      size: detail.size, mask: dirty ? null : detail.mask, labels: dirty ? await deflated(this.labels) : null,
+      size: detail.size, mask: dirty ? null : detail.mask, labels: dirty ? await deflated(sent) : null,
     };
-    const sent = dirty ? this.labels.slice() : null;
     return this.post(decision, () => {
       if (sent) this.stored = sent;
-      this.saved = marks;
+      this.saved = last ? this.position(last) : 0;
     });
   }
 
-  async post(decision, saved) {
-    const before = { id: decision.id, verdict: this.detail.verdict, mask: this.detail.mask };
+  // The number of changes up to this one, also if it was undone; -1 if it can no longer be redone.
+  position(change) {
+    const [done, undone] = [this.done.indexOf(change), this.undone.indexOf(change)];
+    if (done >= 0) return done + 1;
+    return undone >= 0 ? this.done.length + this.undone.length - undone : -1;
+  }
+
+  async post(decision, saved, former = this.detail) {
+    const before = stateBefore(former);
     try {
       const detail = await post("/api/decide", decision);
       this.moves.decided(detail, before);
@@ -637,6 +667,7 @@ export class Editor {
 
   // Somebody else decided about the image, or another program changed its mask: nothing was saved yet.
   ask(conflict, decision, saved) {
+    const shown = this.labels;
     field("conflict-line").textContent = conflict.message;
     field("theirs").onclick = async () => {
       field("conflict").close();
@@ -647,9 +678,10 @@ export class Editor {
       try {
         const now = await get("/api/image", { id: decision.id });
         // What was shown was corrected or not; the page sends it whole, as the mask of the run may be another now.
-        const labels = decision.labels ?? (await deflated(this.labels));
+        const labels = decision.labels ?? (await deflated(shown));
         const what = decision.what || "kept";
-        await this.post({ ...decision, revision: now.revision, base: now.base, labels, mask: null, what }, saved);
+        const again = { ...decision, revision: now.revision, base: now.base, labels, mask: null, what };
+        await this.alone(this.post(again, saved, now));
       } catch (error) {
         notify(error.message, true);
       }
@@ -663,16 +695,22 @@ export class Editor {
       id: this.wanted, revision: this.detail.revision, base: this.detail.base, verdict, mask, labels: null,
       size: null, what: "restored: " + what.replace(/^restored: /, ""), by: this.moves.by(),
     };
-    if (await this.post(decision, () => {})) await this.load(this.wanted);
+    const { id } = decision;
+    const former = stateBefore(this.detail);
+    const restored = async () => this.moves.decided(await post("/api/decide", decision), former);
+    await this.alone(restored().catch((error) => notify(error.message, true)));
+    if (id === this.wanted) await this.load(id);
   }
 
   // Save before another image is shown. Returns whether the editor may be left.
   async leave() {
     while (this.saving) await this.saving;
-    if (!this.dirty) return true;
-    const saved = await this.save();
-    if (saved) notify("saved: " + this.wanted);
-    return saved;
+    this.finish();
+    while (this.dirty) { // again if it was changed while it was being saved
+      if (!(await this.save())) return false;
+      notify("saved: " + this.wanted);
+    }
+    return true;
   }
 
   async judge(verdict) {
@@ -883,7 +921,7 @@ export class Editor {
       return this.moveCursor(event, ...arrow);
     }
     if (event.ctrlKey) {
-      const act = { z: () => (event.shiftKey ? this.redo() : this.undo()), y: () => this.redo(), s: () => this.saveNow() }[key.toLowerCase()];
+      const act = { z: () => (event.shiftKey ? this.redo() : this.undo(event.repeat)), y: () => this.redo(), s: () => this.saveNow() }[key.toLowerCase()];
       if (act) {
         event.preventDefault();
         act();
@@ -896,7 +934,7 @@ export class Editor {
       if (this.cursor) this.press(this.cursor, this.negative || event.altKey);
       return;
     }
-    if (event.altKey) return;
+    if (event.altKey || (event.repeat && ["a", "x", "o"].includes(key))) return; // one verdict per press
     if (event.target.matches?.("input[type=range]") && (arrow || key.startsWith("Page"))) return;
     if (key === "Enter" && event.target.matches?.("button, summary")) return;
     const flip = (id) => () => field(id).click();
@@ -912,7 +950,7 @@ export class Editor {
     const act = {
       ArrowRight: () => this.moves.step(1), ArrowLeft: () => this.moves.step(-1),
       a: () => this.judge("accepted"), x: () => this.judge("rejected"), o: () => this.judge("open"),
-      s: () => this.saveNow(), u: () => this.undo(), d: () => this.discard(),
+      s: () => this.saveNow(), u: () => this.undo(event.repeat), d: () => this.discard(),
       h: () => this.use("hand"), b: () => this.use("brush"), e: () => this.use("eraser"), g: () => this.use("region"),
       m: () => this.use("sam"), c: () => this.use("copy"), C: () => this.copyAll(),
       "[": sizes(-1), "]": sizes(1), f: () => this.labels && this.view.fit(), r: () => this.rotate(),

@@ -36,6 +36,7 @@ export class View {
   }
 
   show(image) {
+    this.image?.photo.close(); // or it stays in memory until garbage is collected
     this.image = image;
     this.canvases.mask.dataset.drawn = "";
     if (image) this.fit();
