@@ -118,7 +118,7 @@ def test_a_dataset_in_voc_layout_and_training(run):
     assert third not in list(data.ids)
     assert len(data) == IMAGES - 1
     assert np.array_equal(data.mask(data[0]), truth(0))
-    assert "1 image rejected in review left out" in data.remarks
+    assert "1 image rejected in review was left out" in data.remarks
     plain = ws.open_dataset("voc", run, labels="none", corrected=False)
     assert len(plain) == IMAGES
     assert np.array_equal(plain.mask(plain[0]), own(run, first))
@@ -238,11 +238,11 @@ def test_verify_finds_corrections_that_cannot_be_used(run):
 
 def test_the_commands_say_what_they_leave_out(run, cli):
     result = cli("evaluate", "--pred", run)
-    assert "warning: 1 image rejected in review left out" in result.stderr
+    assert "warning: 1 image rejected in review was left out" in result.stderr
     assert f"over {IMAGES - 1} images" in result.stdout
     result = cli("evaluate", "--pred", run, "--original")
     assert "rejected" not in result.stderr
     assert f"over {IMAGES} images" in result.stdout
     for command in (("sheet", run), ("report", run), ("export", "mmseg", run, "out")):
-        assert "warning: 1 image rejected in review left out" in cli(*command).stderr
+        assert "warning: 1 image rejected in review was left out" in cli(*command).stderr
     assert "rejected" not in cli("report", run, "--original").stderr

@@ -24,7 +24,7 @@ from wsss_seed.data.corrections import (
     reopen,
 )
 from wsss_seed.data.images import read_labels
-from wsss_seed.errors import DataError, RunFolderError
+from wsss_seed.errors import DataError, ImageError, RunFolderError, UsageError
 from wsss_seed.io.png import write_mask
 
 NAMES = ("background", "cat", "dog")
@@ -89,7 +89,7 @@ def test_rejecting_accepting_and_undoing(run):
     with opened(run) as log:
         first = log.decide("a", revision=0, verdict="rejected", what="rejected")
         assert Corrections(run).rejected == {"a"}
-        assert Corrections(run).remarks == ("1 image rejected in review left out",)
+        assert Corrections(run).remarks == ("1 image rejected in review was left out",)
         second = log.decide("a", revision=1, verdict="accepted", labels=corrected(), what="brush")
         assert Corrections(run).rejected == frozenset()
         third = log.decide("a", revision=2, verdict="open", what="undo")
@@ -240,7 +240,7 @@ def test_masks_generated_again_make_verdicts_lapse_and_keep_corrected_masks(run)
     assert found.outdated == ("a", "b", "sub/c")
     assert (found.rejected, found.reviewed) == (frozenset(), {"a"})
     assert np.array_equal(read_labels(found.mask("a", own(run, "a"))), corrected())
-    assert "3 images, such as a, reviewed before the mask of the run was changed; review again" in found.remarks
+    assert "3 images, such as a: the mask of the run has changed since the review; review again" in found.remarks
 
 
 def test_a_replaced_photograph_lets_the_runs_own_mask_hold_again(run):
@@ -298,3 +298,66 @@ def test_an_older_copy_of_the_log_is_read_from_its_beginning(run):
         assert log.latest("a").what == "first"
         log.decide("a", revision=1, verdict="open", what="third")
     assert [c.what for c in read_log(run)] == ["first", "third"]
+
+
+def test_a_decision_that_nobody_could_read_is_refused(run):
+    """One such line would make all decisions unreadable."""
+    with opened(run) as log:
+        log.decide("a", revision=0, verdict="rejected", what="dark")
+        with pytest.raises(UsageError, match="unknown verdict 'accept'; known: accepted, open, rejected"):
+            log.decide("b", revision=0, verdict="accept", what="")
+        for what, by in ((3, "ann"), ("", 3), ("\udcff", "ann")):
+            with pytest.raises(UsageError, match="b: not a decision"):
+                log.decide("b", revision=0, verdict="accepted", what=what, by=by)
+        with pytest.raises(UsageError, match="a: not a decision"):
+            log.decide("a", revision=1, verdict="accepted", mask="../elsewhere", what="")
+    assert [correction.what for correction in read_log(run)] == ["dark"]
+
+
+def test_saving_again_repairs_a_corrected_mask_that_was_damaged(run):
+    with opened(run) as log:
+        first = log.decide("a", revision=0, verdict="accepted", labels=corrected(), what="brush")
+        (run / mask_name(first.mask)).write_bytes(b"")
+        log.decide("a", revision=1, verdict="accepted", labels=corrected(), what="brush")
+        assert np.array_equal(log.labels("a"), corrected())
+    assert not list(Corrections(run).faults())
+
+
+def test_a_damaged_mask_of_the_run_is_named(run):
+    own(run, "a").write_bytes(b"no image")
+    with opened(run) as log, pytest.raises(ImageError, match=r"a\.png"):
+        log.decide("a", revision=0, verdict="accepted", labels=corrected(), what="brush")
+
+
+def test_a_damaged_line_that_was_removed_leaves_no_trace(run):
+    path = run / "Corrections/log.jsonl"
+    with opened(run) as log, opened(run, "bob") as bob:
+        bob.decide("a", revision=0, verdict="rejected", what="dark")
+        whole = path.read_bytes()
+        path.write_bytes(whole + b"damaged\n")
+        for _ in range(2):
+            with pytest.raises(RunFolderError, match="line 2: damaged"):
+                log.refresh()
+        path.write_bytes(whole)
+        log.refresh()
+        assert [correction.what for correction in log.history("a")] == ["dark"]
+
+
+def test_a_photograph_that_is_replaced_while_somebody_decides(run):
+    with opened(run) as log, opened(run, "bob") as bob:
+        log.decide("a", revision=0, verdict="rejected", what="dark")
+        bob.decide("a", revision=1, verdict="accepted", what="not that dark")
+        assert log.reopen(["a", "b"], "replaced") == ("a",)
+    assert not Corrections(run)
+
+
+def test_a_lapsed_acceptance_of_a_corrected_mask_is_about_the_changed_pixels_only(run):
+    with opened(run) as log:
+        log.decide("a", revision=0, verdict="accepted", labels=corrected(), what="brush")
+    assert Corrections(run).decided("a").all()
+    again = labels_of(0)
+    again[11, 0] = 1
+    write_mask(own(run, "a"), again, voc_palette())
+    found = Corrections(run)
+    assert np.array_equal(found.decided("a"), corrected() != again)
+    assert found.summary == "0 accepted, 1 with a corrected mask, 0 rejected"

@@ -22,27 +22,25 @@ State after a kill at each step of ``CorrectionLog.decide``:
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, cast, get_args
 
 import msgspec
 import numpy as np
-from PIL import Image
 
-from ..errors import RunFolderError, WsssError
-from ..io.files import write_once
+from ..errors import RunFolderError, UsageError, WsssError, unknown_name
+from ..io.files import write_bytes
 from ..io.lock import Lock
 from ..io.png import mask_bytes
 from ..io.source import Location, SomeLocation
 from .classes import IGNORE, read_names
 from .ids import check_id
-from .images import read_labels
+from .images import image_size, read_labels
 from .voc_layout import CLASSES, MASKS, Layout, file_name, layout_of
 
 CORRECTIONS, LOG = "Corrections", "log.jsonl"
@@ -110,7 +108,7 @@ class Corrections(Mapping[str, Correction]):
         bases = {id: _digest(_own_mask(run, id, self.layout)) for id in self._held}
         self.outdated = tuple(id for id, c in self._held.items() if c.base is not None and bases[id] != c.base)
         """Ids of decisions whose mask of the run has changed since."""
-        stale = frozenset(self.outdated)
+        stale = self._stale = frozenset(self.outdated)
         self.rejected = frozenset(id for id, c in self._held.items() if c.verdict == "rejected" and id not in stale)
         """Ids of rejected images."""
         self.reviewed = frozenset(
@@ -154,9 +152,12 @@ class Corrections(Mapping[str, Correction]):
             return None
         own = _own_mask(self.run, id, self.layout)
         before, after = read_labels(own), read_labels(self.mask(id, own))
-        if self._held[id].verdict == "accepted" or before.shape != after.shape:
+        if self._is_accepted(id) or before.shape != after.shape:
             return np.ones(after.shape, bool)
         return np.asarray(before != after)
+
+    def _is_accepted(self, id: str) -> bool:
+        return self._held[id].verdict == "accepted" and id not in self._stale
 
     def confidence(self, id: str, confidence: np.ndarray) -> np.ndarray:
         """Confidence of the label map in use, uint8 (H, W): 255 where a person decided, else that of the run.
@@ -187,7 +188,7 @@ class Corrections(Mapping[str, Correction]):
     @property
     def summary(self) -> str:
         """What a review has decided, in words; empty without corrections."""
-        accepted = sum(c.verdict == "accepted" for id, c in self._held.items() if id in self.reviewed)
+        accepted = sum(self._is_accepted(id) for id in self._held)
         corrected = sum(c.mask is not None for c in self._held.values())
         counts = {"accepted": accepted, "with a corrected mask": corrected, "rejected": len(self.rejected)}
         return ", ".join(f"{count} {what}" for what, count in counts.items()) if self._held else ""
@@ -197,11 +198,12 @@ class Corrections(Mapping[str, Correction]):
         """What a reader of the run should know about its corrections, in sentences."""
         parts = []
         if self.rejected:
-            parts.append(f"{_images(len(self.rejected))} rejected in review left out")
+            verb = "was" if len(self.rejected) == 1 else "were"
+            parts.append(f"{_images(len(self.rejected))} rejected in review {verb} left out")
         if self.outdated:
             parts.append(
-                f"{_images(len(self.outdated))}, such as {self.outdated[0]}, reviewed before the mask of the run was "
-                "changed; review again"
+                f"{_images(len(self.outdated))}, such as {self.outdated[0]}: the mask of the run has changed since the "
+                "review; review again"
             )
         return tuple(parts)
 
@@ -316,7 +318,8 @@ class CorrectionLog:
                 raise RunFolderError(f"{self._path}: cannot be read ({error.strerror or error})") from None
             whole = data[: data.rfind(b"\n") + 1]
             lines = whole.splitlines()
-            for correction in _decoded(self._path, lines, self._lines + 1, self._classes):
+            added = tuple(_decoded(self._path, lines, self._lines + 1, self._classes))  # all or none
+            for correction in added:
                 self._held.setdefault(correction.id, []).append(correction)
                 self._order.append(correction.id)
             self._read += len(whole)
@@ -373,8 +376,12 @@ class CorrectionLog:
                 changed.
             RunFolderError: the run has no mask of this id, or one of another size; labels that are not classes of the
                 run; or the folder cannot be written.
+            ImageError: the run's mask is damaged.
             DataError: the id is invalid.
+            UsageError: an unknown verdict, or text that cannot be written.
         """
+        if verdict not in get_args(Verdict):
+            raise unknown_name("verdict", verdict, get_args(Verdict))
         own = _own_mask(self.run, check_id(id), self.layout)
         base = _digest(own)
         if base is None:
@@ -391,8 +398,8 @@ class CorrectionLog:
                 mask = hashlib.sha256(data).hexdigest()
                 if mask == base:
                     mask = None  # nothing was changed
-                else:
-                    write_once(self._mask_path(mask), data)
+                elif _digest(path := self.run / mask_name(mask)) != mask:  # missing, or damaged by another program
+                    write_bytes(path, data)
         except OSError as error:
             raise self._unwritable(error) from None
         return self._append(
@@ -419,14 +426,17 @@ class CorrectionLog:
         Raises:
             RunFolderError: the folder cannot be written.
         """
-        changed = []
-        for id in ids:
-            last = self.latest(id)
-            if last is not None and (last.verdict != "open" or last.mask is not None):
-                now = round(time.time(), 3)
+        return tuple(id for id in ids if self._reopen(id, what))
+
+    def _reopen(self, id: str, what: str) -> bool:
+        while (last := self.latest(id)) is not None and (last.verdict != "open" or last.mask is not None):
+            now = round(time.time(), 3)
+            try:
                 self._append(Correction(id, last.revision + 1, classes=self._classes, what=what, by=self.by, at=now))
-                changed.append(id)
-        return tuple(changed)
+            except ConflictError:  # somebody has decided in between, which this undoes too
+                continue
+            return True
+        return False
 
     def _unwritable(self, error: OSError) -> RunFolderError:
         reason = error.strerror or error
@@ -442,8 +452,7 @@ class CorrectionLog:
     def _check(self, id: str, labels: np.ndarray, own: Path) -> None:
         if labels.dtype != np.uint8 or labels.ndim != 2:
             raise RunFolderError(f"{id}: a label map is uint8 (H, W), not {labels.dtype} {labels.shape}")
-        with Image.open(io.BytesIO(own.read_bytes())) as image:
-            size = image.size
+        size = image_size(own)
         if labels.shape[::-1] != size:
             raise RunFolderError(
                 f"{id}: {labels.shape[1]} x {labels.shape[0]} pixels, but the mask of the run has {size[0]} x {size[1]}"
@@ -456,13 +465,12 @@ class CorrectionLog:
                 "background"
             )
 
-    def _mask_path(self, digest: str) -> Path:
-        path = self.run / mask_name(digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
     def _append(self, correction: Correction) -> Correction:
-        line = msgspec.json.encode(correction) + b"\n"
+        try:
+            line = msgspec.json.encode(correction) + b"\n"
+            msgspec.json.decode(line, type=Correction)  # a line that cannot be read would make the whole log unreadable
+        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+            raise UsageError(f"{correction.id}: not a decision that can be written ({error})") from None
         with self._thread:
             try:
                 if not self._lock.take(shared=False, wait=_WAIT):
