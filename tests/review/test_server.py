@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import wsss_seed as ws
 from tests.output.odd_run import NAMES, label_maps, write_run
 from tests.review.running import SHAPE, Client, packed, pets, serving
 from wsss_seed.data.corrections import CorrectionLog, Corrections, read_log
@@ -306,6 +307,19 @@ def test_the_other_run(tmp_path):
         assert "has no mask of b" in client.get("/other", id="b").json["error"]
         Image.fromarray(np.zeros((5, 6), np.uint8)).save(tmp_path / "other/SegmentationClass/b.png")
         assert "6 x 5 pixels, but the image has 40 x 30" in client.get("/other", id="b").json["error"]
+
+
+def test_of_a_reviewed_other_run_the_corrected_masks_are_copied(tmp_path):
+    run, other = pets(tmp_path / "run", ids=("a", "b")), pets(tmp_path / "other", ids=("a", "b"))
+    labels = np.full(read_labels(other / "SegmentationClass/a.png").shape, 2, np.uint8)
+    ws.open_run(other).correct("a", labels)
+    with serving(run, other=other) as server:
+        client = Client(server.address)
+        assert np.array_equal(client.get("/other", id="a").map, labels)
+        ws.open_run(other).correct("a", verdict="rejected")
+        assert np.array_equal(client.get("/other", id="a").map, labels)
+        own = read_labels(other / "SegmentationClass/b.png")
+        assert np.array_equal(client.get("/other", id="b").map, own)
 
 
 def test_without_another_run(client):

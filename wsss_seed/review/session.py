@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ..data.classes import IGNORE, read_names, voc_palette
-from ..data.corrections import Correction, CorrectionLog, Verdict, mask_name
+from ..data.corrections import Correction, CorrectionLog, Verdict, mask_name, read_log
 from ..data.images import image_size, read_labels, read_rgb
 from ..data.voc_layout import CLASSES, layout_of_run
 from ..errors import ImageError, RunFolderError, UsageError
@@ -405,8 +405,14 @@ class _Other:
         self.path, self._layout = path, layout_of_run(about)
 
     def labels(self, id: str, size: tuple[int, int]) -> np.ndarray:
-        """Its label map of an image, uint8 (H, W). Raises ImageError without one of this width and height."""
+        """Its label map of an image, corrected if it was, uint8 (H, W).
+
+        Raises ImageError without one of this width and height, and RunFolderError if its corrections are damaged.
+        """
         path = mask_path(self.path, id, self._layout)
+        corrected = [correction.mask for correction in read_log(self.path) if correction.id == id][-1:]
+        if corrected and corrected[0] is not None:
+            path = self.path / mask_name(corrected[0])
         if not path.exists():
             raise ImageError(f"{self.path}: has no mask of {id}")
         labels = read_labels(path)
