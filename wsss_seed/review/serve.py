@@ -133,8 +133,9 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise UsageError(f"`host` {host}: no address of this machine ({error.strerror or error})") from None
+    except (OSError, UnicodeError) as error:  # UnicodeError for a part of a name that is empty or too long
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"`host` {host}: no address of this machine ({reason})") from None
     try:
         if sys.platform != "win32":  # where it would allow two servers on a port
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
