@@ -10,7 +10,7 @@ from tests.review.running import pets
 from wsss_seed.errors import ImageError
 from wsss_seed.review import pictures
 from wsss_seed.review.pictures import photograph, thumbnail
-from wsss_seed.review.session import Session
+from wsss_seed.review.session import OWN, Session
 
 
 @pytest.fixture
@@ -52,10 +52,23 @@ def test_a_cache_that_cannot_be_written_only_costs_time(session):
 
 
 def test_links_are_not_followed(session, tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    (session.run / "Corrections/.thumbnails").symlink_to(tmp_path / "elsewhere")
     thumbnail(session, "a")
-    assert list((tmp_path / "elsewhere").rglob("*.webp")) == []
+    cache = session.run / "Corrections/.thumbnails"
+    (kept,) = (path.relative_to(cache) for path in cache.rglob("*.webp"))
+    cache.rename(tmp_path / "elsewhere")
+    cache.symlink_to(tmp_path / "elsewhere")
+    session.decide(
+        "a",
+        revision=0,
+        base=session.digest("a"),
+        verdict="open",
+        labels=np.ones(session.labels("a", OWN)[0].shape, np.uint8),
+        mask=None,
+        what="brush",
+        by=None,
+    )
+    thumbnail(session, "a")
+    assert [path.relative_to(tmp_path / "elsewhere") for path in (tmp_path / "elsewhere").rglob("*.webp")] == [kept]
 
 
 def test_sizes_that_differ_are_an_error(session):

@@ -47,10 +47,10 @@ def thumbnail(session: Session, id: str) -> bytes:
     except OSError:
         data = _drawn(session, id)
     with suppress(OSError):  # a cache that cannot be written only costs time
-        for former in names_in(folder):
-            if former.startswith(f"{name}-"):
-                (folder / former).unlink(missing_ok=True)
         if not _links_away(session.run, folder):
+            for former in names_in(folder):
+                if former.startswith(f"{name}-"):
+                    (folder / former).unlink(missing_ok=True)
             write_bytes(path, data)
     return data
 
