@@ -628,6 +628,7 @@ class Run:
         Raises:
             RunFolderError: the run has no mask of this image, or one of another size; labels that are not classes of
                 the run; or the folder cannot be written.
+            UsageError: an unknown verdict.
         """
         from .data.corrections import CorrectionLog
 

@@ -109,7 +109,7 @@ def test_labels_that_are_those_of_the_run_need_no_file(run):
 def test_a_decision_on_an_older_state_is_refused(run):
     with opened(run) as ann, opened(run, "bob") as bob:
         theirs = bob.decide("a", revision=0, verdict="rejected", what="rejected")
-        with pytest.raises(ConflictError, match=r"a: bob has decided about it in the meantime \(rejected\)") as error:
+        with pytest.raises(ConflictError, match=r"a: bob has changed it in the meantime \(rejected\)") as error:
             ann.decide("a", revision=0, verdict="accepted", labels=corrected(), what="brush")
         assert error.value.current == theirs == ann.latest("a")
         assert [c.by for c in read_log(run)] == ["bob"]

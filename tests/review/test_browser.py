@@ -749,9 +749,7 @@ def test_two_windows(sit, server, choice):
     other.save()
     desk.press("s")
     desk.page.wait_for_selector("#conflict[open]")
-    assert "a: berta has decided about it in the meantime (region cat → background)" in desk.page.inner_text(
-        "#conflict-line"
-    )
+    assert "a: berta has changed it in the meantime (region cat → background)" in desk.page.inner_text("#conflict-line")
     if choice == "keep":
         desk.press("Escape")
         assert desk.state()[-1] == "not saved"
@@ -783,7 +781,7 @@ def test_a_verdict_in_the_list_is_about_what_the_list_shows(sit, server):
     desk.page.route("**/api/changes*", lambda route: route.fulfill(json={"decisions": 0, "ids": [], "grown": False}))
     rejected_by_berta(desk, "b")
     desk.press("a")
-    desk.reaches(lambda: "berta has decided about it in the meantime" in desk.page.inner_text("#notice"))
+    desk.reaches(lambda: "berta has changed it in the meantime" in desk.page.inner_text("#notice"))
     desk.reaches(lambda: "rejected" in desk.page.inner_text("button.card[data-id=b]"))
     desk.press("a")
     assert [verdict for _, verdict, _ in desk.decided(2)] == ["rejected", "accepted"]
@@ -851,7 +849,7 @@ def test_a_mask_that_another_program_changed(desk):
     desk.press("ArrowLeft")
     desk.drawn("a")
     assert desk.state() == ["outdated", "accepted"]
-    assert "changed after the decision of anna" in desk.page.inner_text("#facts")
+    assert "has changed since anna reviewed it" in desk.page.inner_text("#facts")
     desk.press("o")
     desk.decided(2)
     desk.reaches(lambda: "by another program since it was generated" in desk.page.inner_text("#facts"))
@@ -878,7 +876,7 @@ def test_a_server_that_is_gone_costs_nothing(sit, start, run):
     server.stop()
     desk.page.wait_for_timeout(300)
     desk.press("s")
-    desk.reaches(lambda: "does not answer" in desk.page.inner_text("#notice"))
+    desk.reaches(lambda: "is not responding" in desk.page.inner_text("#notice"))
     assert desk.state() == ["not saved"]
 
 

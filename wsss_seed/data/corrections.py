@@ -1,4 +1,4 @@
-"""Corrections: what people decide about the masks of a run, as a layer beside them.
+"""Corrections: verdicts on the masks of a run and corrected masks, as a layer beside them.
 
 ::
 
@@ -78,7 +78,7 @@ class Correction(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ConflictError(RunFolderError):
-    """Somebody else has decided about the image in the meantime.
+    """Somebody else has reviewed the image in the meantime.
 
     Attributes:
         current: the decision that holds; None if there is none any more.
@@ -187,7 +187,7 @@ class Corrections(Mapping[str, Correction]):
 
     @property
     def summary(self) -> str:
-        """What a review has decided, in words; empty without corrections."""
+        """Numbers of decisions in one line; empty without corrections."""
         accepted = sum(self._is_accepted(id) for id in self._held)
         corrected = sum(c.mask is not None for c in self._held.values())
         counts = {"accepted": accepted, "with a corrected mask": corrected, "rejected": len(self.rejected)}
@@ -195,7 +195,7 @@ class Corrections(Mapping[str, Correction]):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a reader of the run should know about its corrections, in sentences."""
+        """Rejected and outdated images, for messages."""
         parts = []
         if self.rejected:
             verb = "was" if len(self.rejected) == 1 else "were"
@@ -261,7 +261,7 @@ def _conflict(id: str, current: Correction | None) -> ConflictError:
     if current is None:
         return ConflictError(f"{id}: its earlier decisions are no longer in the log; load it again", None)
     return ConflictError(
-        f"{id}: {current.by or 'somebody'} has decided about it in the meantime ({current.what}); nothing was changed",
+        f"{id}: {current.by or 'somebody'} has changed it in the meantime ({current.what}); nothing was saved",
         current,
     )
 

@@ -65,7 +65,7 @@ class Voc(Dataset):
         corrected: of a run folder, use the corrected masks, and leave out rejected images.
 
     Attributes:
-        corrections: what people decided about the masks; None if they are to be read as they were generated.
+        corrections: the corrections that apply; None to read the masks as they were generated.
 
     Raises:
         WsssError: damaged corrections, no such list, an empty list, or a line that is not a valid id, repeats one, or

@@ -39,7 +39,7 @@ class FinishedRun:
         records: records of the images with a mask that was not rejected, in the order of the run, each read on access.
         failed: records of the images without one.
         unfinished: number of images not processed yet; None if unknown, because the run is in progress or was killed.
-        corrections: what people decided about the masks; None if they are to be read as they were generated.
+        corrections: the corrections that apply; None to read the masks as they were generated.
     """
 
     path: Path

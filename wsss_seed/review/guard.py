@@ -1,11 +1,11 @@
-"""Who may talk to the server: nobody without the token, no page of another origin, no name that DNS was made to give.
+"""Access control: requests need the token, must name this machine, and must not come from pages of other origins.
 
-A server on loopback is within reach of every program and every user of the machine, and of every web page that its
+A server on loopback can be reached by every program and every user of the machine, and by every web page that its
 browsers show. Therefore, in this order:
 
 - The ``Host`` header must name this machine. A page whose DNS name was pointed at 127.0.0.1 (DNS rebinding) sends its
   own name.
-- Requests that a page of another origin causes are refused: by ``Sec-Fetch-Site``, and for requests that change
+- Requests caused by a page of another origin are refused: by ``Sec-Fetch-Site``, and for requests that change
   something also by ``Origin``, and by the content type JSON, which no form can send. There is no CORS. Only the page
   itself may be opened by a link from elsewhere.
 - Every request needs the token, also on loopback, because other users of the machine can reach that too. It is in the
@@ -99,16 +99,16 @@ class Guard:
     def _fault(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         method, site = scope["method"], headers.get("sec-fetch-site", "none")
         if len(headers.getlist("host")) != 1 or not self._is_here(headers["host"]):
-            return 421, "this server is not known by that name; open the address that wsss-seed review printed"
+            return 421, "this server does not go by that name; open the address that wsss-seed review printed"
         if method not in ("GET", "HEAD", "POST"):
             return 405, "only GET and POST"
         opened = method != "POST" and scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
         if site not in ("same-origin", "none") and not opened:
-            return 403, "requests of other pages are refused"
+            return 403, "requests from other pages are refused"
         if method == "POST":
             origin = headers.get("origin")
             if origin is not None and urlsplit(origin).netloc != headers["host"]:
-                return 403, "requests of other pages are refused"
+                return 403, "requests from other pages are refused"
             if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
                 return 415, "only JSON is accepted"
         if not (self._given(scope) or self._remembered(headers)):
@@ -126,7 +126,7 @@ class Guard:
             ipaddress.ip_address(name)
         except ValueError:
             return False
-        return self._any_address  # no DNS name, so nothing was rebound
+        return self._any_address  # an address, not a DNS name, so there is no rebinding
 
     def _given(self, scope: Scope) -> bool:
         """Whether the address has the token; only that of the page may."""

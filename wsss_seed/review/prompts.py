@@ -122,7 +122,7 @@ def sam_name(about: Mapping[str, Any], sam: str | None) -> str:
 
 
 def load_sam(name: str, device: str) -> MaskModel:
-    """Load a SAM whose weights are on this machine: nothing is downloaded while somebody waits for a click.
+    """Load a SAM whose weights are on this machine: nothing is downloaded in the middle of a review.
 
     Raises WsssError if the name is empty or unknown, or its weights are not here.
     """

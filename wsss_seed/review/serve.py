@@ -1,4 +1,4 @@
-"""Serving a session until somebody ends it."""
+"""The web server of a session."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ class _Pages:
 
     def segment(self, prompt: _Prompt) -> Response:
         if len(prompt.points) != len(prompt.positive):
-            raise UsageError("a prompt says of each point whether it is on the object")
+            raise UsageError("a prompt needs one value in positive for each point")
         found = self._sam.segment(*self._picture(prompt.id), prompt.points, prompt.positive, prompt.box)
         masks = [
             {"score": round(score, 3), "runs": run_lengths(mask)}

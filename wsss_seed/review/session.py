@@ -1,4 +1,4 @@
-"""The run under review: its images in order of doubt, what is known about each, and the decisions of people."""
+"""The run under review: its images in order of doubt, what is known about each, and the decisions about them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Standing:
-    """What people decided about an image.
+    """The state of the review of an image.
 
     Attributes:
         revision: of the last decision; 0 without any.
@@ -190,7 +190,7 @@ class Session:
         return found
 
     def standing(self, id: str) -> Standing:
-        """What people decided about an image."""
+        """The state of the review of an image."""
         last = self.log.latest(id)
         if last is None:
             return Standing()
@@ -379,7 +379,7 @@ class Session:
         )
 
     def summary(self) -> str:
-        """What has been decided, in words."""
+        """The state of the review in one line."""
         self.log.refresh()
         counts = self.counts()
         now, _ = self.log.decided_since(0)
@@ -400,7 +400,7 @@ class _Other:
         own = read_names(path / CLASSES)
         if tuple(own) != tuple(names):
             raise UsageError(
-                f"{path}: has other classes than {run} ({', '.join(own[:8])}); give `other` a run with its"
+                f"{path}: has other classes than {run} ({', '.join(own[:8])}); give `other` a run with the same classes"
             )
         self.path, self._layout = path, layout_of_run(about)
 

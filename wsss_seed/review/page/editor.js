@@ -9,7 +9,7 @@ import { View, lighter } from "./view.js";
 const UNDO_BYTES = 512 * 2 ** 20; // of changes that can be undone; the oldest go first
 const SIZES = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 200];
 const CLICK = 5; // pixels of the screen by which the pointer may move in a click
-const SOURCES = { given: "in the given labels", clip: "seen by CLIP", box: "a box of it counted" };
+const SOURCES = { given: "in the given labels", clip: "found by CLIP", box: "has a box" };
 const ROLES = { confident: "painted", ambiguous: "ambiguous", dropped: "dropped" };
 
 export class Editor {
@@ -143,8 +143,8 @@ export class Editor {
     const line = (text, className = "") => lines.push(element("p", className, text));
     line(detail.size.join(" × ") + " pixels, doubt " + detail.doubt.toFixed(2) + ", ignored " + percent(detail.ignore), "quiet");
     if (detail.given) line("image-level labels: " + (detail.given.join(", ") || "none"), "quiet");
-    if (detail.outdated) line("The mask of the run was changed after the decision of " + (detail.by || "somebody") + ". Nothing was overwritten; look at it again.", "warn");
-    else if (detail.edited) line("The mask of the run was changed by another program since it was generated.", "warn");
+    if (detail.outdated) line("The mask of the run has changed since " + (detail.by || "somebody") + " reviewed it; review it again. Nothing was overwritten.", "warn");
+    else if (detail.edited) line("The mask of the run has been changed by another program since it was generated.", "warn");
     for (const { label, source, score } of detail.missed) {
       line("perhaps missed: " + this.run.names[label] + " (" + SOURCES[source] + (source === "given" ? "" : ", " + score.toFixed(2)) + ")", "warn");
     }
@@ -412,7 +412,7 @@ export class Editor {
     this.apply(change);
     this.saved = this.done.length;
     this.describe();
-    notify("unsaved changes dropped; u brings them back");
+    notify("unsaved changes discarded; u restores them");
   }
 
   fill(spans, label, what) {
@@ -464,7 +464,7 @@ export class Editor {
   async otherLabels() {
     const id = this.wanted;
     this.other ??= (await map("/other", { id })).values;
-    if (id !== this.wanted || !this.labels) throw new Error("another image was opened meanwhile");
+    if (id !== this.wanted || !this.labels) throw new Error("another image has been opened");
     return this.other;
   }
 
@@ -677,7 +677,7 @@ export class Editor {
       field("conflict").close();
       try {
         const now = await get("/api/image", { id: decision.id });
-        // What was shown was corrected or not; the page sends it whole, as the mask of the run may be another now.
+        // The whole label map, as the mask of the run may have changed.
         const labels = decision.labels ?? (await deflated(shown));
         const what = decision.what || "kept";
         const again = { ...decision, revision: now.revision, base: now.base, labels, mask: null, what };
@@ -716,7 +716,7 @@ export class Editor {
   async judge(verdict) {
     const id = this.wanted;
     while (this.saving) await this.saving;
-    if (id !== this.wanted) return; // the next image is on its way, and this verdict was not about it
+    if (id !== this.wanted) return; // the next image is being loaded, and this verdict was not about it
     if (!(await this.save(verdict))) return;
     if (verdict !== "open" && id === this.wanted) this.moves.step(1);
   }
@@ -826,7 +826,7 @@ export class Editor {
     }
   }
 
-  // A second finger: what the first one began is taken back.
+  // A second finger: what the first one began is undone.
   pinch() {
     this.gesture?.change?.undo(this.labels);
     if (this.prompt) delete this.prompt.drawn;

@@ -1,4 +1,4 @@
-// Everything a run says enters the page as text, never as markup.
+// All data of a run enter the page as text, never as markup.
 
 export const field = (id) => document.getElementById(id);
 
@@ -26,7 +26,7 @@ export const percent = (share) => (100 * share).toFixed(share < 0.1 ? 1 : 0) + "
 
 let fading = 0;
 
-// A line at the top of the page: a fault stays until the next line, a remark for some seconds.
+// A line at the bottom of the page: an error stays until the next line, a remark for some seconds.
 export function notify(text, bad = false) {
   const line = field("notice");
   clearTimeout(fading);

@@ -9,7 +9,7 @@ import { Conflict, get, post, stateBefore } from "./server.js";
 const EVERY = 3000; // milliseconds between questions about the decisions of others
 
 let grid, editor;
-let own = []; // decisions of this window that can be taken back: { id, verdict, mask, revision }
+let own = []; // decisions of this window that can be undone: { id, verdict, mask, revision }
 let showing = ""; // the image that is open; empty for the list
 let queue = Promise.resolve(); // decisions in the list, one after the other
 
@@ -47,7 +47,7 @@ async function readAddress() {
   else showGrid();
 }
 
-// -- which of both is shown
+// -- the list or one image
 
 async function leaveEditor() {
   return showing === "" || (await editor.leave());
@@ -93,7 +93,7 @@ async function openImage(id, push = true) {
 async function step(by) {
   const next = grid.beside(showing, by);
   if (next !== undefined) return openImage(next);
-  if (await leaveEditor()) notify(by > 0 ? "this was the last image of the list" : "this is the first image of the list");
+  if (await leaveEditor()) notify(by > 0 ? "this is the last image in the list" : "this is the first image in the list");
 }
 
 // -- decisions
@@ -122,7 +122,7 @@ async function decideNow(id, verdict) {
   }
 }
 
-// Take back the last decision of this window, unless somebody else has decided since.
+// Undo the last decision of this window, unless somebody else has decided since.
 const undoDecision = () => inOrder(undoNow);
 
 async function undoNow() {
@@ -136,7 +136,7 @@ async function undoNow() {
     const former = own.findLast((decision) => decision.id === id);
     if (former?.revision === revision - 1) former.revision = now.revision; // which is the state that it left
     await grid.refresh([id]);
-    notify("the last decision was taken back: " + id);
+    notify("the last decision was undone: " + id);
     if (!showing) grid.focus(id);
     else if (showing === id || (await leaveEditor())) await openImage(id);
   } catch (error) {
@@ -156,16 +156,16 @@ async function lookAround() {
       const { decisions, ids, grown } = await get("/api/changes", { since: grid.decisions });
       grid.decisions = decisions;
       field("reload").classList.toggle("news", grown);
-      field("reload").title = grown ? "the run has new images (r)" : "read the run again (r)";
+      field("reload").title = grown ? "the run has new images (r)" : "reload the run (r)";
       if (ids.length) await grid.refresh(ids);
       const busy = () => !editor.detail || editor.saving || editor.gesture || field("conflict").open;
       if (showing && ids.includes(showing) && !busy()) {
         const now = await get("/api/image", { id: showing });
         if (now.id === editor.wanted && !busy() && now.revision > editor.detail.revision) {
-          if (editor.dirty) notify((now.by || "somebody") + " has changed this image; saving will ask what to do", true);
+          if (editor.dirty) notify((now.by || "somebody") + " has changed this image; you can choose whose changes to keep when you save", true);
           else {
             await editor.load(showing);
-            notify((now.by || "somebody") + " has changed this image; it was loaded again");
+            notify((now.by || "somebody") + " has changed this image; it has been reloaded");
           }
         }
       }
@@ -175,7 +175,7 @@ async function lookAround() {
       notify("");
     }
   } catch (error) {
-    if (error.message.startsWith("the server does not answer")) field("notice").dataset.lost = "yes";
+    if (error.message.startsWith("the server is not responding")) field("notice").dataset.lost = "yes";
     notify(error.message, true);
   }
   setTimeout(lookAround, EVERY);

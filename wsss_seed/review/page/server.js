@@ -12,7 +12,7 @@ async function answered(request) {
   try {
     response = await request;
   } catch {
-    throw new Error("the server does not answer; is wsss-seed review still running? What is not saved is kept here");
+    throw new Error("the server is not responding; is wsss-seed review still running? Unsaved changes are kept on this page");
   }
   if (response.ok) return response;
   const text = await response.text();
