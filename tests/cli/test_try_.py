@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 from wsss_seed.cli import main
-from wsss_seed.cli.try_ import _parse, spread
+from wsss_seed.cli.try_ import _columns, _parse, spread
+from wsss_seed.config import override
 from wsss_seed.data.classes import load_class_set
 from wsss_seed.data.toyland.dataset import Toyland
+from wsss_seed.seeding.dino_sam.settings import Settings
 
 WORLD = Toyland(load_class_set("toyland"), "test", 2, difficulty="hard")
 
@@ -212,6 +214,13 @@ def test_compare_takes_what_follows_it(tmp_path, monkeypatch, arguments, expecte
 )
 def test_settings_of_a_column(text, expected):
     assert dict(_parse(text)) == expected
+
+
+def test_compared_settings_hold_whatever_their_names():
+    settings = {"detector.box_threshold": 0.1, "box_threshold": 0.2}  # of a file, and of --set
+    ((_, first), (_, second)) = _columns(settings, [], ["detector.box_threshold=0.3", "box_threshold=0.4"])
+    assert override(Settings(), first).detector.box_threshold == 0.3
+    assert override(Settings(), second).detector.box_threshold == 0.4
 
 
 def on_terminal(monkeypatch, folder, environment, *args):

@@ -192,7 +192,11 @@ def _columns(
 ) -> list[tuple[str, dict[str, Any]]]:
     """Caption and settings of each column."""
     unchanged = ", ".join(pairs) or "unchanged"
-    columns = [(text.strip(), {**settings, **dict(_parse(text))}) for text in compare]
+    columns = []
+    for text in compare:
+        own = dict(_parse(text))
+        # Behind all others, because the last of two names of a setting holds, box_threshold and detector.box_threshold.
+        columns.append((text.strip(), {key: v for key, v in settings.items() if key not in own} | own))
     return columns if len(columns) > 1 else [(unchanged, settings), *columns]
 
 
