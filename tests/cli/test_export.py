@@ -26,6 +26,7 @@ def test_the_command(cli, run, tmp_path):
         "missing": 2,
         "failed": [],
         "in_both": [],
+        "remark": "",
     }
     for arguments, part in (
         (("coco", run, "out"), "--overwrite"),

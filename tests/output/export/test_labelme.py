@@ -40,6 +40,7 @@ def test_simple_polygons_are_a_pixel_off_at_most():
 def test_files_are_those_of_labelme(run, tmp_path):
     result = export("labelme", run, tmp_path / "out")
     assert result.remark.startswith("polygons differ from the masks in 0.78 % of the pixels")
+    assert result.to_json()["remark"] == result.remark
     files = sorted((tmp_path / "out" / "images").glob("*.json"))
     assert len(files) == len(label_maps())
     labels = labelme_labels(("background", *NAMES))

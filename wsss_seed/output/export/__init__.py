@@ -88,6 +88,7 @@ class Exported:
             "missing": self.left_out,
             "failed": [{"id": name, "error": error} for name, error in self.failed],
             "in_both": list(self.shared),
+            "remark": self.remark,
         }
 
 
@@ -168,7 +169,7 @@ def export(
         reason = error.strerror or str(error)
         raise RunFolderError(
             f"{out}: cannot be written ({reason}); nothing was changed; make room or choose another"
-        ) from (error)
+        ) from error
     finally:
         if progress is not None:
             progress.stop()
