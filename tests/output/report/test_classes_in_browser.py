@@ -102,7 +102,7 @@ def test_150_classes_are_found_and_folded(visit, classes150):
     assert [text.strip() for text in seen] == [f"class number {i}" for i in (14, 140, 141, 143, 144, 146, 147, 149)]
     page.get_by_role("button", name="details of class number 143").click()
     text = page.locator("tr.detail").inner_text()
-    assert "No image has pixels of it." in text
+    assert "No mask has pixels of it." in text
     assert "1 box: 0 painted, 0 ambiguous, 1 dropped" in text
     assert "too small" in text
     page.fill("#class-name", "")

@@ -202,7 +202,9 @@ def _check(a: FinishedRun, b: FinishedRun) -> None:
         raise RunFolderError(f"{b.path}: is the same run; give another one to compare with")
     if a.names != b.names:
         here, there = (", ".join(run.names[1:9]) for run in (a, b))
-        raise RunFolderError(f"{b.path}: has other classes ({there}) than {a.path} ({here}); compare runs of the same")
+        raise RunFolderError(
+            f"{b.path}: has other classes ({there}) than {a.path} ({here}); compare runs with the same classes"
+        )
     if run_orientation(a.path) != run_orientation(b.path):
         raise RunFolderError(
             f"{b.path}: its masks match the {run_orientation(b.path)} images, those of {a.path} the "

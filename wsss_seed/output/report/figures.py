@@ -84,7 +84,6 @@ class Totals:
         found = iou if self.joint.any() else np.full(len(run.names), np.nan)
         return {
             "images": self.images,
-            "failed": len(run.failed),
             "gaps": run.gaps,
             "uncertainty": self.uncertainty / self.images,
             "ignore": int(self.pixels[IGNORE]) / int(self.pixels.sum()),

@@ -58,7 +58,7 @@ function detailRow(label) {
     const area = `: ${percent(found.mean_share)} of their area on average, ${percent(found.largest_share)} at most; `;
     line(press, area + "mean confidence " + percent(1 - found.uncertainty));
   } else {
-    line("No image has pixels of it.");
+    line("No mask has pixels of it.");
   }
   const { confident, ambiguous, dropped } = found.boxes;
   const boxes = confident + ambiguous + dropped;
