@@ -82,6 +82,8 @@ def report(
             show.error("interrupted; nothing was changed")
             raise typer.Exit(130) from None
     warn_of_corrections(run, original)
+    if against is not None:
+        warn_of_corrections(against, original)
     show.failures(result.failed)
     if result.gaps:
         show.warning(f"some images of the run are not in the report: {result.gaps}")
