@@ -318,6 +318,13 @@ def test_ten_thousand_images(sit, start, tmp_path):
     desk.reaches(lambda: "cannot be read" in desk.page.locator(".fault").first.inner_text())
 
 
+def test_the_progress_follows_the_decisions(desk):
+    desk.page.locator("button.card[data-id=b]").focus()
+    desk.press("x")
+    desk.reaches(lambda: desk.page.inner_text("#progress") == "1 of 3 reviewed")
+    assert desk.page.locator("#state option[value=rejected]").inner_text() == "rejected (1)"
+
+
 def test_new_images_appear_on_reload(desk):
     line = (desk.run / "manifest.jsonl").read_text("utf-8").splitlines()[0].replace('"id":"a"', '"id":"new"')
     for folder, suffix in (("SegmentationClass", "png"), ("Confidence", "png"), ("JPEGImages", "jpg")):

@@ -130,10 +130,14 @@ def test_the_second_of_two_windows_is_asked(client, run):
 
 def test_other_windows_learn_of_decisions(client, run):
     since = client.post("/api/list", {}).json["decisions"]
-    assert client.get("/api/changes", since=since).json == {"decisions": since, "ids": [], "grown": False}
+    nothing = {"decisions": since, "ids": [], "counts": None, "grown": False}
+    assert client.get("/api/changes", since=since).json == nothing
     with CorrectionLog(run, ("background", "cat", "dog"), [(0, 0, 0)] * 256, "another process") as log:
         log.decide("b", revision=0, verdict="rejected", what="blurred")
-    assert client.get("/api/changes", since=since).json == {"decisions": since + 1, "ids": ["b"], "grown": False}
+    counts = client.post("/api/list", {}).json["counts"]
+    assert counts["rejected"] == 1
+    news = {"decisions": since + 1, "ids": ["b"], "counts": counts, "grown": False}
+    assert client.get("/api/changes", since=since).json == news
     assert client.get("/api/changes", since="no number").json["ids"] == ["b"]
     assert client.post("/api/list", {"state": "rejected"}).json["ids"] == ["b"]
 

@@ -175,7 +175,8 @@ class _Pages:
         session.log.refresh()
         count, ids = session.log.decided_since(int(since) if since.isdigit() and len(since) < 16 else 0)
         known = [id for id in sorted(ids) if id in session.entries]
-        return _json({"decisions": count, "ids": known[:MOST_LISTED], "grown": session.has_grown})
+        counts = session.counts() if known else None
+        return _json({"decisions": count, "ids": known[:MOST_LISTED], "counts": counts, "grown": session.has_grown})
 
     def image(self, request: Request) -> Response:
         self._session.log.refresh()

@@ -79,7 +79,7 @@ export class Grid {
 
   count(counts) {
     const judged = counts.all - counts.failed;
-    field("progress").textContent = counts.reviewed + counts.rejected + " of " + judged + " reviewed";
+    field("progress").textContent = counts.reviewed + " of " + judged + " reviewed";
     for (const entry of field("state").options) entry.textContent = STATES[entry.value] + " (" + counts[entry.value] + ")";
   }
 

@@ -153,10 +153,11 @@ function by() {
 async function lookAround() {
   try {
     if (!document.hidden && grid.decisions !== undefined) {
-      const { decisions, ids, grown } = await get("/api/changes", { since: grid.decisions });
+      const { decisions, ids, counts, grown } = await get("/api/changes", { since: grid.decisions });
       grid.decisions = decisions;
       field("reload").classList.toggle("news", grown);
       field("reload").title = grown ? "the run has new images (r)" : "reload the run (r)";
+      if (counts) grid.count(counts);
       if (ids.length) await grid.refresh(ids);
       const busy = () => !editor.detail || editor.saving || editor.gesture || field("conflict").open;
       if (showing && ids.includes(showing) && !busy()) {
