@@ -31,6 +31,8 @@ def test_a_port_that_is_taken(run):
 
 @pytest.mark.parametrize("host", ["999.1.2.3", "203.0.113.7", "a..b", 70 * "a"])
 def test_no_address_of_this_machine(run, host):
+    with pytest.raises(UsageError, match="`host` is empty"):
+        ReviewServer(run, host="")
     with pytest.raises(UsageError, match=host):
         ReviewServer(run, host=host)
 
