@@ -75,6 +75,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return own
 
 
+@pytest.mark.slow
 def test_a_part_that_breaks_reports_and_the_next_one_starts(parts: dict[str, str], tmp_path: Path):
     command = [sys.executable, "-m", "tests.benchmarks.gpu", *parts]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OUT": str(tmp_path)}

@@ -24,7 +24,15 @@ def started(tmp_path):
         clean = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
         environment = {**clean, "PYTHONPATH": str(REPOSITORY)}
         pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=tmp_path, env=environment)
+        process = subprocess.Popen(
+            command,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where pytest runs in background
+        )
         processes.append(process)
         line = process.stdout.readline()
         return process, Client(re.fullmatch(r"review: (http://127\.0\.0\.1:\d+/\?token=\S+)\n", line)[1])

@@ -62,6 +62,7 @@ def content(run: Path) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 def test_the_tasks_make_what_one_process_makes(submit, program, tmp_path):
     tasks = [submit(index + 1, "--images", 9, "--out", "array") for index in range(TASKS)]
     for task in tasks:

@@ -51,7 +51,12 @@ def test_other_masks_or_decisions_end_a_score(scored):
     run, evaluation = scored
     about = read_run(run)
     write_score(run, score_of(run, about, evaluation, "x", True))
-    assert read_score(run, about | {"finished": "later"}) is None
+    assert read_score(run, about | {"finished": None}) is None
+    assert read_score(run, about) is not None
+    manifest = (run / "manifest.jsonl").read_bytes()
+    (run / "manifest.jsonl").write_bytes(manifest + b"\n")
+    assert read_score(run, about) is None
+    (run / "manifest.jsonl").write_bytes(manifest)
     assert read_score(run, about) is not None
     decide(run, "ring")
     assert read_score(run, about) is None

@@ -218,6 +218,7 @@ def test_half_precision(precision):
     assert set(result.matmul_tflops) == {"fp32", "bf16"}
 
 
+@pytest.mark.slow
 def test_a_batch_is_measured_in_a_further_run():
     result = bench(ModelSet("tiny", "cpu"), "dino-sam", images=3, batch=2)
     assert result.batch == 2

@@ -101,7 +101,14 @@ def test_a_killed_process_is_replaced(tmp_path: Path, alone):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the processes in /proc")
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_interrupted(tmp_path: Path, kind):
     """Ctrl-C at a terminal, and its end, reach all processes, a scheduler's signal only the first."""
     out = tmp_path / "run"

@@ -5,6 +5,7 @@ A score is of the masks as they were: it no longer counts once the run has other
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +13,9 @@ import msgspec
 
 from ..data.corrections import CORRECTIONS, LOG
 from ..evaluation.evaluate import Evaluation
-from ..io.files import write_bytes
+from ..io.files import open_file, write_bytes
 from ..io.source import Location
+from .manifest import MANIFEST
 
 EVALUATION = "evaluation.json"
 
@@ -29,7 +31,7 @@ class Score(msgspec.Struct, frozen=True):
         miou_by_policy: the same for each policy.
         coverage: share of pixels that are not ignored.
         corrected: whether corrected masks were used.
-        finished: when the run was finished, as in ``run.json``.
+        manifest: SHA-256 of the manifest, which has a time for each mask.
         corrections: bytes of the log of corrections.
     """
 
@@ -40,7 +42,7 @@ class Score(msgspec.Struct, frozen=True):
     miou_by_policy: dict[str, float | None]
     coverage: float | None
     corrected: bool
-    finished: str
+    manifest: str
     corrections: int
 
     def __str__(self) -> str:
@@ -81,7 +83,7 @@ def score_of(
         dict(evaluation.miou_by_policy),
         evaluation.coverage,
         corrected,
-        str(about["finished"]),
+        _digest(run),
         _decisions(run),
     )
 
@@ -102,8 +104,17 @@ def read_score(run: Location, about: Mapping[str, Any]) -> Score | None:
         found = msgspec.json.decode((run / EVALUATION).read_bytes(), type=Score)
     except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
         return None
-    known = found.policy in _HOW and set(found.miou_by_policy) <= set(_HOW)
-    return found if known and found.finished == about.get("finished") and found.corrections == _decisions(run) else None
+    known = found.policy in _HOW and set(found.miou_by_policy) <= set(_HOW) and about.get("finished") is not None
+    return found if known and found.corrections == _decisions(run) and found.manifest == _digest(run) else None
+
+
+def _digest(run: Location) -> str:
+    """SHA-256 of the manifest; empty if it cannot be read."""
+    try:
+        with open_file(run / MANIFEST) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    except OSError:
+        return ""
 
 
 def _decisions(run: Location) -> int:
