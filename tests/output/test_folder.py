@@ -1,5 +1,6 @@
 """The folder of an export is replaced as a whole or not at all, whenever the process is killed."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -120,3 +121,14 @@ def test_a_link_is_no_folder_to_export_to(run, tmp_path):
         with pytest.raises(WsssError, match="not a folder"):
             export("coco", run, tmp_path / "link", overwrite=True)
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("content", ["x", [["x"]], [1], None])
+def test_a_damaged_marker_protects_the_folder(run, tmp_path, content):
+    out = tmp_path / "out"
+    export("coco", run, out)
+    (out / "export.json").write_text(json.dumps({"content": content}))
+    before = sorted(path.name for path in out.iterdir())
+    with pytest.raises(WsssError, match="holds what no export wrote"):
+        export("coco", run, out, overwrite=True)
+    assert sorted(path.name for path in out.iterdir()) == before

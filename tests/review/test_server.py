@@ -374,7 +374,9 @@ def test_new_images_of_a_run_that_is_being_written(client, run):
 
 
 def test_the_photograph_is_shown_upright_as_its_mask(client, run):
-    got = client.get("/photo", id="a", v="x")
+    version = client.get("/api/image", id="a").json["photo"]
+    got = client.get("/photo", id="a", v=version)
     assert "immutable" in got.headers["cache-control"]
+    assert client.get("/photo", id="a", v="older").headers["cache-control"] == "no-store"
     assert Image.open(io.BytesIO(got.body)).size == SHAPE[::-1]
     assert client.get("/api/image", id="a").headers["cache-control"] == "no-store"

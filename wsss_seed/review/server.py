@@ -44,6 +44,8 @@ PAGE_FILES = {
 }
 """The files of the page and their types; no others are served."""
 
+_FOREVER = "private, max-age=31536000, immutable"
+
 _Text = Annotated[str, msgspec.Meta(max_length=1000)]
 _Coordinate = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 
@@ -184,10 +186,12 @@ class _Pages:
         return _json(self._session.detail(id) | {"photo": self._session.image_stamp(id)})
 
     def thumbnail(self, request: Request) -> Response:
-        return _kept(thumbnail(self._session, _id(request)), "image/webp")
+        id = _id(request)
+        return _picture(request, thumbnail(self._session, id), "image/webp", thumbnail_key(self._session, id))
 
     def photo(self, request: Request) -> Response:
-        return _kept(photograph(self._session, _id(request)), "image/jpeg")
+        id = _id(request)
+        return _picture(request, photograph(self._session, id), "image/jpeg", self._session.image_stamp(id))
 
     def labels(self, request: Request) -> Response:
         return _map(*self._session.labels(_id(request), request.query_params.get("mask", OWN)))
@@ -254,9 +258,10 @@ def _file(name: str) -> Response:
     return Response(content, headers={"content-type": PAGE_FILES[name]})
 
 
-def _kept(data: bytes, kind: str) -> Response:
-    """A picture whose address changes with its content."""
-    return Response(data, media_type=kind, headers={"cache-control": "private, max-age=31536000, immutable"})
+def _picture(request: Request, data: bytes, kind: str, version: str) -> Response:
+    """A picture, which the browser keeps if the address has its version and not an older one."""
+    kept = request.query_params.get("v") == version
+    return Response(data, media_type=kind, headers={"cache-control": _FOREVER} if kept else None)
 
 
 def _map(values: np.ndarray, digest: str = "") -> Response:
