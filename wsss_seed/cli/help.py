@@ -19,7 +19,7 @@ from . import verbosity
 
 _SECTIONS = {
     "Images": "--dataset --root --list --split --classes --labels --gt --limit --sample --orientation --pred "
-    "--original --worst --class --note",
+    "--against --original --worst --class --note",
     "Drawn images": "--images --difficulty",
     "Validation": "--val --val-dataset --val-root --val-split --val-images --val-masks --val-count --val-difficulty",
     "Method": "--backend --task --preset --prompts --stage --seeds --recipe --network --encoder --encoder-weights "
@@ -27,7 +27,7 @@ _SECTIONS = {
     "Models and devices": "--models --clip --sam --detector --device --precision --compile --batch --workers --peers "
     "--offline",
     "Several machines": "--shard --engine --address --gpus-per-worker --cpus-per-worker --shards",
-    "Output": "--out --layout --overwrite --keep-evidence --cache --copy --image-url-prefix --voc-archive "
+    "Output": "--out --folder --layout --overwrite --keep-evidence --cache --copy --image-url-prefix --voc-archive "
     "--competition --json",
 }
 """Section -> its options in order; all others, such as --seed and --help, are under General."""
