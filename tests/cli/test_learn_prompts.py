@@ -130,6 +130,7 @@ def test_a_second_learning_in_the_same_folder_is_refused(cli, tmp_path: Path):
     assert cli(*command).returncode == 0
 
 
+@pytest.mark.slow
 def test_several_processes_learn_what_one_does(launch, program, tmp_path: Path):
     command = [*COMMAND, "--task", "cls", "--set", "train.max_iters=4", "--set", "train.gradient_accumulation_steps=2"]
     assert program(*command, "--out", "one").returncode == 0

@@ -282,6 +282,7 @@ def test_results_that_cannot_be_written_are_an_error():
         assert messages == "error: stdout: cannot be written (No space left on device); redirect it elsewhere\n"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_does_not_wait_for_what_libraries_do_at_exit(tmp_path):
     out = tmp_path / "run"
     process = script(f"""

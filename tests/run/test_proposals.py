@@ -205,6 +205,7 @@ def test_two_workers_leave_what_one_leaves(jobs, one_thread, tmp_path):
     assert (half.images, half.made, half.exit_status) == (4, 4, 0)
 
 
+@pytest.mark.slow
 def test_an_image_that_aborts_its_process_fails_alone(jobs, tmp_path):
     result = execute(plan(jobs.Deadly(8, 5), tmp_path, "cpu", "cpu"))
     assert [id for id, _ in result.failed] == ["odd/0005"]

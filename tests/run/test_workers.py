@@ -88,6 +88,7 @@ def masks(out: Path) -> int:
     return len(list(out.glob("SegmentationClass/*.png")))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the processes in /proc")
 def test_a_killed_process_is_replaced(tmp_path: Path, alone):
     out = tmp_path / "run"
