@@ -126,8 +126,10 @@ def _refuse_other_content(out: Path, overwrite: bool) -> None:
         raise RunFolderError(f"{out}: not empty and not an export; choose another folder")
     marker = read_json(out / MARKER)
     own = marker.get("content") if isinstance(marker, dict) else None
-    known = isinstance(own, list) and all(isinstance(name, str) for name in own)
-    others = sorted(content - {MARKER, *own}) if known else [MARKER]
+    if isinstance(own, list) and all(isinstance(name, str) for name in own):
+        others = sorted(content - {MARKER, *own})
+    else:
+        others = [MARKER]
     if others:
         raise RunFolderError(f"{out}: holds what no export wrote ({others[0]}); move it away or choose another folder")
     if not overwrite:
