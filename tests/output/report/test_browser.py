@@ -308,10 +308,12 @@ def test_the_address_has_the_state(visit, pages):
     assert shown(again) == seen
     assert (again.input_value("#class"), again.input_value("#name")) == ("1", "ing")
     assert again.locator("[aria-sort=descending]").inner_text().startswith("IoU")
+    again.bring_to_front()  # of two pages one has the keyboard
     again.keyboard.press("Escape")  # there is nothing to go back to
     until(again, "!location.hash.includes('open')")
     reaches(again, wanted)
 
+    page.bring_to_front()
     page.go_back()
     until(page, "!document.getElementById('viewer').open")
     reaches(page, wanted)
