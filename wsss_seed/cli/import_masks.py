@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +52,7 @@ def import_masks(
         result = open_run(run, corrected=False).import_masks(
             format,
             source,
-            by=_account() if by is None else by,
+            by=options.user_name() if by is None else by,
             annotator=annotator,
             empty=empty,
             overwrite=overwrite,
@@ -74,10 +73,3 @@ def import_masks(
             f"{counted(len(result.changed), 'mask')}{would} corrected, {result.unchanged} unchanged{without}{skipped}"
         )
     raise typer.Exit(result.exit_status)
-
-
-def _account() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # an account without a name
-        return ""

@@ -5,6 +5,7 @@ Precedence, highest first: command line, environment (``WSSS_SEED_<OPTION>``), `
 
 from __future__ import annotations
 
+import getpass
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -379,3 +380,11 @@ def ground_truth(gt: Path | None, dataset: str | None, *of_dataset: Any) -> Open
 
     root, split, classes, *drawn = of_dataset
     return open_dataset(dataset, root, split, classes, "none", *drawn)
+
+
+def user_name() -> str:
+    """Name of the account; empty without an entry for the user id, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +43,7 @@ def review(
     from ..review.guard import is_loopback
     from ..review.serve import ReviewServer, open_browser
 
-    name = _user() if by is None else by
+    name = options.user_name() if by is None else by
     with ReviewServer(run, by=name, other=other, host=host, port=port, sam=sam, device=device) as server:
 
         def started() -> None:
@@ -61,10 +60,3 @@ def review(
 
         server.run(started)
         show.result(server.session.summary())
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # no entry for the user id, as in some containers
-        return ""

@@ -38,10 +38,12 @@ from ..io.files import write_bytes
 from ..io.lock import Lock
 from ..io.png import mask_bytes
 from ..io.source import Location, SomeLocation
+from ..io.stamp import Stamp
+from ..io.text import counted
 from .classes import IGNORE, read_names
 from .ids import check_id
 from .images import image_size, read_labels
-from .voc_layout import CLASSES, MASKS, Layout, file_name, layout_of
+from .voc_layout import CLASSES, Layout, layout_of, mask_path
 
 CORRECTIONS, LOG = "Corrections", "log.jsonl"
 
@@ -105,7 +107,7 @@ class Corrections(Mapping[str, Correction]):
         self.revisions = {id: c.revision for id, c in found.items()}
         """Number of decisions about each image, those that were taken back included."""
         self._held = {id: c for id, c in found.items() if c.verdict != "open" or c.mask is not None}
-        bases = {id: _digest(_own_mask(run, id, self.layout)) for id in self._held}
+        bases = {id: _digest(mask_path(run, id, self.layout)) for id in self._held}
         self.outdated = tuple(id for id, c in self._held.items() if c.base is not None and bases[id] != c.base)
         """Ids of decisions whose mask of the run has changed since."""
         stale = self._stale = frozenset(self.outdated)
@@ -150,7 +152,7 @@ class Corrections(Mapping[str, Correction]):
         """
         if id not in self.reviewed:
             return None
-        own = _own_mask(self.run, id, self.layout)
+        own = mask_path(self.run, id, self.layout)
         before, after = read_labels(own), read_labels(self.mask(id, own))
         if self._is_accepted(id) or before.shape != after.shape:
             return np.ones(after.shape, bool)
@@ -199,17 +201,13 @@ class Corrections(Mapping[str, Correction]):
         parts = []
         if self.rejected:
             verb = "was" if len(self.rejected) == 1 else "were"
-            parts.append(f"{_images(len(self.rejected))} rejected in review {verb} left out")
+            parts.append(f"{counted(len(self.rejected), 'image')} rejected in review {verb} left out")
         if self.outdated:
             parts.append(
-                f"{_images(len(self.outdated))}, such as {self.outdated[0]}: the mask of the run has changed since the "
-                "review; review again"
+                f"{counted(len(self.outdated), 'image')}, such as {self.outdated[0]}: the mask of the run has changed "
+                "since the review; review again"
             )
         return tuple(parts)
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'s' * (count != 1)}"
 
 
 def mask_name(digest: str) -> str:
@@ -338,7 +336,7 @@ class CorrectionLog:
 
     def own_digest(self, id: str) -> str | None:
         """SHA-256 of the run's own mask; None if there is none."""
-        return _digest(_own_mask(self.run, id, self.layout))
+        return _digest(mask_path(self.run, id, self.layout))
 
     def latest(self, id: str) -> Correction | None:
         """The last decision about an image; None without any."""
@@ -382,7 +380,7 @@ class CorrectionLog:
         """
         if verdict not in get_args(Verdict):
             raise unknown_name("verdict", verdict, get_args(Verdict))
-        own = _own_mask(self.run, check_id(id), self.layout)
+        own = mask_path(self.run, check_id(id), self.layout)
         base = _digest(own)
         if base is None:
             raise RunFolderError(f"{id}: no mask of the run to correct ({own})")
@@ -447,7 +445,7 @@ class CorrectionLog:
         latest = self.latest(id)
         if latest is not None and latest.mask is not None:
             return read_labels(self.run / mask_name(latest.mask))
-        return read_labels(_own_mask(self.run, id, self.layout))
+        return read_labels(mask_path(self.run, id, self.layout))
 
     def _check(self, id: str, labels: np.ndarray, own: Path) -> None:
         if labels.dtype != np.uint8 or labels.ndim != 2:
@@ -515,13 +513,9 @@ def reopen(
             log.reopen(ids, what)
 
 
-def _own_mask(run: SomeLocation, id: str, layout: Layout) -> SomeLocation:
-    return cast(SomeLocation, run / MASKS / f"{file_name(id, layout)}.png")
-
-
 def _digest(path: Location) -> str | None:
     """SHA-256 of a file; None if there is none."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return Stamp.of(path).sha256
     except OSError:
         return None

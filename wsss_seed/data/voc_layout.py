@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from ..errors import unknown_name
-from ..io.source import Location
+from ..io.source import Location, SomeLocation
 
 MASKS, CONFIDENCE, IMAGES, LISTS = "SegmentationClass", "Confidence", "JPEGImages", "ImageSets"
 CLASSES = "classes.txt"
@@ -55,6 +55,11 @@ def file_name(id: str, layout: Layout) -> str:
         return id
     digest = hashlib.sha256(id.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{digest[:2]}/{digest[2:4]}/{id}"
+
+
+def mask_path(folder: SomeLocation, id: str, layout: Layout) -> SomeLocation:
+    """Path of the label map of an id in a run folder."""
+    return cast(SomeLocation, folder / MASKS / f"{file_name(id, layout)}.png")
 
 
 def id_of(name: str, layout: Layout) -> str:

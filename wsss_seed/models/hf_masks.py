@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from .hf_preprocess import preprocess
 from .hub import folder_of, kind_of, load, unfit
-from .masks import BoxMasks
+from .masks import BoxMasks, checked_prompt
 from .precision import AdaptiveBatch, computing, store_half, with_memory
 from .upsample import Steps, Window, interpolation_matrix, upsampled, upsampled_windows
 
@@ -188,9 +188,7 @@ class HfMasks:
 
         Raises ValueError without points and box.
         """
-        points, positive = np.asarray(points, float).reshape(-1, 2), np.asarray(positive, bool).reshape(-1)
-        if not len(points) and box is None:
-            raise ValueError("a prompt needs points or a box")
+        points, positive = checked_prompt(points, positive, box)
         prompts: dict[str, Tensor] = {}
         if len(points):
             labels = torch.from_numpy(positive.astype(np.int64)).to(self.device)

@@ -57,3 +57,11 @@ class MaskModel(Protocol):
     def upsampled_windows(self, embedding: Any, low_res: torch.Tensor, floor: float) -> Iterable[Window]: ...
 
     def logits(self, embedding: Any, low_res: torch.Tensor) -> torch.Tensor: ...
+
+
+def checked_prompt(points: np.ndarray, positive: np.ndarray, box: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Points float (n, 2) and whether each is on the object, bool (n,). Raises ValueError without points and box."""
+    points, positive = np.asarray(points, float).reshape(-1, 2), np.asarray(positive, bool).reshape(-1)
+    if not len(points) and box is None:
+        raise ValueError("a prompt needs points or a box")
+    return points, positive

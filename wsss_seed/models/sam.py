@@ -23,7 +23,7 @@ from segment_anything.utils.amg import is_box_near_crop_edge as is_box_near_crop
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from ..errors import CheckpointError, WsssError, one_line
-from .masks import BoxMasks
+from .masks import BoxMasks, checked_prompt
 from .merging import merged
 from .precision import IMAGES, AdaptiveBatch, computing, store_half, with_memory
 from .sam_attention import fuse_attention
@@ -186,9 +186,7 @@ class Sam:
 
         Raises ValueError without points and box.
         """
-        points, positive = np.asarray(points, float).reshape(-1, 2), np.asarray(positive, bool).reshape(-1)
-        if not len(points) and box is None:
-            raise ValueError("a prompt needs points or a box")
+        points, positive = checked_prompt(points, positive, box)
         (h, w), (height, width) = embedding.input_size, embedding.original_size
         scale = np.array([w / width, h / height])
         coords = torch.from_numpy(points * scale).float().to(self.device)[None]

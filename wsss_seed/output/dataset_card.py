@@ -16,6 +16,7 @@ from typing import Any
 from ..errors import WsssError
 from ..io.files import write_text
 from ..io.source import Location
+from ..io.text import counted
 from ..models.checkpoints import Checkpoint, find_checkpoint
 from ..models.libraries import LibraryModel, library_models
 from ..models.zoo import BUNDLED
@@ -291,7 +292,7 @@ def _table(value: Any) -> Mapping[str, Any]:
 def _counted(noun: str, number: Any, what: str) -> str:
     if not isinstance(number, int):
         return ""
-    return f"- {number} {noun}{'' if number == 1 else 's'} {what}"
+    return f"- {counted(number, noun)} {what}"
 
 
 def _share(value: Any, what: str) -> str:

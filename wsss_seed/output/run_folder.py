@@ -52,6 +52,7 @@ from ..data.lazy import Texts
 from ..data.orientation import Orientation
 from ..data.samples import ids_of
 from ..data.voc_layout import CLASSES, CONFIDENCE, IMAGES, LISTS, MASKS, RUN, Layout, file_name, layout_of_run
+from ..data.voc_layout import mask_path as mask_path
 from ..errors import RunFolderError, WsssError
 from ..io.files import (
     NO_LINKS,
@@ -600,11 +601,6 @@ def finalize(path: Location, class_set: ClassSet, split: str, order: Sequence[st
             return folder.finalize(order)
     except WsssError:
         return False
-
-
-def mask_path(folder: SomeLocation, id: str, layout: Layout) -> SomeLocation:
-    """Path of the label map of an id."""
-    return cast(SomeLocation, folder / MASKS / f"{file_name(id, layout)}.png")
 
 
 def confidence_path(folder: SomeLocation, id: str, layout: Layout) -> SomeLocation:

@@ -5,7 +5,6 @@ A score is of the masks as they were: it no longer counts once the run has other
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +12,9 @@ import msgspec
 
 from ..data.corrections import CORRECTIONS, LOG
 from ..evaluation.evaluate import Evaluation
-from ..io.files import open_file, write_bytes
+from ..io.files import write_bytes
 from ..io.source import Location
+from ..io.stamp import Stamp
 from .manifest import MANIFEST
 
 EVALUATION = "evaluation.json"
@@ -111,8 +111,7 @@ def read_score(run: Location, about: Mapping[str, Any]) -> Score | None:
 def _digest(run: Location) -> str:
     """SHA-256 of the manifest; empty if it cannot be read."""
     try:
-        with open_file(run / MANIFEST) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        return Stamp.of(run / MANIFEST).sha256
     except OSError:
         return ""
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.corrections import class_digest, read_log
+from ...io.stamp import Stamp
 from ..finished import FinishedRun
 from ..run_folder import fingerprint
 
@@ -93,7 +94,7 @@ class Tagger:
 
         Raises OSError if that cannot be read.
         """
-        state = state_of(hashlib.sha256(mask.read_bytes()).hexdigest())
+        state = state_of(Stamp.of(mask).sha256)
         tag = Tag(image_digest(self._run.about, self._run.names, id), state, self._revisions.get(id, 0))
         plain = re.sub(r"[^0-9A-Za-z_-]+", "_", id.replace("/", "__")).strip("_-")[:_LONGEST]
         return f"{plain or 'image'}{tag}"

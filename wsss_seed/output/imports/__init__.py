@@ -7,7 +7,6 @@ Masks that do not differ from what was exported, or from the mask in use, are no
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,6 +20,7 @@ import numpy as np
 from ...data.corrections import ConflictError, Correction, CorrectionLog, mask_name, read_log
 from ...data.images import read_labels
 from ...errors import DataError, ImageError, RunFolderError, unknown_name
+from ...io.stamp import Stamp
 from ..export.tags import Tag, find_tag, image_digest, state_of
 from ..finished import FinishedRun, open_run
 from ..leases import is_alive, workers
@@ -258,7 +258,7 @@ def _exported(own: Path, tag: Tag, run: FinishedRun, decided: Sequence[Correctio
         if correction.mask is not None and state_of(correction.mask) == tag.state:
             return read_labels(run.path / mask_name(correction.mask))
     try:
-        digest = hashlib.sha256(own.read_bytes()).hexdigest()
+        digest = Stamp.of(own).sha256
     except OSError as error:
         raise ImageError(f"{own}: cannot be read ({error.strerror or error})") from None
     return read_labels(own) if state_of(digest) == tag.state else None
